@@ -1,0 +1,285 @@
+import { z } from 'zod';
+
+/**
+ * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`, the JSON Schema and
+ * the README's table are generated from it. `.meta({ live: true })` marks what a running gateway takes over without a restart.
+ */
+const live = { live: true } as const;
+
+const duration = (defaultMs: number, what: string, limits: { min?: number; max?: number } = {}) =>
+  z
+    .int()
+    .min(limits.min ?? 1)
+    .max(limits.max ?? 2 ** 40)
+    .default(defaultMs)
+    .meta({ ...live, description: `${what}, milliseconds` });
+const count = (defaultValue: number, what: string, min = 1) =>
+  z
+    .int()
+    .min(min)
+    .default(defaultValue)
+    .meta({ ...live, description: what });
+const days = (defaultDays: number, what: string) =>
+  z
+    .number()
+    .positive()
+    .max(36_500)
+    .default(defaultDays)
+    .meta({ ...live, description: `${what}, days` });
+
+const endpoint = (port: number, protocol: string, enabled = true) =>
+  z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(enabled)
+        .meta({ description: `Whether to listen for ${protocol}` }),
+      host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
+      port: z
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(port)
+        .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
+    })
+    .prefault({});
+
+export const configSchema = z.strictObject({
+  apiVersion: z
+    .literal('sallyport/v1')
+    .default('sallyport/v1')
+    .meta({ description: 'Version of this format' }),
+  kind: z.literal('Gateway').default('Gateway').meta({ description: 'Kind of this document' }),
+
+  advertise: z
+    .strictObject({
+      addresses: z
+        .array(z.string())
+        .default(['localhost', '127.0.0.1', '::1'])
+        .meta({
+          ...live,
+          description: 'Names and IP addresses edges use; they become the SANs of the hub certificate',
+        }),
+    })
+    .prefault({}),
+
+  secretStore: z
+    .strictObject({
+      kind: z
+        .enum(['directory', 'kubernetes'])
+        .default('directory')
+        .meta({ description: 'Where Secrets are kept' }),
+      path: z
+        .string()
+        .min(1)
+        .default('certs-dev')
+        .meta({ description: 'Folder of the directory store, from the working directory' }),
+      namespace: z
+        .string()
+        .min(1)
+        .optional()
+        .meta({ description: 'Namespace of the Secrets; in a cluster the own one, else kubeedge' }),
+      context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
+      resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', { min: 50 }),
+      requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store'),
+    })
+    .prefault({}),
+
+  https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
+  websocket: endpoint(10_000, 'WebSocket'),
+  quic: endpoint(10_001, 'QUIC', false),
+  webtransport: endpoint(10_005, 'WebTransport', false),
+  admin: z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(true)
+        .meta({ description: 'Whether to listen for the admin API and metrics' }),
+      host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to bind' }),
+      port: z
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(10_010)
+        .meta({ description: 'Port of the admin API; 0 takes a free one' }),
+    })
+    .prefault({}),
+
+  tls: z
+    .strictObject({
+      minVersion: z
+        .enum(['TLSv1.2', 'TLSv1.3'])
+        .default('TLSv1.2')
+        .meta({ description: 'Oldest TLS version accepted' }),
+      ciphers: z
+        .string()
+        .optional()
+        .meta({ description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
+    })
+    .prefault({}),
+
+  identity: z
+    .strictObject({
+      allowLegacy: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description:
+            'Let in certificates of old KubeEdge fleets that name no node; their node_id header is believed',
+        }),
+      legacyNodes: z
+        .record(z.string(), z.string())
+        .default({})
+        .meta({
+          ...live,
+          description: 'Serial (hexadecimal) of a certificate that names no node → the node it belongs to',
+        }),
+    })
+    .prefault({}),
+
+  certificates: z
+    .strictObject({
+      caSecret: z.string().min(1).default('casecret').meta({ description: 'Secret of the CA' }),
+      hubSecret: z
+        .string()
+        .min(1)
+        .default('cloudcoresecret')
+        .meta({ description: 'Secret of the hub certificate' }),
+      hubSecretManaged: z.boolean().default(true).meta({
+        description:
+          'False when somebody else (cert-manager) owns the hub Secret: it is then followed and never written',
+      }),
+      trustSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-trust')
+        .meta({ description: 'Secret of further CAs whose edges are accepted; optional' }),
+      caDays: days(3_650, 'Lifetime of a new CA'),
+      hubDays: days(90, 'Lifetime of a new hub certificate'),
+      edgeDays: days(365, 'Lifetime of a new edge certificate'),
+      renewFraction: z
+        .number()
+        .min(0.1)
+        .max(0.95)
+        .default(2 / 3)
+        .meta({ ...live, description: 'Part of its life after which the hub certificate is renewed' }),
+      backdateMs: duration(3_600_000, 'How far notBefore lies back, for edges with slow clocks', { min: 0 }),
+      graceDays: z
+        .number()
+        .min(0)
+        .max(3_650)
+        .default(30)
+        .meta({
+          ...live,
+          description: 'Days after expiry in which a known edge certificate may be renewed once',
+        }),
+      checkMs: duration(60_000, 'Period of the validity check', { min: 50 }),
+    })
+    .prefault({}),
+
+  tokens: z
+    .strictObject({
+      fleetSecret: z
+        .string()
+        .min(1)
+        .default('tokensecret')
+        .meta({ description: "Secret of the fleet token, KubeEdge's" }),
+      stateSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-tokens')
+        .meta({ description: 'Secret of the token key, used tokens and revocations' }),
+      fleetTtlMs: duration(24 * 3_600_000, 'Lifetime of the fleet token', { min: 1000 }),
+      nodeTtlMs: duration(3_600_000, 'Default lifetime of a token for one node', { min: 1000 }),
+      acceptFleet: z
+        .boolean()
+        .default(true)
+        .meta({ ...live, description: 'Accept the fleet token, with which any node name can be enrolled' }),
+      acceptKubeEdge: z
+        .boolean()
+        .default(true)
+        .meta({ ...live, description: 'Accept tokens signed with the CA key, as CloudCore mints them' }),
+      allowReplaceConnected: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description: 'Let a token join replace a node that is connected now (replaced hardware)',
+        }),
+    })
+    .prefault({}),
+
+  hub: z
+    .strictObject({
+      replica: z
+        .string()
+        .min(1)
+        .optional()
+        .meta({ description: 'Name of this replica; default: the host name' }),
+      nodeLimit: count(20_000, 'Nodes with a session at once'),
+      keepaliveTimeoutMs: duration(30_000, 'Silence after which a session ends', { min: 100 }),
+      maxMessageBytes: count(16 * 1024 * 1024, 'Largest message, bytes', 1024),
+      ackTimeoutMs: duration(5_000, 'Wait for an acknowledgement before sending again'),
+      ackRetries: count(4, 'Times a message is sent again before it is parked', 0),
+      window: count(32, 'Downstream messages under way at once, a node'),
+      maxPendingUpstream: count(
+        64,
+        'Upstream messages a connection may have waiting for the bus before it is read no further',
+      ),
+      queue: z
+        .strictObject({
+          messagesPerNode: count(1_000, 'Downstream messages waiting for one node'),
+          bytesPerNode: count(32 * 1024 * 1024, 'Downstream bytes waiting for one node'),
+          messages: count(100_000, 'Downstream messages waiting in all'),
+          bytes: count(256 * 1024 * 1024, 'Downstream bytes waiting in all'),
+          ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
+          events: count(10_000, 'Upstream events kept for followers that return'),
+        })
+        .prefault({}),
+      flapWindowMs: duration(60_000, 'Window in which take-overs are counted'),
+      flapThreshold: count(6, 'Take-overs within the window from which on a node counts as flapping'),
+      expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
+    })
+    .prefault({}),
+
+  limits: z
+    .strictObject({
+      connections: count(25_000, 'Open sockets a listener'),
+      connectionsPerIp: count(
+        20_000,
+        'Open sockets of one address a listener; behind a balancer all edges share its address',
+      ),
+      handshakes: count(256, 'TLS handshakes under way at once a listener'),
+      handshakeTimeoutMs: duration(10_000, 'Time for the TLS handshake'),
+      requestTimeoutMs: duration(10_000, 'Time for a whole HTTP request or upgrade'),
+      writeTimeoutMs: duration(30_000, 'Time in which a peer must take what is written to it'),
+      bodyBytes: count(64 * 1024, 'Largest HTTP request body, bytes'),
+      enrolmentsPerMinutePerIp: count(120, 'Requests for a certificate a minute from one address'),
+      enrolmentsPerMinute: count(6_000, 'Requests for a certificate a minute in all'),
+      proxyProtocolFrom: z
+        .array(z.string())
+        .default([])
+        .meta({ description: 'CIDRs of balancers whose PROXY protocol header is believed' }),
+      drainMs: duration(5_000, 'Window over which sessions are closed at shutdown', { min: 0 }),
+      stopTimeoutMs: duration(15_000, 'Deadline for the whole shutdown'),
+    })
+    .prefault({}),
+
+  log: z
+    .strictObject({
+      level: z
+        .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+        .default('info')
+        .meta({ ...live, description: 'Least severe level that is logged' }),
+      format: z
+        .enum(['auto', 'json', 'pretty'])
+        .default('auto')
+        .meta({ description: 'auto: pretty on a terminal, else JSON' }),
+    })
+    .prefault({}),
+});
+
+export type Config = z.output<typeof configSchema>;
+/** What a file, environment or test may leave out. */
+export type ConfigInput = z.input<typeof configSchema>;

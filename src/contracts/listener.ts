@@ -1,0 +1,24 @@
+import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { CertificateBundle } from './certificate-source.ts';
+
+export type ListenerName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'admin';
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Terminates connections of edges on one transport. It holds a CertificateSource, never a certificate. */
+export interface Listener {
+  readonly name: ListenerName;
+  /** Binds, and serves with `source.current()`. @throws LISTEN_FAILED */
+  start(): Promise<void>;
+  /** New handshakes use `next`, open connections stay. Throws without any effect when `next` cannot be served. */
+  applyBundle(next: CertificateBundle): void | Promise<void>;
+  /** Fingerprint of the bundle that new handshakes get at this moment. */
+  servedFingerprint(): string;
+  /** Where it listens, with the real port when 0 was asked. */
+  address(): ListenAddress;
+  /** Stops accepting; connections that are no session of the hub end with `reason`. Idempotent. `signal` ends the politeness. */
+  stop(reason: CloseReason, signal: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,54 @@
+import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { Message } from '../protocol/message.ts';
+import type { Transport } from './edge-connection.ts';
+import type { DeliveryOutcome } from './message-bus.ts';
+
+/** What the admin listener can see and do about nodes; the hub implements it. */
+export interface NodeDirectory {
+  list(): readonly NodeInfo[];
+  get(node: string): NodeInfo | undefined;
+  /** @returns false when the node has no session */
+  disconnect(node: string, reason: CloseReason): boolean;
+  /**
+   * Hands a message to the node's queue.
+   * @param wait 'ack': resolves with the outcome, at the latest after `timeoutMs`; 'queued': resolves as soon as it is queued
+   * @throws NODE_OFFLINE (only with `wait: 'ack'`), QUEUE_FULL, MESSAGE_INVALID, NOT_ACKNOWLEDGED
+   */
+  send(request: SendRequest): Promise<SendResult>;
+}
+
+export interface SendRequest {
+  readonly node: string;
+  readonly message: Message;
+  readonly wait: 'ack' | 'queued';
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export type SendResult = { readonly kind: 'queued' } | DeliveryOutcome;
+
+/** One connected node (requirement L3). Times are ISO 8601. */
+export interface NodeInfo {
+  readonly node: string;
+  readonly sessionId: string;
+  readonly replica: string;
+  readonly transport: Transport;
+  readonly remoteAddress: string;
+  readonly agent?: string;
+  readonly projectId: string;
+  readonly connectedSince: string;
+  readonly lastHeard: string;
+  readonly certificate: {
+    readonly serial: string;
+    readonly sha256: string;
+    readonly issuer: string;
+    readonly notAfter: string;
+  };
+  readonly queued: number;
+  readonly unacknowledged: number;
+  readonly messagesReceived: number;
+  readonly messagesSent: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly rttMs?: number;
+}

@@ -1,0 +1,36 @@
+import type { Unsubscribe } from '../core/property.ts';
+
+/** A Kubernetes Secret, reduced to what a gateway needs. */
+export interface Secret {
+  readonly name: string;
+  /** `Opaque` unless said otherwise; `kubernetes.io/tls` for cert-manager's. */
+  readonly type?: string;
+  readonly data: Readonly<Record<string, Uint8Array>>;
+  /** Opaque resource version; present on everything that was read. */
+  readonly version?: string;
+}
+
+/** Every method may throw SECRET_STORE_UNAVAILABLE (worth a retry), SECRET_STORE_FORBIDDEN or SECRET_MALFORMED. */
+export interface SecretStore {
+  /** Where the Secrets are, for messages: a folder, or `namespace x at https://…`. */
+  readonly location: string;
+  /** Undefined only when the store said definitely that there is none. */
+  get(name: string, signal?: AbortSignal): Promise<Secret | undefined>;
+  /** @throws SECRET_ALREADY_EXISTS */
+  create(secret: Secret, signal?: AbortSignal): Promise<Secret>;
+  /** Replaces exactly the version in `secret.version`. @throws SECRET_CONFLICT, SECRET_NOT_FOUND */
+  replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret>;
+  /**
+   * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until unsubscribed. Troubles are
+   * given to `onError` and mended by the store itself; a watch never ends by itself.
+   */
+  watch(
+    names: readonly string[],
+    onSnapshot: (snapshot: SecretSnapshot) => void,
+    onError: (error: unknown) => void,
+  ): Unsubscribe;
+  close(): Promise<void>;
+}
+
+/** Name → Secret, undefined where there is none. */
+export type SecretSnapshot = ReadonlyMap<string, Secret | undefined>;

@@ -1,0 +1,49 @@
+/** Where time comes from. Everything that waits or compares dates takes a `Clock`, so that tests need not sleep. */
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Calls `fn` once after `delayMs`. Does not keep the process alive. */
+  setTimeout(fn: () => void, delayMs: number): Timer;
+  /** Calls `fn` every `periodMs`. Does not keep the process alive. */
+  setInterval(fn: () => void, periodMs: number): Timer;
+  /** Resolves after `delayMs`; rejects with the signal's reason when it is aborted. */
+  sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+/** `setTimeout` fires at once when the delay exceeds a signed 32-bit integer, so longer waits go in steps. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  setTimeout(fn, delayMs) {
+    let handle: NodeJS.Timeout;
+    const arm = (left: number) => {
+      const step = Math.min(left, MAX_TIMEOUT_MS);
+      handle = setTimeout(() => (left > step ? arm(left - step) : fn()), step).unref();
+    };
+    arm(Math.max(0, delayMs));
+    return { cancel: () => clearTimeout(handle) };
+  },
+  setInterval(fn, periodMs) {
+    const handle = setInterval(fn, Math.min(periodMs, MAX_TIMEOUT_MS)).unref();
+    return { cancel: () => clearInterval(handle) };
+  },
+  sleep(delayMs, signal) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const onAbort = () => {
+        timer.cancel();
+        reject(signal!.reason);
+      };
+      const timer = this.setTimeout(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      }, delayMs);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  },
+};

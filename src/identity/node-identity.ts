@@ -1,0 +1,53 @@
+/** Who is at the other end: the node its client certificate names, and the facts of that certificate. */
+export interface NodeIdentity {
+  readonly nodeName: string;
+  readonly certificate: PeerCertificate;
+  /** True for a certificate of an old KubeEdge fleet (`CN=kubeedge.io`) let in by `identity.allowLegacy`. */
+  readonly legacy: boolean;
+}
+
+export interface PeerCertificate {
+  /** Upper-case hexadecimal, as `X509Certificate.serialNumber`. */
+  readonly serial: string;
+  /** SHA-256 of the certificate's DER, lower-case hexadecimal. */
+  readonly sha256: string;
+  /** SHA-256 of the DER of the CA certificate it verified against, lower-case hexadecimal. */
+  readonly issuerSha256: string;
+  readonly issuer: string;
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/**
+ * Why a peer is refused: the same word in metric label, log, answer header and close text.
+ * `node-mismatch` and `protocol` are decided by listeners, the others by the gate.
+ */
+export type RefusalReason =
+  | 'no-certificate'
+  | 'malformed-certificate'
+  | 'unknown-ca'
+  | 'expired'
+  | 'not-yet-valid'
+  | 'wrong-usage'
+  | 'no-node-name'
+  | 'legacy-certificate'
+  | 'revoked'
+  | 'node-mismatch'
+  | 'protocol';
+
+export interface Refusal {
+  readonly ok: false;
+  readonly reason: RefusalReason;
+  /** One plain sentence for the edge and the log: what is wrong and, where known, since when. */
+  readonly detail: string;
+  /** The node the certificate claims, when it can be read and was issued by a trusted CA. Never to be used as an identity. */
+  readonly claimedNode?: string;
+}
+
+export interface Accepted {
+  readonly ok: true;
+  readonly identity: NodeIdentity;
+}
+
+export type Verdict = Accepted | Refusal;

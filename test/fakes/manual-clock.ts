@@ -1,0 +1,72 @@
+import type { Clock, Timer } from '../../src/core/clock.ts';
+
+interface Entry {
+  due: number;
+  readonly fn: () => void;
+  readonly periodMs: number | undefined;
+}
+
+/** A clock that moves only when told to. Timers fire in the order they are due. */
+export class ManualClock implements Clock {
+  #now: number;
+  readonly #entries = new Set<Entry>();
+
+  constructor(start: number | Date = Date.UTC(2026, 0, 1)) {
+    this.#now = Number(start);
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  setTimeout(fn: () => void, delayMs: number): Timer {
+    return this.#add({ due: this.#now + Math.max(0, delayMs), fn, periodMs: undefined });
+  }
+
+  setInterval(fn: () => void, periodMs: number): Timer {
+    return this.#add({ due: this.#now + periodMs, fn, periodMs });
+  }
+
+  sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const timer = this.setTimeout(resolve, delayMs);
+      signal?.addEventListener('abort', () => {
+        timer.cancel();
+        reject(signal.reason);
+      });
+    });
+  }
+
+  /** How many timers are armed: nothing may be left after a stop. */
+  get pending(): number {
+    return this.#entries.size;
+  }
+
+  /** Moves time forward, firing what falls due, and lets promises settle after each timer. */
+  async advance(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    await settle();
+    for (;;) {
+      const next = [...this.#entries].sort((a, b) => a.due - b.due)[0];
+      if (!next || next.due > end) break;
+      this.#now = next.due;
+      if (next.periodMs === undefined) this.#entries.delete(next);
+      else next.due += next.periodMs;
+      next.fn();
+      await settle();
+    }
+    this.#now = end;
+    await settle();
+  }
+
+  #add(entry: Entry): Timer {
+    this.#entries.add(entry);
+    return { cancel: () => this.#entries.delete(entry) };
+  }
+}
+
+/** Lets promises and finished I/O callbacks run. */
+export async function settle(turns = 5): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
