@@ -1,0 +1,96 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LiveConfig } from '../../../src/config/live-config.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { configJsonSchema, listSettings } from '../../../src/config/settings.ts';
+import { silentLogger } from '../../../src/core/log.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sallyport-config-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const write = (text: string) => {
+  const file = join(folder, 'gateway.yaml');
+  writeFileSync(file, text);
+  return file;
+};
+
+describe('configuration', () => {
+  test('defaults alone are a complete, frozen configuration', () => {
+    const { config, origins } = loadConfig();
+    expect(config.https.port).toBe(10_002);
+    expect(Object.isFrozen(config.hub.queue)).toBe(true);
+    expect(new Set(origins.values())).toEqual(new Set(['default']));
+  });
+
+  test('flags win over environment, environment over file, file over defaults, and each value knows its origin', () => {
+    const file = write(
+      'apiVersion: sallyport/v1\nkind: Gateway\nhttps:\n  port: 1\nwebsocket:\n  port: 1\nadmin:\n  port: 1\n',
+    );
+    const env = {
+      SALLYPORT_WEBSOCKET_PORT: '2',
+      SALLYPORT_ADMIN_PORT: '2',
+      SALLYPORT_ADVERTISE_ADDRESSES: 'a.example, 10.0.0.1',
+    };
+    const { config, origins } = loadConfig({ file, env, flags: { 'admin.port': '3' } });
+    expect([config.https.port, config.websocket.port, config.admin.port]).toEqual([1, 2, 3]);
+    expect(config.advertise.addresses).toEqual(['a.example', '10.0.0.1']);
+    expect(origins.get('https.port')).toBe(`${file}:4`);
+    expect(origins.get('websocket.port')).toBe('SALLYPORT_WEBSOCKET_PORT');
+    expect(origins.get('admin.port')).toBe('--set admin.port');
+  });
+
+  test('an unknown key is refused with file, line and the nearest known key', () => {
+    const file = write('https:\n  prot: 5\n');
+    expect(() => loadConfig({ file })).toThrow(`${file}:2: unknown key https.prot; did you mean port?`);
+  });
+
+  test('a wrong value is refused with its place, wherever it came from', () => {
+    const file = write('hub:\n  nodeLimit: many\n');
+    expect(() => loadConfig({ file })).toThrow(`${file}:2: hub.nodeLimit`);
+    expect(() => loadConfig({ env: { SALLYPORT_HTTPS_PORT: 'x' } })).toThrow(
+      'SALLYPORT_HTTPS_PORT: https.port',
+    );
+    expect(() => loadConfig({ flags: { 'htps.port': '1' } })).toThrow('did you mean https.port?');
+  });
+
+  test('broken YAML and a missing file say so', () => {
+    expect(() => loadConfig({ file: write('a: [') })).toThrow('gateway.yaml:');
+    expect(() => loadConfig({ file: join(folder, 'none.yaml') })).toThrow(
+      'cannot read the configuration file',
+    );
+  });
+
+  test("an unknown variable is a warning, Kubernetes' service links are not", () => {
+    const { warnings } = loadConfig({
+      env: {
+        SALLYPORT_LOG_LEVLE: 'x',
+        SALLYPORT_SERVICE_HOST: '10.0.0.1',
+        SALLYPORT_PORT_10002_TCP_ADDR: 'x',
+      },
+    });
+    expect(warnings).toEqual([
+      'environment variable SALLYPORT_LOG_LEVLE is no setting; did you mean SALLYPORT_LOG_LEVEL?',
+    ]);
+  });
+
+  test('every setting is documented and the JSON Schema refuses unknown keys', () => {
+    expect(listSettings().filter(({ description }) => description === '')).toEqual([]);
+    expect(configJsonSchema().additionalProperties).toBe(false);
+  });
+
+  test('a reload takes over what is live, reports what is not, and ignores an invalid file', () => {
+    const file = write('log:\n  level: info\n');
+    const live = new LiveConfig({ log: silentLogger }, loadConfig({ file }), { file });
+    write('log:\n  level: debug\nhttps:\n  port: 7\n');
+    expect(live.reload()).toEqual({ applied: ['log.level'], needRestart: ['https.port'] });
+    expect([live.current.log.level, live.current.https.port]).toEqual(['debug', 10_002]);
+    write('log:\n  level: loud\n');
+    expect(live.reload().problem).toContain('log.level');
+    expect(live.current.log.level).toBe('debug');
+  });
+});
