@@ -1,0 +1,29 @@
+# syntax=docker/dockerfile:1
+# Two stages: build with everything, run with production dependencies only. glibc, because the QUIC library's binaries need it.
+
+FROM node:24-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build && npm prune --omit=dev --omit=optional \
+ && case "$(uname -m)" in x86_64) keep=linux-x64 ;; aarch64) keep=linux-arm64 ;; *) keep=none ;; esac \
+ && find node_modules/@currentspace/http3 -name '*.node' ! -name "*${keep}*" -delete
+
+FROM node:24-bookworm-slim
+ENV NODE_ENV=production \
+    SALLYPORT_SECRET_STORE_PATH=/var/lib/sallyport \
+    SALLYPORT_ADMIN_HOST=0.0.0.0
+WORKDIR /app
+# Named volumes take over owner and mode of these folders.
+RUN install -d -o 65532 -g 65532 -m 0700 /var/lib/sallyport /var/lib/edge /run/join
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+USER 65532:65532
+VOLUME /var/lib/sallyport
+EXPOSE 10002/tcp 10000/tcp 10001/udp 10005/tcp 10010/tcp
+HEALTHCHECK --interval=10s --timeout=6s --start-period=15s CMD ["node", "dist/main.js", "health"]
+ENTRYPOINT ["node", "dist/main.js"]
+CMD ["serve"]

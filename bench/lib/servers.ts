@@ -1,0 +1,117 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parse } from 'yaml';
+import type { Pair } from '../../test/support/pki.ts';
+
+/** A gateway in a process of its own, on free ports, with a folder of its own. */
+export interface BenchGateway extends AsyncDisposable {
+  readonly pid: number;
+  readonly folder: string;
+  readonly ports: Readonly<Record<'https' | 'websocket' | 'admin' | 'quic', number>>;
+  /** Its CA with the key, to mint edges without asking it. */
+  readonly ca: Pair;
+  readonly hub: { readonly cert: string; readonly key: string };
+}
+
+export async function startBenchGateway(
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchGateway> {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'));
+  const all: Record<string, string> = {
+    'https.port': '0',
+    'websocket.port': '0',
+    'admin.port': '0',
+    'quic.port': '0',
+    'secretStore.path': folder,
+    'log.level': 'error',
+    'limits.connections': '30000',
+    'limits.connectionsPerIp': '30000',
+    ...settings,
+  };
+  const flags = Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
+  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--print-ready', ...flags], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ready = JSON.parse(await firstLine(child)) as Record<string, string>;
+  const port = (name: string) =>
+    Number(
+      String(ready[name] ?? '')
+        .split(':')
+        .at(-1),
+    );
+  const ca = readPair(folder, 'casecret', 'cadata', 'cakeydata');
+  const hub = readPair(folder, 'cloudcoresecret', 'cloudcoredata', 'cloudcorekeydata');
+  return {
+    pid: child.pid!,
+    folder,
+    ca,
+    hub: { cert: hub.pem, key: hub.key },
+    ports: { https: port('https'), websocket: port('websocket'), admin: port('admin'), quic: port('quic') },
+    [Symbol.asyncDispose]: async () => {
+      await stop(child);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The bare server with the gateway's own certificate, so that the cryptography is the same. */
+export async function startBareServer(
+  gateway: BenchGateway,
+): Promise<{ pid: number; port: number } & AsyncDisposable> {
+  const folder = join(gateway.folder, 'bare');
+  mkdirSync(folder, { mode: 0o700 });
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 });
+    return join(folder, name);
+  };
+  const paths = [
+    file('hub.crt', gateway.hub.cert),
+    file('hub.key', gateway.hub.key),
+    file('ca.crt', gateway.ca.pem),
+  ];
+  const child = spawn(process.execPath, ['bench/lib/bare-server.ts', ...paths], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const port = Number(await firstLine(child));
+  return { pid: child.pid!, port, [Symbol.asyncDispose]: () => stop(child) };
+}
+
+export function readPair(folder: string, secret: string, certKey: string, keyKey: string): Pair {
+  const { data } = parse(readFileSync(join(folder, `${secret}.yaml`), 'utf8')) as {
+    data: Record<string, string>;
+  };
+  const certificate = new X509Certificate(Buffer.from(data[certKey]!, 'base64'));
+  const privateKey = createPrivateKey({
+    key: Buffer.from(data[keyKey]!, 'base64'),
+    format: 'der',
+    type: 'sec1',
+  });
+  return {
+    certificate,
+    der: Buffer.from(certificate.raw),
+    pem: certificate.toString(),
+    privateKey,
+    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
+  };
+}
+
+async function firstLine(child: ChildProcess): Promise<string> {
+  const lines = createInterface({ input: child.stdout! });
+  const [line] = (await Promise.race([
+    once(lines, 'line'),
+    once(child, 'exit').then(() => Promise.reject(new Error('the server did not start'))),
+  ])) as [string];
+  return line;
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null) return;
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+}

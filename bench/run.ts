@@ -1,0 +1,20 @@
+/**
+ * Every measurement, side by side with a bare server in the same run: ratios and CPU per operation, because absolute times say little on a shared
+ * machine. `npm run bench`, or one of them: `npm run bench -- messages`.
+ */
+import { benchConnects } from './connects.ts';
+import { benchIdle } from './idle.ts';
+import { benchMessages } from './messages.ts';
+import { benchSwap } from './swap.ts';
+
+const benches: Readonly<Record<string, () => Promise<void>>> = {
+  messages: benchMessages,
+  connects: benchConnects,
+  idle: benchIdle,
+  swap: benchSwap,
+};
+const wanted = process.argv.slice(2);
+for (const [name, run] of Object.entries(benches)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}
+process.exit(0);

@@ -1,0 +1,43 @@
+import { Command } from 'commander';
+import { valueAt } from '../../config/live-config.ts';
+import { configJsonSchema, listSettings } from '../../config/settings.ts';
+import { type GlobalOptions, loadForCommand } from '../context.ts';
+import { formatTable, formatValue } from '../output.ts';
+import { print, printError } from '../streams.ts';
+
+export function configCommand(): Command {
+  const command = new Command('config').description('show and explain the configuration');
+
+  command
+    .command('view')
+    .description('print the configuration in force')
+    .option('--show-origin', 'show where each value comes from')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport config view\n  sallyport config view --show-origin --set https.port=0',
+    )
+    .action((options: { showOrigin?: boolean }, self: Command) => {
+      const { config, origins, warnings } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
+      for (const warning of warnings) printError(`warning: ${warning}`);
+      if (!options.showOrigin) return print(formatValue(config, 'yaml'));
+      const rows = listSettings().map(({ path }) => ({
+        path,
+        value: valueAt(config, path.split('.')),
+        origin: origins.get(path),
+      }));
+      print(
+        formatTable(rows, [
+          ['SETTING', (row) => row.path],
+          ['VALUE', (row) => (row.value === undefined ? undefined : JSON.stringify(row.value))],
+          ['ORIGIN', (row) => row.origin],
+        ]),
+      );
+    });
+
+  command
+    .command('schema')
+    .description('print the JSON Schema of the configuration file')
+    .action(() => print(formatValue(configJsonSchema(), 'json')));
+
+  return command;
+}

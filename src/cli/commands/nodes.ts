@@ -1,0 +1,63 @@
+import { Command } from 'commander';
+import type { NodeInfo } from '../../contracts/node-directory.ts';
+import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
+import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
+import { print, printError } from '../streams.ts';
+
+const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
+
+const view: ListView<NodeInfo> = {
+  name: ({ node }) => `node/${node}`,
+  columns: [
+    ['NAME', (row) => row.node],
+    ['TRANSPORT', (row) => row.transport],
+    ['ADDRESS', (row) => row.remoteAddress],
+    ['CONNECTED', (row) => age(row.connectedSince)],
+    ['HEARD', (row) => age(row.lastHeard)],
+    ['CERT-EXPIRES', (row) => shortDuration(new Date(row.certificate.notAfter).getTime() - Date.now())],
+    ['QUEUED', (row) => row.queued],
+    ['UNACKED', (row) => row.unacknowledged],
+    ['RTT', (row) => (row.rttMs === undefined ? undefined : `${row.rttMs.toFixed(1)}ms`)],
+    ['RECEIVED', (row) => row.bytesReceived],
+    ['SENT', (row) => row.bytesSent],
+    ['REPLICA', (row) => row.replica],
+  ],
+};
+
+export function nodesCommand(): Command {
+  const command = new Command('nodes').description('list, show and disconnect nodes');
+
+  command
+    .command('list')
+    .description('list the connected nodes')
+    .addOption(outputOption())
+    .action(async (_options: unknown, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const { items } = await connectAdmin(globals).get<{ items: NodeInfo[] }>('/api/v1/nodes');
+      if (items.length === 0 && globals.output === 'table') return printError('no node is connected');
+      print(formatList(items, globals.output ?? 'table', view));
+    });
+
+  command
+    .command('show <node>')
+    .description('show everything known of one node')
+    .addOption(outputOption())
+    .action(async (node: string, _options: unknown, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const info = await connectAdmin(globals).get<NodeInfo>(`/api/v1/nodes/${encodeURIComponent(node)}`);
+      if (globals.output === 'name') return print(view.name(info));
+      print(formatValue(info, globals.output === 'json' ? 'json' : 'yaml'));
+    });
+
+  command
+    .command('disconnect <node>')
+    .description('end the session of a node; it may reconnect')
+    .action(async (node: string, _options: unknown, self: Command) => {
+      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post(
+        `/api/v1/nodes/${encodeURIComponent(node)}/disconnect`,
+      );
+      printError(`node ${node} is disconnected`);
+    });
+
+  return command;
+}

@@ -1,0 +1,60 @@
+import { Command } from 'commander';
+import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
+import { formatValue } from '../output.ts';
+import { print } from '../streams.ts';
+import { UsageError } from '../usage-error.ts';
+
+interface SendOptions {
+  readonly resource: string;
+  readonly operation: string;
+  readonly content: string;
+  readonly group?: string;
+  readonly source?: string;
+  readonly ack?: boolean;
+  readonly timeout: number;
+}
+
+export function sendCommand(): Command {
+  return new Command('send')
+    .description('send a message to a node')
+    .argument('<node>', 'the node')
+    .requiredOption('--resource <resource>', 'for example default/configmap/demo')
+    .requiredOption('--operation <operation>', 'for example insert, update, delete, query')
+    .option('--content <json>', 'any JSON', 'null')
+    .option('--group <group>', 'message group')
+    .option('--source <source>', 'message source')
+    .option('--ack', 'wait until the node has acknowledged')
+    .option('--timeout <duration>', 'with --ack: how long to wait', durationArgument, 30_000)
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `\nExamples:\n  sallyport send edge-1 --resource default/configmap/demo --operation update --content '{"a":1}'\n  sallyport send edge-1 --resource app/reload --operation update --content null --ack`,
+    )
+    .action(async (node: string, options: SendOptions, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const answer = await connectAdmin(globals).post<{ kind: string }>(
+        `/api/v1/nodes/${encodeURIComponent(node)}/messages`,
+        {
+          resource: options.resource,
+          operation: options.operation,
+          content: parseContent(options.content),
+          ...(options.group ? { group: options.group } : {}),
+          ...(options.source ? { source: options.source } : {}),
+          wait: options.ack ? 'ack' : 'queued',
+          ...(options.ack ? { timeoutMs: options.timeout } : {}),
+        },
+        { timeoutMs: options.timeout + 5_000 },
+      );
+      if (globals.output === 'json' || globals.output === 'yaml') print(formatValue(answer, globals.output));
+      else print(answer.kind);
+      if (options.ack && answer.kind !== 'acknowledged' && answer.kind !== 'sent') process.exitCode = 1;
+    });
+}
+
+function parseContent(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UsageError(`--content is not JSON; a text needs quotes of its own: --content '"${text}"'`);
+  }
+}

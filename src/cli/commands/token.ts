@@ -1,0 +1,58 @@
+import { Command } from 'commander';
+import { isNodeName } from '../../protocol/node-name.ts';
+import { connectAdmin, durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
+import { paint, shortDuration } from '../output.ts';
+import { print, printError } from '../streams.ts';
+import { UsageError } from '../usage-error.ts';
+
+export function tokenCommand(): Command {
+  const command = new Command('token').description('create and revoke the tokens nodes join with');
+
+  command
+    .command('create')
+    .description('create a token; it alone is printed on standard output')
+    .option('--node <name>', 'for this node only; works once')
+    .option('--ttl <duration>', 'how long it is valid, for example 1h', durationArgument)
+    .option('--fleet', 'the fleet token instead: any node can join with it until it expires')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport token create --node edge-1\n  TOKEN=$(sallyport token create --node edge-1 --ttl 15m)\n  sallyport token create --fleet',
+    )
+    .action(async (options: { node?: string; ttl?: number; fleet?: boolean }, self: Command) => {
+      if (Boolean(options.node) === Boolean(options.fleet))
+        throw new UsageError('name one node with --node NAME, or ask for the fleet token with --fleet');
+      if (options.node !== undefined && !isNodeName(options.node))
+        throw new UsageError(
+          `${options.node} is no node name: use lower-case letters, digits, dots and dashes`,
+        );
+      if (options.fleet && options.ttl !== undefined)
+        throw new UsageError(
+          'the life of the fleet token is set by tokens.fleetTtlMs; --ttl goes with --node',
+        );
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const { token, expiresAt } = await connectAdmin(globals).post<{ token: string; expiresAt: string }>(
+        '/api/v1/tokens',
+        {
+          ...(options.node ? { node: options.node } : { fleet: true }),
+          ...(options.ttl ? { ttlMs: options.ttl } : {}),
+        },
+      );
+      print(token);
+      if (!process.stderr.isTTY) return;
+      const { dim } = paint(process.stderr);
+      const { config } = loadForCommand(globals);
+      const address = config.advertise.addresses.find(Boolean) ?? 'HUB';
+      printError(dim(`valid for ${shortDuration(new Date(expiresAt).getTime() - Date.now())}; join with:`));
+      printError(`  sallyport edge run --node ${options.node ?? 'NAME'} --hub ${address} --token TOKEN`);
+    });
+
+  command
+    .command('revoke-all')
+    .description('refuse every token created until now, on every replica')
+    .action(async (_options: unknown, self: Command) => {
+      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post('/api/v1/tokens/revoke-all');
+      printError('all tokens are revoked');
+    });
+
+  return command;
+}

@@ -1,0 +1,57 @@
+import { Command } from 'commander';
+import type { UpstreamEvent } from '../../contracts/message-bus.ts';
+import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
+import { paint } from '../output.ts';
+import { print, printError } from '../streams.ts';
+
+export function watchCommand(): Command {
+  return new Command('watch')
+    .description('follow what nodes send, live, until interrupted')
+    .option('--node <name>', 'only this node')
+    .option('--group <group>', 'only messages of this group')
+    .option('--operation <operation>', 'only messages of this operation')
+    .option('--resource <prefix>', 'only resources that begin so')
+    .addOption(outputOption())
+    .addHelpText('after', '\nExamples:\n  sallyport watch\n  sallyport watch --node edge-1 -o json')
+    .action(
+      async (
+        options: { node?: string; group?: string; operation?: string; resource?: string },
+        self: Command,
+      ) => {
+        const globals = self.optsWithGlobals<GlobalOptions>();
+        const query = new URLSearchParams();
+        for (const [name, value] of [
+          ['node', options.node],
+          ['group', options.group],
+          ['operation', options.operation],
+          ['resourcePrefix', options.resource],
+        ] as const) {
+          if (value !== undefined) query.set(name, value);
+        }
+        const stop = new AbortController();
+        process.once('SIGINT', () => stop.abort());
+        for await (const { data } of connectAdmin(globals).events(`/api/v1/events?${query}`, stop.signal)) {
+          print(globals.output === 'json' ? JSON.stringify(data) : describe(data as UpstreamEvent));
+        }
+        if (!stop.signal.aborted) {
+          printError('the gateway ended the stream');
+          process.exitCode = 1;
+        }
+      },
+    );
+}
+
+function describe(event: UpstreamEvent): string {
+  const { bold, dim, green, yellow } = paint(process.stdout);
+  const time = dim(new Date().toISOString().slice(11, 23));
+  switch (event.type) {
+    case 'connected':
+      return `${time} ${bold(event.node)} ${green('connected')} over ${event.transport}`;
+    case 'disconnected':
+      return `${time} ${bold(event.node)} ${yellow('disconnected')}: ${event.reason}`;
+    case 'message': {
+      const { operation = '', resource = '' } = event.message.route;
+      return `${time} ${bold(event.node)} ${operation} ${resource} ${JSON.stringify(event.message.content)}`;
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import { existsSync } from 'node:fs';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
+import { AdminClient } from './admin-client.ts';
+import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
+
+/** Options every command has; commander gives them through `optsWithGlobals()`. */
+export interface GlobalOptions {
+  readonly config?: string;
+  readonly set?: Readonly<Record<string, string>>;
+  readonly admin?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly ca?: string;
+  readonly output?: OutputFormat;
+}
+
+/** The file that is read when none is named, so that every command in a folder means the same gateway. */
+const DEFAULT_FILE = 'sallyport.yaml';
+
+export function addGlobalOptions(program: Command): Command {
+  return program
+    .option(
+      '-c, --config <file>',
+      `configuration file (default: $SALLYPORT_CONFIG, or ${DEFAULT_FILE} when it exists)`,
+    )
+    .option(
+      '--set <path=value>',
+      'set one setting, for example --set https.port=0; may be repeated',
+      collectSettings,
+      {},
+    )
+    .option(
+      '--admin <host:port>',
+      'admin address of the gateway (default: $SALLYPORT_ADMIN, or what the configuration says)',
+    )
+    .option('--cert <file>', 'admin certificate')
+    .option('--key <file>', 'key of the admin certificate')
+    .option('--ca <file>', 'CA of the gateway');
+}
+
+export function outputOption(): Option {
+  return new Option('-o, --output <format>', 'how to print').choices(OUTPUT_FORMATS).default('table');
+}
+
+export function configSources(options: GlobalOptions): ConfigSources {
+  const file =
+    options.config ?? process.env.SALLYPORT_CONFIG ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined);
+  return { ...(file ? { file } : {}), env: process.env, flags: options.set ?? {} };
+}
+
+export function loadForCommand(options: GlobalOptions): LoadedConfig {
+  return loadConfig(configSources(options));
+}
+
+/** @throws ADMIN_CREDENTIALS_MISSING */
+export function connectAdmin(options: GlobalOptions): AdminClient {
+  const { config } = loadForCommand(options);
+  const folder = config.secretStore.path;
+  return new AdminClient({
+    address:
+      options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(config.admin.host)}:${config.admin.port}`,
+    cert: options.cert ?? `${folder}/admin.crt`,
+    key: options.key ?? `${folder}/admin.key`,
+    ca: options.ca ?? `${folder}/ca.crt`,
+  });
+}
+
+/** An address to connect to for an address that was bound. */
+export function reachable(host: string): string {
+  return host === '0.0.0.0' || host === '::'
+    ? 'localhost'
+    : host.includes(':') && !host.startsWith('[')
+      ? `[${host}]`
+      : host;
+}
+
+export function durationArgument(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined || ms <= 0)
+    throw new InvalidArgumentError('write a duration such as 90s, 15m, 12h or 7d');
+  return ms;
+}
+
+function collectSettings(text: string, previous: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('write path=value, for example https.port=0');
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
+}

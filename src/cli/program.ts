@@ -1,0 +1,83 @@
+import { Command, CommanderError } from 'commander';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { VERSION } from '../core/version.ts';
+import { AdminError } from './admin-client.ts';
+import { certsCommand } from './commands/certs.ts';
+import { configCommand } from './commands/config.ts';
+import { edgeCommand } from './commands/edge.ts';
+import { healthCommand } from './commands/health.ts';
+import { nodesCommand } from './commands/nodes.ts';
+import { prepareCertsCommand } from './commands/prepare-certs.ts';
+import { sendCommand } from './commands/send.ts';
+import { serveCommand } from './commands/serve.ts';
+import { tokenCommand } from './commands/token.ts';
+import { watchCommand } from './commands/watch.ts';
+import { addGlobalOptions } from './context.ts';
+import { paint } from './output.ts';
+import { printError } from './streams.ts';
+import { UsageError } from './usage-error.ts';
+
+export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+export function createProgram(): Command {
+  const program = addGlobalOptions(new Command('sallyport'))
+    .description('Cloud-side mTLS gateway for fleets of edge nodes')
+    .version(VERSION)
+    .showHelpAfterError('(run with --help for the options)')
+    .showSuggestionAfterError();
+  const commands = [
+    serveCommand(),
+    prepareCertsCommand(),
+    tokenCommand(),
+    nodesCommand(),
+    sendCommand(),
+    watchCommand(),
+    certsCommand(),
+    edgeCommand(),
+    configCommand(),
+    healthCommand(),
+  ];
+  for (const command of commands) {
+    command.copyInheritedSettings(program);
+    program.addCommand(command);
+  }
+  return program;
+}
+
+/** Runs one command line. @returns the exit code: 0 ok, 1 failure, 2 usage */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  const program = createProgram();
+  exitOverrideAll(program);
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return Number(process.exitCode ?? EXIT.ok);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return report(error);
+  }
+}
+
+/** Tells a person what went wrong and what to do; never a stack unless it is our own fault. */
+function report(error: unknown): number {
+  const { red, dim } = paint(process.stderr);
+  if (error instanceof UsageError) {
+    printError(`${red('error')}: ${error.message}`);
+    return EXIT.usage;
+  }
+  if (error instanceof SallyportError || error instanceof AdminError) {
+    printError(`${red('error')}: ${error.message} ${dim(`[${error.code}]`)}`);
+    for (let cause = error.cause; cause instanceof Error; cause = cause.cause)
+      printError(dim(`  because: ${cause.message}`));
+    if (error.fix) printError(`  ${error.fix}`);
+    return isSallyportError(error, 'CONFIG_INVALID', 'CONFIG_UNREADABLE', 'ADDRESS_INVALID')
+      ? EXIT.usage
+      : EXIT.failure;
+  }
+  printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  return EXIT.failure;
+}
+
+function exitOverrideAll(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) exitOverrideAll(child);
+}

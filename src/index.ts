@@ -1,0 +1,8 @@
+/** Sallyport as a library: run a gateway inside your own process. */
+export { LiveConfig } from './config/live-config.ts';
+export { type ConfigSources, type LoadedConfig, loadConfig } from './config/load.ts';
+export type { Config, ConfigInput } from './config/schema.ts';
+export { type ErrorCode, isSallyportError, SallyportError } from './core/errors.ts';
+export { createLogger, type Logger } from './core/log.ts';
+export { type Gateway, type ReadyInfo, startGateway } from './gateway.ts';
+export type { Message } from './protocol/message.ts';

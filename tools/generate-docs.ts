@@ -1,0 +1,112 @@
+/**
+ * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics.
+ * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createProgram } from '../src/cli/program.ts';
+import { listSettings } from '../src/config/settings.ts';
+import { ERRORS } from '../src/core/errors.ts';
+import { createMetrics } from '../src/core/metrics.ts';
+import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
+
+type Row = readonly string[];
+const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
+const table = (heading: Row, rows: readonly Row[]) =>
+  [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+
+function configuration(): string {
+  const rows = listSettings().map(({ path, default: value, description, allowed, live }) => [
+    `\`${path}\``,
+    value === undefined
+      ? ''
+      : `\`${typeof value === 'number' && !Number.isInteger(value) ? value.toFixed(3) : JSON.stringify(value)}\``,
+    cell(description) + (allowed && allowed.length > 1 ? ` (${allowed.join(', ')})` : ''),
+    live ? 'yes' : '',
+  ]);
+  return table(['setting', 'default', 'what it is', 'live'], rows);
+}
+
+const errors = () =>
+  table(
+    ['code', 'status', 'message', 'what to do'],
+    Object.entries(ERRORS).map(([code, { status, message, fix }]) => [
+      `\`${code}\``,
+      String(status),
+      cell(message),
+      cell(fix),
+    ]),
+  );
+
+const closeReasons = () =>
+  table(
+    ['name', 'code', 'meaning', 'what the edge does'],
+    Object.entries(CLOSE_REASONS).map(([name, { code, text, retry }]) => [
+      `\`${name}\``,
+      String(code),
+      text,
+      retry,
+    ]),
+  );
+
+async function metrics(): Promise<string> {
+  const text = await createMetrics({ process: false }).expose();
+  const rows = [...text.matchAll(/^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)/gm)].map(([, name, help, type]) => [
+    `\`${name}\``,
+    type!,
+    cell(help!),
+  ]);
+  return table(['metric', 'type', 'meaning'], rows);
+}
+
+function commands(): string {
+  const rows: Row[] = [];
+  const walk = (command: ReturnType<typeof createProgram>, prefix: string) => {
+    for (const child of command.commands) {
+      const usage = `${prefix} ${child.name()}`;
+      if (child.commands.length > 0) walk(child, usage);
+      else {
+        const words = child.registeredArguments.map((argument) => ` <${argument.name()}>`).join('');
+        rows.push([
+          `\`${usage.trim()}${words}\``,
+          cell(child.description()),
+          child.options.map(({ flags }) => `\`${flags}\``).join(' '),
+        ]);
+      }
+    }
+  };
+  walk(createProgram(), 'sallyport');
+  return table(['command', 'what it does', 'options'], rows);
+}
+
+const parts: Readonly<Record<string, () => string | Promise<string>>> = {
+  configuration,
+  errors,
+  'close-reasons': closeReasons,
+  metrics,
+  commands,
+};
+const files = [
+  'README.md',
+  'docs/configuration.md',
+  'docs/errors.md',
+  'docs/protocol.md',
+  'docs/operations.md',
+];
+
+const check = process.argv.includes('--check');
+let stale = 0;
+for (const file of files) {
+  let text = readFileSync(file, 'utf8');
+  const before = text;
+  for (const [name, make] of Object.entries(parts)) {
+    const [open, close] = [`<!-- generated:${name} -->`, `<!-- /generated:${name} -->`];
+    const [start, end] = [text.indexOf(open), text.indexOf(close)];
+    if (start >= 0 && end > start)
+      text = `${text.slice(0, start + open.length)}\n${await make()}\n${text.slice(end)}`;
+  }
+  if (text === before) continue;
+  stale++;
+  if (check) process.stderr.write(`${file} is not up to date: run \`npm run docs\`\n`);
+  else writeFileSync(file, text);
+}
+process.exit(check && stale > 0 ? 1 : 0);
