@@ -1,0 +1,46 @@
+import type { Clock } from '../core/clock.ts';
+import { describeError, isSallyportError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+
+export interface StoreComponents {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'storeUp' | 'storeErrors' | 'storeLastSync'>;
+}
+
+/** Keeps the metrics of a secret store true, and tells the log when the store goes away and when it is back. */
+export class StoreHealth {
+  readonly #components: StoreComponents;
+  #isUp: boolean | undefined;
+
+  constructor(components: StoreComponents) {
+    this.#components = components;
+  }
+
+  succeeded(): void {
+    if (this.#isUp === false) this.#components.log.info({}, 'the secret store answers again');
+    this.#isUp = true;
+    this.#components.metrics.storeUp.set(1);
+  }
+
+  /** Everything that was asked for has been read in full. */
+  synced(): void {
+    this.succeeded();
+    this.#components.metrics.storeLastSync.set(this.#components.clock.now() / 1000);
+  }
+
+  /** Answers such as "already exists" are no failures of the store. */
+  failed(error: unknown): void {
+    if (isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND')) {
+      this.succeeded();
+      return;
+    }
+    const { log, metrics } = this.#components;
+    metrics.storeErrors.inc({ code: isSallyportError(error) ? error.code : 'INTERNAL' });
+    if (isSallyportError(error, 'SECRET_MALFORMED')) return;
+    metrics.storeUp.set(0);
+    if (this.#isUp !== false) log.warn({ problem: describeError(error) }, 'the secret store cannot be used');
+    this.#isUp = false;
+  }
+}
