@@ -58,13 +58,9 @@ export const message = z
   .meta({ description: 'A KubeEdge message as it is on the wire' });
 
 export const sendBody = z.strictObject({
-  resource: z
-    .string()
-    .min(1)
-    .max(4096)
-    .meta({
-      description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
-    }),
+  resource: z.string().min(1).max(4096).meta({
+    description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
+  }),
   operation: label.meta({ description: 'insert, update, delete, query, response, …' }),
   content: z.unknown().meta({ description: 'Any JSON value' }),
   group: label.default('resource'),

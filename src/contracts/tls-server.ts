@@ -1,4 +1,5 @@
 import type { Server } from 'node:https';
+import type { Socket } from 'node:net';
 import type { CertificateBundle } from './certificate-source.ts';
 import type { ListenAddress } from './listener.ts';
 
@@ -15,6 +16,8 @@ export interface TlsServer {
   applyBundle(next: CertificateBundle): void;
   servedFingerprint(): string;
   address(): ListenAddress;
-  /** Stops accepting, lets requests under way finish until `signal`, then closes every socket. Idempotent. */
+  /** Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for identity. */
+  remoteAddress(socket: Socket): string;
+  /** Stops accepting, lets requests under way finish until `signal` is aborted, then closes every socket. Idempotent. */
   stop(signal: AbortSignal): Promise<void>;
 }
