@@ -125,6 +125,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
     queued: gauge('downstream_queued_messages', 'Messages waiting for nodes.', []),
     queuedBytes: gauge('downstream_queued_bytes', 'Bytes waiting for nodes.', []),
     subscribers: gauge('upstream_subscribers', 'Programs that follow upstream messages.', []),
+    followersCutOff: counter(
+      'admin_followers_cut_off_total',
+      'Followers of the admin event stream that read too slowly.',
+      [],
+    ),
   };
 }
 

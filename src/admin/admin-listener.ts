@@ -1,0 +1,120 @@
+import type { TLSSocket } from 'node:tls';
+import { type FastifyInstance, fastify } from 'fastify';
+import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { ListenAddress, Listener } from '../contracts/listener.ts';
+import type { TlsServer } from '../contracts/tls-server.ts';
+import { SallyportError } from '../core/errors.ts';
+import type { HealthRegistry } from '../core/health.ts';
+import { SECURITY_HEADERS } from '../core/http-errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { CloseReason } from '../protocol/close-reasons.ts';
+import { type Authenticate, requireAdmin } from './admin-access.ts';
+import { serveRoutes } from './api-route.ts';
+import { eventRoute, serveEvents } from './event-route.ts';
+import { type EventStreamComponents, EventStreams } from './event-stream.ts';
+import { type GatewayRouteComponents, gatewayRoutes } from './gateway-routes.ts';
+import { answerClientError, sendFailure, toAdminError } from './json-errors.ts';
+import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
+import { openApiDocument } from './openapi.ts';
+import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
+import { plainRoutes, servePlain } from './plain-routes.ts';
+
+export type AdminComponents = NodeRouteComponents &
+  GatewayRouteComponents &
+  EventStreamComponents & {
+    /** The TLS server of this listener alone. */
+    readonly server: TlsServer;
+    readonly authenticate: Authenticate;
+    readonly health: HealthRegistry;
+    readonly log: Logger;
+    readonly metrics: Pick<Metrics, 'expose' | 'contentType' | 'followersCutOff'>;
+  };
+
+/** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
+export class AdminListener implements Listener {
+  readonly name = 'admin';
+  readonly #server: TlsServer;
+  readonly #streams: EventStreams;
+  readonly #app: FastifyInstance;
+  #caSha256: string | undefined;
+
+  constructor(components: AdminComponents, options: Partial<AdminOptions> = {}) {
+    const complete = { ...DEFAULT_ADMIN_OPTIONS, ...options };
+    this.#server = components.server;
+    this.#streams = new EventStreams(components, complete);
+    this.#app = createApp(components, this.#streams, complete);
+  }
+
+  async start(): Promise<void> {
+    await this.#app.ready();
+    await this.#server.start();
+  }
+
+  applyBundle(next: CertificateBundle): void {
+    this.#server.applyBundle(next);
+    // Trust changes end old trust: who follows has to show a certificate of the present CA.
+    if (this.#caSha256 !== undefined && this.#caSha256 !== next.ca.sha256)
+      this.#streams.endAll('the CA changed');
+    this.#caSha256 = next.ca.sha256;
+  }
+
+  servedFingerprint(): string {
+    return this.#server.servedFingerprint();
+  }
+
+  address(): ListenAddress {
+    return this.#server.address();
+  }
+
+  async stop(_reason: CloseReason, signal: AbortSignal): Promise<void> {
+    this.#streams.endAll('the gateway is shutting down');
+    await this.#server.stop(signal);
+    await this.#app.close();
+  }
+}
+
+function createApp(
+  components: AdminComponents,
+  streams: EventStreams,
+  options: AdminOptions,
+): FastifyInstance {
+  const { server, authenticate, info, log } = components;
+  const app = fastify({
+    serverFactory: (handler) => {
+      server.server.on('request', handler);
+      return server.server;
+    },
+    logger: false,
+    bodyLimit: options.bodyBytes,
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, _request, reply) => {
+      sendFailure(reply, toAdminError(error, options.bodyBytes));
+    },
+    routerOptions: { maxParamLength: 512 },
+    return503OnClosing: false,
+  });
+  app.setErrorHandler((cause, request, reply) => {
+    const error = toAdminError(cause, options.bodyBytes);
+    const fields = { route: request.routeOptions.url, method: request.method, code: error.code };
+    if (error.status >= 500) log.error({ ...fields, err: error }, 'admin request failed');
+    else log.debug(fields, 'admin request refused');
+    return sendFailure(reply, error);
+  });
+  app.setNotFoundHandler(() => {
+    throw new SallyportError('NOT_FOUND');
+  });
+  app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
+  requireAdmin(app, authenticate);
+
+  const routes = [...gatewayRoutes(components), ...nodeRoutes(components)];
+  serveRoutes(app, routes);
+  serveEvents(app, {
+    streams,
+    isAllowed: (request) => authenticate(request.raw.socket as TLSSocket).ok,
+  });
+  servePlain(app, components);
+  const documented = [...routes, eventRoute, ...plainRoutes];
+  app.get('/openapi.json', async () => openApiDocument(documented, info().version));
+  return app;
+}

@@ -1,0 +1,85 @@
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { SallyportError } from '../core/errors.ts';
+
+/** What a handler gets: checked input, and a signal that fires when the caller went away. */
+export interface ApiInput<P, Q, B> {
+  readonly params: P;
+  readonly query: Q;
+  readonly body: B;
+  readonly signal: AbortSignal;
+}
+
+export interface ApiAnswer {
+  readonly status: number;
+  readonly body?: unknown;
+}
+
+/** One route of the admin API: it is served and documented from the same value. */
+export interface ApiRoute {
+  readonly method: 'GET' | 'POST';
+  /** fastify's notation: `/api/v1/nodes/:node`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly params?: z.ZodType;
+  readonly query?: z.ZodType;
+  readonly body?: z.ZodType;
+  /** Status → what it means, and its body. */
+  readonly answers: Readonly<Record<number, { readonly description: string; readonly schema?: z.ZodType }>>;
+  handle(input: ApiInput<unknown, unknown, unknown>): Promise<ApiAnswer>;
+}
+
+const nothing = z.unknown();
+type Nothing = typeof nothing;
+
+/** Binds the types of a route's schemas to its handler, which therefore only ever sees checked input. */
+export function apiRoute<
+  P extends z.ZodType = Nothing,
+  Q extends z.ZodType = Nothing,
+  B extends z.ZodType = Nothing,
+>(
+  definition: Omit<ApiRoute, 'params' | 'query' | 'body' | 'handle'> & {
+    readonly params?: P;
+    readonly query?: Q;
+    readonly body?: B;
+    handle(input: ApiInput<z.output<P>, z.output<Q>, z.output<B>>): Promise<ApiAnswer>;
+  },
+): ApiRoute {
+  const { params, query, body, handle } = definition;
+  return {
+    ...definition,
+    handle: async (input) =>
+      handle({
+        params: parse(params, input.params, 'path') as z.output<P>,
+        query: parse(query, input.query, 'query') as z.output<Q>,
+        body: parse(body, input.body ?? {}, 'body') as z.output<B>,
+        signal: input.signal,
+      }),
+  };
+}
+
+/** @throws BAD_REQUEST that names the first wrong field */
+export function parse<T extends z.ZodType>(schema: T | undefined, value: unknown, where: string): unknown {
+  if (schema === undefined) return value;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const field = [where, ...(issue?.path ?? [])].join('.');
+  throw new SallyportError('BAD_REQUEST', { problem: `${field}: ${issue?.message ?? 'is wrong'}` });
+}
+
+export function serveRoutes(app: FastifyInstance, routes: readonly ApiRoute[]): void {
+  for (const route of routes) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      handler: async (request, reply) => {
+        const gone = new AbortController();
+        reply.raw.once('close', () => gone.abort());
+        const { params, query, body } = request;
+        const answer = await route.handle({ params, query, body, signal: gone.signal });
+        return reply.code(answer.status).send(answer.body);
+      },
+    });
+  }
+}

@@ -1,0 +1,100 @@
+import type { ServerResponse } from 'node:http';
+import type { MessageBus, StoredEvent, UpstreamFilter } from '../contracts/message-bus.ts';
+import type { Clock } from '../core/clock.ts';
+import { SallyportError } from '../core/errors.ts';
+import { SECURITY_HEADERS } from '../core/http-errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { AdminOptions } from './options.ts';
+
+export interface EventStreamComponents {
+  readonly bus: Pick<MessageBus, 'subscribe'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'followersCutOff'>;
+}
+
+export interface FollowRequest {
+  readonly filter: UpstreamFilter;
+  /** Id of the last event the follower has; what came after it and is still buffered is sent first. */
+  readonly afterId?: string;
+  readonly response: ServerResponse;
+  /** Asked at each heartbeat: whether the follower may still follow (its certificate may expire or lose its CA). */
+  readonly isAllowed: () => boolean;
+}
+
+/**
+ * Live events as Server-Sent Events (WHATWG HTML §9.2). A follower that reads too slowly is cut off after what it was already
+ * given: it comes back with `Last-Event-ID` and goes on there, and the hub never holds more than the limit for it.
+ */
+export class EventStreams {
+  readonly #components: EventStreamComponents;
+  readonly #options: AdminOptions;
+  readonly #open = new Set<(why: string) => void>();
+
+  constructor(components: EventStreamComponents, options: AdminOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  /** Followers now. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Begins the answer; it ends when the follower goes, is cut off, or {@link endAll} is called. @throws QUEUE_FULL */
+  follow({ filter, afterId, response, isAllowed }: FollowRequest): void {
+    const { bus, clock, log, metrics } = this.#components;
+    const { maxFollowers, followerBufferBytes, followerFlushMs, heartbeatMs } = this.#options;
+    if (this.#open.size >= maxFollowers) throw new SallyportError('QUEUE_FULL', { queue: 'admin followers' });
+
+    response.writeHead(200, {
+      ...SECURITY_HEADERS,
+      'content-type': 'text/event-stream; charset=utf-8',
+      // Balancers of the nginx kind would hold the stream back.
+      'x-accel-buffering': 'no',
+    });
+    response.write(': following\n\n');
+
+    let ended = false;
+    let unsubscribe = () => {};
+    const end = (why: string) => {
+      if (ended) return;
+      ended = true;
+      unsubscribe();
+      heartbeat.cancel();
+      this.#open.delete(end);
+      if (response.destroyed) return;
+      response.end(`event: end\ndata: ${JSON.stringify({ why })}\n\n`);
+      const flush = clock.setTimeout(() => response.destroy(), followerFlushMs);
+      response.once('close', () => flush.cancel());
+    };
+    const write = (text: string) => {
+      if (ended) return;
+      response.write(text);
+      if (response.writableLength <= followerBufferBytes) return;
+      metrics.followersCutOff.inc();
+      log.warn({ bufferBytes: followerBufferBytes }, 'a follower of events was too slow and is cut off');
+      end('too slow');
+    };
+    const heartbeat = clock.setInterval(
+      () => (isAllowed() ? write(': alive\n\n') : end('not allowed any longer')),
+      heartbeatMs,
+    );
+    this.#open.add(end);
+    response.once('close', () => end('gone'));
+    // A bus replays the buffered events inside `subscribe`, and one of them may already be too much.
+    unsubscribe = bus.subscribe(filter, (event) => write(formatEvent(event)), afterId ? { afterId } : {});
+    if (ended) unsubscribe();
+  }
+
+  /** Ends every stream, for a stop or a change of the CA. */
+  endAll(why: string): void {
+    for (const end of [...this.#open]) end(why);
+  }
+}
+
+/** `id`, `event` and one line of JSON, which holds no line break. */
+export function formatEvent({ id, event }: StoredEvent): string {
+  return `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+}

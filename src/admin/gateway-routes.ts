@@ -1,0 +1,70 @@
+import type { CertificateAdmin, TokenMinter } from '../contracts/certificate-issuer.ts';
+import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import { type ApiRoute, apiRoute } from './api-route.ts';
+import { certificates as certificatesShape, info as infoShape, token, tokenBody } from './schemas.ts';
+
+export interface GatewayRouteComponents {
+  readonly info: () => GatewayInfo;
+  readonly certificates: CertificateAdmin;
+  readonly tokens: TokenMinter;
+}
+
+/** The gateway itself: what it is, its certificates, its tokens. */
+export function gatewayRoutes({ info, certificates, tokens }: GatewayRouteComponents): ApiRoute[] {
+  const certificateState = () => {
+    const status = certificates.status();
+    const listeners = info().listeners.map((listener) => ({
+      ...listener,
+      servesWanted: listener.servedFingerprint === status.wantedFingerprint,
+    }));
+    return { ...status, listeners };
+  };
+  return [
+    apiRoute({
+      method: 'GET',
+      path: '/api/v1/info',
+      summary: 'What runs here',
+      answers: { 200: { description: 'the gateway', schema: infoShape } },
+      handle: async () => ({ status: 200, body: info() }),
+    }),
+    apiRoute({
+      method: 'GET',
+      path: '/api/v1/certificates',
+      summary: 'Certificates that are stored, wanted and served',
+      answers: { 200: { description: 'their state', schema: certificatesShape } },
+      handle: async () => ({ status: 200, body: certificateState() }),
+    }),
+    apiRoute({
+      method: 'POST',
+      path: '/api/v1/certificates/hub/rotate',
+      summary: 'Issue a new hub certificate now; open connections stay',
+      answers: { 200: { description: 'the state after it', schema: certificatesShape } },
+      handle: async () => {
+        await certificates.rotateHub();
+        return { status: 200, body: certificateState() };
+      },
+    }),
+    apiRoute({
+      method: 'POST',
+      path: '/api/v1/tokens',
+      summary: 'Create a token for one node, or hand out the fleet token',
+      body: tokenBody,
+      answers: { 200: { description: 'the token', schema: token } },
+      handle: async ({ body: { node, ttlMs } }) => {
+        const minted =
+          node === undefined ? await tokens.fleetToken() : await tokens.createNodeToken(node, ttlMs);
+        return { status: 200, body: { token: minted.token, expiresAt: minted.expiresAt.toISOString() } };
+      },
+    }),
+    apiRoute({
+      method: 'POST',
+      path: '/api/v1/tokens/revoke-all',
+      summary: 'Refuse every token created until now, on every replica',
+      answers: { 204: { description: 'they are revoked' } },
+      handle: async () => {
+        await tokens.revokeAll();
+        return { status: 204 };
+      },
+    }),
+  ];
+}

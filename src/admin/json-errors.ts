@@ -1,0 +1,40 @@
+import type { Socket } from 'node:net';
+import type { FastifyReply } from 'fastify';
+import { SallyportError } from '../core/errors.ts';
+import {
+  errorHeaders,
+  rawHttpAnswer,
+  rawHttpError,
+  SECURITY_HEADERS,
+  toSallyportError,
+} from '../core/http-errors.ts';
+
+/** `{error: {code, message, fix, details}}` with the error's status. */
+export function sendFailure(reply: FastifyReply, error: SallyportError): FastifyReply {
+  return reply
+    .code(error.status)
+    .headers({ ...SECURITY_HEADERS, ...errorHeaders(error) })
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify(failureBody(error)));
+}
+
+/** Anything thrown while a request is answered; a body over the limit gets the code that messages have for it. */
+export function toAdminError(error: unknown, bodyBytes: number): SallyportError {
+  if ((error as { code?: unknown } | null)?.code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return new SallyportError('MESSAGE_TOO_LARGE', { limitBytes: bodyBytes }, error);
+  return toSallyportError(error);
+}
+
+/** Answers a connection whose bytes are no HTTP, and closes it. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (socket.destroyed || !socket.writable) return void socket.destroy();
+  const answer = rawHttpError(error);
+  const body = JSON.stringify(failureBody(new SallyportError('BAD_REQUEST', { problem: answer.text })));
+  socket.write(rawHttpAnswer(answer, body, 'application/json; charset=utf-8'));
+  socket.setTimeout(1000, () => socket.destroy());
+  socket.destroySoon();
+}
+
+function failureBody({ code, message, fix, details }: SallyportError): object {
+  return { error: { code, message, fix, details } };
+}

@@ -1,0 +1,28 @@
+import type { ListenerName } from './listener.ts';
+
+/** What a running gateway says of itself; the composition root assembles it. Times are ISO 8601. */
+export interface GatewayInfo {
+  readonly version: string;
+  readonly replica: string;
+  readonly startedAt: string;
+  /** Clock of the hub, so that clients can see their skew. */
+  readonly now: string;
+  /** Where the Secrets are: a folder, or `namespace x at https://…`. */
+  readonly secretStore: string;
+  readonly bus: string;
+  readonly advertise: readonly string[];
+  /** SHA-256 of the CA certificate's DER: the first part of every join token. */
+  readonly caSha256: string;
+  readonly draining: boolean;
+  /** Nodes with a session here. */
+  readonly nodes: number;
+  readonly listeners: readonly ListenerInfo[];
+}
+
+export interface ListenerInfo {
+  readonly name: ListenerName;
+  readonly host: string;
+  readonly port: number;
+  /** Fingerprint of the bundle that new handshakes get; compare with `wantedFingerprint`. */
+  readonly servedFingerprint: string;
+}

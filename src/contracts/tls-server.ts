@@ -1,0 +1,23 @@
+import type { Server } from 'node:https';
+import type { Socket } from 'node:net';
+import type { CertificateBundle } from './certificate-source.ts';
+import type { ListenAddress } from './listener.ts';
+
+/**
+ * An HTTPS server with hot swap, limits and deadlines, on which the HTTPS and the admin listener put their routes. A client certificate is
+ * requested and never judged by TLS itself: that is the gate's work, so that a refused peer can be told why.
+ */
+export interface TlsServer {
+  /** Emits `request` and `clientError`, as Node's. */
+  readonly server: Server;
+  /** Binds, and serves with the current bundle. @throws LISTEN_FAILED */
+  start(): Promise<void>;
+  /** Throws without any effect when `next` cannot be served. */
+  applyBundle(next: CertificateBundle): void;
+  servedFingerprint(): string;
+  address(): ListenAddress;
+  /** Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for identity. */
+  remoteAddress(socket: Socket): string;
+  /** Stops accepting, lets requests under way finish until `signal` is aborted, then closes every socket. Idempotent. */
+  stop(signal: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,62 @@
+import type { X509Certificate } from 'node:crypto';
+import type { Clock } from '../core/clock.ts';
+import type { TrustedCaInput } from './chain.ts';
+import type { PeerCertificate, Refusal } from './node-identity.ts';
+import { PeerGate } from './peer-gate.ts';
+import { subjectAttributes } from './subject.ts';
+
+/** The organization that makes a client certificate an administrator's. Edge certificates hold `system:nodes`. */
+export const ADMIN_ORGANIZATION = 'sallyport:admins';
+
+export interface AdminGateComponents {
+  /** The CA of the gateway itself, as in `CertificateBundle.ca`; the further CAs whose edges are accepted make no administrators. */
+  readonly ca: () => TrustedCaInput;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Why the certificate is revoked; undefined when it is not. */
+  readonly isRevoked?: (peer: PeerCertificate) => string | undefined;
+}
+
+export type AdminVerdict =
+  | { readonly ok: true; readonly name: string; readonly certificate: PeerCertificate }
+  /** Nobody that this gateway knows. */
+  | (Refusal & { readonly known: false })
+  /** A good certificate, of somebody who is no administrator. */
+  | { readonly ok: false; readonly known: true; readonly detail: string };
+
+/**
+ * Decides who may use the admin interface: the same checks as for edges, against the gateway's own CA alone, and a subject of exactly
+ * one `O=sallyport:admins` and one CN. Whatever goes wrong inside is a refusal.
+ */
+export class AdminGate {
+  readonly #gate: PeerGate;
+
+  constructor({ ca, clock, isRevoked }: AdminGateComponents) {
+    let trust: readonly TrustedCaInput[] = [];
+    this.#gate = new PeerGate(
+      {
+        // The gate parses its CAs anew for every new array.
+        trust: () => {
+          const current = ca();
+          if (trust[0] !== current) trust = [current];
+          return trust;
+        },
+        clock,
+        ...(isRevoked ? { isRevoked } : {}),
+      },
+      () => ({ allowLegacy: false, legacyNodes: {} }),
+    );
+  }
+
+  check(leaf: X509Certificate | undefined, intermediates: readonly X509Certificate[] = []): AdminVerdict {
+    const checked = this.#gate.checkCertificate(leaf, intermediates);
+    if (!checked.ok) return { ...checked, known: false };
+    const attributes = subjectAttributes(checked.subject);
+    const [organization, ...moreOrganizations] = attributes?.get('O') ?? [];
+    const [name, ...moreNames] = attributes?.get('CN') ?? [];
+    if (organization !== ADMIN_ORGANIZATION || moreOrganizations.length > 0)
+      return { ok: false, known: true, detail: `its organization is not exactly ${ADMIN_ORGANIZATION}` };
+    if (name === undefined || name === '' || moreNames.length > 0)
+      return { ok: false, known: true, detail: 'it does not hold exactly one common name' };
+    return { ok: true, name, certificate: checked.certificate };
+  }
+}

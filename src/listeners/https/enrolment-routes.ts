@@ -1,0 +1,70 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { CertificateIssuer } from '../../contracts/certificate-issuer.ts';
+import type { CertificateSource } from '../../contracts/certificate-source.ts';
+import type { Clock } from '../../core/clock.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { SECURITY_HEADERS } from '../../core/http-errors.ts';
+import type { HttpsOptions } from './options.ts';
+import { type Gate, peerOf } from './peer.ts';
+import { RateLimiter } from './rate-limiter.ts';
+import { readBody } from './request-body.ts';
+import { bearerToken, extKeyUsages, headerText } from './request-headers.ts';
+
+/** One certificate, DER (RFC 2585 §4.1). */
+const CERTIFICATE_TYPE = 'application/pkix-cert';
+
+export interface EnrolmentComponents {
+  readonly source: CertificateSource;
+  readonly gate: Gate;
+  readonly issuer: CertificateIssuer;
+  readonly clock: Clock;
+}
+
+/** `GET /ca.crt`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge `cloudhub/servers/httpserver`). */
+export function enrolmentRoutes(
+  app: FastifyInstance,
+  { source, gate, issuer, clock }: EnrolmentComponents,
+  options: () => HttpsOptions,
+): void {
+  const limits = () => ({
+    perMinutePerSource: options().requestsPerMinutePerSource,
+    perMinute: options().requestsPerMinute,
+  });
+  const downloads = new RateLimiter(clock, limits);
+  const enrolments = new RateLimiter(clock, limits);
+
+  app.get('/ca.crt', async (request, reply) => {
+    downloads.take(peerOf(request, gate).source);
+    return certificate(reply, source.current().ca.der);
+  });
+
+  app.route({
+    method: ['GET', 'POST'],
+    url: '/edge.crt',
+    exposeHeadRoute: false,
+    handler: async (request: FastifyRequest, reply: FastifyReply) => {
+      const peer = peerOf(request, gate);
+      enrolments.take(peer.source);
+      const { headers } = request;
+      const token = bearerToken(headers);
+      const usages = extKeyUsages(headers);
+      const { bodyBytes, requestTimeoutMs } = options();
+      const csr = await readBody(request.raw, { clock, limits: { bodyBytes, timeoutMs: requestTimeoutMs } });
+      if (csr.length === 0) throw new SallyportError('CSR_MISSING');
+      const issued = await issuer.issue({
+        nodeName: headerText(headers, 'nodename'),
+        csr,
+        token,
+        peer: peer.verdict,
+        peerCertificate: peer.certificate,
+        extKeyUsages: usages,
+        remoteAddress: request.ip,
+      });
+      return certificate(reply, issued.der);
+    },
+  });
+}
+
+function certificate(reply: FastifyReply, der: Uint8Array): FastifyReply {
+  return reply.headers(SECURITY_HEADERS).type(CERTIFICATE_TYPE).send(Buffer.from(der));
+}

@@ -1,0 +1,96 @@
+import { type FastifyInstance, fastify } from 'fastify';
+import type { CertificateBundle } from '../../contracts/certificate-source.ts';
+import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { TlsServer } from '../../contracts/tls-server.ts';
+import { SallyportError } from '../../core/errors.ts';
+import type { HealthRegistry } from '../../core/health.ts';
+import { toSallyportError } from '../../core/http-errors.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { type EnrolmentComponents, enrolmentRoutes } from './enrolment-routes.ts';
+import { healthRoutes } from './health-routes.ts';
+import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
+import type { HttpsOptions } from './options.ts';
+import { answerClientError, sendError } from './plain-answers.ts';
+import { observeRequests } from './request-observer.ts';
+
+export type HttpsComponents = EnrolmentComponents &
+  NodeRouteComponents & {
+    /** The TLS server of this listener alone. */
+    readonly server: TlsServer;
+    readonly health: HealthRegistry;
+    readonly log: Logger;
+    readonly metrics: Pick<Metrics, 'httpRequests'>;
+  };
+
+/** Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client certificate is optional. */
+export class HttpsListener implements Listener {
+  readonly name = 'https';
+  readonly #server: TlsServer;
+  readonly #app: FastifyInstance;
+
+  /** @param options asked anew for each request */
+  constructor(components: HttpsComponents, options: () => HttpsOptions) {
+    this.#server = components.server;
+    this.#app = createApp(components, options);
+  }
+
+  async start(): Promise<void> {
+    await this.#app.ready();
+    await this.#server.start();
+  }
+
+  applyBundle(next: CertificateBundle): void {
+    this.#server.applyBundle(next);
+  }
+
+  servedFingerprint(): string {
+    return this.#server.servedFingerprint();
+  }
+
+  address(): ListenAddress {
+    return this.#server.address();
+  }
+
+  async stop(_reason: CloseReason, signal: AbortSignal): Promise<void> {
+    await this.#server.stop(signal);
+    await this.#app.close();
+  }
+}
+
+function createApp(components: HttpsComponents, options: () => HttpsOptions): FastifyInstance {
+  const { server, log, metrics, clock } = components;
+  const app = fastify({
+    serverFactory: (handler) => {
+      server.server.on('request', handler);
+      return server.server;
+    },
+    logger: false,
+    clientErrorHandler: (error, socket) => {
+      metrics.httpRequests.inc({ route: 'none', status: '400' });
+      answerClientError(error, socket);
+    },
+    // A path fastify cannot read (bad escapes, a parameter without end) never reaches the error handler.
+    frameworkErrors: (error, request, reply) => {
+      metrics.httpRequests.inc({ route: 'none', status: '400' });
+      sendError(request, reply, toSallyportError(error));
+    },
+    routerOptions: { maxParamLength: 512 },
+    return503OnClosing: false,
+  });
+  // EdgeCore's GET has a body, and fastify reads none of a GET: so fastify reads no body at all, `readBody` does, for both methods alike.
+  app.addHttpMethod('POST', { hasBody: false, overrideExisting: true });
+
+  const observer = observeRequests(app, { clock, log, metrics });
+  app.setErrorHandler((cause, request, reply) => {
+    const error = toSallyportError(cause);
+    observer.failed(request, error);
+    return sendError(request, reply, error);
+  });
+  app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
+  enrolmentRoutes(app, components, options);
+  nodeRoutes(app, components, options);
+  healthRoutes(app, components);
+  return app;
+}

@@ -1,0 +1,43 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Clock } from '../../core/clock.ts';
+import type { SallyportError } from '../../core/errors.ts';
+import { type Logger, LogSampler } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import { sourceOf } from './rate-limiter.ts';
+
+export interface RequestObserver {
+  /** A request that is answered with `error`. */
+  failed(request: FastifyRequest, error: SallyportError): void;
+}
+
+/**
+ * Counts and logs requests. Neither headers, nor query, nor body are logged, since they hold tokens (requirement A10); refusals
+ * give at most one line a minute for each source and code (I14).
+ */
+export function observeRequests(
+  app: FastifyInstance,
+  { clock, log, metrics }: { clock: Clock; log: Logger; metrics: Pick<Metrics, 'httpRequests'> },
+): RequestObserver {
+  const sampler = new LogSampler({ clock });
+  app.addHook('onResponse', async (request, reply) => {
+    const { route, fields } = describe(request);
+    metrics.httpRequests.inc({ route, status: String(reply.statusCode) });
+    log.debug({ ...fields, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request answered');
+  });
+  return {
+    failed(request, error) {
+      const { fields } = describe(request);
+      if (error.status >= 500) return log.error({ ...fields, err: error }, 'request failed');
+      const heldBack = sampler.pass(`${sourceOf(request.ip)} ${error.code}`);
+      if (heldBack === undefined) return;
+      const { code, message, status } = error;
+      log.info({ ...fields, code, status, problem: message, heldBack }, 'request refused');
+    },
+  };
+}
+
+function describe(request: FastifyRequest) {
+  // The pattern, not the path: a label must not be chosen by strangers.
+  const route = request.routeOptions.url ?? 'none';
+  return { route, fields: { route, method: request.method, remoteAddress: request.ip } };
+}
