@@ -235,6 +235,7 @@ export const configSchema = z.strictObject({
           bytes: count(256 * 1024 * 1024, 'Downstream bytes waiting in all'),
           ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
           events: count(10_000, 'Upstream events kept for followers that return'),
+          eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
         })
         .prefault({}),
       flapWindowMs: duration(60_000, 'Window in which take-overs are counted'),

@@ -1,0 +1,93 @@
+import type { StoredEvent, UpstreamEvent, UpstreamFilter } from '../contracts/message-bus.ts';
+import { describeError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { Unsubscribe } from '../core/property.ts';
+
+interface Follower {
+  readonly filter: UpstreamFilter;
+  readonly onEvent: (event: StoredEvent) => unknown;
+}
+
+/** The programs that follow upstream events. One that throws is let go and never disturbs the others. */
+export class Followers {
+  /** Copied on every change, so that a follower may come or go while an event is handed round. */
+  #followers: readonly Follower[] = [];
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+
+  constructor({ log, metrics }: { log: Logger; metrics: Metrics }) {
+    this.#log = log;
+    this.#metrics = metrics;
+  }
+
+  /** @param missed what the follower gets first */
+  add(
+    filter: UpstreamFilter,
+    onEvent: (event: StoredEvent) => unknown,
+    missed: readonly StoredEvent[],
+  ): Unsubscribe {
+    const follower = { filter, onEvent };
+    this.#set([...this.#followers, follower]);
+    for (const event of missed) {
+      if (!this.#followers.includes(follower)) break;
+      this.#hand(follower, event);
+    }
+    return () => this.#remove(follower);
+  }
+
+  tell(event: StoredEvent): void {
+    for (const follower of this.#followers) this.#hand(follower, event);
+  }
+
+  clear(): void {
+    this.#set([]);
+  }
+
+  #hand(follower: Follower, event: StoredEvent): void {
+    if (!matches(follower.filter, event.event)) return;
+    try {
+      const result = follower.onEvent(event);
+      if (result instanceof Promise) result.catch((error) => this.#failed(follower, error));
+    } catch (error) {
+      this.#failed(follower, error);
+    }
+  }
+
+  #failed(follower: Follower, error: unknown): void {
+    this.#remove(follower);
+    this.#log.warn({ problem: describeError(error) }, 'a follower of upstream events failed and was let go');
+  }
+
+  #remove(follower: Follower): void {
+    this.#set(this.#followers.filter((other) => other !== follower));
+  }
+
+  #set(followers: readonly Follower[]): void {
+    this.#followers = followers;
+    this.#metrics.subscribers.set(followers.length);
+  }
+}
+
+/** Whether an event passes a filter. A filter on parts of a message lets only messages pass. */
+export function matches(filter: UpstreamFilter, event: UpstreamEvent): boolean {
+  if (filter.node !== undefined && filter.node !== event.node) return false;
+  if (filter.types && !filter.types.includes(event.type)) return false;
+  const { group, source, operation, resourcePrefix } = filter;
+  if (
+    group === undefined &&
+    source === undefined &&
+    operation === undefined &&
+    resourcePrefix === undefined
+  ) {
+    return true;
+  }
+  if (event.type !== 'message') return false;
+  const { route } = event.message;
+  return (
+    (group === undefined || group === (route.group ?? '')) &&
+    (source === undefined || source === (route.source ?? '')) &&
+    (operation === undefined || operation === (route.operation ?? '')) &&
+    (resourcePrefix === undefined || (route.resource ?? '').startsWith(resourcePrefix))
+  );
+}
