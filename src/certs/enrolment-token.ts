@@ -44,6 +44,8 @@ export interface VerifyTokenOptions {
   readonly now: number;
 }
 
+/** CloudCore's tokens live a day and do not say since when (KubeEdge: cloud/pkg/cloudhub/servers/httpserver/token.go). */
+export const KUBEEDGE_TOKEN_TTL_MS = 24 * 3_600_000;
 const ALGORITHM = 'HS256';
 const FLEET_SUBJECT = 'system:nodes';
 const NODE_SUBJECT = 'system:node:';
