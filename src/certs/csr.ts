@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { SallyportError } from '../core/errors.ts';
+import { keyWeakness } from './private-key.ts';
 
 export interface ReadCsrOptions {
   /** Keys that nobody else may hold: the CA's and the hub's (requirement D4). */
@@ -20,7 +21,6 @@ export interface CheckedCsr {
 const MAX_BYTES = 16 * 1024;
 /** A key so large costs the hub milliseconds with every handshake. */
 const MAX_RSA_BITS = 8192;
-const CURVES: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1']);
 
 /** Signature algorithm → hash, and the kind of key it goes with (RFC 5758 section 3.2, RFC 8017 appendix A.2.4). */
 const SIGNATURES: Readonly<Record<string, { readonly hash: string; readonly keyType: 'ec' | 'rsa' }>> = {
@@ -93,17 +93,17 @@ function readKey(spki: Uint8Array): KeyObject {
   }
 }
 
-/** RSA from 2048 bits with an odd exponent from 65537 on, EC P-256 and P-384 (NIST SP 800-57 part 1 table 2, FIPS 186-5 appendix A.1.1). */
+/**
+ * The policy for all keys, and for RSA an exponent from 65537 on (FIPS 186-5 appendix A.1.1): a new key has no excuse for less. Node reports
+ * the curve of explicit parameters as undefined, so they are refused.
+ */
 function checkKey(key: KeyObject): void {
-  const { namedCurve, modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType === 'ec') {
-    if (!CURVES.has(namedCurve)) throw invalid('its key is on another curve than P-256 and P-384');
-  } else if (key.asymmetricKeyType === 'rsa') {
-    if (modulusLength < 2048 || modulusLength > MAX_RSA_BITS)
-      throw invalid(`its RSA key has ${modulusLength} bits; 2048 to ${MAX_RSA_BITS} are accepted`);
-    if (publicExponent < 65_537n || publicExponent % 2n === 0n)
-      throw invalid('the exponent of its RSA key is not odd and at least 65537');
-  } else throw invalid('its key is neither RSA nor EC');
+  const weakness = keyWeakness(key);
+  if (weakness !== undefined)
+    throw invalid(`its key is ${weakness}; use EC P-256 or P-384, or RSA of at least 2048 bits`);
+  const { modulusLength = 0, publicExponent = 65_537n } = key.asymmetricKeyDetails ?? {};
+  if (publicExponent < 65_537n) throw invalid(`its RSA key has the exponent ${publicExponent}; use 65537`);
+  if (modulusLength > MAX_RSA_BITS) throw invalid(`its RSA key has more than ${MAX_RSA_BITS} bits`);
 }
 
 /** Without this, anybody could obtain a certificate for a key that somebody else holds (RFC 2986 section 3, requirement D3). */
