@@ -174,6 +174,13 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Days after expiry in which a known edge certificate may be renewed once',
         }),
+      allowServerAuth: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description: 'Let edge nodes ask for serverAuth besides clientAuth (ExtKeyUsages header)',
+        }),
       checkMs: duration(60_000, 'Period of the validity check', { min: 50 }),
     })
     .prefault({}),

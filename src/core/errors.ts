@@ -149,6 +149,16 @@ export const ERRORS = {
     fix: 'create a new token; a node token works once',
   },
   TOKEN_REVOKED: { status: 401, message: 'the token has been revoked', fix: 'create a new token' },
+  TOKEN_STATE_FULL: {
+    status: 503,
+    message: 'more than {limit} tokens were used that have not expired yet',
+    fix: 'wait until some have expired, and mint node tokens with a shorter life',
+  },
+  GRACE_USED: {
+    status: 401,
+    message: 'this expired client certificate has been renewed already, and that works once',
+    fix: 'join the node again with a token',
+  },
   TOKEN_OTHER_NODE: {
     status: 403,
     message: 'the token belongs to another node',
