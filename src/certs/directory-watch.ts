@@ -1,5 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { Clock, Timer } from '../core/clock.ts';
 
 /** Changes this close together are read once, milliseconds. */
@@ -27,7 +28,7 @@ export class DirectoryWatch {
   readonly #options: DirectoryWatchOptions;
   readonly #resync: Timer;
   #watcher: FSWatcher | undefined;
-  #inode: number | undefined;
+  #watched: string | undefined;
   #quiet: Timer | undefined;
   #look: Timer | undefined;
   #burstSince: number | undefined;
@@ -70,14 +71,14 @@ export class DirectoryWatch {
 
   /** Watches the folder that is at the path now. */
   async #attach(): Promise<void> {
-    const found = await stat(this.#options.path).catch(() => undefined);
+    const found = await identify(this.#options.path);
     if (this.#closed) return;
-    if (!found || found.ino !== this.#inode) this.#unwatch();
+    if (found !== this.#watched) this.#unwatch();
     if (found && !this.#watcher) {
       try {
         this.#watcher = watch(this.#options.path, { persistent: false }, (_, file) => this.#changed(file));
         this.#watcher.on('error', () => this.#unwatch());
-        this.#inode = found.ino;
+        this.#watched = found;
       } catch {
         // No watch to be had (too many, or the folder went away): the periodic read and the look-out remain.
       }
@@ -88,14 +89,17 @@ export class DirectoryWatch {
 
   /** A removed folder does not always say so; and only looking finds one that comes into being. */
   async #lookOut(): Promise<void> {
-    const found = await stat(this.#options.path).catch(() => undefined);
+    const found = await identify(this.#options.path);
     if (this.#closed) return;
-    if (found?.ino !== this.#inode) return this.#request('change');
-    this.#look = this.#clock.setTimeout(() => void this.#lookOut(), LOOK_MS);
+    if (found !== this.#watched) this.#request('change');
+    else this.#look = this.#clock.setTimeout(() => void this.#lookOut(), LOOK_MS);
   }
 
   #changed(file: string | null): void {
-    if (this.#closed || (file !== null && !this.#options.concerns(file))) return;
+    if (this.#closed) return;
+    // inotify(7) names the folder itself when that is removed or moved; its watcher says nothing from then on.
+    if (file === basename(this.#options.path)) this.#unwatch();
+    else if (file !== null && !this.#options.concerns(file)) return;
     const now = this.#clock.now();
     this.#burstSince ??= now;
     this.#quiet?.cancel();
@@ -109,6 +113,12 @@ export class DirectoryWatch {
   #unwatch(): void {
     this.#watcher?.close();
     this.#watcher = undefined;
-    this.#inode = undefined;
+    this.#watched = undefined;
   }
+}
+
+/** Tells one folder from another at the same path; the number of a removed one may be used again at once. */
+async function identify(path: string): Promise<string | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found && `${found.dev}:${found.ino}:${found.birthtimeMs}`;
 }

@@ -48,7 +48,15 @@ export class FolderLock {
 
   /** Runs `task` while nobody else holds the lock. @throws SECRET_STORE_UNAVAILABLE when it cannot be had in `waitMs` */
   hold<T>(task: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const turn = this.#tail.then(() => this.#hold(task, signal));
+    const turn = this.#tail.then(async () => {
+      // Timers of a Clock let the process end: a command that only waits for this lock would vanish without a word.
+      const keepAlive = setInterval(() => {}, this.#waitMs);
+      try {
+        return await this.#hold(task, signal);
+      } finally {
+        clearInterval(keepAlive);
+      }
+    });
     this.#tail = turn.catch(() => {});
     return turn;
   }

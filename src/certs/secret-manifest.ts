@@ -8,6 +8,11 @@ const SECRET_NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[
 /** Keys in the data of a Secret, as Kubernetes' `IsConfigMapKey` allows them. */
 const DATA_KEY = /^(?!\.\.)(?!\.$)[-._a-zA-Z0-9]{1,253}$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** The only keys that errors name: in a broken file, what reads as a key may be a value. */
+const KNOWN_KEYS = new Set([
+  ...['cadata', 'cakeydata', 'cloudcoredata', 'cloudcorekeydata', 'tokendata'],
+  ...['tls.crt', 'tls.key', 'ca.crt'],
+]);
 /** Kubernetes' `MaxSecretSize`, bytes of all values together. */
 export const MAX_SECRET_BYTES = 1024 * 1024;
 
@@ -59,9 +64,9 @@ export function parseSecretManifest(
   if (root.type !== undefined && (typeof root.type !== 'string' || root.type === ''))
     fail('type is not a string');
   const data = new Map<string, Uint8Array>();
-  for (const [key, value] of valuesOf(root, 'data', fail)) {
+  for (const [key, value, place] of valuesOf(root, 'data', fail)) {
     const compact = value.replace(/[\r\n\t ]/g, '');
-    if (!BASE64.test(compact)) fail(`data.${key} is not whole base64`);
+    if (!BASE64.test(compact)) fail(`${place} is not whole base64`);
     data.set(key, new Uint8Array(Buffer.from(compact, 'base64')));
   }
   for (const [key, value] of valuesOf(root, 'stringData', fail))
@@ -146,15 +151,20 @@ function describeYamlError(error: YAMLError, lines: LineCounter): string {
   return `YAML error ${error.code} in line ${line}, column ${col}`;
 }
 
-function valuesOf(root: YamlRecord, field: 'data' | 'stringData', fail: Fail): [string, string][] {
+function valuesOf(
+  root: YamlRecord,
+  field: 'data' | 'stringData',
+  fail: Fail,
+): [key: string, value: string, place: string][] {
   const values = root[field];
   if (values === undefined) return [];
   if (!isRecord(values)) return fail(`${field} is not a mapping`);
-  return Object.entries(values).map(([key, value]) => {
-    if (!DATA_KEY.test(key)) return fail(`${field} has a key that Kubernetes does not allow`);
+  return Object.entries(values).map(([key, value], index) => {
+    const place = KNOWN_KEYS.has(key) ? `${field}.${key}` : `entry ${index + 1} of ${field}`;
+    if (!DATA_KEY.test(key)) return fail(`the key of ${place} is not one that Kubernetes allows`);
     // Kubernetes takes null for empty; here it is far more likely a file that is half written.
-    if (typeof value !== 'string') return fail(`${field}.${key} is not a string`);
-    return [key, value];
+    if (typeof value !== 'string') return fail(`${place} is not a string`);
+    return [key, value, place];
   });
 }
 

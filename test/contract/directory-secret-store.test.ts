@@ -1,0 +1,40 @@
+import { mkdtemp, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DirectorySecretStore } from '../../src/certs/directory-secret-store.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { silentLogger } from '../../src/core/log.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
+
+describeSecretStoreContract('DirectorySecretStore', async () => {
+  const parent = await mkdtemp(join(tmpdir(), 'sallyport-secrets-'));
+  const path = join(parent, 'secrets');
+  const stores: DirectorySecretStore[] = [];
+  const open = () => {
+    const store = new DirectorySecretStore(
+      { clock: systemClock, log: silentLogger, metrics: createMetrics({ process: false }) },
+      { path, resyncMs: CONTRACT_RESYNC_MS },
+    );
+    stores.push(store);
+    return store;
+  };
+  return {
+    store: open(),
+    peer: async () => open(),
+    remove: (name) => unlink(join(path, `${name}.yaml`)),
+    // A file where the folder was: it can neither be read nor made, whatever the rights of the user.
+    breakDown: async () => {
+      await rename(path, `${path}-away`).catch(() => {});
+      await writeFile(path, '');
+    },
+    repair: async () => {
+      await unlink(path);
+      await rename(`${path}-away`, path).catch(() => {});
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const store of stores) await store.close();
+      await rm(parent, { recursive: true });
+    },
+  };
+});
