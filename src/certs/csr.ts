@@ -93,17 +93,22 @@ function readKey(spki: Uint8Array): KeyObject {
   }
 }
 
-/**
- * The policy for all keys, and for RSA an exponent from 65537 on (FIPS 186-5 appendix A.1.1): a new key has no excuse for less. Node reports
- * the curve of explicit parameters as undefined, so they are refused.
- */
+/** The policy for all keys, and for RSA an exponent from 65537 on (FIPS 186-5 appendix A.1.1): a new key has no excuse for less. */
 function checkKey(key: KeyObject): void {
   const weakness = keyWeakness(key);
   if (weakness !== undefined)
     throw invalid(`its key is ${weakness}; use EC P-256 or P-384, or RSA of at least 2048 bits`);
+  if (key.asymmetricKeyType === 'ec' && !isPlainEcKey(key))
+    throw invalid('its EC key has explicit curve parameters or a compressed point');
   const { modulusLength = 0, publicExponent = 65_537n } = key.asymmetricKeyDetails ?? {};
   if (publicExponent < 65_537n) throw invalid(`its RSA key has the exponent ${publicExponent}; use 65537`);
   if (modulusLength > MAX_RSA_BITS) throw invalid(`its RSA key has more than ${MAX_RSA_BITS} bits`);
+}
+
+/** The curve named and the point whole, as RFC 5480 section 2.1.1 demands: OpenSSL takes more, TLS libraries of others do not. */
+function isPlainEcKey(key: KeyObject): boolean {
+  const plain = createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' });
+  return plain.export({ type: 'spki', format: 'der' }).equals(key.export({ type: 'spki', format: 'der' }));
 }
 
 /** Without this, anybody could obtain a certificate for a key that somebody else holds (RFC 2986 section 3, requirement D3). */
