@@ -1,6 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { SallyportError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
 import type { AdminVerdict } from '../identity/admin-gate.ts';
 
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
@@ -15,11 +16,17 @@ const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
 ]);
 
 /** Lets nobody but administrators past, for every path but the probes, known or unknown. */
-export function requireAdmin(app: FastifyInstance, authenticate: Authenticate): void {
+export function requireAdmin(
+  app: FastifyInstance,
+  { authenticate, log }: { authenticate: Authenticate; log: Logger },
+): void {
   app.addHook('onRequest', async (request) => {
     if (OPEN_PATHS.has(request.routeOptions.url)) return;
-    adminOf(request, authenticate);
+    const admin = adminOf(request, authenticate);
     refuseOtherSites(request);
+    // Who changed what has to be found later; bodies are not logged, tokens come in answers.
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      log.info({ admin, method: request.method, path: pathOf(request) }, 'admin action');
   });
 }
 
@@ -41,3 +48,5 @@ function refuseOtherSites({ method, headers }: FastifyRequest): void {
   if (headers.origin !== undefined && headers.origin !== `https://${headers.host}`)
     throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
 }
+
+const pathOf = (request: FastifyRequest) => request.url.split('?', 1)[0]!.slice(0, 300);

@@ -105,7 +105,7 @@ function createApp(
     throw new SallyportError('NOT_FOUND');
   });
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
-  requireAdmin(app, authenticate);
+  requireAdmin(app, { authenticate, log });
 
   const routes = [...gatewayRoutes(components), ...nodeRoutes(components)];
   serveRoutes(app, routes);

@@ -65,7 +65,7 @@ export class EventStreams {
       heartbeat.cancel();
       this.#open.delete(end);
       if (response.destroyed) return;
-      response.end(`event: end\ndata: ${JSON.stringify({ why })}\n\n`);
+      response.end(`: ended, ${why}\n\n`);
       const flush = clock.setTimeout(() => response.destroy(), followerFlushMs);
       response.once('close', () => flush.cancel());
     };

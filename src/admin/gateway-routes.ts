@@ -15,6 +15,7 @@ export function gatewayRoutes({ info, certificates, tokens }: GatewayRouteCompon
     const status = certificates.status();
     const listeners = info().listeners.map((listener) => ({
       ...listener,
+      address: formatAddress(listener),
       servesWanted: listener.servedFingerprint === status.wantedFingerprint,
     }));
     return { ...status, listeners };
@@ -68,3 +69,6 @@ export function gatewayRoutes({ info, certificates, tokens }: GatewayRouteCompon
     }),
   ];
 }
+
+const formatAddress = ({ host, port }: { host: string; port: number }) =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

@@ -123,6 +123,7 @@ export const certificates = z.object({
   problem: z.string().optional(),
   listeners: z.array(
     listenerInfo.extend({
+      address: z.string().meta({ description: 'host:port' }),
       servesWanted: z.boolean().meta({ description: 'True when new handshakes get the wanted bundle' }),
     }),
   ),

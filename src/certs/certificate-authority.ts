@@ -5,7 +5,9 @@ import type { CaCertificate } from '../contracts/certificate-source.ts';
 import type { Secret } from '../contracts/secret-store.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { ADMIN_ORGANIZATION } from '../identity/admin-gate.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import type { IssueAdminOptions } from './admin-certificate.ts';
 import type { AdvertisedNames } from './advertised-names.ts';
 import { parseCertificates } from './certificate-chain.ts';
 import { sha256Hex, signCertificate } from './certificate-signer.ts';
@@ -153,6 +155,17 @@ export class CertificateAuthority {
       subject: [{ O: ['system:nodes'] }, { CN: [`system:node:${options.nodeName}`] }],
       publicKey: options.publicKey,
       usages: options.usages,
+      more: [],
+    });
+    return { der: certificate.raw, serial: certificate.serialNumber, notAfter: certificate.validToDate };
+  }
+
+  /** A client certificate of an administrator (`identity/admin-gate.ts` reads it). @throws CA_INVALID */
+  async issueAdmin(options: IssueAdminOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }> {
+    const certificate = await this.#issueLeaf(options, {
+      subject: [{ O: [ADMIN_ORGANIZATION] }, { CN: [options.name] }],
+      publicKey: options.publicKey,
+      usages: ['clientAuth'],
       more: [],
     });
     return { der: certificate.raw, serial: certificate.serialNumber, notAfter: certificate.validToDate };
