@@ -301,6 +301,31 @@ export const ERRORS = {
     message: 'cannot connect to {url}: {problem}',
     fix: 'check address, firewall and the state of the hub; the client retries by itself',
   },
+  CONNECT_REFUSED: {
+    status: 403,
+    message: 'the hub at {url} refuses the connection: {problem}',
+    fix: 'do what the answer of the hub says; the client retries by itself where waiting or a new certificate can help',
+  },
+  NOT_JOINED: {
+    status: 400,
+    message: 'node {node} has no usable certificate in {directory}: {problem}',
+    fix: 'join with a token from `sallyport token create`',
+  },
+  ANSWER_TIMEOUT: {
+    status: 504,
+    message: 'no answer to {resource} came within {timeoutMs} ms',
+    fix: 'check that a cloud program answers this resource',
+  },
+  HUB_REFUSED_MESSAGE: {
+    status: 502,
+    message: 'the hub did not take the message: {problem}',
+    fix: 'do what the answer of the hub says',
+  },
+  CLIENT_CLOSED: {
+    status: 503,
+    message: 'the edge client has been closed',
+    fix: 'create a new client; messages not acknowledged before the close were not kept',
+  },
 } as const satisfies Record<string, ErrorDefinition>;
 
 interface ErrorDefinition {
