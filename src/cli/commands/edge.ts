@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Command, Option } from 'commander';
+import { createLogger } from '../../core/log.ts';
+import { isNodeName } from '../../protocol/node-name.ts';
+import { EdgeClient } from '../../sdk/edge-client.ts';
+import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
+import { type GlobalOptions, loadForCommand } from '../context.ts';
+import { paint } from '../output.ts';
+import { print, printError } from '../streams.ts';
+import { UsageError } from '../usage-error.ts';
+
+interface EdgeOptions {
+  readonly node: string;
+  readonly hub: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly directory?: string;
+  readonly transport: 'auto' | 'websocket' | 'quic' | 'webtransport';
+  readonly verbose?: boolean;
+}
+
+export function edgeCommand(): Command {
+  const command = new Command('edge').description('be an edge node');
+  command
+    .command('run')
+    .description('join a hub, stay connected, print what arrives and send what is typed')
+    .requiredOption('--node <name>', 'name of this node')
+    .option('--hub <host>', 'name or address of the hub; ports are those of the configuration', 'localhost')
+    .option('--token <token>', 'token to join with; not needed once joined (default: $SALLYPORT_TOKEN)')
+    .option('--token-file <file>', 'file that holds the token')
+    .option('--directory <folder>', 'where key and certificate are kept (default: ./edge-NODE)')
+    .addOption(
+      new Option('--transport <transport>', 'how to connect')
+        .choices(['auto', 'websocket', 'quic', 'webtransport'])
+        .default('auto'),
+    )
+    .option('--verbose', 'log what the client does')
+    .addHelpText(
+      'after',
+      `
+Type lines to send them: JSON becomes the content, anything else a text. "RESOURCE OPERATION JSON" sends to a resource.
+
+Examples:
+  sallyport edge run --node edge-1 --token "$(sallyport token create --node edge-1)"
+  echo '{"temperature":21}' | sallyport edge run --node edge-1`,
+    )
+    .action(async (options: EdgeOptions, self: Command) =>
+      runEdge(options, self.optsWithGlobals<GlobalOptions>()),
+    );
+  return command;
+}
+
+async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<void> {
+  if (!isNodeName(options.node))
+    throw new UsageError(`${options.node} is no node name: use lower-case letters, digits, dots and dashes`);
+  const { config } = loadForCommand(globals);
+  const { bold, dim, green, yellow, red } = paint(process.stdout);
+  const host = options.hub.includes(':') && !options.hub.startsWith('[') ? `[${options.hub}]` : options.hub;
+  const address = (name: 'https' | 'websocket' | 'quic' | 'webtransport') => `${host}:${config[name].port}`;
+  const clientOptions: EdgeClientOptions = {
+    node: options.node,
+    directory: options.directory ?? `edge-${options.node}`,
+    transport: options.transport,
+    hub: {
+      https: address('https'),
+      websocket: address('websocket'),
+      ...(config.quic.enabled || options.transport === 'quic' ? { quic: address('quic') } : {}),
+      ...(config.webtransport.enabled || options.transport === 'webtransport'
+        ? { webtransport: address('webtransport') }
+        : {}),
+    },
+  };
+  const components = options.verbose ? { logger: createLogger({ level: 'debug', format: 'pretty' }) } : {};
+  const token = readToken(options);
+  const client =
+    token === undefined
+      ? await EdgeClient.open(clientOptions, components)
+      : await EdgeClient.join({ ...clientOptions, token }, components);
+
+  const say = (text: string) => printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
+  client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
+  client.on('disconnected', ({ reason, retryInMs }) => {
+    const next =
+      retryInMs === undefined ? 'not trying again' : `trying again in ${Math.round(retryInMs / 100) / 10} s`;
+    say(`${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${next}`);
+  });
+  client.on('renewed', ({ notAfter }) => say(`certificate renewed, valid until ${notAfter.toISOString()}`));
+  client.on('error', (error) => say(`${red('error')}: ${error.message}`));
+  client.on('message', ({ route, content }) => {
+    print(`${bold(route.operation ?? '')} ${route.resource ?? ''} ${JSON.stringify(content)}`);
+  });
+
+  const stopped = new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));
+  await client.connect();
+  const lines = createInterface({ input: process.stdin });
+  const pending = new Set<Promise<void>>();
+  lines.on('line', (line) => {
+    if (line.trim() === '') return;
+    const sending = client
+      .send(draftOf(line))
+      .then(() => say(dim('acknowledged')))
+      .catch((error: Error) => say(`${red('not sent')}: ${error.message}`));
+    pending.add(sending);
+    void sending.finally(() => pending.delete(sending));
+  });
+  await stopped;
+  lines.close();
+  await Promise.race([Promise.allSettled(pending), new Promise((resolve) => setTimeout(resolve, 2_000))]);
+  await client.close();
+}
+
+function draftOf(line: string): { resource: string; operation: string; content: unknown } {
+  const words = /^(\S+\/\S+) (\S+) (.+)$/.exec(line);
+  if (words) return { resource: words[1]!, operation: words[2]!, content: contentOf(words[3]!) };
+  return { resource: 'app/line', operation: 'update', content: contentOf(line) };
+}
+
+function contentOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function readToken({ token, tokenFile }: EdgeOptions): string | undefined {
+  if (token !== undefined && tokenFile !== undefined)
+    throw new UsageError('give --token or --token-file, not both');
+  if (tokenFile !== undefined) return readFileSync(tokenFile, 'utf8').trim();
+  return token ?? process.env.SALLYPORT_TOKEN;
+}
