@@ -42,6 +42,8 @@ export interface IssueServerOptions {
  */
 export class CertificateAuthority {
   readonly certificate: CaCertificate;
+  /** Where it is stored, for messages. */
+  readonly secretName: string;
   readonly x509: X509Certificate;
   /** Every certificate of `cadata`; the first is `certificate`. */
   readonly all: readonly X509Certificate[];
@@ -50,7 +52,6 @@ export class CertificateAuthority {
   readonly #rawCertificate: Uint8Array;
   readonly #key: KeyObject;
   readonly #clock: Clock;
-  readonly #secretName: string;
 
   private constructor(parts: {
     clock: Clock;
@@ -60,7 +61,7 @@ export class CertificateAuthority {
     rawKey: Uint8Array;
     secretName: string;
   }) {
-    this.#secretName = parts.secretName;
+    this.secretName = parts.secretName;
     this.#clock = parts.clock;
     this.#key = parts.key;
     this.#rawCertificate = parts.rawCertificate;
@@ -169,7 +170,7 @@ export class CertificateAuthority {
     const now = this.#clock.now();
     if (now >= this.certificate.notAfter.getTime())
       throw new SallyportError('CA_INVALID', {
-        secret: this.#secretName,
+        secret: this.secretName,
         problem: `it expired at ${this.certificate.notAfter.toISOString()}`,
       });
     const isRsa =

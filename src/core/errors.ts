@@ -91,6 +91,11 @@ export const ERRORS = {
     message: 'the hub certificate is not usable: {problem}',
     fix: 'correct the Secret; until then the last good bundle stays in use',
   },
+  HUB_NOT_MANAGED: {
+    status: 409,
+    message: 'secret {secret} is kept by somebody else, so its certificate is not issued here',
+    fix: 'renew it where it is kept (cert-manager), or set certificates.hubSecretManaged and remove the Secret',
+  },
   NO_CERTIFICATES: {
     status: 503,
     message: 'certificates could not be prepared: {problem}',

@@ -1,0 +1,164 @@
+import 'reflect-metadata';
+import type { KeyObject, X509Certificate } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+import type { Secret } from '../contracts/secret-store.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
+import { type AdvertisedNames, canonicalIp } from './advertised-names.ts';
+import { parseCertificates } from './certificate-chain.ts';
+import { parsePrivateKey } from './private-key.ts';
+
+/** Why a stored hub certificate is not used: field `reason` of BUNDLE_INVALID, and label of the reload metric. */
+export type HubProblem =
+  | 'missing'
+  | 'malformed'
+  | 'key-mismatch'
+  | 'wrong-ca'
+  | 'expired'
+  | 'not-yet-valid'
+  | 'wrong-usage'
+  | 'names';
+
+/** A hub certificate as stored, read but not yet believed. */
+export interface HubCertificate {
+  readonly leaf: X509Certificate;
+  readonly intermediates: readonly X509Certificate[];
+  readonly key: KeyObject;
+}
+
+export interface HubExpectations {
+  /** CAs of which one must have issued the chain; each is tried by itself (requirement C2). */
+  readonly anchors: readonly X509Certificate[];
+  readonly names: AdvertisedNames;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+const SERVER_AUTH = x509.ExtendedKeyUsage.serverAuth as string;
+/** Longer chains are loops or attacks; real ones have one or two. */
+const MAX_DEPTH = 8;
+
+/** True for a Secret in cert-manager's form, which Sallyport follows and never writes (requirement A9). */
+export function isTlsSecret(secret: Secret): boolean {
+  if (secret.type === 'kubernetes.io/tls') return true;
+  return secret.data['tls.crt'] !== undefined && secret.data.cloudcoredata === undefined;
+}
+
+/**
+ * Reads `cloudcoredata` and `cloudcorekeydata` (KubeEdge), or `tls.crt` and `tls.key` with the CAs of `ca.crt` as possible links.
+ * @throws BUNDLE_INVALID with reason `malformed`
+ */
+export function readHubCertificate(secret: Secret): HubCertificate {
+  const tls = isTlsSecret(secret);
+  const certificate = tls ? 'tls.crt' : 'cloudcoredata';
+  const keyName = tls ? 'tls.key' : 'cloudcorekeydata';
+  const value = (key: string): Uint8Array => {
+    const bytes = secret.data[key];
+    if (bytes?.length) return bytes;
+    throw new SallyportError('SECRET_KEY_MISSING', { secret: secret.name, key });
+  };
+  const what = (key: string) => `${key} of secret ${secret.name}`;
+  try {
+    const [leaf, ...others] = parseCertificates(value(certificate), what(certificate));
+    const links =
+      tls && secret.data['ca.crt']?.length
+        ? parseCertificates(secret.data['ca.crt'], what('ca.crt')).filter((ca) => !ca.checkIssued(ca))
+        : [];
+    return {
+      leaf,
+      intermediates: [...others, ...links],
+      key: parsePrivateKey(value(keyName), what(keyName)),
+    };
+  } catch (error) {
+    throw invalid('malformed', describeError(error), error);
+  }
+}
+
+/**
+ * Checks everything a TLS client would, and that the key belongs to it.
+ * @returns the certificates to serve: the leaf and the links between it and its CA
+ * @throws BUNDLE_INVALID with the first reason
+ */
+export function checkHubCertificate(
+  { leaf, intermediates, key }: HubCertificate,
+  { anchors, names, now }: HubExpectations,
+): [X509Certificate, ...X509Certificate[]] {
+  if (!leaf.checkPrivateKey(key))
+    throw invalid('key-mismatch', 'the private key does not belong to the certificate');
+  const path = anchors.map((anchor) => pathTo(anchor, leaf, intermediates)).find((found) => found);
+  if (!path) {
+    const wanted = anchors.map(
+      ({ subject, fingerprint256 }) => `${oneLine(subject)} (${fingerprint256.slice(0, 11)}…)`,
+    );
+    throw invalid('wrong-ca', `it was issued by ${oneLine(leaf.issuer)}, not by ${wanted.join(' or ')}`);
+  }
+  for (const certificate of path) checkDates(certificate, now);
+  if (!leaf.keyUsage?.includes(SERVER_AUTH))
+    throw invalid('wrong-usage', 'its extended key usage lacks serverAuth');
+  const missing = missingNames(leaf, names);
+  if (missing.length > 0) throw invalid('names', `it does not name ${missing.join(', ')}`);
+  return path;
+}
+
+/** The DNS names and IP addresses of a certificate, in the form of `advertise.addresses`. */
+export function namesOf(certificate: X509Certificate): string[] {
+  const extension = new x509.X509Certificate(certificate.raw).getExtension(
+    x509.SubjectAlternativeNameExtension,
+  );
+  return (extension?.names.items ?? []).flatMap(({ type, value }) => {
+    if (type === 'dns') return [value];
+    return type === 'ip' ? [canonicalIp(value) ?? value] : [];
+  });
+}
+
+/** Node writes one RDN a line. */
+export function oneLine(name: string): string {
+  return name.replaceAll('\n', ', ');
+}
+
+function missingNames(leaf: X509Certificate, { dns, ips }: AdvertisedNames): string[] {
+  const own = new Set(namesOf(leaf).map((name) => name.toLowerCase()));
+  return [
+    ...dns.filter((name) => !own.has(name) && leaf.checkHost(name, { subject: 'never' }) === undefined),
+    ...ips.filter((ip) => !own.has(ip)),
+  ];
+}
+
+/** The way from the leaf up to `anchor`, which is left out; undefined when there is none. */
+function pathTo(
+  anchor: X509Certificate,
+  leaf: X509Certificate,
+  intermediates: readonly X509Certificate[],
+): [X509Certificate, ...X509Certificate[]] | undefined {
+  const walk = (path: [X509Certificate, ...X509Certificate[]]): typeof path | undefined => {
+    const last = path.at(-1)!;
+    if (issued(anchor, last)) return path;
+    if (path.length >= MAX_DEPTH) return undefined;
+    for (const next of intermediates) {
+      if (path.includes(next) || !next.ca || !issued(next, last)) continue;
+      const found = walk([...path, next]);
+      if (found) return found;
+    }
+    return undefined;
+  };
+  return walk([leaf]);
+}
+
+function issued(issuer: X509Certificate, certificate: X509Certificate): boolean {
+  try {
+    return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  } catch {
+    return false; // a key of a kind OpenSSL cannot verify with
+  }
+}
+
+function checkDates(certificate: X509Certificate, now: number): void {
+  const name = oneLine(certificate.subject);
+  if (now >= certificate.validToDate.getTime())
+    throw invalid('expired', `${name} expired at ${certificate.validToDate.toISOString()}`);
+  if (now < certificate.validFromDate.getTime())
+    throw invalid('not-yet-valid', `${name} is not valid before ${certificate.validFromDate.toISOString()}`);
+}
+
+function invalid(reason: HubProblem, problem: string, cause?: unknown): SallyportError {
+  return new SallyportError('BUNDLE_INVALID', { reason, problem }, cause);
+}

@@ -1,0 +1,198 @@
+import type { X509Certificate } from 'node:crypto';
+import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { Secret, SecretSnapshot, SecretStore } from '../contracts/secret-store.ts';
+import { type BackoffOptions, retry } from '../core/backoff.ts';
+import type { Clock } from '../core/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
+import { CertificateAuthority } from './certificate-authority.ts';
+import { buildBundle, readClientTrust } from './certificate-bundle.ts';
+import { ensureHubSecret, type HubSecretOptions } from './hub-secret.ts';
+
+export interface CertificateComponents {
+  readonly store: SecretStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Section `certificates` of the configuration, as far as it is needed here. */
+export interface CertificateOptions extends HubSecretOptions {
+  readonly caSecret: string;
+  readonly trustSecret: string;
+  readonly caDays: number;
+}
+
+export interface PrepareOptions {
+  readonly certificates: CertificateOptions;
+  /** `advertise.addresses` */
+  readonly addresses: readonly string[];
+  /** Pauses between attempts to reach the store; 0.2–10 s by default. */
+  readonly retry?: BackoffOptions;
+}
+
+/** What a running gateway begins with: it exists, therefore it is usable. */
+export interface PreparedCerts {
+  readonly ca: CertificateAuthority;
+  readonly bundle: CertificateBundle;
+  /** The Secrets that the bundle was built from. */
+  readonly snapshot: SecretSnapshot;
+}
+
+/** A file that is being written may be half there; after these attempts a malformed Secret counts as malformed. */
+const MALFORMED_ATTEMPTS = 4;
+
+/**
+ * Brings certificates into a usable state before anything listens: loads or creates the CA, loads or issues the hub certificate, loads
+ * the client trust, verifies all together. Idempotent, and safe to run on any number of replicas at once (requirements A1–A4).
+ *
+ * A store that cannot be reached is asked again, with back-off, until `signal` ends it.
+ * @throws ADDRESS_INVALID, CA_INVALID, BUNDLE_INVALID, SECRET_MALFORMED, SECRET_KEY_MISSING, KEY_…; NO_CERTIFICATES with the last cause
+ * when the signal ended the attempts
+ */
+export async function prepareAllCerts(
+  components: CertificateComponents,
+  options: PrepareOptions,
+  signal: AbortSignal,
+): Promise<PreparedCerts> {
+  const names = parseAdvertisedNames(options.addresses);
+  const step = <T>(name: string, task: () => Promise<T>) =>
+    attempt({ name, task, components, options, signal });
+
+  const { ca, caSecret } = await step('loadOrCreateCa', () => loadOrCreateCa(components, options, signal));
+  const hubSecret = await step('loadOrIssueServerCert', () =>
+    loadOrIssueServerCert(components, { ca, names, options, signal }),
+  );
+  const { trust, trustSecret } = await step('loadClientTrust', () =>
+    loadClientTrust(components, options, signal),
+  );
+  const bundle = verifyTogether(components, { ca, hubSecret, trust, names });
+
+  const snapshot = new Map<string, Secret | undefined>([
+    [options.certificates.caSecret, caSecret],
+    [options.certificates.hubSecret, hubSecret],
+    [options.certificates.trustSecret, trustSecret],
+  ]);
+  components.log.info(
+    {
+      ca: ca.certificate.sha256,
+      hub: bundle.server.sha256,
+      names: bundle.server.names,
+      store: components.store.location,
+    },
+    'certificates are ready',
+  );
+  return { ca, bundle, snapshot };
+}
+
+/**
+ * Only a definite "there is none" leads to a new CA, and a CA that exists is never written: a second CA would cut off every node that
+ * joined with the first (KubeEdge issues 5922 and 6052).
+ */
+async function loadOrCreateCa(
+  { store, clock, log }: CertificateComponents,
+  { certificates: { caSecret: name, caDays } }: PrepareOptions,
+  signal: AbortSignal,
+): Promise<{ ca: CertificateAuthority; caSecret: Secret }> {
+  const stored = await store.get(name, signal);
+  if (stored) return { ca: CertificateAuthority.fromSecret(stored, { clock }), caSecret: stored };
+  const created = await CertificateAuthority.create({ clock }, { days: caDays });
+  try {
+    const caSecret = await store.create(created.toSecret(name), signal);
+    log.info({ secret: name, ca: created.certificate.sha256 }, 'created a new CA');
+    return { ca: CertificateAuthority.fromSecret(caSecret, { clock }), caSecret };
+  } catch (error) {
+    const theirs = isSallyportError(error, 'SECRET_ALREADY_EXISTS')
+      ? await store.get(name, signal)
+      : undefined;
+    if (!theirs) throw error;
+    log.info({ secret: name }, 'another replica created the CA first; using theirs');
+    return { ca: CertificateAuthority.fromSecret(theirs, { clock }), caSecret: theirs };
+  }
+}
+
+/** A hub certificate that is missing, unusable, due or lacks a name is issued anew; one that somebody else keeps is only read (A4). */
+async function loadOrIssueServerCert(
+  components: CertificateComponents,
+  wish: { ca: CertificateAuthority; names: AdvertisedNames; options: PrepareOptions; signal: AbortSignal },
+): Promise<Secret> {
+  const { ca, names, options, signal } = wish;
+  return (await ensureHubSecret(components, { ca, names, options: options.certificates }, signal)).secret;
+}
+
+async function loadClientTrust(
+  { store }: CertificateComponents,
+  { certificates }: PrepareOptions,
+  signal: AbortSignal,
+): Promise<{ trust: X509Certificate[]; trustSecret: Secret | undefined }> {
+  const trustSecret = await store.get(certificates.trustSecret, signal);
+  return { trust: readClientTrust(trustSecret), trustSecret };
+}
+
+function verifyTogether(
+  { clock }: CertificateComponents,
+  parts: {
+    ca: CertificateAuthority;
+    hubSecret: Secret;
+    trust: readonly X509Certificate[];
+    names: AdvertisedNames;
+  },
+): CertificateBundle {
+  const { hubSecret: hub, ...others } = parts;
+  return buildBundle({ ...others, hub, now: clock.now() });
+}
+
+/** Retries one step while the store, and not its content, is the trouble. */
+async function attempt<T>(step: {
+  name: string;
+  task: () => Promise<T>;
+  components: CertificateComponents;
+  options: PrepareOptions;
+  signal: AbortSignal;
+}): Promise<T> {
+  const { components, options, signal, name } = step;
+  const { clock, log, metrics } = components;
+  let last: unknown;
+  let malformed = 0;
+  try {
+    const result = await retry(step.task, {
+      ...(options.retry ?? { minMs: 200, maxMs: 10_000 }),
+      clock,
+      signal,
+      isRetryable: (error) => {
+        last = error;
+        if (isSallyportError(error, 'SECRET_MALFORMED')) return ++malformed < MALFORMED_ATTEMPTS;
+        return isTroubleOfTheStore(error);
+      },
+      onRetry: (error, delayMs, attempt) => {
+        metrics.storeUp.set(0);
+        log.warn(
+          { step: name, attempt, delayMs, err: error },
+          'cannot prepare certificates yet; trying again',
+        );
+      },
+    });
+    metrics.storeUp.set(1);
+    return result;
+  } catch (error) {
+    if (!signal.aborted || (isSallyportError(error) && !isTroubleOfTheStore(error))) throw error;
+    const cause = last ?? signal.reason;
+    throw new SallyportError('NO_CERTIFICATES', { step: name, problem: describeError(cause) }, cause);
+  }
+}
+
+/** What may go away by waiting. What no code of ours names (a network error, say) is the store's as well. */
+function isTroubleOfTheStore(error: unknown): boolean {
+  return (
+    !isSallyportError(error) ||
+    isSallyportError(
+      error,
+      'SECRET_STORE_UNAVAILABLE',
+      'SECRET_STORE_FORBIDDEN',
+      'SECRET_ALREADY_EXISTS',
+      'SECRET_CONFLICT',
+    )
+  );
+}
