@@ -97,6 +97,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'Take-overs so frequent that two devices seem to share a certificate.',
       [],
     ),
+    slowHeartbeats: counter(
+      'slow_heartbeats_total',
+      'Nodes found to send keepalives less often than the hub wants to hear them.',
+      [],
+    ),
     connectSeconds: histogram(
       'connect_duration_seconds',
       'Time from accepted socket to session.',

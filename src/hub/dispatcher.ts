@@ -1,0 +1,120 @@
+import type { MessageBus } from '../contracts/message-bus.ts';
+import type { Clock } from '../core/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
+import { createResponse, type Message } from '../protocol/message.ts';
+import { whyForbidden, withNodePrefix } from './resources.ts';
+import type { Session } from './session.ts';
+import { upstreamKind, wantsReceipt } from './upstream-kind.ts';
+
+/** A session that sent so many forbidden messages is ended: by then it is no slip. */
+const MAX_FORBIDDEN = 100;
+
+export interface DispatcherHooks {
+  /** The edge sent a keepalive. */
+  beat(session: Session): void;
+  end(session: Session, reason: CloseReason): void;
+}
+
+/** Decides what becomes of each message of an edge. Keepalives and control are handled here, whatever the bus does (I9). */
+export class Dispatcher {
+  readonly #bus: MessageBus;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  readonly #hooks: DispatcherHooks;
+  readonly #sampler: LogSampler;
+
+  constructor(
+    { bus, clock, log, metrics }: { bus: MessageBus; clock: Clock; log: Logger; metrics: Metrics },
+    hooks: DispatcherHooks,
+  ) {
+    this.#bus = bus;
+    this.#clock = clock;
+    this.#log = log;
+    this.#metrics = metrics;
+    this.#hooks = hooks;
+    this.#sampler = new LogSampler({ clock });
+  }
+
+  /** Never throws, never rejects. A promise means: read no further than a bounded number ahead of it. */
+  dispatch(session: Session, message: Message, bytes: number): void | Promise<void> {
+    switch (upstreamKind(message)) {
+      case 'keepalive':
+        return this.#hooks.beat(session);
+      case 'control':
+        return session.reply(createResponse(message, 'ack', { now: this.#clock.now() }));
+      case 'answer':
+        return this.#answer(session, message);
+      case 'data':
+        return this.#data(session, message, bytes);
+    }
+  }
+
+  #answer(session: Session, message: Message): void {
+    const counted = session.answer(message.header.parent_msg_id!, message);
+    const result = !counted ? 'unknown' : message.route.operation === 'error' ? 'negative' : 'positive';
+    this.#metrics.acknowledgements.inc({ result });
+  }
+
+  #data(session: Session, message: Message, bytes: number): void | Promise<void> {
+    const { node } = session;
+    const forbidden = whyForbidden(node, message.route);
+    if (forbidden !== undefined) return this.#refuse(session, message, forbidden);
+    const resource = withNodePrefix(node, message.route.resource);
+    const upstream = { ...message, route: { ...message.route, resource } };
+    session.pendingUpstream++;
+    return this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes }).then(
+      () => {
+        session.pendingUpstream--;
+        if (wantsReceipt(message)) return this.#tell(session, message, 'OK');
+      },
+      (error: unknown) => {
+        session.pendingUpstream--;
+        return this.#notTaken(session, message, error);
+      },
+    );
+  }
+
+  /** Nothing is acknowledged that the bus did not take; EdgeCore expects no answer, so only those who asked for one are told. */
+  #notTaken(session: Session, message: Message, error: unknown): void | Promise<void> {
+    const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'bus-failed';
+    this.#metrics.messagesDropped.inc({ direction: 'upstream', reason });
+    const suppressed = this.#sampler.pass(`not-taken ${reason}`);
+    if (suppressed !== undefined) {
+      const fields = { node: session.node, problem: describeError(error), suppressed };
+      this.#log.warn(fields, 'the bus did not take messages of edges');
+    }
+    if (message.header.sync) return this.#tell(session, message, describeError(error), 'error');
+  }
+
+  #refuse(session: Session, message: Message, problem: string): void | Promise<void> {
+    session.forbidden++;
+    this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'forbidden' });
+    const suppressed = this.#sampler.pass(`forbidden ${session.node}`);
+    if (suppressed !== undefined) {
+      const { source, resource } = message.route;
+      this.#log.warn(
+        { node: session.node, session: session.id, source, resource, problem, suppressed },
+        'refused a message that speaks for somebody else',
+      );
+    }
+    if (session.forbidden >= MAX_FORBIDDEN) {
+      this.#hooks.end(session, closeReason('ProtocolError'));
+      return;
+    }
+    if (message.header.sync)
+      return this.#tell(session, message, new SallyportError('MESSAGE_FORBIDDEN').message, 'error');
+  }
+
+  #tell(
+    session: Session,
+    message: Message,
+    content: string,
+    operation: 'response' | 'error' = 'response',
+  ): Promise<void> {
+    return session.reply(createResponse(message, content, { now: this.#clock.now(), operation }));
+  }
+}

@@ -1,0 +1,33 @@
+import type { NodeInfo } from '../contracts/node-directory.ts';
+import type { Session } from './session.ts';
+
+/** What an operator may see of a session (L3). */
+export function nodeInfo(session: Session, around: { replica: string; queued: number }): NodeInfo {
+  const { connection } = session;
+  const { certificate } = connection.peer;
+  const { bytesReceived, bytesSent, rttMs } = connection.stats();
+  return {
+    node: session.node,
+    sessionId: session.id,
+    replica: around.replica,
+    transport: connection.transport,
+    remoteAddress: connection.remoteAddress,
+    ...(connection.agent === undefined ? {} : { agent: connection.agent }),
+    projectId: connection.projectId,
+    connectedSince: new Date(session.since).toISOString(),
+    lastHeard: new Date(session.lastHeard).toISOString(),
+    certificate: {
+      serial: certificate.serial,
+      sha256: certificate.sha256,
+      issuer: certificate.issuer,
+      notAfter: new Date(certificate.notAfter).toISOString(),
+    },
+    queued: around.queued,
+    unacknowledged: session.unacknowledged,
+    messagesReceived: session.messagesReceived,
+    messagesSent: session.messagesSent,
+    bytesReceived,
+    bytesSent,
+    ...(rttMs === undefined ? {} : { rttMs }),
+  };
+}

@@ -1,0 +1,381 @@
+import type { Config } from '../config/schema.ts';
+import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
+import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
+import type { NodeDirectory, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
+import type { Clock, Timer } from '../core/clock.ts';
+import { describeError } from '../core/errors.ts';
+import type { Component } from '../core/lifecycle.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
+import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
+import { isNodeName } from '../protocol/node-name.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { drainSessions } from './drain.ts';
+import { FlapDetector } from './flap-detector.ts';
+import { HeartbeatWatch } from './heartbeat-watch.ts';
+import { nodeInfo } from './node-info.ts';
+import { Sender } from './sender.ts';
+import { Session, type SessionServices } from './session.ts';
+import { TrafficMeter } from './traffic-meter.ts';
+
+export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & { readonly replica: string };
+/** Why an identity is no longer accepted; undefined while it is. */
+export type TrustCheck = (identity: NodeIdentity) => Refusal | undefined;
+
+interface HubParts {
+  readonly bus: MessageBus;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Source of jitter in [0, 1), for tests. */
+  readonly random?: () => number;
+}
+
+type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'register' | 'announce';
+/** What a refused connection is told; undefined lets it go on to the next step. */
+type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
+
+/** Longest pause between two looks at all sessions, milliseconds: one timer for all of them. */
+const SWEEP_MS = 1_000;
+const HINT_MS = 1_000;
+
+/** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
+export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
+  readonly name = 'hub';
+  readonly #parts: Required<HubParts>;
+  readonly #options: () => HubOptions;
+  readonly #sessions = new Map<string, Session>();
+  readonly #services: SessionServices;
+  readonly #sender: Sender;
+  readonly #meter: TrafficMeter;
+  readonly #flaps: FlapDetector;
+  readonly #heartbeats = new HeartbeatWatch();
+  readonly #sampler: LogSampler;
+  /** Tells the sessions of this process from those of another one or an earlier life. */
+  readonly #idPrefix = crypto.randomUUID().slice(0, 8);
+  #epoch = 0;
+  #trust: TrustCheck = () => undefined;
+  #draining = false;
+  #sweep: Timer | undefined;
+  #stopped = false;
+
+  constructor(parts: HubParts, options: () => HubOptions) {
+    this.#parts = { random: Math.random, ...parts };
+    this.#options = options;
+    this.#meter = new TrafficMeter(parts.metrics);
+    this.#flaps = new FlapDetector(parts.clock, options);
+    this.#sampler = new LogSampler({ clock: parts.clock });
+    this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnected(node) });
+    const dispatcher = new Dispatcher(parts, {
+      beat: (session) => this.#beat(session),
+      end: (session, reason) => this.#close(session, reason),
+    });
+    this.#services = {
+      clock: parts.clock,
+      metrics: parts.metrics,
+      meter: this.#meter,
+      options,
+      dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
+      gone: (session, reason) => this.#end(session, reason, undefined),
+      stuck: (session) => this.#close(session, closeReason('SlowConsumer')),
+    };
+  }
+
+  // — Component —
+
+  async start(): Promise<void> {
+    this.#armSweep();
+  }
+
+  /** Ends what {@link drain} has left, at once. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#draining = true;
+    this.#sweep?.cancel();
+    for (const session of [...this.#sessions.values()]) {
+      const reason = closeReason('Draining', this.#hintMs(HINT_MS));
+      this.#close(session, reason);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /**
+   * Lets no new session in, and ends all over `windowMs`, each told why and when to return; outstanding acknowledgements are awaited up to 5 s
+   * (H3). `signal` ends the patience.
+   */
+  async drain(windowMs: number, signal: AbortSignal): Promise<void> {
+    this.#draining = true;
+    const { clock, random } = this.#parts;
+    await drainSessions([...this.#sessions.values()], {
+      clock,
+      random,
+      windowMs,
+      signal,
+      end: (session) => {
+        const reason = closeReason('Draining', this.#hintMs(Math.max(windowMs, HINT_MS)));
+        this.#close(session, reason);
+      },
+    });
+  }
+
+  // — EdgeAcceptor —
+
+  admit(peer: NodeIdentity, _transport: Transport): Admission {
+    const present = this.#sessions.get(peer.nodeName);
+    if (this.#draining) {
+      const retryAfterMs = this.#hintMs(HINT_MS);
+      const close = closeReason('Draining', retryAfterMs);
+      return { ok: false, status: 503, close, detail: 'the hub is shutting down', retryAfterMs };
+    }
+    const { nodeLimit } = this.#options();
+    if (!present && this.#sessions.size >= nodeLimit) {
+      const detail = `the hub has reached its limit of ${nodeLimit} nodes`;
+      return { ok: false, status: 503, close: closeReason('TryAgainLater'), detail };
+    }
+    const retryAfterMs = this.#holdMs(peer.nodeName, present);
+    if (retryAfterMs > 0) {
+      this.#parts.metrics.flapping.inc();
+      const close = closeReason('Flapping', retryAfterMs);
+      const detail = 'two devices seem to use the certificate of this node';
+      return { ok: false, status: 429, close, detail, retryAfterMs };
+    }
+    return { ok: true };
+  }
+
+  /** All in one turn, so that no other connection of the node can come between (I12). */
+  accept(connection: EdgeConnection): void {
+    const arrival: Parameters<Step>[0] = { connection };
+    for (const [step, run] of this.#acceptSteps) {
+      const refusal = run(arrival);
+      if (!refusal) continue;
+      const fields = { node: connection.peer.nodeName, transport: connection.transport, step };
+      this.#parts.log.debug({ ...fields, reason: refusal.name }, 'a connection was refused');
+      connection.close(refusal);
+      return;
+    }
+  }
+
+  readonly #acceptSteps: readonly (readonly [StepName, Step])[] = [
+    [
+      'identify',
+      ({ connection: { peer } }) => (isNodeName(peer.nodeName) ? undefined : closeReason('NodeMismatch')),
+    ],
+    ['authorize', ({ connection: { peer } }) => this.#refusedNow(peer)],
+    [
+      'withinLimits',
+      ({ connection: { peer, transport } }) => {
+        const admission = this.admit(peer, transport);
+        return admission.ok ? undefined : admission.close;
+      },
+    ],
+    ['takeOver', ({ connection }) => this.#takeOver(connection)],
+    ['register', (arrival) => this.#register(arrival)],
+    ['announce', ({ session }) => this.#announce(session!)],
+  ];
+
+  // — NodeDirectory —
+
+  list(): readonly NodeInfo[] {
+    return [...this.#sessions.values()].map((session) => this.#info(session));
+  }
+
+  get(node: string): NodeInfo | undefined {
+    const session = this.#sessions.get(node);
+    return session && this.#info(session);
+  }
+
+  disconnect(node: string, reason: CloseReason): boolean {
+    const session = this.#sessions.get(node);
+    if (session) this.#close(session, reason);
+    return session !== undefined;
+  }
+
+  send(request: SendRequest): Promise<SendResult> {
+    return this.#sender.send(request);
+  }
+
+  isConnected(node: string): boolean {
+    return this.#sessions.has(node);
+  }
+
+  // — trust —
+
+  /**
+   * Takes over what identities are accepted from now on, and ends the sessions of those that are not: revoked ones at once, the others spread over
+   * `expiryGraceMs`, so that a fleet does not return in one moment (G9). A session that is covered again by then stays.
+   * @returns how many sessions are no longer covered
+   */
+  applyTrust(check: TrustCheck): number {
+    this.#trust = check;
+    let refused = 0;
+    for (const session of [...this.#sessions.values()]) {
+      const reason = this.#refusedNow(session.connection.peer);
+      if (!reason) {
+        session.plannedEnd = undefined;
+        continue;
+      }
+      refused++;
+      if (reason.name === 'Revoked') this.#close(session, reason);
+      else if (session.plannedEnd?.reason.name !== reason.name) this.#planEnd(session, reason);
+    }
+    if (refused > 0)
+      this.#parts.log.warn({ sessions: refused }, 'sessions are no longer trusted and will end');
+    return refused;
+  }
+
+  #refusedNow(peer: NodeIdentity): CloseReason | undefined {
+    const refusal = this.#trust(peer);
+    if (!refusal) return undefined;
+    if (refusal.reason === 'revoked') return closeReason('Revoked');
+    if (refusal.reason === 'unknown-ca') return closeReason('TrustRemoved');
+    return closeReason(refusal.reason === 'expired' ? 'CertificateExpired' : 'Unauthenticated');
+  }
+
+  #planEnd(session: Session, reason: CloseReason): void {
+    const { clock, random } = this.#parts;
+    session.plannedEnd = { at: clock.now() + random() * this.#options().expiryGraceMs, reason };
+  }
+
+  // — sessions —
+
+  #takeOver(connection: EdgeConnection): undefined {
+    const { nodeName } = connection.peer;
+    const present = this.#sessions.get(nodeName);
+    if (!present) return;
+    const { metrics, log } = this.#parts;
+    metrics.takeovers.inc();
+    if (this.#flaps.takenOver(nodeName)) {
+      metrics.flapping.inc();
+      const suppressed = this.#sampler.pass(`flapping ${nodeName}`);
+      if (suppressed !== undefined) {
+        const addresses = [present.connection.remoteAddress, connection.remoteAddress];
+        log.warn(
+          { node: nodeName, addresses, suppressed },
+          'sessions of this node keep taking over from each other: do two devices share its certificate?',
+        );
+      }
+    }
+    const reason = closeReason('TakenOver');
+    this.#close(present, reason);
+  }
+
+  #register(arrival: { readonly connection: EdgeConnection; session?: Session }): undefined {
+    const { connection } = arrival;
+    const { clock, bus, metrics } = this.#parts;
+    const id = `${this.#idPrefix}-${(++this.#epoch).toString(36)}`;
+    const node = connection.peer.nodeName;
+    const timeoutMs = this.#heartbeats.timeoutFor(node, this.#options().keepaliveTimeoutMs, clock.now());
+    const session = new Session(this.#services, { id, connection, timeoutMs });
+    arrival.session = session;
+    this.#sessions.set(node, session);
+    metrics.sessions.inc({ transport: connection.transport });
+    connection.receive(session);
+    if (!session.ended) session.detach = bus.attach(node, session);
+  }
+
+  #announce(session: Session): undefined {
+    if (session.ended) return;
+    const { connection, id, since, node } = session;
+    const { transport, remoteAddress } = connection;
+    this.#parts.log.info({ node, session: id, transport, remoteAddress }, 'node connected');
+    this.#publish({ type: 'connected', node, sessionId: id, transport, at: since });
+  }
+
+  #close(session: Session, reason: CloseReason): void {
+    this.#end(session, reason, reason);
+  }
+
+  /** @param close told to the edge; undefined when the connection is gone already */
+  #end(session: Session, reason: CloseReason | undefined, close: CloseReason | undefined): void {
+    if (session.ended) return;
+    const { node, id, connection } = session;
+    if (this.#sessions.get(node) === session) this.#sessions.delete(node);
+    session.end(close);
+    const { transport } = connection;
+    const why = reason?.name ?? 'Gone';
+    const { metrics, log, clock } = this.#parts;
+    metrics.sessions.dec({ transport });
+    metrics.sessionsEnded.inc({ transport, reason: why });
+    log.info({ node, session: id, transport, reason: why }, 'node disconnected');
+    this.#publish({ type: 'disconnected', node, sessionId: id, transport, at: clock.now(), reason: why });
+  }
+
+  #publish(event: UpstreamEvent): void {
+    this.#parts.bus.publish(event).catch((error: unknown) => {
+      this.#parts.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'event-not-taken' });
+      const suppressed = this.#sampler.pass('event-not-taken');
+      if (suppressed === undefined) return;
+      this.#parts.log.warn({ problem: describeError(error), suppressed }, 'the bus did not take an event');
+    });
+  }
+
+  /** Only while the present session is heard: a node whose old connection is dead is never kept out. */
+  #holdMs(node: string, present: Session | undefined): number {
+    if (!present) return 0;
+    const silence = this.#parts.clock.now() - present.lastHeard;
+    return silence > this.#options().keepaliveTimeoutMs / 2 ? 0 : this.#flaps.holdMs(node);
+  }
+
+  #beat(session: Session): void {
+    const now = this.#parts.clock.now();
+    const { keepaliveTimeoutMs } = this.#options();
+    if (session.beats++ > 0) {
+      const intervalMs = now - session.lastBeat;
+      if (this.#heartbeats.measured(session.node, intervalMs, keepaliveTimeoutMs)) {
+        this.#parts.metrics.slowHeartbeats.inc();
+        this.#parts.log.warn(
+          { node: session.node, intervalMs, timeoutMs: keepaliveTimeoutMs },
+          'the heartbeat of this node is slower than hub.keepaliveTimeoutMs; its session is given more time',
+        );
+      }
+      session.timeoutMs = this.#heartbeats.timeoutFor(session.node, keepaliveTimeoutMs, now);
+    }
+    session.lastBeat = now;
+  }
+
+  #armSweep(): void {
+    if (this.#stopped) return;
+    const periodMs = Math.min(SWEEP_MS, this.#options().keepaliveTimeoutMs / 2);
+    this.#sweep = this.#parts.clock.setTimeout(() => {
+      this.#lookAtAll();
+      this.#armSweep();
+    }, periodMs);
+  }
+
+  #lookAtAll(): void {
+    const now = this.#parts.clock.now();
+    const { keepaliveTimeoutMs, maxPendingUpstream } = this.#options();
+    for (const session of [...this.#sessions.values()]) {
+      const sentBytes = session.takeSentBytes();
+      if (sentBytes > 0) this.#meter.addBytes('downstream', session.connection.transport, sentBytes);
+      // While the bus holds it back the connection is not read: its silence is our doing (I9).
+      if (session.pendingUpstream >= maxPendingUpstream) session.lastHeard = now;
+      if (now - session.lastHeard >= Math.max(session.timeoutMs, keepaliveTimeoutMs)) {
+        this.#heartbeats.timedOut(session.node, session.beats, now);
+        const reason = closeReason('KeepaliveTimeout');
+        this.#close(session, reason);
+      } else if (session.plannedEnd && now >= session.plannedEnd.at) {
+        this.#close(session, session.plannedEnd.reason);
+      } else if (!session.plannedEnd && now >= session.connection.peer.certificate.notAfter) {
+        this.#parts.log.warn(
+          { node: session.node, session: session.id },
+          'the certificate of a session expired',
+        );
+        this.#planEnd(session, closeReason('CertificateExpired'));
+      }
+    }
+  }
+
+  #hintMs(spreadMs: number): number {
+    return Math.round(500 + this.#parts.random() * spreadMs);
+  }
+
+  #info(session: Session): NodeInfo {
+    const { messages } = this.#parts.bus.backlog(session.node);
+    return nodeInfo(session, { replica: this.#options().replica, queued: messages });
+  }
+}

@@ -1,0 +1,193 @@
+import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
+import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
+import type { Clock } from '../core/clock.ts';
+import { isSallyportError } from '../core/errors.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { Unsubscribe } from '../core/property.ts';
+import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { Message } from '../protocol/message.ts';
+import { type Fate, Outbox, type OutboxOptions } from './outbox.ts';
+import { withoutNodePrefix } from './resources.ts';
+import type { TrafficMeter } from './traffic-meter.ts';
+
+/** What every session of a hub shares, so that one session holds a single reference to it. */
+export interface SessionServices {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly meter: TrafficMeter;
+  readonly options: () => OutboxOptions & { readonly window: number };
+  /** Handles what the edge sent; a promise holds the connection's reading back. */
+  dispatch(session: Session, message: Message, bytes: number): void | Promise<void>;
+  /** The connection is gone. */
+  gone(session: Session, reason: CloseReason | undefined): void;
+  /** The connection takes nothing more. */
+  stuck(session: Session): void;
+}
+
+/** When and why the hub will end a session. */
+export interface PlannedEnd {
+  readonly at: number;
+  readonly reason: CloseReason;
+}
+
+/** A node's presence in the hub, over exactly one connection. It hears the edge, and takes what the bus has for it. */
+export class Session implements EdgeConnectionHandler, DownstreamConsumer {
+  readonly id: string;
+  readonly connection: EdgeConnection;
+  readonly since: number;
+  /** Last sign of life, milliseconds since the epoch. */
+  lastHeard: number;
+  /** Silence after which it ends, milliseconds. */
+  timeoutMs: number;
+  /** Keepalives received, and when the last came. */
+  beats = 0;
+  lastBeat = 0;
+  messagesReceived = 0;
+  messagesSent = 0;
+  /** Messages refused because they speak for somebody else. */
+  forbidden = 0;
+  /** Upstream messages the bus has not taken yet. */
+  pendingUpstream = 0;
+  plannedEnd: PlannedEnd | undefined;
+  /** Set while draining: nothing new is taken from the bus. */
+  paused = false;
+  detach: Unsubscribe = () => {};
+  readonly #services: SessionServices;
+  #outbox: Outbox | undefined;
+  #ended = false;
+  #meteredBytes = 0;
+
+  constructor(services: SessionServices, { id, connection, timeoutMs }: SessionStart) {
+    this.#services = services;
+    this.id = id;
+    this.connection = connection;
+    this.timeoutMs = timeoutMs;
+    this.since = services.clock.now();
+    this.lastHeard = this.since;
+  }
+
+  get node(): string {
+    return this.connection.peer.nodeName;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  get unacknowledged(): number {
+    return this.#outbox?.unacknowledged ?? 0;
+  }
+
+  // — what the connection tells —
+
+  onMessage(message: Message, bytes: number): void | Promise<void> {
+    if (this.#ended) {
+      this.#services.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'session-ended' });
+      return;
+    }
+    this.lastHeard = this.#services.clock.now();
+    this.messagesReceived++;
+    this.#services.meter.count('upstream', this.connection.transport, bytes);
+    return this.#services.dispatch(this, message, bytes);
+  }
+
+  onAlive(): void {
+    if (!this.#ended) this.lastHeard = this.#services.clock.now();
+  }
+
+  onClose(reason: CloseReason | undefined): void {
+    if (!this.#ended) this.#services.gone(this, reason);
+  }
+
+  // — what the bus asks —
+
+  get window(): number {
+    return this.paused || this.#ended ? 0 : this.#services.options().window;
+  }
+
+  deliver({ message, acknowledged, expiresAt }: DownstreamItem): Promise<Fate> {
+    if (this.#ended) return Promise.resolve('disconnected');
+    this.#outbox ??= new Outbox(
+      {
+        send: (outgoing) => this.#sendOrFail(outgoing),
+        clock: this.#services.clock,
+        metrics: this.#services.metrics,
+      },
+      this.#services.options,
+    );
+    return this.#outbox.deliver({
+      message: this.#asTheEdgeSeesIt(message),
+      acknowledged,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+    });
+  }
+
+  // — what the hub does —
+
+  /** An acknowledgement came. @returns false when this very session waits for no such answer (J3) */
+  answer(parentId: string, response: Message): boolean {
+    return this.#outbox?.answer(parentId, response) ?? false;
+  }
+
+  /** Sends at once, past the queue. Never rejects: a connection that cannot send tells by closing. */
+  async reply(message: Message): Promise<void> {
+    if (this.#ended) return;
+    try {
+      await this.#send(message);
+    } catch (error) {
+      const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'send-failed';
+      this.#services.metrics.messagesDropped.inc({ direction: 'downstream', reason });
+    }
+  }
+
+  whenAcknowledged(): Promise<void> {
+    return this.#outbox?.whenEmpty() ?? Promise.resolve();
+  }
+
+  /** Bytes sent since this was last asked. */
+  takeSentBytes(): number {
+    const { bytesSent } = this.connection.stats();
+    const fresh = bytesSent - this.#meteredBytes;
+    this.#meteredBytes = bytesSent;
+    return fresh;
+  }
+
+  /** Gives what was under way back to the bus. @param close told to the edge; undefined when the connection is gone already */
+  end(close: CloseReason | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.detach();
+    this.#outbox?.close();
+    if (close) this.connection.close(close);
+  }
+
+  /** A connection that can no longer send, and has not said that it is closed, is of no use: better end it than let its queue stand still. */
+  async #sendOrFail(message: Message): Promise<void> {
+    try {
+      await this.#send(message);
+    } catch (error) {
+      if (!isSallyportError(error, 'SESSION_CLOSED', 'MESSAGE_INVALID', 'MESSAGE_TOO_LARGE'))
+        this.#services.stuck(this);
+      throw error;
+    }
+  }
+
+  async #send(message: Message): Promise<void> {
+    await this.connection.send(message);
+    this.messagesSent++;
+    this.#services.meter.count('downstream', this.connection.transport, 0);
+  }
+
+  #asTheEdgeSeesIt(message: Message): Message {
+    const { resource } = message.route;
+    if (resource === undefined) return message;
+    const stripped = withoutNodePrefix(this.node, resource);
+    return stripped === resource ? message : { ...message, route: { ...message.route, resource: stripped } };
+  }
+}
+
+interface SessionStart {
+  readonly id: string;
+  readonly connection: EdgeConnection;
+  readonly timeoutMs: number;
+}
