@@ -185,7 +185,8 @@ export async function startGateway(
       {
         name: 'listeners',
         start: () => listeners.start(),
-        stop: (signal) => Promise.all([listeners.stop(signal), hub.drain(settings().limits.drainMs, signal)]).then(() => {}),
+        stop: (signal) =>
+          Promise.all([listeners.stop(signal), hub.drain(settings().limits.drainMs, signal)]).then(() => {}),
       },
     ],
     clock,

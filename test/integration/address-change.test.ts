@@ -24,10 +24,14 @@ test('B1: an added address is served from the same CA within 5 s, the CA Secret 
   const start = Date.now();
   expect(hub.config.reload().applied).toEqual(['advertise.addresses']);
   for (const name of ['https', 'websocket', 'admin'] as const) {
-    await eventually(`${name} serves the new names`, async () => {
-      const names = (await servedCertificate(hub.port(name))).subjectAltName ?? '';
-      return names.includes('hub.example.com') && names.includes('192.0.2.7');
-    }, 5_000);
+    await eventually(
+      `${name} serves the new names`,
+      async () => {
+        const names = (await servedCertificate(hub.port(name))).subjectAltName ?? '';
+        return names.includes('hub.example.com') && names.includes('192.0.2.7');
+      },
+      5_000,
+    );
   }
   expect(Date.now() - start).toBeLessThan(5_000);
   const after = await servedCertificate(port);
@@ -35,7 +39,10 @@ test('B1: an added address is served from the same CA within 5 s, the CA Secret 
   expect(readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8')).toBe(caBefore);
 
   for (const edge of edges) await edge.send({ resource: 'app/alive', operation: 'update', content: 1 });
-  await using late = await EdgeClient.join({ ...hub.edgeOptions('late'), token: await hub.nodeToken('late') });
+  await using late = await EdgeClient.join({
+    ...hub.edgeOptions('late'),
+    token: await hub.nodeToken('late'),
+  });
   await late.connect();
   expect(dropped).toBe(0);
   await Promise.all(edges.map((edge) => edge.close()));

@@ -8,7 +8,10 @@ test('H3: at a stop every session is told why, with hints when to return that ar
   const sockets = await Promise.all(
     Array.from({ length: 20 }, async (_, index) => {
       const node = `edge-${index}`;
-      const { credentials } = await joinAsEdgeCore(hub.port('https'), { node, token: await hub.nodeToken(node) });
+      const { credentials } = await joinAsEdgeCore(hub.port('https'), {
+        node,
+        token: await hub.nodeToken(node),
+      });
       const edge = await EdgeCoreSocket.open(hub.port('websocket'), node, credentials);
       edge.socket.once('close', (code, text) => closes.push({ code, text: String(text) }));
       return edge;
@@ -27,10 +30,18 @@ test('H3: at a stop every session is told why, with hints when to return that ar
 
 test('H3: an acknowledgement that is under way is awaited', async () => {
   await using hub = await startTestGateway({ settings: { 'limits.drainMs': '0' } });
-  const { credentials } = await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token: await hub.nodeToken('edge-1') });
+  const { credentials } = await joinAsEdgeCore(hub.port('https'), {
+    node: 'edge-1',
+    token: await hub.nodeToken('edge-1'),
+  });
   const edge = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', credentials);
   const arrived = new Promise<void>((resolve) => edge.socket.once('message', () => resolve()));
-  const sending = hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', { resource: 'app/x', operation: 'update', content: 1, wait: 'ack' });
+  const sending = hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', {
+    resource: 'app/x',
+    operation: 'update',
+    content: 1,
+    wait: 'ack',
+  });
   await arrived;
   const stopping = hub.stop();
   setTimeout(() => edge.acknowledge(edge.received[0]!), 200);

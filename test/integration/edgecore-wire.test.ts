@@ -9,7 +9,8 @@ beforeAll(async () => {
 });
 afterAll(() => hub[Symbol.asyncDispose]());
 
-const fleetToken = async () => (await hub.admin.post<{ token: string }>('/api/v1/tokens', { fleet: true })).token;
+const fleetToken = async () =>
+  (await hub.admin.post<{ token: string }>('/api/v1/tokens', { fleet: true })).token;
 
 describe('an unmodified EdgeCore', () => {
   test('joins with the fleet token, connects, keeps alive, gets a message and acknowledges it, and renews', async () => {
@@ -21,18 +22,34 @@ describe('an unmodified EdgeCore', () => {
 
     const edge = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', joined.credentials);
     edge.keepalive();
-    edge.send({ source: 'twin', group: 'twin', operation: 'get', resource: 'membership/detail' }, '{"event_id":"1"}');
+    edge.send(
+      { source: 'twin', group: 'twin', operation: 'get', resource: 'membership/detail' },
+      '{"event_id":"1"}',
+    );
     const sending = hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', {
-      resource: 'default/configmap/demo', operation: 'insert', content: { data: { a: '1' } }, source: 'edgecontroller', group: 'resource', resourceVersion: '5', wait: 'ack',
+      resource: 'default/configmap/demo',
+      operation: 'insert',
+      content: { data: { a: '1' } },
+      source: 'edgecontroller',
+      group: 'resource',
+      resourceVersion: '5',
+      wait: 'ack',
     });
     await eventually('the message arrives', () => edge.received.length > 0);
     const [message] = edge.received;
-    expect(message!.route).toEqual({ source: 'edgecontroller', group: 'resource', operation: 'insert', resource: 'default/configmap/demo' });
+    expect(message!.route).toEqual({
+      source: 'edgecontroller',
+      group: 'resource',
+      operation: 'insert',
+      resource: 'default/configmap/demo',
+    });
     expect(message!.header.resourceversion).toBe('5');
     expect(edge.raw[0]!.endsWith('}\n')).toBe(true);
     edge.acknowledge(message!);
     expect((await sending).kind).toBe('acknowledged');
-    const shown = await hub.admin.get<{ transport: string; messagesReceived: number }>('/api/v1/nodes/edge-1');
+    const shown = await hub.admin.get<{ transport: string; messagesReceived: number }>(
+      '/api/v1/nodes/edge-1',
+    );
     expect(shown.transport).toBe('websocket');
 
     const renewed = await renewAsEdgeCore(hub.port('https'), 'edge-1', joined.credentials);
@@ -45,12 +62,20 @@ describe('an unmodified EdgeCore', () => {
   });
 
   test("D1: an old EdgeCore's generic subject gets the subject of its node", async () => {
-    const { answer } = await joinAsEdgeCore(hub.port('https'), { node: 'edge-old', token: await fleetToken(), subject: 'O=kubeEdge, CN=kubeedge.io' });
+    const { answer } = await joinAsEdgeCore(hub.port('https'), {
+      node: 'edge-old',
+      token: await fleetToken(),
+      subject: 'O=kubeEdge, CN=kubeedge.io',
+    });
     expect(new X509Certificate(answer.body).subject).toBe('O=system:nodes\nCN=system:node:edge-old');
   });
 
   test('D1: a CSR that names another node is refused with 403 and one plain line', async () => {
-    const { answer } = await joinAsEdgeCore(hub.port('https'), { node: 'edge-2', token: await fleetToken(), subject: 'O=system:nodes, CN=system:node:edge-3' });
+    const { answer } = await joinAsEdgeCore(hub.port('https'), {
+      node: 'edge-2',
+      token: await fleetToken(),
+      subject: 'O=system:nodes, CN=system:node:edge-3',
+    });
     expect(answer.status).toBe(403);
     expect(answer.body.toString().trim()).toMatch(/^[^\n]+$/);
   });
@@ -70,15 +95,32 @@ describe('an unmodified EdgeCore', () => {
 
   test('G1: the certificate of one node with the name of another never gets past the upgrade', async () => {
     const attacker = await joinAsEdgeCore(hub.port('https'), { node: 'attacker', token: await fleetToken() });
-    await expect(EdgeCoreSocket.open(hub.port('websocket'), 'victim', attacker.credentials)).rejects.toThrow('403');
+    await expect(EdgeCoreSocket.open(hub.port('websocket'), 'victim', attacker.credentials)).rejects.toThrow(
+      '403',
+    );
   });
 
   test('D8, E6: no body is 400, no token is 401, another scheme is 401', async () => {
     const { csr } = await makeRequest('O=system:nodes, CN=system:node:edge-9');
     const [jwtHash] = (await fleetToken()).split('.');
     expect(jwtHash).toHaveLength(64);
-    expect((await goGet(hub.port('https'), '/edge.crt', { headers: { NodeName: 'edge-9', Authorization: 'Bearer x' } })).status).toBe(400);
-    expect((await goGet(hub.port('https'), '/edge.crt', { headers: { NodeName: 'edge-9' }, body: csr })).status).toBe(401);
-    expect((await goGet(hub.port('https'), '/edge.crt', { headers: { NodeName: 'edge-9', Authorization: 'Basic eDp5' }, body: csr })).status).toBe(401);
+    expect(
+      (
+        await goGet(hub.port('https'), '/edge.crt', {
+          headers: { NodeName: 'edge-9', Authorization: 'Bearer x' },
+        })
+      ).status,
+    ).toBe(400);
+    expect(
+      (await goGet(hub.port('https'), '/edge.crt', { headers: { NodeName: 'edge-9' }, body: csr })).status,
+    ).toBe(401);
+    expect(
+      (
+        await goGet(hub.port('https'), '/edge.crt', {
+          headers: { NodeName: 'edge-9', Authorization: 'Basic eDp5' },
+          body: csr,
+        })
+      ).status,
+    ).toBe(401);
   });
 });

@@ -1,8 +1,8 @@
-import { statSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { Message } from '../../src/protocol/message.ts';
+import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
 describe('join', () => {
@@ -13,27 +13,44 @@ describe('join', () => {
     const events: unknown[] = [];
     const following = new AbortController();
     const follow = (async () => {
-      for await (const { data } of hub.admin.events('/api/v1/events?node=edge-1', following.signal)) events.push(data);
+      for await (const { data } of hub.admin.events('/api/v1/events?node=edge-1', following.signal))
+        events.push(data);
     })();
     {
       await using edge = await EdgeClient.join({ ...options, token: await hub.nodeToken('edge-1') });
       edge.on('message', (message) => void received.push(message));
       await edge.connect();
-      await edge.send({ resource: 'default/podstatus/p-1', operation: 'update', content: { phase: 'Running' } });
-      const answer = await hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', { resource: 'app/hello', operation: 'update', content: { hello: 'edge' }, wait: 'ack' });
+      await edge.send({
+        resource: 'default/podstatus/p-1',
+        operation: 'update',
+        content: { phase: 'Running' },
+      });
+      const answer = await hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', {
+        resource: 'app/hello',
+        operation: 'update',
+        content: { hello: 'edge' },
+        wait: 'ack',
+      });
       expect(answer.kind).toBe('acknowledged');
       expect(received.map(({ content }) => content)).toEqual([{ hello: 'edge' }]);
     }
-    await eventually('the upstream message and the disconnect are seen', () => events.some((event) => (event as { type: string }).type === 'disconnected'));
+    await eventually('the upstream message and the disconnect are seen', () =>
+      events.some((event) => (event as { type: string }).type === 'disconnected'),
+    );
     following.abort();
     await follow;
-    const message = events.find((event) => (event as { type: string }).type === 'message') as { message: Message };
+    const message = events.find((event) => (event as { type: string }).type === 'message') as {
+      message: Message;
+    };
     expect(message.message.route.resource).toBe('node/edge-1/default/podstatus/p-1');
     expect(message.message.content).toEqual({ phase: 'Running' });
 
     await using again = await EdgeClient.open(options);
     await again.connect();
-    await eventually('the node is listed', async () => (await hub.admin.get<{ items: unknown[] }>('/api/v1/nodes')).items.length === 1);
+    await eventually(
+      'the node is listed',
+      async () => (await hub.admin.get<{ items: unknown[] }>('/api/v1/nodes')).items.length === 1,
+    );
   });
 
   test('E5: a used token is refused with its reason', async () => {
@@ -41,15 +58,24 @@ describe('join', () => {
     const token = await hub.nodeToken('edge-1');
     await using first = await EdgeClient.join({ ...hub.edgeOptions('edge-1'), token });
     expect(first.notAfter.getTime()).toBeGreaterThan(Date.now());
-    await expect(EdgeClient.join({ ...hub.edgeOptions('edge-1'), token })).rejects.toMatchObject({ code: 'JOIN_REFUSED', message: expect.stringContaining('used already') });
+    await expect(EdgeClient.join({ ...hub.edgeOptions('edge-1'), token })).rejects.toMatchObject({
+      code: 'JOIN_REFUSED',
+      message: expect.stringContaining('used already'),
+    });
   });
 
   test('D11: a token cannot take the place of a node that is connected now', async () => {
     await using hub = await startTestGateway();
-    await using edge = await EdgeClient.join({ ...hub.edgeOptions('edge-1'), token: await hub.nodeToken('edge-1') });
+    await using edge = await EdgeClient.join({
+      ...hub.edgeOptions('edge-1'),
+      token: await hub.nodeToken('edge-1'),
+    });
     await edge.connect();
     const token = await hub.nodeToken('edge-1');
-    await expect(EdgeClient.join({ ...hub.edgeOptions('edge-1'), token })).rejects.toMatchObject({ code: 'JOIN_REFUSED', message: expect.stringContaining('is connected at this moment') });
+    await expect(EdgeClient.join({ ...hub.edgeOptions('edge-1'), token })).rejects.toMatchObject({
+      code: 'JOIN_REFUSED',
+      message: expect.stringContaining('is connected at this moment'),
+    });
   });
 
   test('every file of the store and of the edge is readable by its owner only', async () => {
@@ -58,7 +84,8 @@ describe('join', () => {
     await using edge = await EdgeClient.join({ ...options, token: await hub.nodeToken('edge-1') });
     expect(edge.connected).toBe(false);
     const mode = (path: string) => statSync(path).mode & 0o777;
-    for (const name of ['casecret.yaml', 'cloudcoresecret.yaml', 'tokensecret.yaml', 'admin.key']) expect(mode(join(hub.folder, name))).toBe(0o600);
+    for (const name of ['casecret.yaml', 'cloudcoresecret.yaml', 'tokensecret.yaml', 'admin.key'])
+      expect(mode(join(hub.folder, name))).toBe(0o600);
     expect([mode(hub.folder), mode(options.directory)]).toEqual([0o700, 0o700]);
     expect(readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8')).toContain('kind: Secret');
   });

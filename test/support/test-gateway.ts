@@ -43,21 +43,40 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
   const sources = {
     file,
     flags: {
-      'https.port': '0', 'websocket.port': '0', 'quic.port': '0', 'webtransport.port': '0', 'admin.port': '0', 'https.host': '127.0.0.1',
-      'websocket.host': '127.0.0.1', 'quic.host': '127.0.0.1', 'webtransport.host': '127.0.0.1', 'secretStore.path': folder,
-      'limits.drainMs': '200', 'limits.stopTimeoutMs': '5000', ...options.settings,
+      'https.port': '0',
+      'websocket.port': '0',
+      'quic.port': '0',
+      'webtransport.port': '0',
+      'admin.port': '0',
+      'https.host': '127.0.0.1',
+      'websocket.host': '127.0.0.1',
+      'quic.host': '127.0.0.1',
+      'webtransport.host': '127.0.0.1',
+      'secretStore.path': folder,
+      'limits.drainMs': '200',
+      'limits.stopTimeoutMs': '5000',
+      ...options.settings,
     },
   };
-  const log = options.log ?? (process.env.TEST_LOG ? createLogger({ level: 'debug', format: 'pretty' }) : silentLogger);
+  const log =
+    options.log ?? (process.env.TEST_LOG ? createLogger({ level: 'debug', format: 'pretty' }) : silentLogger);
   const config = new LiveConfig({ log }, loadConfig(sources), sources);
   const gateway = await startGateway({ config, log });
   const port = (name: PortName) => Number(gateway.ready()[name]!.split(':').at(-1));
   const admin = new AdminClient({
-    address: gateway.ready().admin!, cert: join(folder, 'admin.crt'), key: join(folder, 'admin.key'), ca: join(folder, 'ca.crt'),
+    address: gateway.ready().admin!,
+    cert: join(folder, 'admin.crt'),
+    key: join(folder, 'admin.key'),
+    ca: join(folder, 'ca.crt'),
   });
   let edges = 0;
   return {
-    gateway, config, file, folder, admin, port,
+    gateway,
+    config,
+    file,
+    folder,
+    admin,
+    port,
     edgeOptions: (node, more) => ({
       node,
       directory: join(base, `edge-${node}-${edges++}`),
@@ -76,7 +95,11 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
 }
 
 /** Waits for a condition, looking every few milliseconds; the message says what never came true. */
-export async function eventually(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+export async function eventually(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 10_000,
+): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);

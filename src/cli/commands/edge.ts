@@ -81,7 +81,9 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   const say = (text: string) => printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
   client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
   client.on('disconnected', ({ reason, final }) => {
-    say(`${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${final ? 'not trying again' : 'trying again'}`);
+    say(
+      `${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${final ? 'not trying again' : 'trying again'}`,
+    );
   });
   client.on('renewed', ({ notAfter }) => say(`certificate renewed, valid until ${notAfter.toISOString()}`));
   client.on('error', (error) => say(`${red('error')}: ${error.message}`));

@@ -1,0 +1,146 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/process.ts';
+
+let folder: string;
+let gateway: GatewayProcess;
+const run = (...args: string[]) =>
+  sallyport([...args, '--admin', gateway.ready.admin, '--set', `secretStore.path=${folder}`]);
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'sallyport-cli-'));
+  gateway = await startGatewayProcess(folder);
+});
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('the command line', () => {
+  test('serve --print-ready prints exactly one line of JSON with the real ports', () => {
+    expect(gateway.ready).toMatchObject({
+      ready: true,
+      https: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+      websocket: expect.stringMatching(/:\d+$/),
+      admin: expect.stringMatching(/:\d+$/),
+      caSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
+    expect(gateway.ready.https).not.toBe('127.0.0.1:0');
+  });
+
+  test('token create prints the token alone', async () => {
+    const { code, stdout } = await run('token', 'create', '--node', 'edge-1');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^[0-9a-f]{64}\.[\w-]+\.[\w-]+\.[\w-]+\n$/);
+    expect(stdout.startsWith(gateway.ready.caSha256)).toBe(true);
+  });
+
+  test('certs list prints a table, JSON, YAML or names, and rotate changes the served certificate', async () => {
+    const table = await run('certs', 'list');
+    expect(table.stdout).toMatch(/^KIND +SECRET +SUBJECT/);
+    expect(table.stdout).toMatch(/websocket .* yes$/m);
+    const before = JSON.parse((await run('certs', 'list', '-o', 'json')).stdout) as {
+      wantedFingerprint: string;
+    };
+    expect((await run('certs', 'rotate', 'hub')).stdout).toContain('hub certificate rotated');
+    const after = parse((await run('certs', 'list', '-o', 'yaml')).stdout) as { wantedFingerprint: string };
+    expect(after.wantedFingerprint).not.toBe(before.wantedFingerprint);
+    expect((await run('certs', 'list', '-o', 'name')).stdout).toMatch(/^ca\/[0-9A-F]+$/m);
+  });
+
+  test('usage errors exit with 2 and say what to do', async () => {
+    for (const args of [
+      ['nonsense'],
+      ['nodes'],
+      ['token', 'create'],
+      ['token', 'create', '--node', 'Not_A_Name'],
+      ['token', 'create', '--node', 'a', '--ttl', 'soon'],
+      ['send', 'edge-1'],
+      ['nodes', 'list', '-o', 'xml'],
+      ['send', 'edge-1', '--resource', 'a/b', '--operation', 'update', '--content', 'hello'],
+      ['config', 'view', '--set', 'https.prot=1'],
+    ]) {
+      const { code, stderr, stdout } = await run(...args);
+      expect([args.join(' '), code]).toEqual([args.join(' '), 2]);
+      expect(stderr + stdout).not.toBe('');
+      expect(stderr).not.toContain('    at ');
+    }
+  });
+
+  test('failures exit with 1, with the cause and the next step, never with a stack', async () => {
+    const missing = await run('nodes', 'show', 'nobody');
+    expect(missing.code).toBe(1);
+    expect(missing.stderr).toContain('node nobody has no session here');
+    const down = await sallyport([
+      'nodes',
+      'list',
+      '--admin',
+      '127.0.0.1:1',
+      '--set',
+      `secretStore.path=${folder}`,
+    ]);
+    expect([down.code, down.stderr]).toEqual([
+      1,
+      expect.stringContaining('no gateway answers at 127.0.0.1:1'),
+    ]);
+    const noCredentials = await sallyport(['nodes', 'list', '--set', `secretStore.path=${folder}/nowhere`]);
+    expect([noCredentials.code, noCredentials.stderr]).toEqual([
+      1,
+      expect.stringContaining('no admin certificate was found'),
+    ]);
+    expect(missing.stderr + down.stderr + noCredentials.stderr).not.toContain('    at ');
+  });
+
+  test('config view --show-origin names where each value comes from, and an invalid file stops the start with 2', async () => {
+    const file = join(folder, 'g.yaml');
+    writeFileSync(file, 'log:\n  level: warn\n');
+    const { stdout } = await sallyport(['config', 'view', '--show-origin', '--config', file], {
+      env: { SALLYPORT_HUB_NODE_LIMIT: '7' },
+    });
+    expect(stdout).toMatch(new RegExp(`log\\.level +"warn" +${file}:2`));
+    expect(stdout).toMatch(/hub\.nodeLimit +7 +SALLYPORT_HUB_NODE_LIMIT/);
+    writeFileSync(file, 'logs: {}\n');
+    const bad = await sallyport(['serve', '--config', file]);
+    expect([bad.code, bad.stderr]).toEqual([
+      2,
+      expect.stringContaining(`${file}:1: unknown key logs; did you mean log?`),
+    ]);
+  });
+
+  test('--help gives examples', async () => {
+    for (const command of [['serve'], ['token', 'create'], ['send'], ['edge', 'run'], ['watch']]) {
+      const { code, stdout } = await sallyport([...command, '--help']);
+      expect([code, stdout]).toEqual([0, expect.stringContaining('Examples:')]);
+    }
+  });
+
+  test('prepare-certs works on an empty folder and changes nothing the second time', async () => {
+    const own = mkdtempSync(join(tmpdir(), 'sallyport-prepare-'));
+    const first = await sallyport(['prepare-certs', '--set', `secretStore.path=${own}`]);
+    const second = await sallyport(['prepare-certs', '--set', `secretStore.path=${own}`]);
+    rmSync(own, { recursive: true });
+    expect([first.code, second.code]).toEqual([0, 0]);
+    expect(second.stdout).toBe(first.stdout);
+  });
+
+  test('a port that is taken is reported with the setting to change', async () => {
+    const taken = gateway.ready.websocket.split(':').at(-1)!;
+    const { code, stderr } = await sallyport([
+      'serve',
+      '--set',
+      `secretStore.path=${folder}`,
+      '--set',
+      'https.port=0',
+      '--set',
+      'admin.port=0',
+      '--set',
+      'websocket.host=127.0.0.1',
+      '--set',
+      `websocket.port=${taken}`,
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('websocket.port');
+  });
+});
