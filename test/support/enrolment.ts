@@ -5,13 +5,14 @@ import { IssuanceLog } from '../../src/certs/issuance-log.ts';
 import { RenewalGrace } from '../../src/certs/renewal-grace.ts';
 import { TokenService, type TokenServiceOptions } from '../../src/certs/token-service.ts';
 import type { IssueRequest } from '../../src/contracts/certificate-issuer.ts';
+import { SallyportError } from '../../src/core/errors.ts';
 import { createLogger, type Logger } from '../../src/core/log.ts';
 import { createMetrics, type Metrics } from '../../src/core/metrics.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
-import { ManualClock } from '../fakes/manual-clock.ts';
+import { ManualClock, settle } from '../fakes/manual-clock.ts';
+import { MemorySecretStore } from '../fakes/memory-secret-store.ts';
 import { makeCsr } from './csr.ts';
 import { bundleOf, FixedSource } from './fixed-source.ts';
-import { MemoryStore } from './memory-store.ts';
 import { mintCa, mintServer, type Pair } from './pki.ts';
 
 export const DAY_MS = 86_400_000;
@@ -41,7 +42,7 @@ const DEFAULTS: Settings = {
 /** One CA, one store, one clock; and as many replicas upon them as a test wants. */
 export class EnrolmentWorld {
   readonly clock: ManualClock;
-  readonly store = new MemoryStore();
+  readonly store = new MemorySecretStore();
   readonly lines: string[] = [];
   readonly log: Logger = createLogger({
     level: 'trace',
@@ -56,6 +57,8 @@ export class EnrolmentWorld {
   readonly settings: Settings;
   readonly revoked = new Set<string>();
   readonly #started: TokenService[] = [];
+  /** While true, every access to the store fails. */
+  storeDown = false;
 
   private constructor(
     parts: { ca: Pair; server: Pair; authority: CertificateAuthority; clock: ManualClock },
@@ -67,6 +70,9 @@ export class EnrolmentWorld {
     this.authority = parts.authority;
     this.clock = parts.clock;
     this.settings = { ...DEFAULTS, ...settings };
+    this.store.fault = () => {
+      if (this.storeDown) throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'test' });
+    };
   }
 
   static async create(settings: Partial<Settings> = {}): Promise<EnrolmentWorld> {
@@ -77,6 +83,20 @@ export class EnrolmentWorld {
     const clock = new ManualClock(Math.floor(Date.now() / 1000) * 1000);
     const authority = CertificateAuthority.fromSecret(secret, { clock });
     return new EnrolmentWorld({ ca, server, authority, clock }, settings);
+  }
+
+  /** A value in the store, as text. */
+  stored(secret: string, key: string): string {
+    return Buffer.from(this.store.peek(secret)?.data[key] ?? []).toString('utf8');
+  }
+
+  writesOf(secret: string): number {
+    return this.store.writes.filter(({ name }) => name === secret).length;
+  }
+
+  /** Resolves when the background work of every service waits for the clock. */
+  async allAsleep(): Promise<void> {
+    while (this.clock.pending < this.#started.length) await settle(1);
   }
 
   async tokens(): Promise<TokenService> {

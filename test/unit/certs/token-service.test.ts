@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { caHashOf } from '../../../src/certs/enrolment-token.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { settle } from '../../fakes/manual-clock.ts';
 import { DAY_MS, EnrolmentWorld, HOUR_MS } from '../../support/enrolment.ts';
 import { kubeEdgeToken } from '../../support/kubeedge-token.ts';
 
@@ -10,8 +9,7 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     () => 'ok',
     (error: unknown) => (error instanceof SallyportError ? error.code : `${error}`),
   );
-const unavailable = new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'test' });
-const stored = (world: EnrolmentWorld) => world.store.text('tokensecret', 'tokendata');
+const stored = (world: EnrolmentWorld) => world.stored('tokensecret', 'tokendata');
 
 test('E5: a node token works for its node, once; another node, reuse, revocation and lateness have reasons of their own', async () => {
   await using world = await EnrolmentWorld.create();
@@ -60,9 +58,9 @@ test('E5: many tokens used at once on several replicas are all remembered, and s
   const verified = await Promise.all(
     minted.map(({ token }, index) => replicas[index % 3]!.verify(token, `edge-${index}`)),
   );
-  world.store.writes.length = 0;
+  const before = world.writesOf('sallyport-tokens');
   await Promise.all(verified.map((token, index) => replicas[index % 3]!.consume(token)));
-  expect(world.store.writes.filter((name) => name === 'sallyport-tokens').length).toBeLessThan(20);
+  expect(world.writesOf('sallyport-tokens') - before).toBeLessThan(20);
   for (const token of verified) expect(await codeOf(replicas[0]!.consume(token))).toBe('TOKEN_USED');
 });
 
@@ -72,7 +70,7 @@ test('a used token is remembered until it expires and no longer, so the Secret s
   const use = async () => {
     const { token } = await tokens.createNodeToken('edge-1');
     await tokens.consume(await tokens.verify(token, 'edge-1'));
-    return Object.keys(JSON.parse(world.store.text('sallyport-tokens', 'state.json')).usedTokens).length;
+    return Object.keys(JSON.parse(world.stored('sallyport-tokens', 'state.json')).usedTokens).length;
   };
   expect(await use()).toBe(1);
   expect(await use()).toBe(2);
@@ -86,7 +84,7 @@ test('replicas that start together on an empty store agree on one key, and each 
   const minted = await Promise.all(replicas.map((one) => one.createNodeToken('edge-1')));
   for (const one of replicas)
     for (const { token } of minted) expect(await codeOf(one.verify(token, 'edge-1'))).toBe('ok');
-  const key = world.store.secrets.get('sallyport-tokens')!.data.hmacKey!;
+  const key = world.store.peek('sallyport-tokens')!.data.hmacKey!;
   expect(key).toHaveLength(32);
 });
 
@@ -124,12 +122,12 @@ test('E8, D9: while the store is down nothing is decided from an old state: 503,
   await using world = await EnrolmentWorld.create();
   const tokens = await world.tokens();
   const { token } = await tokens.createNodeToken('edge-1');
-  await settle();
-  world.store.failure = unavailable;
+  await world.allAsleep();
+  world.storeDown = true;
   await world.clock.advance(10_000);
   expect(await codeOf(tokens.verify(token, 'edge-1'))).toBe('SECRET_STORE_UNAVAILABLE');
   expect(await codeOf(tokens.verify('garbage', 'edge-1'))).toBe('TOKEN_INVALID');
-  world.store.failure = undefined;
+  world.storeDown = false;
   expect(await codeOf(tokens.verify(token, 'edge-1'))).toBe('ok');
 });
 
@@ -137,7 +135,7 @@ test('a damaged token state is never taken for an empty one and never overwritte
   await using world = await EnrolmentWorld.create();
   const tokens = await world.tokens();
   const { token } = await tokens.createNodeToken('edge-1');
-  const good = world.store.secrets.get('sallyport-tokens')!;
+  const good = world.store.peek('sallyport-tokens')!;
   for (const data of [
     { ...good.data, 'state.json': Buffer.from('{') },
     { ...good.data, 'state.json': Buffer.from('null') },
@@ -146,12 +144,11 @@ test('a damaged token state is never taken for an empty one and never overwritte
     { hmacKey: good.data.hmacKey! },
     { 'state.json': good.data['state.json']! },
   ]) {
-    const damaged = { ...good, data, version: 'damaged' };
-    world.store.secrets.set('sallyport-tokens', damaged);
+    const damaged = world.store.put({ ...good, data });
     await world.clock.advance(5_000);
     expect(await codeOf(tokens.verify(token, 'edge-1'))).toMatch(/SECRET_(MALFORMED|KEY_MISSING)/);
     expect(await codeOf(world.tokens())).toMatch(/SECRET_(MALFORMED|KEY_MISSING)/);
-    expect(world.store.secrets.get('sallyport-tokens')).toBe(damaged);
+    expect(world.store.peek('sallyport-tokens')).toEqual(damaged);
   }
 });
 
@@ -161,36 +158,37 @@ test('a token state that vanishes is written again with its key and its used tok
   const used = await tokens.createNodeToken('edge-1');
   const kept = await tokens.createNodeToken('edge-2');
   await tokens.consume(await tokens.verify(used.token, 'edge-1'));
-  world.store.secrets.delete('sallyport-tokens');
+  world.store.remove('sallyport-tokens');
   await world.clock.advance(10_000);
   expect(await codeOf(tokens.verify(kept.token, 'edge-2'))).toBe('ok');
   expect(await codeOf(tokens.verify(used.token, 'edge-1'))).toBe('TOKEN_USED');
 });
 
-/** Lets time pass in steps, in each of which signatures made on other threads can settle. */
+/** Lets time pass in steps; after each, every service has done its work (signatures take other threads) and sleeps again. */
 async function pass(world: EnrolmentWorld, ms: number): Promise<void> {
   const stepMs = 5 * 60_000;
+  await world.allAsleep();
   for (let passed = 0; passed < ms; passed += stepMs) {
     await world.clock.advance(stepMs);
-    await settle(30);
+    await world.allAsleep();
   }
 }
 
 test('E1: the store is down at a refresh: it is retried with back-off, and the Secret never holds a token with less than half its life', async () => {
   await using world = await EnrolmentWorld.create();
   const tokens = await world.tokens();
-  await settle();
+  await world.allAsleep();
   const first = stored(world);
   // A day has a third at 8 h and a half at 12 h: the store fails for 3 h around the refresh.
   await pass(world, 7.5 * HOUR_MS);
   expect(stored(world)).toBe(first);
-  world.store.failure = unavailable;
+  world.storeDown = true;
   await pass(world, 3 * HOUR_MS);
   expect(stored(world)).toBe(first);
   const warnings = world.lines.filter((line) => line.includes('fleet token could not be checked')).length;
   expect(warnings).toBeGreaterThan(3);
   expect(warnings).toBeLessThan(3 * 60 * 3);
-  world.store.failure = undefined;
+  world.storeDown = false;
   await pass(world, 10 * 60_000);
   expect(stored(world)).not.toBe(first);
   for (let hour = 0; hour < 30; hour++) {
@@ -203,23 +201,23 @@ test('E1: the store is down at a refresh: it is retried with back-off, and the S
 test('E2: stop leaves no timer behind, even while the store fails', async () => {
   const world = await EnrolmentWorld.create();
   const tokens = await world.tokens();
-  await settle();
+  await world.allAsleep();
   expect(world.clock.pending).toBe(1);
-  world.store.failure = unavailable;
+  world.storeDown = true;
   await world.clock.advance(5 * 60_000);
   await tokens.stop();
   expect(world.clock.pending).toBe(0);
-  const reads = world.store.reads;
-  world.store.failure = undefined;
+  const reads = world.store.calls.length;
+  world.storeDown = false;
   await world.clock.advance(2 * DAY_MS);
-  expect(world.store.reads).toBe(reads);
+  expect(world.store.calls.length).toBe(reads);
 });
 
 test('E3: three replicas write the fleet token once an interval, and any token read works on every replica', async () => {
   await using world = await EnrolmentWorld.create();
   const replicas = await Promise.all([world.tokens(), world.tokens(), world.tokens()]);
-  await settle(20);
-  const writes = () => world.store.writes.filter((name) => name === 'tokensecret').length;
+  await world.allAsleep();
+  const writes = () => world.writesOf('tokensecret');
   expect(writes()).toBe(1);
   const seen = [stored(world)];
   for (let interval = 1; interval <= 2; interval++) {
@@ -234,15 +232,12 @@ test('E3: three replicas write the fleet token once an interval, and any token r
 test('E4: a valid KubeEdge token in the Secret is adopted; one that is old, foreign or damaged is replaced', async () => {
   await using world = await EnrolmentWorld.create();
   const put = (text: string) =>
-    world.store.create({
-      name: 'tokensecret',
-      data: { tokendata: Buffer.from(text), other: Buffer.from('x') },
-    });
+    world.store.put({ name: 'tokensecret', data: { tokendata: Buffer.from(text), other: Buffer.from('x') } });
   const theirs = kubeEdgeToken(world.ca, world.clock.now() + DAY_MS);
-  await put(theirs);
+  put(theirs);
   const tokens = await world.tokens();
   expect((await tokens.fleetToken()).token).toBe(theirs);
-  expect(world.store.writes.filter((name) => name === 'tokensecret')).toHaveLength(1);
+  expect(world.writesOf('tokensecret')).toBe(0);
   for (const text of [
     kubeEdgeToken(world.ca, world.clock.now() + DAY_MS / 2),
     theirs.slice(65),
@@ -251,12 +246,12 @@ test('E4: a valid KubeEdge token in the Secret is adopted; one that is old, fore
     'garbage',
     '',
   ]) {
-    world.store.secrets.delete('tokensecret');
-    await put(text);
+    world.store.remove('tokensecret');
+    put(text);
     const { token } = await tokens.fleetToken();
     expect(token).not.toBe(text);
     expect(stored(world)).toBe(token);
-    expect(world.store.text('tokensecret', 'other')).toBe('x');
+    expect(world.stored('tokensecret', 'other')).toBe('x');
     expect(caHashOf(token)).toBe(world.ca.sha256);
   }
 });
@@ -288,7 +283,7 @@ test('a token is only minted for a node name and a sensible lifetime', async () 
 
 test('start waits with back-off for a store that is down, and gives up when told to', async () => {
   await using world = await EnrolmentWorld.create();
-  world.store.failure = unavailable;
+  world.storeDown = true;
   let started = false;
   const starting = world.tokens().then((tokens) => {
     started = true;
@@ -296,7 +291,7 @@ test('start waits with back-off for a store that is down, and gives up when told
   });
   await world.clock.advance(60_000);
   expect(started).toBe(false);
-  world.store.failure = undefined;
+  world.storeDown = false;
   await world.clock.advance(60_000);
   expect(await codeOf((await starting).createNodeToken('edge-1'))).toBe('ok');
 });
