@@ -98,6 +98,10 @@ describe('/edge.crt', () => {
     ]);
     expect((await hub.get('/edge.crt', { headers: join, body: Buffer.alloc(1000) })).status).toBe(200);
 
+    // Megabytes that are under way when the answer is written must not turn it into a reset.
+    for (let time = 0; time < 5; time++)
+      expect((await hub.get('/edge.crt', { headers: join, body: Buffer.alloc(5_000_000) })).status).toBe(413);
+
     const socket = await rawConnection({ to, ca: hub.ca });
     const answer = readToEnd(socket);
     socket.write(
