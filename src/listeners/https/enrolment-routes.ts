@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { SECURITY_HEADERS } from '../../core/http-errors.ts';
 import type { HttpsOptions } from './options.ts';
-import { type Gate, peerOf } from './peer.ts';
+import type { ReadPeer } from './peer.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import { readBody } from './request-body.ts';
 import { bearerToken, extKeyUsages, headerText } from './request-headers.ts';
@@ -15,7 +15,7 @@ const CERTIFICATE_TYPE = 'application/pkix-cert';
 
 export interface EnrolmentComponents {
   readonly source: CertificateSource;
-  readonly gate: Gate;
+  readonly peerOf: ReadPeer;
   readonly issuer: CertificateIssuer;
   readonly clock: Clock;
 }
@@ -23,7 +23,7 @@ export interface EnrolmentComponents {
 /** `GET /ca.crt`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge `cloudhub/servers/httpserver`). */
 export function enrolmentRoutes(
   app: FastifyInstance,
-  { source, gate, issuer, clock }: EnrolmentComponents,
+  { source, peerOf, issuer, clock }: EnrolmentComponents,
   options: () => HttpsOptions,
 ): void {
   const limits = () => ({
@@ -34,7 +34,7 @@ export function enrolmentRoutes(
   const enrolments = new RateLimiter(clock, limits);
 
   app.get('/ca.crt', async (request, reply) => {
-    downloads.take(peerOf(request, gate).source);
+    downloads.take(peerOf(request).source);
     return certificate(reply, source.current().ca.der);
   });
 
@@ -43,7 +43,7 @@ export function enrolmentRoutes(
     url: '/edge.crt',
     exposeHeadRoute: false,
     handler: async (request: FastifyRequest, reply: FastifyReply) => {
-      const peer = peerOf(request, gate);
+      const peer = peerOf(request);
       enrolments.take(peer.source);
       const { headers } = request;
       const token = bearerToken(headers);
@@ -58,7 +58,7 @@ export function enrolmentRoutes(
         peer: peer.verdict,
         peerCertificate: peer.certificate,
         extKeyUsages: usages,
-        remoteAddress: request.ip,
+        remoteAddress: peer.address,
       });
       return certificate(reply, issued.der);
     },

@@ -12,17 +12,18 @@ import { type EnrolmentComponents, enrolmentRoutes } from './enrolment-routes.ts
 import { healthRoutes } from './health-routes.ts';
 import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import type { HttpsOptions } from './options.ts';
+import { type Gate, peerReader } from './peer.ts';
 import { answerClientError, sendError } from './plain-answers.ts';
 import { observeRequests } from './request-observer.ts';
 
-export type HttpsComponents = EnrolmentComponents &
-  NodeRouteComponents & {
-    /** The TLS server of this listener alone. */
-    readonly server: TlsServer;
-    readonly health: HealthRegistry;
-    readonly log: Logger;
-    readonly metrics: Pick<Metrics, 'httpRequests'>;
-  };
+export type HttpsComponents = Omit<EnrolmentComponents & NodeRouteComponents, 'peerOf'> & {
+  /** The TLS server of this listener alone. */
+  readonly server: TlsServer;
+  readonly gate: Gate;
+  readonly health: HealthRegistry;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'httpRequests'>;
+};
 
 /** Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client certificate is optional. */
 export class HttpsListener implements Listener {
@@ -82,15 +83,16 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   // EdgeCore's GET has a body, and fastify reads none of a GET: so fastify reads no body at all, `readBody` does, for both methods alike.
   app.addHttpMethod('POST', { hasBody: false, overrideExisting: true });
 
-  const observer = observeRequests(app, { clock, log, metrics });
+  const observer = observeRequests(app, { server, clock, log, metrics });
   app.setErrorHandler((cause, request, reply) => {
     const error = toSallyportError(cause);
     observer.failed(request, error);
     return sendError(request, reply, error);
   });
   app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
-  enrolmentRoutes(app, components, options);
-  nodeRoutes(app, components, options);
+  const peerOf = peerReader(components);
+  enrolmentRoutes(app, { ...components, peerOf }, options);
+  nodeRoutes(app, { ...components, peerOf }, options);
   healthRoutes(app, components);
   return app;
 }

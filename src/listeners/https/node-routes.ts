@@ -3,13 +3,13 @@ import type { CertificateIssuer } from '../../contracts/certificate-issuer.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { HttpsOptions } from './options.ts';
-import { type Gate, peerOf } from './peer.ts';
+import type { ReadPeer } from './peer.ts';
 import { sendText } from './plain-answers.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import { bearerToken } from './request-headers.ts';
 
 export interface NodeRouteComponents {
-  readonly gate: Gate;
+  readonly peerOf: ReadPeer;
   readonly issuer: Pick<CertificateIssuer, 'isTokenValid'>;
   /** Whether a node of this name has a certificate or a session; may ask the secret store. */
   readonly isKnownNode: (node: string) => boolean | Promise<boolean>;
@@ -22,7 +22,7 @@ export interface NodeRouteComponents {
  */
 export function nodeRoutes(
   app: FastifyInstance,
-  { gate, issuer, isKnownNode, clock }: NodeRouteComponents,
+  { peerOf, issuer, isKnownNode, clock }: NodeRouteComponents,
   options: () => HttpsOptions,
 ): void {
   const limiter = new RateLimiter(clock, () => ({
@@ -32,7 +32,7 @@ export function nodeRoutes(
 
   app.get<{ Params: { name: string } }>('/node/:name', async (request, reply) => {
     const { name } = request.params;
-    const peer = peerOf(request, gate);
+    const peer = peerOf(request);
     limiter.take(peer.source);
     const token = bearerToken(request.headers);
     const mayKnow = peer.node === name || (token !== undefined && (await issuer.isTokenValid(token, name)));

@@ -1,7 +1,9 @@
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
+import type { TlsServer } from '../../contracts/tls-server.ts';
 import type { Verdict } from '../../identity/node-identity.ts';
+import { peerCertificates } from '../peer-certificates.ts';
 import { sourceOf } from './rate-limiter.ts';
 
 /** What this listener needs of the gate; `identity/peer-gate.ts` is it. */
@@ -17,33 +19,29 @@ export interface Peer {
   readonly certificate: Uint8Array | undefined;
   /** The node of an accepted certificate. */
   readonly node: string | undefined;
+  /** For logs, audit and limits, never for identity. */
+  readonly address: string;
   /** Under which name its requests are counted: behind a balancer or NAT only a certificate tells nodes apart (requirement H7). */
   readonly source: string;
 }
 
-/** Judges the client certificate anew for each request, because trust may have changed since the handshake. */
-export function peerOf(request: FastifyRequest, gate: Gate): Peer {
-  const certificate = (request.raw.socket as TLSSocket).getPeerX509Certificate?.();
-  const source = `address:${sourceOf(request.ip ?? '')}`;
-  if (certificate === undefined)
-    return { verdict: undefined, certificate: undefined, node: undefined, source };
-  const verdict = gate.check(certificate, intermediatesOf(certificate));
-  const node = verdict.ok ? verdict.identity.nodeName : undefined;
-  return {
-    verdict,
-    certificate: certificate.raw,
-    node,
-    source: node === undefined ? source : `node:${node}`,
-  };
-}
+export type ReadPeer = (request: FastifyRequest) => Peer;
 
-/** The chain the peer sent after its own certificate, bounded against loops. */
-function intermediatesOf(certificate: X509Certificate): X509Certificate[] {
-  const chain: X509Certificate[] = [];
-  let next = certificate.issuerCertificate;
-  while (next !== undefined && chain.length < 8 && !chain.includes(next)) {
-    chain.push(next);
-    next = next.issuerCertificate;
-  }
-  return chain;
+/** Judges the client certificate anew for each request, because trust may have changed since the handshake. */
+export function peerReader({
+  gate,
+  server,
+}: {
+  gate: Gate;
+  server: Pick<TlsServer, 'remoteAddress'>;
+}): ReadPeer {
+  return (request) => {
+    const socket = request.raw.socket as TLSSocket;
+    const address = server.remoteAddress(socket);
+    const { leaf, intermediates } = peerCertificates(socket);
+    const verdict = leaf && gate.check(leaf, intermediates);
+    const node = verdict?.ok ? verdict.identity.nodeName : undefined;
+    const source = node === undefined ? `address ${sourceOf(address)}` : `node ${node}`;
+    return { verdict, certificate: leaf?.raw, node, address, source };
+  };
 }

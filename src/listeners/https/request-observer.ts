@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { TlsServer } from '../../contracts/tls-server.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { SallyportError } from '../../core/errors.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
@@ -10,34 +11,41 @@ export interface RequestObserver {
   failed(request: FastifyRequest, error: SallyportError): void;
 }
 
+export interface RequestObserverComponents {
+  readonly server: Pick<TlsServer, 'remoteAddress'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'httpRequests'>;
+}
+
 /**
  * Counts and logs requests. Neither headers, nor query, nor body are logged, since they hold tokens (requirement A10); refusals
  * give at most one line a minute for each source and code (I14).
  */
 export function observeRequests(
   app: FastifyInstance,
-  { clock, log, metrics }: { clock: Clock; log: Logger; metrics: Pick<Metrics, 'httpRequests'> },
+  { server, clock, log, metrics }: RequestObserverComponents,
 ): RequestObserver {
+  const describe = (request: FastifyRequest) => ({
+    // The pattern, not the path: a label must not be chosen by strangers.
+    route: request.routeOptions.url ?? 'none',
+    method: request.method,
+    remoteAddress: server.remoteAddress(request.raw.socket),
+  });
   const sampler = new LogSampler({ clock });
   app.addHook('onResponse', async (request, reply) => {
-    const { route, fields } = describe(request);
-    metrics.httpRequests.inc({ route, status: String(reply.statusCode) });
+    const fields = describe(request);
+    metrics.httpRequests.inc({ route: fields.route, status: String(reply.statusCode) });
     log.debug({ ...fields, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request answered');
   });
   return {
     failed(request, error) {
-      const { fields } = describe(request);
+      const fields = describe(request);
       if (error.status >= 500) return log.error({ ...fields, err: error }, 'request failed');
-      const heldBack = sampler.pass(`${sourceOf(request.ip)} ${error.code}`);
+      const heldBack = sampler.pass(`${sourceOf(fields.remoteAddress)} ${error.code}`);
       if (heldBack === undefined) return;
       const { code, message, status } = error;
       log.info({ ...fields, code, status, problem: message, heldBack }, 'request refused');
     },
   };
-}
-
-function describe(request: FastifyRequest) {
-  // The pattern, not the path: a label must not be chosen by strangers.
-  const route = request.routeOptions.url ?? 'none';
-  return { route, fields: { route, method: request.method, remoteAddress: request.ip } };
 }

@@ -1,0 +1,89 @@
+import { expect, test } from 'vitest';
+import { createLogger } from '../../../src/core/log.ts';
+import { rawConnection, readToEnd } from '../../support/https-client.ts';
+import { mintCa, mintEdge, OID } from '../../support/pki.ts';
+import { mintAdmin, startAdmin } from './admin-fixture.ts';
+
+const DAY = 86_400_000;
+const paths = ['/api/v1/info', '/metrics', '/openapi.json', '/api/v1/events', '/nothing', '/healthz'];
+
+const errorOf = (answer: { json: unknown }) => (answer.json as { error: Record<string, unknown> }).error;
+
+test('without a certificate, everything but the probes is 401', async () => {
+  await using hub = await startAdmin();
+  for (const path of paths) {
+    const answer = await hub.get(path, { as: undefined });
+    expect([path, answer.status, errorOf(answer).code]).toEqual([path, 401, 'NOT_AUTHENTICATED']);
+  }
+  for (const path of ['/livez', '/readyz?verbose'])
+    expect((await hub.get(path, { as: undefined })).status).toBe(200);
+});
+
+test('certificates of another CA, out of date, or without clientAuth are 401 and told why', async () => {
+  await using hub = await startAdmin();
+  const expired = { notBefore: new Date(Date.now() - 9 * DAY), notAfter: new Date(Date.now() - DAY) };
+  const cases = [
+    [await mintAdmin(await mintCa()), /not issued by a CA/],
+    [await mintAdmin(hub.ca, expired), /expired 1 day ago/],
+    [await mintAdmin(hub.ca, { usages: [OID.serverAuth] }), /clientAuth/],
+    [await mintAdmin(hub.ca, { usages: [] }), /clientAuth/],
+  ] as const;
+  for (const [as, reason] of cases) {
+    const answer = await hub.get('/api/v1/info', { as });
+    expect([answer.status, errorOf(answer).code]).toEqual([401, 'PEER_REFUSED']);
+    expect(errorOf(answer).message).toMatch(reason);
+  }
+});
+
+test('a good certificate of anybody but an administrator is 403: edges do not get in', async () => {
+  await using hub = await startAdmin();
+  const others = [
+    await mintEdge(hub.ca, 'edge-1'),
+    await mintEdge(hub.ca, 'x', { subject: 'O=sallyport:admins2,CN=admin' }),
+    await mintEdge(hub.ca, 'x', { subject: 'O=system:nodes,O=sallyport:admins,CN=system:node:edge-1' }),
+    await mintEdge(hub.ca, 'x', { subject: 'OU=sallyport:admins,CN=admin' }),
+    await mintEdge(hub.ca, 'x', { subject: 'CN=O=sallyport:admins' }),
+    await mintEdge(hub.ca, 'x', { subject: 'O=sallyport:admins' }),
+  ];
+  for (const as of others) {
+    for (const path of ['/api/v1/info', '/nothing']) {
+      const answer = await hub.get(path, { as });
+      expect([answer.status, errorOf(answer).code]).toEqual([403, 'FORBIDDEN']);
+    }
+  }
+  expect((await hub.get('/api/v1/info')).status).toBe(200);
+});
+
+test('a page of another site in a browser that holds the certificate changes nothing', async () => {
+  await using hub = await startAdmin();
+  const { host, port } = hub.listener.address();
+  const headers = { origin: 'https://evil.example' };
+  const answer = await hub.post('/api/v1/tokens/revoke-all', undefined, { headers });
+  expect([answer.status, hub.calls]).toEqual([403, []]);
+  const own = { origin: `https://${host}:${port}` };
+  expect((await hub.post('/api/v1/tokens/revoke-all', undefined, { headers: own })).status).toBe(204);
+});
+
+test('bad HTTP and unreadable paths are answered in JSON, and the listener goes on', async () => {
+  await using hub = await startAdmin();
+  const socket = await rawConnection({ to: hub.listener.address(), ca: hub.ca, as: hub.admin });
+  const answer = readToEnd(socket);
+  socket.write('\x00\x01 hello\r\n\r\n');
+  expect(await answer).toMatch(/^HTTP\/1.1 400 [\s\S]*\r\n\r\n\{"error":\{"code":"BAD_REQUEST"/);
+  const unreadable = await hub.get('/api/v1/nodes/%zz');
+  expect([unreadable.status, errorOf(unreadable).code]).toEqual([400, 'BAD_REQUEST']);
+  expect((await hub.get('/livez')).status).toBe(200);
+});
+
+test('A10: who did what is logged, and no token is', async () => {
+  let logged = '';
+  const write = (line: string) => {
+    logged += line;
+  };
+  const log = createLogger({ level: 'trace', format: 'json', destination: { write } });
+  await using hub = await startAdmin({ log });
+  const minted = await hub.post('/api/v1/tokens', { fleet: true });
+  expect((minted.json as { token: string }).token).toBe('fleet');
+  expect(logged).toMatch(/"admin":"admin","method":"POST","path":"\/api\/v1\/tokens".*"admin action"/);
+  expect(logged).not.toContain('"fleet"');
+});

@@ -1,0 +1,180 @@
+import { describe, expect, test } from 'vitest';
+import { SallyportError } from '../../../src/core/errors.ts';
+import { bundleOf } from '../../support/fixed-source.ts';
+import { mintServer } from '../../support/pki.ts';
+import { someNode, startAdmin } from './admin-fixture.ts';
+
+const errorOf = (answer: { json: unknown }) => (answer.json as { error: Record<string, unknown> }).error;
+
+describe('nodes', () => {
+  test('are listed and shown', async () => {
+    await using hub = await startAdmin();
+    expect((await hub.get('/api/v1/nodes')).json).toEqual({ items: [someNode] });
+    expect((await hub.get('/api/v1/nodes/edge-1')).json).toEqual(someNode);
+    const missing = await hub.get('/api/v1/nodes/edge-9');
+    expect([missing.status, errorOf(missing)]).toEqual([
+      404,
+      {
+        code: 'NODE_NOT_FOUND',
+        message: 'node edge-9 has no session here',
+        fix: 'check the name with `sallyport nodes list`',
+        details: { node: 'edge-9' },
+      },
+    ]);
+  });
+
+  test('are disconnected, with or without an empty JSON body', async () => {
+    await using hub = await startAdmin();
+    expect((await hub.post('/api/v1/nodes/edge-1/disconnect')).status).toBe(204);
+    expect((await hub.post('/api/v1/nodes/edge-1/disconnect', {})).status).toBe(204);
+    expect((await hub.post('/api/v1/nodes/edge-9/disconnect')).status).toBe(404);
+    expect(hub.nodes.disconnected).toEqual(['edge-1', 'edge-1', 'edge-9']);
+  });
+});
+
+describe('messages', () => {
+  const message = { resource: 'default/configmap/demo', operation: 'insert', content: { a: [1, null] } };
+
+  test('are queued by default, as a message EdgeCore takes from the edge controller', async () => {
+    await using hub = await startAdmin();
+    const answer = await hub.post('/api/v1/nodes/edge-1/messages', { ...message, resourceVersion: '7' });
+    const [request] = hub.nodes.sent;
+    expect([answer.status, answer.json]).toEqual([
+      202,
+      { kind: 'queued', msgId: request!.message.header.msg_id },
+    ]);
+    expect(request).toMatchObject({
+      node: 'edge-1',
+      wait: 'queued',
+      message: {
+        header: { resourceversion: '7' },
+        route: {
+          source: 'edgecontroller',
+          group: 'resource',
+          operation: 'insert',
+          resource: 'default/configmap/demo',
+        },
+        content: { a: [1, null] },
+      },
+    });
+  });
+
+  test('wait=ack answers with what became of the message, or the error of the hub', async () => {
+    await using hub = await startAdmin();
+    hub.nodes.result = () => ({ kind: 'acknowledged' });
+    const body = { ...message, wait: 'ack', timeoutMs: 500 };
+    const answer = await hub.post('/api/v1/nodes/edge-1/messages', body);
+    expect([answer.status, answer.json]).toMatchObject([200, { kind: 'acknowledged' }]);
+    expect(hub.nodes.sent[0]).toMatchObject({ wait: 'ack', timeoutMs: 500 });
+    hub.nodes.result = () => Promise.reject(new SallyportError('NOT_ACKNOWLEDGED', { node: 'edge-1' }));
+    const late = await hub.post('/api/v1/nodes/edge-1/messages', body);
+    expect([late.status, errorOf(late).code]).toEqual([504, 'NOT_ACKNOWLEDGED']);
+  });
+
+  test('waiting ends when the caller goes away', async () => {
+    await using hub = await startAdmin();
+    hub.nodes.result = () => new Promise(() => {});
+    void hub.post('/api/v1/nodes/edge-1/messages', { ...message, wait: 'ack' }).catch(() => {});
+    await expect.poll(() => hub.nodes.sent.length).toBe(1);
+    const signal = hub.nodes.sent[0]!.signal!;
+    expect(signal.aborted).toBe(false);
+    hub.listener.stop({ name: 'Draining' } as never, AbortSignal.abort());
+    await expect.poll(() => signal.aborted).toBe(true);
+  });
+
+  test.each([
+    [{}, 'body.resource'],
+    [{ ...message, operation: '' }, 'body.operation'],
+    [{ ...message, wait: 'later' }, 'body.wait'],
+    [{ ...message, timeoutMs: -1 }, 'body.timeoutMs'],
+    [{ ...message, extra: 1 }, 'body'],
+    ['text', 'body'],
+    [[], 'body'],
+  ])('%j is refused and the field named', async (body, field) => {
+    await using hub = await startAdmin();
+    const answer = await hub.post('/api/v1/nodes/edge-1/messages', body);
+    expect([answer.status, errorOf(answer).code]).toEqual([400, 'BAD_REQUEST']);
+    expect(errorOf(answer).message).toContain(`${field}:`);
+    expect(hub.nodes.sent).toEqual([]);
+  });
+
+  test.each([
+    ['{', 'application/json', 400],
+    ['{"__proto__":{"x":1}}', 'application/json', 400],
+    ['resource=a', 'application/x-www-form-urlencoded', 400],
+    [JSON.stringify({ ...message, content: 'x'.repeat(2000) }), 'application/json', 413],
+  ])('the body %.30s of type %s is %i', async (body, type, status) => {
+    await using hub = await startAdmin({ options: { bodyBytes: 1000 } });
+    const answer = await hub.post('/api/v1/nodes/edge-1/messages', undefined, {
+      body,
+      headers: { 'content-type': type },
+    });
+    expect(answer.status).toBe(status);
+    expect(hub.nodes.sent).toEqual([]);
+  });
+
+  test('a node name that is none is refused before anything is asked', async () => {
+    await using hub = await startAdmin();
+    const answer = await hub.post('/api/v1/nodes/Not_A_Name/disconnect');
+    expect([answer.status, hub.nodes.disconnected]).toEqual([400, []]);
+  });
+});
+
+describe('certificates and tokens', () => {
+  test('each listener tells what it serves beside what is wanted', async () => {
+    await using hub = await startAdmin();
+    const { fingerprint } = hub.source.current();
+    const answer = await hub.get('/api/v1/certificates');
+    expect(answer.json).toMatchObject({
+      wantedFingerprint: fingerprint,
+      listeners: [
+        { name: 'https', address: '[::1]:10002', servedFingerprint: fingerprint, servesWanted: true },
+        { name: 'admin', address: '127.0.0.1:10010', servesWanted: false },
+      ],
+    });
+    const rotated = await hub.post('/api/v1/certificates/hub/rotate', {});
+    expect([rotated.status, hub.calls]).toEqual([200, ['rotate']]);
+  });
+
+  test('a token is for a node or the fleet, never both, never neither', async () => {
+    await using hub = await startAdmin();
+    const forNode = await hub.post('/api/v1/tokens', { node: 'edge-1', ttlMs: 5000 });
+    expect(forNode.json).toEqual({ token: 'edge-1 5000', expiresAt: '1970-01-01T00:00:00.000Z' });
+    expect((await hub.post('/api/v1/tokens', { fleet: true })).json).toMatchObject({ token: 'fleet' });
+    for (const body of [{}, { node: 'edge-1', fleet: true }, { fleet: true, ttlMs: 1 }, { node: 'A B' }])
+      expect((await hub.post('/api/v1/tokens', body)).status).toBe(400);
+    expect((await hub.post('/api/v1/tokens')).status).toBe(400);
+    expect((await hub.post('/api/v1/tokens/revoke-all')).status).toBe(204);
+    expect(hub.calls).toEqual(['revoke']);
+  });
+
+  test('the hub certificate is swapped here too, and open connections stay', async () => {
+    await using hub = await startAdmin();
+    const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
+    hub.listener.applyBundle(next);
+    expect(hub.listener.servedFingerprint()).toBe(next.fingerprint);
+    expect((await hub.get('/api/v1/info')).json).toMatchObject({ version: '1.2.3', caSha256: hub.ca.sha256 });
+  });
+});
+
+test('metrics are in the exposition format', async () => {
+  await using hub = await startAdmin();
+  hub.metrics.sessions.set({ transport: 'websocket' }, 3);
+  const answer = await hub.get('/metrics');
+  expect(answer.headers['content-type']).toMatch(/^text\/plain; version=/);
+  expect(answer.text).toContain('sallyport_sessions{transport="websocket"} 3');
+});
+
+test('H2: /readyz tells which check fails, without a certificate', async () => {
+  await using hub = await startAdmin();
+  hub.health.register('draining', ['readyz'], () => {
+    throw new Error('the gateway is shutting down');
+  });
+  const answer = await hub.get('/readyz', { as: undefined });
+  expect([answer.status, answer.text]).toEqual([
+    500,
+    '[-]draining failed: the gateway is shutting down\nreadyz check failed\n',
+  ]);
+  expect((await hub.get('/readyz/draining', { as: undefined })).status).toBe(500);
+  expect((await hub.get('/livez', { as: undefined })).text).toBe('ok');
+});

@@ -1,0 +1,188 @@
+import { AdminListener } from '../../../src/admin/admin-listener.ts';
+import type { AdminOptions } from '../../../src/admin/options.ts';
+import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
+import type {
+  MessageBus,
+  StoredEvent,
+  UpstreamEvent,
+  UpstreamFilter,
+} from '../../../src/contracts/message-bus.ts';
+import type {
+  NodeDirectory,
+  NodeInfo,
+  SendRequest,
+  SendResult,
+} from '../../../src/contracts/node-directory.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
+import { HealthRegistry } from '../../../src/core/health.ts';
+import { type Logger, silentLogger } from '../../../src/core/log.ts';
+import { createMetrics } from '../../../src/core/metrics.ts';
+import { AdminGate } from '../../../src/identity/admin-gate.ts';
+import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { closeReason } from '../../../src/protocol/close-reasons.ts';
+import { freshSource } from '../../support/fixed-source.ts';
+import { type Call, call } from '../../support/https-client.ts';
+import { type CertOptions, mint, OID, type Pair } from '../../support/pki.ts';
+import { testTlsServer } from '../../support/test-tls-server.ts';
+
+export const mintAdmin = (issuer: Pair, options: CertOptions = {}): Promise<Pair> =>
+  mint({ subject: 'O=sallyport:admins,CN=admin', issuer, usages: [OID.clientAuth], ...options });
+
+export const someNode: NodeInfo = {
+  node: 'edge-1',
+  sessionId: 's-1',
+  replica: 'hub-1',
+  transport: 'websocket',
+  remoteAddress: '127.0.0.1',
+  projectId: 'p',
+  connectedSince: '2026-01-01T00:00:00.000Z',
+  lastHeard: '2026-01-01T00:00:10.000Z',
+  certificate: { serial: '01', sha256: 'ab', issuer: 'CN=KubeEdge', notAfter: '2027-01-01T00:00:00.000Z' },
+  queued: 0,
+  unacknowledged: 0,
+  messagesReceived: 3,
+  messagesSent: 4,
+  bytesReceived: 5,
+  bytesSent: 6,
+};
+
+export class FakeNodes implements NodeDirectory {
+  readonly sent: SendRequest[] = [];
+  readonly disconnected: string[] = [];
+  result: () => SendResult | Promise<SendResult> = () => ({ kind: 'queued' });
+
+  list = () => [someNode];
+  get = (node: string) => (node === someNode.node ? someNode : undefined);
+
+  disconnect(node: string): boolean {
+    this.disconnected.push(node);
+    return node === someNode.node;
+  }
+
+  async send(request: SendRequest): Promise<SendResult> {
+    this.sent.push(request);
+    return this.result();
+  }
+}
+
+/** Keeps every event, and replays those after `afterId` inside `subscribe`, as a bus does. */
+export class FakeBus implements Pick<MessageBus, 'subscribe'> {
+  readonly #events: StoredEvent[] = [];
+  readonly followers = new Set<{ filter: UpstreamFilter; onEvent: (event: StoredEvent) => void }>();
+
+  publish(event: UpstreamEvent): void {
+    const stored = { id: String(this.#events.length + 1), event };
+    this.#events.push(stored);
+    for (const { onEvent } of [...this.followers]) onEvent(stored);
+  }
+
+  subscribe(
+    filter: UpstreamFilter,
+    onEvent: (event: StoredEvent) => void,
+    { afterId }: { afterId?: string } = {},
+  ): () => void {
+    const follower = { filter, onEvent };
+    this.followers.add(follower);
+    if (afterId !== undefined) for (const event of this.#events.slice(Number(afterId))) onEvent(event);
+    return () => this.followers.delete(follower);
+  }
+}
+
+/** An admin listener on a free port with a real CA; everything behind it is a fake a test can look at. */
+export async function startAdmin({
+  options = {},
+  clock = systemClock,
+  log = silentLogger,
+}: {
+  options?: Partial<AdminOptions>;
+  clock?: Clock;
+  log?: Logger;
+} = {}) {
+  const { ca, source } = await freshSource();
+  const admin = await mintAdmin(ca);
+  const nodes = new FakeNodes();
+  const bus = new FakeBus();
+  const health = new HealthRegistry();
+  const metrics = createMetrics({ process: false });
+  const calls: string[] = [];
+  const gateClock = { now: () => Date.now() + fixture.skewMs };
+  const gate = new AdminGate({ ca: () => source.current().ca, clock: gateClock });
+  const certificates: CertificateAdmin = {
+    rotateHub: async () => void calls.push('rotate'),
+    status: () => ({
+      certificates: [],
+      wantedFingerprint: source.current().fingerprint,
+      lastReload: '2026-01-01T00:00:00.000Z',
+    }),
+  };
+  const tokens: TokenMinter = {
+    createNodeToken: async (node, ttlMs) => ({ token: `${node} ${ttlMs}`, expiresAt: new Date(0) }),
+    fleetToken: async () => ({ token: 'fleet', expiresAt: new Date(0) }),
+    revokeAll: async () => void calls.push('revoke'),
+  };
+  const server = testTlsServer({ name: 'admin', source, log });
+  const listener = new AdminListener(
+    {
+      server,
+      authenticate: (socket) => {
+        const { leaf, intermediates } = peerCertificates(socket);
+        return gate.check(leaf, intermediates);
+      },
+      nodes,
+      bus,
+      certificates,
+      tokens,
+      health,
+      info: () => ({
+        version: '1.2.3',
+        replica: 'hub-1',
+        startedAt: '2026-01-01T00:00:00.000Z',
+        now: '2026-01-01T00:00:01.000Z',
+        secretStore: 'a folder',
+        bus: 'local',
+        advertise: ['localhost'],
+        caSha256: ca.sha256,
+        draining: false,
+        nodes: 1,
+        listeners: [
+          { name: 'https', host: '::1', port: 10002, servedFingerprint: source.current().fingerprint },
+          { name: 'admin', host: '127.0.0.1', port: 10010, servedFingerprint: 'an older one' },
+        ],
+      }),
+      clock,
+      log,
+      metrics,
+    },
+    options,
+  );
+  await listener.start();
+  const fixture = {
+    /** Moves the clock of the gate alone. */
+    skewMs: 0,
+    ca,
+    source,
+    admin,
+    nodes,
+    bus,
+    health,
+    metrics,
+    calls,
+    listener,
+    get: (path: string, more: Partial<Call> = {}) =>
+      call({ to: listener.address(), ca, path, as: admin, ...more }),
+    post: (path: string, body?: unknown, more: Partial<Call> = {}) =>
+      call({
+        to: listener.address(),
+        ca,
+        path,
+        as: admin,
+        method: 'POST',
+        ...(body === undefined
+          ? {}
+          : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+        ...more,
+      }),
+    [Symbol.asyncDispose]: () => listener.stop(closeReason('Draining'), AbortSignal.abort()),
+  };
+  return fixture;
+}

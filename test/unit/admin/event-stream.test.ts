@@ -1,0 +1,175 @@
+import { connect, type TLSSocket } from 'node:tls';
+import { expect, test } from 'vitest';
+import type { UpstreamEvent } from '../../../src/contracts/message-bus.ts';
+import { closeReason } from '../../../src/protocol/close-reasons.ts';
+import { createMessage } from '../../../src/protocol/message.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
+import { bundleOf } from '../../support/fixed-source.ts';
+import { mintCa, mintServer } from '../../support/pki.ts';
+import { startAdmin } from './admin-fixture.ts';
+
+type Hub = Awaited<ReturnType<typeof startAdmin>>;
+
+function event(content: unknown): UpstreamEvent {
+  const route = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/pod/p' };
+  const message = createMessage(route, content, { now: 1 });
+  return { type: 'message', node: 'edge-1', sessionId: 's', message, bytes: 1 };
+}
+
+/** Follows with a bare socket, so that the test decides when it reads. */
+async function follow(hub: Hub, query = '', headers = '') {
+  const { host, port } = hub.listener.address();
+  const before = hub.bus.followers.size;
+  const socket: TLSSocket = connect({ host, port, ca: hub.ca.pem, cert: hub.admin.pem, key: hub.admin.key });
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+  });
+  socket.on('error', () => {});
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  socket.write(`GET /api/v1/events${query} HTTP/1.1\r\nHost: hub\r\n${headers}\r\n`);
+  await expect.poll(() => hub.bus.followers.size > before || text.includes('\r\n\r\n')).toBe(true);
+  return { socket, closed, text: () => text };
+}
+
+test('events arrive as Server-Sent Events with id, kind and one line of JSON', async () => {
+  await using hub = await startAdmin();
+  const follower = await follow(hub);
+  const sent = event('a\nb');
+  hub.bus.publish(sent);
+  hub.bus.publish({ type: 'connected', node: 'edge-1', sessionId: 's', transport: 'websocket', at: 5 });
+  await expect.poll(follower.text).toContain('event: connected');
+  expect(follower.text()).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+  expect(follower.text()).toMatch(/content-type: text\/event-stream; charset=utf-8\r\n/);
+  expect(follower.text()).toContain(`id: 1\nevent: message\ndata: ${JSON.stringify(sent)}\n\n`);
+});
+
+test('the filter of the query reaches the bus, and a wrong one is 400', async () => {
+  await using hub = await startAdmin();
+  await follow(
+    hub,
+    '?node=edge-1&type=message&type=connected&group=resource&source=edged&operation=update&resourcePrefix=default/',
+  );
+  await follow(hub, '?type=message');
+  expect([...hub.bus.followers].map(({ filter }) => filter)).toEqual([
+    {
+      node: 'edge-1',
+      types: ['message', 'connected'],
+      group: 'resource',
+      source: 'edged',
+      operation: 'update',
+      resourcePrefix: 'default/',
+    },
+    { types: ['message'] },
+  ]);
+  for (const query of ['?type=other', '?node=A_B', '?unknown=1', '?group='])
+    expect((await hub.get(`/api/v1/events${query}`)).status).toBe(400);
+});
+
+test('Last-Event-ID goes on after the last event the follower has', async () => {
+  await using hub = await startAdmin();
+  for (const content of ['one', 'two', 'three']) hub.bus.publish(event(content));
+  const byHeader = await follow(hub, '?afterId=2', 'Last-Event-ID: 1\r\n');
+  const byQuery = await follow(hub, '?afterId=2');
+  await expect.poll(byHeader.text).toContain('"three"');
+  await expect.poll(byQuery.text).toContain('"three"');
+  expect([byHeader.text().includes('"one"'), byHeader.text().includes('"two"')]).toEqual([false, true]);
+  expect(byQuery.text()).not.toContain('"two"');
+});
+
+test('a follower that goes is forgotten, with its timer', async () => {
+  const clock = new ManualClock();
+  await using hub = await startAdmin({ clock });
+  const follower = await follow(hub);
+  expect(clock.pending).toBe(1);
+  follower.socket.destroy();
+  await expect.poll(() => hub.bus.followers.size).toBe(0);
+  expect(clock.pending).toBe(0);
+});
+
+test('an idle stream gets a sign of life each period', async () => {
+  const clock = new ManualClock();
+  await using hub = await startAdmin({ clock, options: { heartbeatMs: 1000 } });
+  const follower = await follow(hub);
+  await clock.advance(2500);
+  await expect.poll(() => follower.text().split(': alive').length - 1).toBe(2);
+});
+
+test('a slow follower is cut off and counted, the others are not, and it can go on where it was', async () => {
+  await using hub = await startAdmin({ options: { followerBufferBytes: 1 << 20 } });
+  const slow = await follow(hub);
+  const good = await follow(hub);
+  slow.socket.pause();
+  let published = 0;
+  while (hub.bus.followers.size === 2 && published < 1000) {
+    hub.bus.publish(event('x'.repeat(500_000)));
+    published++;
+    const seen = () => good.text().lastIndexOf(`id: ${published}\n`) >= 0;
+    await expect.poll(seen, { interval: 5 }).toBe(true);
+  }
+  expect(hub.bus.followers.size).toBe(1);
+  expect(await hub.metrics.expose()).toContain('sallyport_admin_followers_cut_off_total 1');
+  slow.socket.resume();
+  await slow.closed.catch(() => {});
+  const last = Math.max(...[...slow.text().matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id)));
+  expect(slow.text()).toContain(': ended, too slow');
+  expect(last).toBe(published);
+  hub.bus.publish(event('later'));
+  const again = await follow(hub, '', `Last-Event-ID: ${last}\r\n`);
+  await expect.poll(again.text).toContain('"later"');
+});
+
+test('a cut off follower that takes nothing at all is dropped after its time', async () => {
+  const clock = new ManualClock();
+  const options = { followerBufferBytes: 1 << 20, followerFlushMs: 5000 };
+  await using hub = await startAdmin({ clock, options });
+  const slow = await follow(hub);
+  slow.socket.pause();
+  for (let n = 0; n < 300 && hub.bus.followers.size > 0; n++) {
+    hub.bus.publish(event('x'.repeat(100_000)));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect([hub.bus.followers.size, clock.pending]).toEqual([0, 1]);
+  await clock.advance(5000);
+  slow.socket.resume();
+  await slow.closed;
+  expect(slow.text()).not.toContain(': ended, too slow');
+});
+
+test('followers are limited in number', async () => {
+  await using hub = await startAdmin({ options: { maxFollowers: 1 } });
+  await follow(hub);
+  const second = await hub.get('/api/v1/events');
+  expect([second.status, second.json]).toMatchObject([503, { error: { code: 'QUEUE_FULL' } }]);
+  expect(hub.bus.followers.size).toBe(1);
+});
+
+test('a follower whose certificate is good no longer is ended at the next heartbeat', async () => {
+  const clock = new ManualClock();
+  await using hub = await startAdmin({ clock, options: { heartbeatMs: 1000 } });
+  const follower = await follow(hub);
+  await clock.advance(1000);
+  expect(hub.bus.followers.size).toBe(1);
+  hub.skewMs = 40 * 86_400_000;
+  await clock.advance(1000);
+  await expect.poll(follower.text).toContain(': ended, not allowed any longer');
+  expect(hub.bus.followers.size).toBe(0);
+});
+
+test('another hub certificate leaves followers alone, another CA ends them', async () => {
+  await using hub = await startAdmin();
+  const follower = await follow(hub);
+  hub.listener.applyBundle(bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) }));
+  expect(hub.bus.followers.size).toBe(1);
+  const ca = await mintCa();
+  hub.listener.applyBundle(bundleOf({ ca, server: await mintServer(ca) }));
+  await expect.poll(follower.text).toContain(': ended, the CA changed');
+});
+
+test('a stop ends the streams at once, and does not wait for its deadline', async () => {
+  const hub = await startAdmin();
+  const follower = await follow(hub);
+  await hub.listener.stop(closeReason('Draining'), new AbortController().signal);
+  await follower.closed;
+  expect(follower.text()).toContain(': ended, the gateway is shutting down');
+});

@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest';
+import * as schemas from '../../../src/admin/schemas.ts';
+import { startAdmin } from './admin-fixture.ts';
+
+interface Document {
+  openapi: string;
+  paths: Record<string, Record<string, { operationId: string; responses: object; parameters?: object[] }>>;
+}
+
+test('the document names every route, each operation once, and is served as JSON', async () => {
+  await using hub = await startAdmin();
+  const document = (await hub.get('/openapi.json')).json as Document;
+  expect(document.openapi).toBe('3.1.0');
+  expect(
+    Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method} ${path}`),
+    ),
+  ).toEqual([
+    'get /api/v1/info',
+    'get /api/v1/certificates',
+    'post /api/v1/certificates/hub/rotate',
+    'post /api/v1/tokens',
+    'post /api/v1/tokens/revoke-all',
+    'get /api/v1/nodes',
+    'get /api/v1/nodes/{node}',
+    'post /api/v1/nodes/{node}/disconnect',
+    'post /api/v1/nodes/{node}/messages',
+    'get /api/v1/events',
+    'get /metrics',
+    'get /livez',
+    'get /readyz',
+  ]);
+  const ids = Object.values(document.paths).flatMap((methods) =>
+    Object.values(methods).map(({ operationId }) => operationId),
+  );
+  expect(new Set(ids).size).toBe(ids.length);
+  expect(document.paths['/api/v1/nodes/{node}']!.get!.parameters).toMatchObject([
+    { name: 'node', in: 'path', required: true, schema: { type: 'string' } },
+  ]);
+});
+
+test('what is answered has the documented shape', async () => {
+  await using hub = await startAdmin();
+  const strictly = (shape: { parse(value: unknown): unknown }, value: unknown) =>
+    expect(shape.parse(value)).toEqual(value);
+  strictly(schemas.info, (await hub.get('/api/v1/info')).json);
+  strictly(schemas.nodeList, (await hub.get('/api/v1/nodes')).json);
+  strictly(schemas.nodeInfo, (await hub.get('/api/v1/nodes/edge-1')).json);
+  strictly(schemas.certificates, (await hub.get('/api/v1/certificates')).json);
+  strictly(schemas.token, (await hub.post('/api/v1/tokens', { fleet: true })).json);
+  strictly(schemas.failure, (await hub.get('/api/v1/nodes/edge-9')).json);
+  const body = { resource: 'a/b', operation: 'update', content: 1 };
+  strictly(schemas.queued, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
+  hub.nodes.result = () => ({ kind: 'dropped', reason: 'queue' });
+  strictly(schemas.outcome, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
+});
