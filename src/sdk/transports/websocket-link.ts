@@ -28,6 +28,7 @@ export class WebSocketLink implements EdgeLink {
   #pinger: Timer | undefined;
   #unwritten = 0;
   #writeDeadline: Timer | undefined;
+  #closeDeadline: Timer | undefined;
   #heard = true;
   #reason: CloseReason | undefined;
 
@@ -57,6 +58,7 @@ export class WebSocketLink implements EdgeLink {
     const ended = (code: number, text: string) => {
       this.#pinger?.cancel();
       this.#writeDeadline?.cancel();
+      this.#closeDeadline?.cancel();
       handler.onClose(this.#reason ?? parseClose(code, text));
     };
     // The hub may have gone between the upgrade and this call.
@@ -88,7 +90,7 @@ export class WebSocketLink implements EdgeLink {
     if (this.#reason) return;
     this.#reason = reason;
     this.#socket.close(reason.code, closeText(reason));
-    this.#clock.setTimeout(() => this.#socket.terminate(), CLOSE_TIMEOUT_MS);
+    this.#closeDeadline = this.#clock.setTimeout(() => this.#socket.terminate(), CLOSE_TIMEOUT_MS);
   }
 
   #read(data: RawData, isBinary: boolean, handler: EdgeLinkHandler): void {

@@ -1,0 +1,206 @@
+import { retry } from '../core/backoff.ts';
+import type { Clock, Timer } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
+import { createMessage, type Message } from '../protocol/message.ts';
+import type { EdgeIdentity } from './edge-identity.ts';
+import { type ReconnectPolicy, reconnectDelayMs } from './reconnect-delay.ts';
+import {
+  type ConnectOptions,
+  type EdgeCredentials,
+  type EdgeLink,
+  type EdgeTransport,
+  refusalOf,
+} from './transports/transport.ts';
+
+export interface KeeperComponents {
+  readonly identity: EdgeIdentity;
+  readonly transport: EdgeTransport;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly handler: KeeperHandler;
+}
+
+export interface KeeperHandler {
+  /** A link is up; called again, with no `onDown` between, when one link replaces another. */
+  onUp(link: EdgeLink): void;
+  /** No link any more, and when `final` no further attempt either. */
+  onDown(reason: CloseReason | undefined, final: boolean): void;
+  onMessage(message: Message): void;
+  /** An attempt to connect or to renew failed. */
+  onError(error: unknown): void;
+}
+
+export interface KeeperOptions {
+  readonly connect: Omit<ConnectOptions, 'signal'>;
+  readonly reconnect: ReconnectPolicy;
+  /** Period of KubeEdge's keepalive message. */
+  readonly heartbeatMs: number;
+  /** A link that lived this long ends a row of failures. */
+  readonly lastingMs: number;
+}
+
+interface Held {
+  readonly link: EdgeLink;
+  readonly credentials: EdgeCredentials;
+  readonly since: number;
+  readonly ended: Promise<CloseReason | undefined>;
+}
+
+/** Keeps one link to the hub: connects, beats, obeys why it was closed, and comes back. */
+export class ConnectionKeeper {
+  readonly #components: KeeperComponents;
+  readonly #options: KeeperOptions;
+  readonly #stop = new AbortController();
+  #current: Held | undefined;
+  #replacing: Promise<void> | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(components: KeeperComponents, options: KeeperOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  get link(): EdgeLink | undefined {
+    return this.#current?.link;
+  }
+
+  start(): void {
+    this.#running ??= this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#components.handler.onError(error);
+    });
+  }
+
+  /** Tells the hub, and resolves when nothing goes on any more. */
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('the edge client was closed'));
+    const held = this.#current;
+    held?.link.close(closeReason('Normal'));
+    await Promise.all([this.#running, this.#replacing, held?.ended]);
+  }
+
+  /** A new link with the present certificate, made before the old one is let go; when that fails the old one goes on meanwhile. */
+  replace(): Promise<void> {
+    this.#replacing ??= this.#replace().finally(() => {
+      this.#replacing = undefined;
+    });
+    return this.#replacing;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, handler, identity } = this.#components;
+    const signal = this.#stop.signal;
+    let failures = 0;
+    for (;;) {
+      const end = await this.#connectAndServe();
+      if (signal.aborted) return;
+      failures = end.lasted ? 0 : failures + 1;
+      const { reason } = end;
+      const final = reason?.retry === 'never';
+      if (end.wasUp || final) handler.onDown(reason, final);
+      if (final) return;
+      // A certificate that is newer than the one the hub complained about is worth a try first.
+      const renewed =
+        reason?.retry === 'renew' &&
+        (end.credentials !== identity.credentials.value || (await this.#renew(signal)));
+      const delayMs = reconnectDelayMs(reason, { failures, renewed }, this.#options.reconnect);
+      if (signal.aborted) return;
+      await clock.sleep(delayMs, signal);
+    }
+  }
+
+  async #connectAndServe() {
+    const { clock, handler, logger, identity } = this.#components;
+    const credentials = identity.credentials.value;
+    try {
+      this.#adopt(await this.#connect(credentials));
+    } catch (error) {
+      const reason = refusalOf(error);
+      if (!this.#stop.signal.aborted) {
+        logger.debug({ err: error, reason: reason?.name }, 'could not connect');
+        handler.onError(error);
+      }
+      return { reason, lasted: false, wasUp: false, credentials };
+    }
+    for (;;) {
+      const held = this.#current!;
+      const reason = await held.ended;
+      // The hub closes the old link because the new one took over: perhaps before we know that the new one is up.
+      if (this.#replacing && reason?.name === 'TakenOver') await this.#replacing;
+      if (this.#current !== held) continue;
+      this.#current = undefined;
+      const lasted = clock.now() - held.since >= this.#options.lastingMs;
+      logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
+      return { reason, lasted, wasUp: true, credentials: held.credentials };
+    }
+  }
+
+  async #renew(signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#components.identity.renew(signal);
+      return true;
+    } catch (error) {
+      if (!signal.aborted) this.#components.handler.onError(error);
+      return false;
+    }
+  }
+
+  async #replace(): Promise<void> {
+    const { clock, identity, handler, logger } = this.#components;
+    const old = this.#current;
+    if (!old) return;
+    const ended = new AbortController();
+    void old.ended.then((reason) => {
+      if (reason?.name !== 'TakenOver') ended.abort(new Error('the link to replace has ended'));
+    });
+    const signal = AbortSignal.any([this.#stop.signal, ended.signal]);
+    try {
+      const credentials = identity.credentials.value;
+      const fresh = await retry(() => this.#connect(credentials, signal), {
+        clock,
+        signal,
+        ...this.#options.reconnect,
+        isRetryable: (error) => refusalOf(error)?.retry !== 'never',
+        onRetry: (error) => handler.onError(error),
+      });
+      if (this.#current !== old) return fresh.link.close(closeReason('Normal'));
+      this.#adopt(fresh);
+      old.link.close(closeReason('Normal'));
+    } catch (error) {
+      if (!signal.aborted) logger.warn({ err: error }, 'the link could not be replaced; the old one goes on');
+    }
+  }
+
+  async #connect(credentials: EdgeCredentials, signal: AbortSignal = this.#stop.signal): Promise<Held> {
+    const { clock, transport } = this.#components;
+    const link = await transport.connect(credentials, { ...this.#options.connect, signal });
+    const { promise: ended, resolve } = Promise.withResolvers<CloseReason | undefined>();
+    const held = { link, credentials, since: clock.now(), ended };
+    link.receive({
+      onMessage: (message) => this.#components.handler.onMessage(message),
+      onClose: resolve,
+    });
+    if (this.#stop.signal.aborted) link.close(closeReason('Normal'));
+    return held;
+  }
+
+  #adopt(held: Held): void {
+    const { clock, handler, logger } = this.#components;
+    this.#current = held;
+    logger.info({ transport: held.link.transport, hub: held.link.remoteAddress }, 'connected');
+    this.#beat(held);
+    const timer: Timer = clock.setInterval(() => this.#beat(held), this.#options.heartbeatMs);
+    void held.ended.then(() => timer.cancel());
+    handler.onUp(held.link);
+  }
+
+  /** KubeEdge's keepalive, as EdgeCore sends it (PROTOCOL.md). A link that cannot take it says so by ending. */
+  #beat({ link }: Held): void {
+    const keepalive = createMessage(
+      { source: link.transport, group: 'resource', operation: 'keepalive', resource: 'node' },
+      'ping',
+      { now: this.#components.clock.now() },
+    );
+    link.send(keepalive).catch(() => {});
+  }
+}

@@ -1,0 +1,67 @@
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import type { EdgeTransport, TransportName } from './transports/transport.ts';
+
+/** Where the hub listens, each `host:port`; IPv6 in brackets. */
+export interface HubAddresses {
+  /** Enrolment and renewal. */
+  readonly https: string;
+  readonly websocket?: string;
+  readonly quic?: string;
+  readonly webtransport?: string;
+}
+
+export interface EdgeClientOptions {
+  readonly hub: HubAddresses;
+  /** Name of this node. */
+  readonly node: string;
+  /** Folder for key, certificate and CA; made when missing. One client a folder. */
+  readonly directory: string;
+  /** `auto`, the default: QUIC where the hub has it and UDP gets through, else WebSocket. */
+  readonly transport?: TransportName | 'auto';
+  /** KubeEdge's `project_id`. */
+  readonly projectId?: string;
+  /** Period of the keepalive message; the hub ends a session after 30 s of silence. */
+  readonly heartbeatMs?: number;
+  /** Largest message in either direction, bytes. */
+  readonly maxMessageBytes?: number;
+  readonly connectTimeoutMs?: number;
+  readonly writeTimeoutMs?: number;
+  /** How overdue an acknowledgement may be before messages are sent again on the same link. */
+  readonly ackTimeoutMs?: number;
+  /** How long `request` waits for its answer. */
+  readonly requestTimeoutMs?: number;
+  /** Bounds of what waits to be sent or acknowledged, and how many messages are under way at once. */
+  readonly queue?: { readonly messages?: number; readonly bytes?: number; readonly window?: number };
+  /** Bounds of the back-off between attempts to connect. */
+  readonly reconnect?: { readonly minMs?: number; readonly maxMs?: number };
+}
+
+/** All optional: the time of the system, no log, real randomness, the transports of this SDK. */
+export interface EdgeClientComponents {
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+  /** Source of randomness in [0, 1). */
+  readonly random?: () => number;
+  /** Instead of the transport that the options name. */
+  readonly transport?: EdgeTransport;
+}
+
+/** Defaults are KubeEdge's where it has one (`edgehub`: heartbeat 15 s, project id); the others match the hub's limits. */
+export function withDefaults(options: EdgeClientOptions) {
+  return {
+    transport: 'auto' as const,
+    projectId: 'e632aba927ea4ac2b575ec1603d56f10',
+    heartbeatMs: 15_000,
+    maxMessageBytes: 16 * 1024 * 1024,
+    connectTimeoutMs: 15_000,
+    writeTimeoutMs: 30_000,
+    ackTimeoutMs: 30_000,
+    requestTimeoutMs: 30_000,
+    ...options,
+    queue: { messages: 1_000, bytes: 32 * 1024 * 1024, window: 32, ...options.queue },
+    reconnect: { minMs: 1_000, maxMs: 60_000, ...options.reconnect },
+  };
+}
+
+export type EdgeClientSettings = ReturnType<typeof withDefaults>;

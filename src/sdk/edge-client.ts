@@ -1,0 +1,330 @@
+import { type Clock, systemClock } from '../core/clock.ts';
+import { SallyportError } from '../core/errors.ts';
+import { type Logger, silentLogger } from '../core/log.ts';
+import type { Unsubscribe } from '../core/property.ts';
+import type { CloseReason } from '../protocol/close-reasons.ts';
+import { createResponse, type Message } from '../protocol/message.ts';
+import { ConnectionKeeper } from './connection-keeper.ts';
+import { CredentialStore } from './credential-store.ts';
+import {
+  type EdgeClientComponents,
+  type EdgeClientOptions,
+  type EdgeClientSettings,
+  withDefaults,
+} from './edge-client-options.ts';
+import { type EdgeEventHandler, EdgeEventHandlers, type EdgeEvents } from './edge-events.ts';
+import { EdgeIdentity } from './edge-identity.ts';
+import { Inbox } from './inbox.ts';
+import { loadOrJoin } from './join.ts';
+import { type MessageDraft, messageOf } from './message-draft.ts';
+import { Outbox } from './outbox.ts';
+import { createTransport } from './transports/create-transport.ts';
+import type { EdgeCredentials, EdgeLink, EdgeTransport } from './transports/transport.ts';
+
+/** Goes to the hub as `User-Agent`. */
+const AGENT = 'sallyport-sdk/0.1';
+/** A link that lived this long ends a row of failed attempts. */
+const LASTING_MS = 10_000;
+/** How long acknowledgements may catch up before a link is replaced. */
+const CATCH_UP_MS = 2_000;
+
+export interface RequestOptions {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * An edge node's end of Sallyport: keeps a link to the hub, renews its certificate, delivers messages both ways.
+ *
+ * ```ts
+ * await using client = await EdgeClient.join({ hub, node: 'edge-1', directory: './edge-1', token });
+ * client.on('message', (message) => apply(message.content));
+ * await client.connect();
+ * await client.send({ resource: 'default/podstatus/p-1', operation: 'update', content: { phase: 'Running' } });
+ * ```
+ */
+export class EdgeClient {
+  readonly node: string;
+  readonly #identity: EdgeIdentity;
+  readonly #transport: EdgeTransport;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #random: () => number;
+  readonly #settings: EdgeClientSettings;
+  readonly #events = new EdgeEventHandlers();
+  readonly #outbox: Outbox;
+  readonly #inbox: Inbox;
+  #keeper: ConnectionKeeper | undefined;
+  #link: EdgeLink | undefined;
+  #closed: Promise<void> | undefined;
+  /** The timers of the clock let the process end, which a client that waits for its next attempt must not. */
+  #processGuard: NodeJS.Timeout | undefined;
+
+  /**
+   * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it joins with the token first.
+   * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
+   */
+  static join(
+    options: EdgeClientOptions & { readonly token: string; readonly signal?: AbortSignal },
+    components: EdgeClientComponents = {},
+  ): Promise<EdgeClient> {
+    return EdgeClient.#create(options, components);
+  }
+
+  /** A client for a node that joined before. @throws NOT_JOINED when the folder holds no usable certificate */
+  static open(options: EdgeClientOptions, components: EdgeClientComponents = {}): Promise<EdgeClient> {
+    return EdgeClient.#create(options, components);
+  }
+
+  static async #create(
+    options: EdgeClientOptions & { token?: string; signal?: AbortSignal },
+    components: EdgeClientComponents,
+  ): Promise<EdgeClient> {
+    const settings = withDefaults(options);
+    const { clock = systemClock, logger = silentLogger } = components;
+    const store = new CredentialStore(settings.directory);
+    const credentials = await loadOrJoin(
+      { store, clock, logger },
+      {
+        node: settings.node,
+        address: settings.hub.https,
+        timeoutMs: settings.connectTimeoutMs,
+        ...(options.token === undefined ? {} : { token: options.token }),
+        ...(options.signal ? { signal: options.signal } : {}),
+      },
+    );
+    return new EdgeClient({ ...components, credentials, store }, options);
+  }
+
+  /** With credentials at hand; `join` and `open` are the usual ways. @throws CONFIG_INVALID */
+  constructor(
+    components: EdgeClientComponents & { credentials: EdgeCredentials; store: CredentialStore },
+    options: EdgeClientOptions,
+  ) {
+    const settings = withDefaults(options);
+    this.node = settings.node;
+    this.#settings = settings;
+    this.#clock = components.clock ?? systemClock;
+    this.#logger = (components.logger ?? silentLogger).child({ node: settings.node });
+    this.#random = components.random ?? Math.random;
+    const base = { clock: this.#clock, logger: this.#logger };
+    this.#transport = components.transport ?? createTransport(base, settings);
+    const { credentials, store } = components;
+    this.#identity = new EdgeIdentity(
+      { ...base, credentials, store, random: this.#random },
+      { address: settings.hub.https, timeoutMs: settings.connectTimeoutMs },
+    );
+    this.#outbox = new Outbox(base, { ...settings.queue, ackTimeoutMs: settings.ackTimeoutMs });
+    this.#inbox = new Inbox({
+      ...base,
+      deliver: (message) => this.#events.emit('message', message),
+      reply: (answer) => void this.#keeper?.link?.send(answer).catch(() => {}),
+    });
+    this.#identity.credentials.onChange(() => void this.#useNewCertificate());
+  }
+
+  /** True while there is a link. */
+  get connected(): boolean {
+    return this.#link !== undefined;
+  }
+
+  /** Until when the present certificate is valid. */
+  get notAfter(): Date {
+    return this.#identity.notAfter;
+  }
+
+  /** Messages waiting to be sent or acknowledged. */
+  get queued(): number {
+    return this.#outbox.size;
+  }
+
+  on<E extends keyof EdgeEvents>(event: E, handler: EdgeEventHandler<E>): Unsubscribe {
+    return this.#events.on(event, handler);
+  }
+
+  /**
+   * Connects and stays connected until {@link close}; resolves with the first link. Messages may be sent before.
+   * @throws SESSION_CLOSED when the hub says never, CLIENT_CLOSED; the signal's reason ends the waiting, not the trying
+   */
+  async connect({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    this.#throwIfClosed();
+    signal?.throwIfAborted();
+    if (this.#link) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => reject(signal!.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const offs = [
+      this.on('connected', () => resolve()),
+      this.on('disconnected', ({ reason, final }) => {
+        if (final) reject(this.#closed ? new SallyportError('CLIENT_CLOSED') : closedBy(reason));
+      }),
+    ];
+    this.#start();
+    try {
+      await promise;
+    } finally {
+      for (const off of offs) off();
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /**
+   * Sends a message, now or after the next connect. Resolves when the hub has it for good; with `acknowledged: false` when it went out,
+   * which is all that CloudCore can tell.
+   * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says never
+   */
+  async send(
+    message: Message | MessageDraft,
+    { acknowledged = true }: { acknowledged?: boolean } = {},
+  ): Promise<void> {
+    this.#throwIfClosed();
+    const whole = messageOf(message, { now: this.#clock.now(), sync: acknowledged });
+    await this.#outbox.add(whole, { answered: acknowledged });
+  }
+
+  /**
+   * Asks the cloud and resolves with the message that answers (`parent_msg_id`). The question is repeated after a reconnect.
+   * @throws ANSWER_TIMEOUT, HUB_REFUSED_MESSAGE for an answer that is an error, and what {@link send} throws
+   */
+  async request(message: Message | MessageDraft, options: RequestOptions = {}): Promise<Message> {
+    this.#throwIfClosed();
+    const { timeoutMs = this.#settings.requestTimeoutMs, signal } = options;
+    signal?.throwIfAborted();
+    // Not `sync`: the hub's "OK" for having taken it would look like the answer.
+    const whole = messageOf(message, { now: this.#clock.now(), sync: false });
+    const { msg_id: id } = whole.header;
+    const onAbort = () => this.#outbox.cancel(id, signal!.reason);
+    const resource = whole.route.resource ?? '';
+    const timer = this.#clock.setTimeout(
+      () => this.#outbox.cancel(id, new SallyportError('ANSWER_TIMEOUT', { resource, timeoutMs })),
+      timeoutMs,
+    );
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return (await this.#outbox.add(whole, { answered: true }))!;
+    } finally {
+      timer.cancel();
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Answers a message of the hub, in place of the acknowledgement. Resolves when the answer went out. */
+  async respond(to: Message, content: unknown, operation: 'response' | 'error' = 'response'): Promise<void> {
+    this.#throwIfClosed();
+    const answer = createResponse(to, content, { now: this.#clock.now(), operation });
+    this.#inbox.answered(answer);
+    await this.#outbox.add(answer, { answered: false });
+  }
+
+  /** A new certificate and a new link with it, now. @throws JOIN_REFUSED, CONNECT_FAILED */
+  async renew(): Promise<void> {
+    this.#throwIfClosed();
+    await this.#identity.renew();
+  }
+
+  /** Leaves the hub. What was not acknowledged is given up: its senders get CLIENT_CLOSED. */
+  close(): Promise<void> {
+    this.#closed ??= this.#stop(new SallyportError('CLIENT_CLOSED'));
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #start(): void {
+    if (this.#keeper) return;
+    this.#processGuard = setInterval(() => {}, 2 ** 31 - 1);
+    const { projectId, maxMessageBytes, connectTimeoutMs, writeTimeoutMs, heartbeatMs } = this.#settings;
+    this.#keeper = new ConnectionKeeper(
+      {
+        identity: this.#identity,
+        transport: this.#transport,
+        clock: this.#clock,
+        logger: this.#logger,
+        handler: {
+          onUp: (link) => this.#up(link),
+          onDown: (reason, final) => this.#down(reason, final),
+          onMessage: (message) => this.#received(message),
+          onError: (error) => this.#failed(error),
+        },
+      },
+      {
+        connect: { projectId, maxMessageBytes, connectTimeoutMs, writeTimeoutMs, agent: AGENT },
+        reconnect: { ...this.#settings.reconnect, random: this.#random },
+        heartbeatMs,
+        lastingMs: LASTING_MS,
+      },
+    );
+    this.#identity.start((error) => this.#failed(error));
+    this.#keeper.start();
+  }
+
+  async #stop(error: SallyportError): Promise<void> {
+    this.#identity.stop();
+    this.#outbox.failAll(error);
+    const keeper = this.#keeper;
+    this.#link = undefined;
+    this.#outbox.detach();
+    await keeper?.close();
+    clearInterval(this.#processGuard);
+    if (keeper) this.#emit('disconnected', { reason: undefined, final: true });
+  }
+
+  #up(link: EdgeLink): void {
+    this.#link = link;
+    this.#outbox.attach(link);
+    this.#emit('connected', { transport: link.transport, hub: link.remoteAddress });
+  }
+
+  #down(reason: CloseReason | undefined, final: boolean): void {
+    this.#link = undefined;
+    this.#outbox.detach();
+    if (final) {
+      // A person has to act; `connect` starts anew.
+      this.#keeper = undefined;
+      this.#identity.stop();
+      clearInterval(this.#processGuard);
+      this.#outbox.failAll(closedBy(reason));
+    }
+    this.#emit('disconnected', { reason, final });
+  }
+
+  #received(message: Message): void {
+    if (this.#outbox.settle(message)) {
+      // An answer with content is a message the hub wants acknowledged; nobody but the one who asked is to see it.
+      this.#inbox.acknowledge(message);
+      return;
+    }
+    void this.#inbox.receive(message);
+  }
+
+  async #useNewCertificate(): Promise<void> {
+    this.#emit('renewed', { notAfter: this.#identity.notAfter });
+    if (!this.#link || !this.#keeper) return;
+    try {
+      await this.#outbox.hold(CATCH_UP_MS);
+      await this.#keeper.replace();
+    } finally {
+      this.#outbox.resume();
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#emit('error', error instanceof Error ? error : new Error(String(error)));
+  }
+
+  #emit<E extends Exclude<keyof EdgeEvents, 'message'>>(event: E, value: EdgeEvents[E]): void {
+    this.#events.emit(event, value).catch((err: unknown) => {
+      this.#logger.warn({ err, event }, 'a handler of the program failed');
+    });
+  }
+
+  #throwIfClosed(): void {
+    if (this.#closed) throw new SallyportError('CLIENT_CLOSED');
+  }
+}
+
+function closedBy(reason: CloseReason | undefined): SallyportError {
+  return new SallyportError('SESSION_CLOSED', { reason: reason?.text ?? 'connection lost' });
+}

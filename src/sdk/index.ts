@@ -1,0 +1,20 @@
+/** `sallyport/sdk`: everything a program on an edge node needs. */
+export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
+export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
+export { createMessage, createResponse, type Message } from '../protocol/message.ts';
+export { CredentialStore } from './credential-store.ts';
+export { EdgeClient, type RequestOptions } from './edge-client.ts';
+export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './edge-client-options.ts';
+export type { EdgeEventHandler, EdgeEvents } from './edge-events.ts';
+export type { MessageDraft } from './message-draft.ts';
+export { AutoTransport, type AutoTransportOptions } from './transports/auto-transport.ts';
+export type {
+  ConnectOptions,
+  EdgeCredentials,
+  EdgeLink,
+  EdgeLinkHandler,
+  EdgeTransport,
+  TransportComponents,
+  TransportName,
+} from './transports/transport.ts';
+export { WebSocketTransport, type WebSocketTransportOptions } from './transports/websocket-transport.ts';

@@ -1,0 +1,42 @@
+import { SallyportError } from '../../core/errors.ts';
+import type { HubAddresses } from '../edge-client-options.ts';
+import { AutoTransport } from './auto-transport.ts';
+import type { EdgeTransport, TransportComponents, TransportName } from './transport.ts';
+import { WebSocketTransport } from './websocket-transport.ts';
+
+type Factory = (components: TransportComponents, address: string) => EdgeTransport;
+
+export interface CreateTransportOptions {
+  readonly hub: HubAddresses;
+  readonly transport: TransportName | 'auto';
+  /** Period of the liveness probe, where the transport has none of its own. */
+  readonly heartbeatMs: number;
+}
+
+/** Best first: this is the order in which `auto` tries. */
+function factories({ heartbeatMs }: CreateTransportOptions): readonly (readonly [TransportName, Factory])[] {
+  return [
+    [
+      'websocket',
+      (components, address) => new WebSocketTransport(components, { address, pingIntervalMs: heartbeatMs }),
+    ],
+  ];
+}
+
+/** The transport that the options name. @throws CONFIG_INVALID when the hub has no address for it */
+export function createTransport(
+  components: TransportComponents,
+  options: CreateTransportOptions,
+): EdgeTransport {
+  const candidates = factories(options)
+    .filter(([name]) => options.transport === 'auto' || options.transport === name)
+    .flatMap(([name, make]) => {
+      const address = options.hub[name];
+      return address === undefined ? [] : [make(components, address)];
+    });
+  if (candidates.length === 0)
+    throw new SallyportError('CONFIG_INVALID', {
+      problem: `the hub has no address for transport ${options.transport}`,
+    });
+  return candidates.length === 1 ? candidates[0]! : new AutoTransport({ ...components, candidates });
+}
