@@ -116,6 +116,7 @@ const ALERTS: Readonly<Record<number, AlertRefusal>> = {
   42: 'malformed-certificate',
   43: 'wrong-usage',
   44: 'revoked',
+  // Also a certificate that is not valid yet.
   45: 'expired',
   46: 'malformed-certificate',
   48: 'unknown-ca',

@@ -44,6 +44,7 @@ export class QuicLink implements EdgeLink {
   #control: StreamWriter | undefined;
   #watch: Timer | undefined;
   #heardAt: number;
+  #isSecure = false;
   #maxMessageBytes: number;
   #handler: EdgeLinkHandler | undefined;
   /** What came before there was a handler. */
@@ -73,13 +74,24 @@ export class QuicLink implements EdgeLink {
     return this.#ending;
   }
 
+  /** Whether the hub has proven who it is; what it says before means nothing. */
+  get isSecure(): boolean {
+    return this.#isSecure;
+  }
+
   /** Completes the handshake, says hello and waits for the welcome. Rejects when the session ends before, or with the signal's reason. */
   async open(hello: Uint8Array, signal: AbortSignal): Promise<Welcome> {
     const welcome = await new Promise<Welcome>((resolve, reject) => {
       const onAbort = () => reject(signal.reason);
       signal.addEventListener('abort', onAbort, { once: true });
       this.#session.on('close', ({ reason }) => reject(new Error(reason || 'the connection was closed')));
-      this.#session.ready().then(() => this.#openControl(hello, resolve, reject), reject);
+      this.#session
+        .ready()
+        .then(() => {
+          this.#isSecure = true;
+          this.#openControl(hello, resolve, reject);
+        })
+        .catch(reject);
     });
     this.#maxMessageBytes = Math.min(this.#maxMessageBytes, welcome.max_message_bytes);
     const { pingIntervalMs } = this.#options;

@@ -1,5 +1,6 @@
+import { isIP } from 'node:net';
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { encodeHello, QUIC_ALPN } from '../../protocol/quic-control.ts';
+import { encodeHello, QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
 import { QuicLink } from './quic-link.ts';
 import {
   type ConnectOptions,
@@ -15,6 +16,12 @@ export interface QuicTransportOptions {
   readonly address: string;
   /** Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of patience. */
   readonly pingIntervalMs?: number;
+  /**
+   * DNS name the hub's certificate must carry. Default: the host of `address`, or `localhost` when that is an IP address: the library can
+   * check names only, and `localhost` is among a hub's names by default. Whoever serves must hold a key of a server certificate of
+   * the node's one CA in any case.
+   */
+  readonly serverName?: string;
 }
 
 /** The same as the hub's: datagrams that every network carries. */
@@ -26,11 +33,16 @@ export class QuicTransport implements EdgeTransport {
   readonly #components: TransportComponents;
   readonly #address: string;
   readonly #pingIntervalMs: number;
+  readonly #serverName: string | undefined;
   /** The session that a next connection continues. */
   #session: string | undefined;
 
-  constructor(components: TransportComponents, { address, pingIntervalMs = 15_000 }: QuicTransportOptions) {
+  constructor(
+    components: TransportComponents,
+    { address, pingIntervalMs = 15_000, serverName }: QuicTransportOptions,
+  ) {
     this.#components = components;
+    this.#serverName = serverName;
     this.#address = address;
     this.#pingIntervalMs = pingIntervalMs;
   }
@@ -72,7 +84,8 @@ export class QuicTransport implements EdgeTransport {
     } catch (cause) {
       link.abandon();
       signal.throwIfAborted();
-      const refusal = link.ending;
+      // Before the handshake is complete it is we who refused the hub.
+      const refusal = link.isSecure ? link.ending : undefined;
       if (refusal?.word !== undefined || refusal?.reason !== undefined)
         throw connectRefused(url, {
           word: refusal.word !== undefined && refusal.word !== 'limit' ? refusal.word : refusal.reason?.name,
@@ -81,7 +94,14 @@ export class QuicTransport implements EdgeTransport {
             ? {}
             : { retryAfterMs: refusal.reason.reconnectAfterMs }),
         });
-      throw new SallyportError('CONNECT_FAILED', { url, problem: describeError(cause) }, cause);
+      throw new SallyportError(
+        'CONNECT_FAILED',
+        {
+          url,
+          problem: link.isSecure ? describeError(cause) : `${describeError(cause)}${hint(link.ending)}`,
+        },
+        cause,
+      );
     } finally {
       timer.cancel();
     }
@@ -93,7 +113,7 @@ export class QuicTransport implements EdgeTransport {
       // Loaded here and not above: the native part is large, and not on every platform.
       const library = await import('@currentspace/http3');
       return library.connectQuic(
-        { host, port, servername: host },
+        { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
           ca,
           cert: certificate,
@@ -115,4 +135,10 @@ export class QuicTransport implements EdgeTransport {
 function parseAddress(address: string): { host: string; port: number } {
   const { hostname, port } = new URL(`quic://${address}`);
   return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) };
+}
+
+function hint(ending: QuicClose | undefined): string {
+  return ending?.word === undefined
+    ? ''
+    : '; the certificate of the hub does not verify, or not for this name';
 }
