@@ -14,8 +14,11 @@ const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;
 const table = (heading: Row, rows: readonly Row[]) =>
   [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 
-function configuration(): string {
-  const rows = listSettings().map(({ path, default: value, description, allowed, live }) => [
+/** The settings a newcomer meets first; README shows these, docs/configuration.md all. */
+const FIRST = /^(advertise\.|secretStore\.(kind|path|namespace)|(https|websocket|quic|admin)\.(enabled|host|port)|certificates\.(hubSecretManaged|edgeDays|hubDays|graceDays)|tokens\.(nodeTtlMs|acceptFleet)|hub\.(nodeLimit|keepaliveTimeoutMs|maxMessageBytes)|limits\.(connections|drainMs)|log\.)/;
+
+function configuration(settings = listSettings()): string {
+  const rows = settings.map(({ path, default: value, description, allowed, live }) => [
     `\`${path}\``,
     value === undefined
       ? ''
@@ -80,6 +83,7 @@ function commands(): string {
 
 const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
+  'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   errors,
   'close-reasons': closeReasons,
   metrics,

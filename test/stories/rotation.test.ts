@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { Fleet } from '../support/fleet.ts';
+import { servedCertificate } from '../support/serving.ts';
+import { eventually, startTestGateway } from '../support/test-gateway.ts';
+
+const ROTATIONS = 1_000;
+const EDGES = 200;
+
+test(`B5: the hub certificate is replaced ${ROTATIONS} times under ${EDGES} edges and traffic: nothing drops, no handshake fails, nothing is lost`, async () => {
+  await using hub = await startTestGateway({
+    settings: { 'limits.enrolmentsPerMinutePerIp': '100000', 'limits.enrolmentsPerMinute': '100000' },
+  });
+  await using fleet = new Fleet(hub);
+  await fleet.join(EDGES);
+  const ports = (['https', 'websocket', 'admin'] as const).map((name) => hub.port(name));
+  const serials = new Set<string>();
+  let failedHandshakes = 0;
+  for (let rotation = 0; rotation < ROTATIONS; rotation++) {
+    await hub.admin.post('/api/v1/certificates/hub/rotate');
+    const port = ports[rotation % ports.length]!;
+    const handshake = servedCertificate(port).then(
+      ({ serialNumber }) => serials.add(serialNumber),
+      () => failedHandshakes++,
+    );
+    await Promise.all([handshake, rotation % 10 === 0 ? fleet.exchange(10, rotation / 10) : undefined]);
+  }
+  await eventually(
+    'every listener serves the last certificate',
+    async () =>
+      new Set(
+        (await Promise.all(ports.map((port) => servedCertificate(port)))).map(
+          ({ serialNumber }) => serialNumber,
+        ),
+      ).size === 1,
+  );
+  const report = await fleet.report();
+  console.log(
+    `rotations ${ROTATIONS}, certificates seen ${serials.size}, failed handshakes ${failedHandshakes},`,
+    report,
+  );
+  expect(failedHandshakes).toBe(0);
+  expect(serials.size).toBeGreaterThan(ROTATIONS * 0.9);
+  expect(report).toEqual({
+    sentUp: 2_000,
+    sentDown: 2_000,
+    dropped: 0,
+    lostUp: 0,
+    lostDown: 0,
+    doubledDown: 0,
+  });
+});
