@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { describeError, isSallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 
 export interface StoreComponents {
@@ -12,14 +12,17 @@ export interface StoreComponents {
 /** Keeps the metrics of a secret store true, and tells the log when the store goes away and when it is back. */
 export class StoreHealth {
   readonly #components: StoreComponents;
+  readonly #sampler: LogSampler;
   #isUp: boolean | undefined;
 
   constructor(components: StoreComponents) {
     this.#components = components;
+    this.#sampler = new LogSampler({ clock: components.clock });
   }
 
   succeeded(): void {
-    if (this.#isUp === false) this.#components.log.info({}, 'the secret store answers again');
+    if (this.#isUp === false && this.#sampler.pass('up') !== undefined)
+      this.#components.log.info({}, 'the secret store answers again');
     this.#isUp = true;
     this.#components.metrics.storeUp.set(1);
   }

@@ -1,0 +1,51 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll } from 'vitest';
+import { KubeSecretStore } from '../../src/certs/kube-secret-store.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { silentLogger } from '../../src/core/log.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { KubeApi } from '../support/kube-api.ts';
+import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
+
+let folder: string;
+const before = process.env.KUBECONFIG;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sallyport-kube-'));
+});
+afterAll(async () => {
+  if (before === undefined) delete process.env.KUBECONFIG;
+  else process.env.KUBECONFIG = before;
+  await rm(folder, { recursive: true });
+});
+
+describeSecretStoreContract('KubeSecretStore', async () => {
+  const api = await KubeApi.start();
+  process.env.KUBECONFIG = join(folder, 'config');
+  await writeFile(process.env.KUBECONFIG, api.kubeconfig());
+  const stores: KubeSecretStore[] = [];
+  let ended = () => {};
+  const open = async () => {
+    const store = await KubeSecretStore.connect(
+      { clock: systemClock, log: silentLogger, metrics: createMetrics({ process: false }) },
+      { resyncMs: CONTRACT_RESYNC_MS, requestTimeoutMs: 2_000 },
+    );
+    stores.push(store);
+    return store;
+  };
+  return {
+    store: await open(),
+    peer: open,
+    remove: async (name) => api.remove(name),
+    breakDown: async () => {
+      ended = api.fail({}, { status: 500, reason: 'InternalError' });
+      api.endWatches('reset');
+    },
+    repair: async () => ended(),
+    [Symbol.asyncDispose]: async () => {
+      for (const store of stores) await store.close();
+      await api[Symbol.asyncDispose]();
+    },
+  };
+});
