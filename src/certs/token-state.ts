@@ -62,7 +62,9 @@ export class TokenState {
    * @throws SECRET_STORE_UNAVAILABLE and the other errors of the store, SECRET_MALFORMED, SECRET_KEY_MISSING
    */
   async current(maxAgeMs = this.#maxAgeMs): Promise<ReadonlyTokenState> {
-    if (!this.#known || this.#clock.now() - this.#readAt >= maxAgeMs) {
+    const ageMs = this.#clock.now() - this.#readAt;
+    // A negative age means that the clock was set back: then nothing is known about it.
+    if (!this.#known || ageMs < 0 || ageMs >= maxAgeMs) {
       this.#reading ??= this.#exclusively(() => this.#read()).finally(() => {
         this.#reading = undefined;
       });
