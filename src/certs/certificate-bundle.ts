@@ -29,9 +29,10 @@ export interface BundleParts {
 export function buildBundle({ ca, hub, trust, names, now }: BundleParts): CertificateBundle {
   const stored = readHubCertificate(hub);
   const anchors = isTlsSecret(hub) ? [ca.x509, ...trust] : [ca.x509];
-  const [leaf, ...links] = checkHubCertificate(stored, { anchors, names, now });
+  const { path, served } = checkHubCertificate(stored, { anchors, names, now });
+  const { leaf } = stored;
   checkCaDates(ca, now);
-  const cert = [leaf, ...links].map(String).join('');
+  const cert = served.map(String).join('');
   const key = stored.key.export({ type: 'pkcs8', format: 'pem' }).toString();
   const clientCAs = trusted(ca, trust);
   checkWithOpenSsl({ cert, key, ca: clientCAs.map(({ pem }) => pem) });
@@ -49,7 +50,7 @@ export function buildBundle({ ca, hub, trust, names, now }: BundleParts): Certif
     },
     ca: ca.certificate,
     clientCAs,
-    notAfter: new Date(Math.min(...[leaf, ...links].map(({ validToDate }) => validToDate.getTime()))),
+    notAfter: new Date(Math.min(...path.map(({ validToDate }) => validToDate.getTime()))),
   });
 }
 

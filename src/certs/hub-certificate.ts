@@ -21,7 +21,10 @@ export type HubProblem =
 /** A hub certificate as stored, read but not yet believed. */
 export interface HubCertificate {
   readonly leaf: X509Certificate;
+  /** What stands after the leaf, roots left out. */
   readonly intermediates: readonly X509Certificate[];
+  /** CAs of `ca.crt` that may close a gap in the chain. */
+  readonly links: readonly X509Certificate[];
   readonly key: KeyObject;
 }
 
@@ -59,15 +62,10 @@ export function readHubCertificate(secret: Secret): HubCertificate {
   const what = (key: string) => `${key} of secret ${secret.name}`;
   try {
     const [leaf, ...others] = parseCertificates(value(certificate), what(certificate));
-    const links =
-      tls && secret.data['ca.crt']?.length
-        ? parseCertificates(secret.data['ca.crt'], what('ca.crt')).filter((ca) => !ca.checkIssued(ca))
-        : [];
-    return {
-      leaf,
-      intermediates: [...others, ...links],
-      key: parsePrivateKey(value(keyName), what(keyName)),
-    };
+    const beside = tls ? secret.data['ca.crt'] : undefined;
+    const links = beside?.length ? parseCertificates(beside, what('ca.crt')) : [];
+    const key = parsePrivateKey(value(keyName), what(keyName));
+    return { leaf, intermediates: others.filter(isLink), links: links.filter(isLink), key };
   } catch (error) {
     throw invalid('malformed', describeError(error), error);
   }
@@ -75,16 +73,19 @@ export function readHubCertificate(secret: Secret): HubCertificate {
 
 /**
  * Checks everything a TLS client would, and that the key belongs to it.
- * @returns the certificates to serve: the leaf and the links between it and its CA
+ * @returns `path`: the leaf and the way up to its CA, which is left out; `served`: the same, then the other intermediates: one that is
+ * cross-signed leads clients to a CA they know and this hub does not (A8)
  * @throws BUNDLE_INVALID with the first reason
  */
 export function checkHubCertificate(
-  { leaf, intermediates, key }: HubCertificate,
+  { leaf, intermediates, links, key }: HubCertificate,
   { anchors, names, now }: HubExpectations,
-): [X509Certificate, ...X509Certificate[]] {
+): { path: X509Certificate[]; served: X509Certificate[] } {
   if (!leaf.checkPrivateKey(key))
     throw invalid('key-mismatch', 'the private key does not belong to the certificate');
-  const path = anchors.map((anchor) => pathTo(anchor, leaf, intermediates)).find((found) => found);
+  const path = anchors
+    .map((anchor) => pathTo(anchor, leaf, [...intermediates, ...links]))
+    .find((found) => found);
   if (!path) {
     const wanted = anchors.map(
       ({ subject, fingerprint256 }) => `${oneLine(subject)} (${fingerprint256.slice(0, 11)}…)`,
@@ -96,7 +97,7 @@ export function checkHubCertificate(
     throw invalid('wrong-usage', 'its extended key usage lacks serverAuth');
   const missing = missingNames(leaf, names);
   if (missing.length > 0) throw invalid('names', `it does not name ${missing.join(', ')}`);
-  return path;
+  return { path, served: [...path, ...intermediates.filter((one) => !path.includes(one))] };
 }
 
 /** The DNS names and IP addresses of a certificate, in the form of `advertise.addresses`. */
@@ -128,8 +129,8 @@ function pathTo(
   anchor: X509Certificate,
   leaf: X509Certificate,
   intermediates: readonly X509Certificate[],
-): [X509Certificate, ...X509Certificate[]] | undefined {
-  const walk = (path: [X509Certificate, ...X509Certificate[]]): typeof path | undefined => {
+): X509Certificate[] | undefined {
+  const walk = (path: X509Certificate[]): X509Certificate[] | undefined => {
     const last = path.at(-1)!;
     if (issued(anchor, last)) return path;
     if (path.length >= MAX_DEPTH) return undefined;
@@ -141,6 +142,11 @@ function pathTo(
     return undefined;
   };
   return walk([leaf]);
+}
+
+/** A certificate that signs itself is a root: clients have it or do not believe it. */
+function isLink(certificate: X509Certificate): boolean {
+  return !issued(certificate, certificate);
 }
 
 function issued(issuer: X509Certificate, certificate: X509Certificate): boolean {

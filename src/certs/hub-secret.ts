@@ -95,7 +95,8 @@ function whyIssue(
   if (!isManaged(stored, options)) return undefined; // verified with everything else when the bundle is built
   try {
     const hub = readHubCertificate(stored);
-    const [leaf] = checkHubCertificate(hub, { anchors: [ca.x509], names, now });
+    checkHubCertificate(hub, { anchors: [ca.x509], names, now });
+    const { leaf } = hub;
     const due = renewalDueAt(
       { notBefore: leaf.validFromDate, notAfter: leaf.validToDate },
       ca.certificate,

@@ -153,11 +153,11 @@ async function attempt<T>(step: {
   signal: AbortSignal;
 }): Promise<T> {
   const { components, options, signal, name } = step;
-  const { clock, log, metrics } = components;
+  const { clock, log } = components;
   let last: unknown;
   let malformed = 0;
   try {
-    const result = await retry(step.task, {
+    return await retry(step.task, {
       ...(options.retry ?? { minMs: 200, maxMs: 10_000 }),
       clock,
       signal,
@@ -167,15 +167,12 @@ async function attempt<T>(step: {
         return isTroubleOfTheStore(error);
       },
       onRetry: (error, delayMs, attempt) => {
-        metrics.storeUp.set(0);
         log.warn(
           { step: name, attempt, delayMs, err: error },
           'cannot prepare certificates yet; trying again',
         );
       },
     });
-    metrics.storeUp.set(1);
-    return result;
   } catch (error) {
     if (!signal.aborted || (isSallyportError(error) && !isTroubleOfTheStore(error))) throw error;
     const cause = last ?? signal.reason;

@@ -1,0 +1,400 @@
+import type { CertificateAdmin, CertificateStatus } from '../contracts/certificate-issuer.ts';
+import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
+import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
+import { backoffDelayMs } from '../core/backoff.ts';
+import type { Timer } from '../core/clock.ts';
+import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import type { Component } from '../core/lifecycle.ts';
+import { LogSampler } from '../core/log.ts';
+import { Property, type Unsubscribe } from '../core/property.ts';
+import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
+import { CertificateAuthority } from './certificate-authority.ts';
+import { readClientTrust } from './certificate-bundle.ts';
+import { describeBundle, publishValidity } from './certificate-status.ts';
+import {
+  type BundleInUse,
+  type Evaluation,
+  evaluateSnapshot,
+  type StoredProblem,
+} from './evaluate-snapshot.ts';
+import { ensureHubSecret, isManaged, renewalDueAt } from './hub-secret.ts';
+import type { CertificateComponents, CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
+
+export interface ManagerComponents extends CertificateComponents {
+  /** What `prepareAllCerts` returned: a manager that exists has a valid bundle. */
+  readonly prepared: PreparedCerts;
+  /** How many connected nodes were issued by none of these CAs (SHA-256 of their DER). Asked at each check. */
+  readonly nodesNotIssuedBy?: (caSha256s: ReadonlySet<string>) => number;
+}
+
+export interface ManagerOptions {
+  readonly certificates: CertificateOptions & { readonly checkMs: number };
+  /** `advertise.addresses` */
+  readonly addresses: readonly string[];
+  /** Changes that come together are looked at together; 50 ms by default. */
+  readonly debounceMs?: number;
+  /**
+   * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive as two updates (B7), and
+   * a replacement by hand is a delete and a create. 10 s by default.
+   */
+  readonly settleMs?: number;
+}
+
+const REPAIR_BACKOFF = { minMs: 1_000, maxMs: 60_000 };
+
+/**
+ * Keeps the current bundle: follows the Secrets, renews the hub certificate, mends what vanished. The one place where "current" changes.
+ * What is stored and cannot be used never replaces what is in use; it is reported in `status().problem`, log and metrics.
+ */
+export class CertificateManager implements CertificateSource, CertificateAdmin, Component {
+  readonly name = 'certificates';
+  readonly #components: ManagerComponents;
+  readonly #debounceMs: number;
+  readonly #settleMs: number;
+  readonly #bundle: Property<CertificateBundle>;
+  readonly #sampler: LogSampler;
+  readonly #stopped = new AbortController();
+  readonly #timers: { debounce?: Timer; repair?: Timer; check?: Timer } = {};
+  #certificates: ManagerOptions['certificates'];
+  #names: AdvertisedNames;
+  #inUse: BundleInUse;
+  #snapshot: SecretSnapshot;
+  #storedCa: Evaluation['storedCa'] = { is: 'same' };
+  #problems: readonly StoredProblem[] = [];
+  #repairProblem: string | undefined;
+  #repairDueAt = Number.POSITIVE_INFINITY;
+  #failedRepairs = 0;
+  /** Our last write: a snapshot read before it must not bring the old certificate back. */
+  #written: { secret: Secret; replaced: string | undefined } | undefined;
+  #lastReload: Date;
+  #work: Promise<unknown> = Promise.resolve();
+  #unwatch: Unsubscribe | undefined;
+
+  constructor(components: ManagerComponents, options: ManagerOptions) {
+    const { clock, prepared } = components;
+    this.#components = components;
+    this.#certificates = options.certificates;
+    this.#names = parseAdvertisedNames(options.addresses);
+    this.#debounceMs = options.debounceMs ?? 50;
+    this.#settleMs = options.settleMs ?? 10_000;
+    this.#sampler = new LogSampler({ clock });
+    this.#snapshot = prepared.snapshot;
+    this.#inUse = {
+      ca: prepared.ca,
+      hub: prepared.snapshot.get(options.certificates.hubSecret)!,
+      trust: readClientTrust(prepared.snapshot.get(options.certificates.trustSecret)),
+    };
+    this.#bundle = new Property(prepared.bundle);
+    this.#lastReload = new Date(clock.now());
+    components.metrics.lastReloadSuccessful.set(1);
+    this.#publish();
+  }
+
+  current(): CertificateBundle {
+    return this.#bundle.value;
+  }
+
+  onChange(listener: (next: CertificateBundle, previous: CertificateBundle) => void): Unsubscribe {
+    return this.#bundle.onChange(listener);
+  }
+
+  /** The CA that new edge certificates come from; always the one of `current().ca` (requirement C3). */
+  authority(): CertificateAuthority {
+    return this.#inUse.ca;
+  }
+
+  /** False when the CA Secret is gone, unusable, or holds another CA than the one in use. */
+  caMatchesStore(): boolean {
+    return this.#storedCa.is === 'same';
+  }
+
+  /** Health check: throws when the CA in use is not the stored one. */
+  checkCa(): undefined {
+    const problem = this.#problems.find(({ reason }) => reason.startsWith('ca-'));
+    if (!this.caMatchesStore())
+      throw new SallyportError('CA_INVALID', {
+        secret: this.#certificates.caSecret,
+        problem: problem?.problem ?? this.#storedCa.is,
+      });
+  }
+
+  /** Health check: throws when what is served has expired; remarks why newer Secrets are not in use. */
+  checkBundle(): string | undefined {
+    const { ca, notAfter } = this.#bundle.value;
+    const end = new Date(Math.min(ca.notAfter.getTime(), notAfter.getTime()));
+    if (this.#components.clock.now() >= end.getTime())
+      throw new SallyportError('BUNDLE_INVALID', {
+        reason: 'expired',
+        problem: `it expired at ${end.toISOString()}`,
+      });
+    return this.#problem();
+  }
+
+  async start(_signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.#components;
+    const { caSecret, hubSecret, trustSecret } = this.#certificates;
+    this.#unwatch = store.watch(
+      [caSecret, hubSecret, trustSecret],
+      (snapshot) => this.#onSnapshot(snapshot),
+      (error) => {
+        const suppressed = this.#sampler.pass('watch');
+        if (suppressed !== undefined)
+          log.warn({ err: error, suppressed }, 'the watch on the Secrets has trouble');
+      },
+    );
+    this.#timers.check = clock.setInterval(() => this.#check(), this.#certificates.checkMs);
+  }
+
+  async stop(_signal: AbortSignal): Promise<void> {
+    this.#unwatch?.();
+    for (const timer of Object.values(this.#timers)) timer.cancel();
+    this.#stopped.abort();
+    await this.#work;
+  }
+
+  /** @throws HUB_NOT_MANAGED, CA_INVALID when the stored CA is another one, and what the store throws */
+  rotateHub(): Promise<void> {
+    return this.#serially(async () => {
+      if (!this.#mayWrite())
+        throw new SallyportError('HUB_NOT_MANAGED', { secret: this.#certificates.hubSecret });
+      await this.#issueIfNeeded({ rotate: true });
+    });
+  }
+
+  /**
+   * Takes over `advertise.addresses`, live. Resolves when the current bundle names them all (requirement B1); the CA stays untouched.
+   * @throws ADDRESS_INVALID (nothing changes then); BUNDLE_INVALID when somebody else keeps the certificate and it lacks one; when the
+   * store cannot be reached its error, and the attempt is repeated until it succeeds
+   */
+  async setAddresses(addresses: readonly string[]): Promise<void> {
+    const names = parseAdvertisedNames(addresses);
+    await this.#serially(async () => {
+      this.#names = names;
+      const { storedHub, problems } = this.#evaluate();
+      if (storedHub === 'good') return;
+      if (this.#mayWrite()) return await this.#repair();
+      throw new SallyportError('BUNDLE_INVALID', { reason: storedHub, problem: problems.at(-1)!.problem });
+    });
+  }
+
+  /** Takes over lifetimes and fractions, live; names of Secrets stay as they were at the start. */
+  setLifetimes(
+    lifetimes: Partial<Pick<CertificateOptions, 'hubDays' | 'renewFraction' | 'backdateMs'>>,
+  ): void {
+    this.#certificates = { ...this.#certificates, ...lifetimes };
+    this.#check();
+  }
+
+  status(): CertificateStatus {
+    const problem = this.#problem();
+    return {
+      certificates: this.#describe(),
+      wantedFingerprint: this.#bundle.value.fingerprint,
+      lastReload: this.#lastReload.toISOString(),
+      ...(problem === undefined ? {} : { problem }),
+    };
+  }
+
+  // — from the store —
+
+  #onSnapshot(snapshot: SecretSnapshot): void {
+    this.#snapshot = this.#withOwnWrite(snapshot);
+    this.#timers.debounce ??= this.#components.clock.setTimeout(() => {
+      delete this.#timers.debounce;
+      this.#evaluate();
+    }, this.#debounceMs);
+  }
+
+  #withOwnWrite(snapshot: SecretSnapshot): SecretSnapshot {
+    const { hubSecret } = this.#certificates;
+    if (!this.#written || snapshot.get(hubSecret)?.version !== this.#written.replaced) {
+      this.#written = undefined;
+      return snapshot;
+    }
+    return new Map(snapshot).set(hubSecret, this.#written.secret);
+  }
+
+  #check(): void {
+    this.#written = undefined;
+    this.#evaluate();
+    const dueAt = renewalDueAt(this.#bundle.value.server, this.#bundle.value.ca, this.#certificates);
+    if (this.#components.clock.now() >= dueAt) this.#repairWithin(0);
+  }
+
+  // — the decision —
+
+  #evaluate(): Evaluation {
+    const evaluation = evaluateSnapshot({
+      snapshot: this.#snapshot,
+      inUse: this.#inUse,
+      secrets: this.#certificates,
+      names: this.#names,
+      clock: this.#components.clock,
+    });
+    const { bundle, parts, problems, storedCa, storedHub } = evaluation;
+    this.#storedCa = storedCa;
+    if (bundle) {
+      this.#inUse = parts;
+      if (bundle.fingerprint !== this.#bundle.value.fingerprint) this.#swap(bundle);
+    }
+    if (storedHub === 'good') this.#repairProblem = undefined;
+    else this.#repairWithin(storedHub === 'names' ? 0 : this.#settleMs);
+    this.#report(problems);
+    return evaluation;
+  }
+
+  #swap(next: CertificateBundle): void {
+    const { clock, log, metrics } = this.#components;
+    const previous = this.#bundle.value;
+    this.#lastReload = new Date(clock.now());
+    metrics.reloads.inc({ result: 'success', reason: 'changed' });
+    log.info(
+      {
+        previous: previous.fingerprint,
+        wanted: next.fingerprint,
+        serial: next.server.serial,
+        names: next.server.names,
+        notAfter: next.notAfter.toISOString(),
+        clientCAs: next.clientCAs.length,
+      },
+      'certificates changed',
+    );
+    try {
+      this.#bundle.set(next);
+    } catch (error) {
+      log.error({ err: error }, 'a follower of the certificates failed');
+    }
+  }
+
+  /** Each problem is logged and counted when it appears, not each time it is seen again. */
+  #report(problems: readonly StoredProblem[]): void {
+    const { log, metrics } = this.#components;
+    const nodes = this.#publish();
+    const known = new Set(this.#problems.map(({ problem }) => problem));
+    for (const { secret, reason, problem } of problems) {
+      if (known.has(problem)) continue;
+      metrics.reloads.inc({ result: 'failure', reason });
+      const nodesOnOtherCa = reason === 'ca-changed' ? { nodesOnOtherCa: nodes } : {};
+      log.error(
+        { secret, reason, problem, ...nodesOnOtherCa },
+        'a Secret is not usable; the last good bundle stays',
+      );
+    }
+    if (problems.length === 0 && known.size > 0) log.info({}, 'the Secrets are in order again');
+    this.#problems = problems;
+    metrics.lastReloadSuccessful.set(problems.length === 0 ? 1 : 0);
+  }
+
+  /** @returns connected nodes that no wanted CA issued */
+  #publish(): number {
+    const { metrics, nodesNotIssuedBy } = this.#components;
+    const wanted = new Set(this.#bundle.value.clientCAs.map(({ sha256 }) => sha256));
+    if (this.#storedCa.is === 'other') {
+      wanted.delete(this.#inUse.ca.certificate.sha256);
+      wanted.add(this.#storedCa.sha256);
+    }
+    const nodes = nodesNotIssuedBy?.(wanted) ?? 0;
+    metrics.nodesOnOtherCa.set(nodes);
+    metrics.lastReload.set(this.#lastReload.getTime() / 1000);
+    publishValidity(metrics, this.#describe());
+    return nodes;
+  }
+
+  // — the hub Secret: renewal and repair —
+
+  /** Plans a repair, unless one is due earlier. */
+  #repairWithin(delayMs: number): void {
+    const { clock } = this.#components;
+    const dueAt = clock.now() + delayMs;
+    if (!this.#mayWrite() || this.#storedCa.is === 'other' || this.#stopped.signal.aborted) return;
+    if (dueAt >= this.#repairDueAt) return;
+    this.#timers.repair?.cancel();
+    this.#repairDueAt = dueAt;
+    this.#timers.repair = clock.setTimeout(() => {
+      // Failure is planned again and reported by #repair itself.
+      this.#serially(() => this.#repair()).catch(() => {});
+    }, delayMs);
+  }
+
+  async #repair(): Promise<void> {
+    this.#timers.repair?.cancel();
+    this.#repairDueAt = Number.POSITIVE_INFINITY;
+    try {
+      await this.#issueIfNeeded({ rotate: false });
+      this.#failedRepairs = 0;
+      this.#repairProblem = undefined;
+    } catch (error) {
+      if (this.#stopped.signal.aborted) return;
+      const problem = `the hub certificate could not be issued anew: ${describeError(error)}`;
+      if (problem !== this.#repairProblem)
+        this.#components.log.error({ err: error }, 'cannot issue a hub certificate');
+      this.#repairProblem = problem;
+      this.#repairWithin(backoffDelayMs(this.#failedRepairs++, REPAIR_BACKOFF));
+      throw error;
+    }
+  }
+
+  /** Reads the store afresh before it decides, so that nothing is written for what only a late snapshot shows. */
+  async #issueIfNeeded({ rotate }: { rotate: boolean }): Promise<void> {
+    await this.#refuseOtherCa();
+    const { hubSecret } = this.#certificates;
+    const { secret, replaced } = await ensureHubSecret(
+      this.#components,
+      { ca: this.#inUse.ca, names: this.#names, options: this.#certificates, rotate },
+      this.#stopped.signal,
+    );
+    this.#written = { secret, replaced };
+    this.#snapshot = new Map(this.#snapshot).set(hubSecret, secret);
+    const { storedHub, problems } = this.#evaluate();
+    if (storedHub !== 'good')
+      throw new SallyportError('BUNDLE_INVALID', { reason: storedHub, problem: problems.at(-1)!.problem });
+  }
+
+  /** Two CAs would take turns in the hub Secret: while another one is stored, this hub writes nothing. */
+  async #refuseOtherCa(): Promise<void> {
+    const { store, clock } = this.#components;
+    const secret = this.#certificates.caSecret;
+    const stored = await store.get(secret, this.#stopped.signal);
+    if (!stored) return;
+    let sha256: string;
+    try {
+      ({ sha256 } = CertificateAuthority.fromSecret(stored, { clock }).certificate);
+    } catch (error) {
+      if (isSallyportError(error)) return; // reported by the evaluation; nobody can issue from it
+      throw error;
+    }
+    if (sha256 !== this.#inUse.ca.certificate.sha256)
+      throw new SallyportError('CA_INVALID', {
+        secret,
+        problem: `it holds another CA (${sha256}) than the one in use`,
+      });
+  }
+
+  // — small things —
+
+  #problem(): string | undefined {
+    const problems = this.#problems.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
+    if (this.#repairProblem !== undefined) problems.push(this.#repairProblem);
+    return problems.length === 0 ? undefined : problems.join('; ');
+  }
+
+  #describe() {
+    return describeBundle(this.#bundle.value, {
+      secrets: this.#certificates,
+      hubManaged: this.#mayWrite(),
+    });
+  }
+
+  /** Neither the stored Secret nor the last good one is somebody else's: cert-manager may just be about to write its own again. */
+  #mayWrite(): boolean {
+    const stored = this.#snapshot.get(this.#certificates.hubSecret);
+    return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));
+  }
+
+  /** One writer at a time. */
+  #serially<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#work.then(task);
+    this.#work = result.catch(() => {});
+    return result;
+  }
+}
