@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { hash, X509Certificate } from 'node:crypto';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -67,11 +67,15 @@ export class RenewalGrace {
       throw refused(
         `node ${identity.nodeName}, expired ${ago(lateMs)} ago, at ${isoSeconds(endedAt)}; it could be renewed for ${graceDays} days after that`,
       );
-    // Issuer and serial, not a hash of the certificate: an ECDSA signature can be changed without becoming invalid.
-    const id = `${identity.certificate.issuerSha256.slice(0, 16)}:${identity.certificate.serial}`;
+    const id = idOf(identity);
     if (await tokens.isGraceUsed(id)) throw new SallyportError('GRACE_USED');
     return { identity, consume: () => tokens.consumeGrace(id, until) };
   }
+}
+
+/** Of issuer and serial, not of the certificate's bytes: an ECDSA signature can be changed without becoming invalid. Short, to fit the state. */
+function idOf({ certificate: { issuerSha256, serial } }: NodeIdentity): string {
+  return hash('sha256', `${issuerSha256}:${serial}`, 'base64url').slice(0, 16);
 }
 
 function parse(der: Uint8Array): X509Certificate {

@@ -95,6 +95,10 @@ export class TokenService implements TokenMinter, Component {
     await this.#fleet.stop();
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   /** @throws NODE_NAME_INVALID, BAD_REQUEST when `ttlMs` is out of bounds, errors of the store */
   async createNodeToken(nodeName: string, ttlMs = this.#options().nodeTtlMs): Promise<MintedToken> {
     if (!isNodeName(nodeName)) throw new SallyportError('NODE_NAME_INVALID');
@@ -137,7 +141,7 @@ export class TokenService implements TokenMinter, Component {
     return (await this.#state.current()).renewedCertificates.has(certificate);
   }
 
-  /** @param certificate issuer and serial @param until when its grace ends, milliseconds @throws GRACE_USED */
+  /** @param certificate stands for issuer and serial @param until when its grace ends, milliseconds @throws GRACE_USED */
   async consumeGrace(certificate: string, until: number): Promise<void> {
     await this.#state.useGrace(certificate, until);
   }

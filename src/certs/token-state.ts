@@ -25,8 +25,8 @@ interface Pending {
   readonly settle: (failure?: unknown) => void;
 }
 
-/** With 45 bytes an entry, well under Kubernetes' 1 MiB a Secret. */
-const MAX_ENTRIES = 20_000;
+/** Of each kind: with 31 bytes an entry (16 characters, a time, punctuation) both stay under the 1 MiB that Kubernetes grants a Secret. */
+const MAX_ENTRIES = 15_000;
 /** Each lost race means that another replica won its own, so this bounds replicas, not load. */
 const MAX_ATTEMPTS = 50;
 
@@ -62,7 +62,9 @@ export class TokenState {
    * @throws SECRET_STORE_UNAVAILABLE and the other errors of the store, SECRET_MALFORMED, SECRET_KEY_MISSING
    */
   async current(maxAgeMs = this.#maxAgeMs): Promise<ReadonlyTokenState> {
-    if (!this.#known || this.#clock.now() - this.#readAt >= maxAgeMs) {
+    const ageMs = this.#clock.now() - this.#readAt;
+    // A negative age means that the clock was set back: then nothing is known about it.
+    if (!this.#known || ageMs < 0 || ageMs >= maxAgeMs) {
       this.#reading ??= this.#exclusively(() => this.#read()).finally(() => {
         this.#reading = undefined;
       });
@@ -71,7 +73,7 @@ export class TokenState {
     return this.#known!.state;
   }
 
-  /** The key as it was last read; undefined before the first read. For checks that must not cost an access to the store. */
+  /** As it was last read, however long ago; undefined before. For checks that must not cost an access to the store. */
   get lastKnown(): ReadonlyTokenState | undefined {
     return this.#known?.state;
   }

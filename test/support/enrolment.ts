@@ -76,7 +76,7 @@ export class EnrolmentWorld {
   }
 
   static async create(settings: Partial<Settings> = {}): Promise<EnrolmentWorld> {
-    const ca = await mintCa();
+    const ca = await mintCa({ notBefore: new Date(Date.now() - 1000 * DAY_MS) });
     const server = await mintServer(ca);
     const cakeydata = ca.privateKey.export({ type: 'sec1', format: 'der' });
     const secret = { name: 'casecret', data: { cadata: ca.der, cakeydata } };

@@ -78,6 +78,24 @@ test('a used token is remembered until it expires and no longer, so the Secret s
   expect(await use()).toBe(1);
 });
 
+test('a token state that is full refuses more, forgets none, and stays under 1 MiB', async () => {
+  await using world = await EnrolmentWorld.create();
+  const tokens = await world.tokens();
+  const { token } = await tokens.createNodeToken('edge-1');
+  const state = world.store.peek('sallyport-tokens')!;
+  const end = Math.floor(world.clock.now() / 1000) + 3600;
+  const full = Object.fromEntries(
+    Array.from({ length: 15_000 }, (_, index) => [`t${index}`.padEnd(16, '-'), end]),
+  );
+  const text = JSON.stringify({ epoch: 0, revokedAt: 0, usedTokens: full, renewedCertificates: full });
+  expect(text.length).toBeLessThan(2 ** 20);
+  world.store.put({ ...state, data: { ...state.data, 'state.json': Buffer.from(text) } });
+  await world.clock.advance(5_000);
+  const verified = await tokens.verify(token, 'edge-1');
+  expect(await codeOf(tokens.consume(verified))).toBe('TOKEN_STATE_FULL');
+  expect(world.stored('sallyport-tokens', 'state.json')).toBe(text);
+});
+
 test('replicas that start together on an empty store agree on one key, and each accepts what any of them minted', async () => {
   await using world = await EnrolmentWorld.create();
   const replicas = await Promise.all(Array.from({ length: 8 }, () => world.tokens()));
