@@ -111,7 +111,8 @@ test.each(['TLSv1.2', 'TLSv1.3'] as const)(
     first.on('session', (session) => sessions.push(session));
     await get(first);
     const session = first.getSession() ?? sessions.at(-1);
-    expect(session ?? sessions[0]).toBeInstanceOf(Buffer);
+    // With 1.2 the hub gives no session id at all; with 1.3 there are sessions to try.
+    expect(session === undefined).toBe(version === 'TLSv1.2');
     expect(first.getTLSTicket() ?? undefined).toBeUndefined();
     for (const one of [session, ...sessions]) {
       if (!one) continue;
