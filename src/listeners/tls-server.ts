@@ -44,7 +44,6 @@ type Phase = 'proxy' | 'waiting' | 'handshake' | 'open' | 'session';
 
 interface Connection {
   readonly raw: Socket;
-  secure: TLSSocket | undefined;
   address: string;
   /** The address that counts against the cap per address; a trusted balancer's own does not. */
   counted: string | undefined;
@@ -97,6 +96,7 @@ export class TlsServer {
       {
         ...tlsOptions(this.#served, tls),
         ...CLIENT_AUTH,
+        SNICallback: rememberName,
         noDelay: true,
         connectionsCheckingInterval: 500,
         requestTimeout: limits.requestTimeoutMs,
@@ -222,7 +222,6 @@ export class TlsServer {
     }
     const connection: Connection = {
       raw,
-      secure: undefined,
       address,
       counted: viaProxy ? undefined : address,
       acceptedAt: clock.now(),
@@ -311,7 +310,7 @@ export class TlsServer {
       return;
     }
     secure[CONNECTION] = connection;
-    connection.secure = secure;
+    connection.sni = undefined;
     this.#leaveHandshake(connection);
     connection.phase = 'open';
   }
@@ -387,8 +386,18 @@ export class TlsServer {
 const STOP_POLL_MS = 20;
 
 /** Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and is ended. */
-function connectionOf(secure: TLSSocket): Connection | undefined {
-  return (secure as unknown as { _parent?: Tracked })._parent?.[CONNECTION];
+function connectionOf(secure: TLSSocket | undefined): Connection | undefined {
+  return (secure as { _parent?: Tracked } | undefined)?._parent?.[CONNECTION];
+}
+
+/**
+ * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that succeeds), and lets
+ * Node serve its one context. Node calls it as a method of the TLS socket.
+ */
+function rememberName(this: unknown, name: string, done: (error: Error | null) => void): void {
+  const connection = connectionOf(this as TLSSocket);
+  if (connection) connection.sni = name;
+  done(null);
 }
 
 /** A socket without an `error` listener would end the process. */
