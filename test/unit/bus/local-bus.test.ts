@@ -19,7 +19,10 @@ async function startBus(limits: Partial<LocalBusOptions> = {}) {
     clock,
     dropped: (reason: string) =>
       metric(metrics, 'messages_dropped_total', { direction: 'downstream', reason }),
-    metric: (name: string) => metric(metrics, name),
+    metric: async (name: string) => {
+      await settle();
+      return metric(metrics, name);
+    },
     [Symbol.asyncDispose]: () => bus.stop(),
   };
 }
