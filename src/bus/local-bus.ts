@@ -52,6 +52,7 @@ export class LocalBus implements MessageBus {
   #earliestExpiry = Number.POSITIVE_INFINITY;
   #sweep: Timer | undefined;
   #stopped = false;
+  #totalsDue = false;
 
   constructor(
     { clock, log, metrics }: { clock: Clock; log: Logger; metrics: Metrics },
@@ -299,9 +300,15 @@ export class LocalBus implements MessageBus {
     this.#away.delete(backlog);
   }
 
+  /** Once a turn of the event loop: under load the gauges would cost as much as the queue. */
   #showTotals(): void {
-    this.#metrics.queued.set(this.#messages);
-    this.#metrics.queuedBytes.set(this.#bytes);
+    if (this.#totalsDue) return;
+    this.#totalsDue = true;
+    setImmediate(() => {
+      this.#totalsDue = false;
+      this.#metrics.queued.set(this.#messages);
+      this.#metrics.queuedBytes.set(this.#bytes);
+    });
   }
 }
 

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { NodeDirectory, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
-import type { Clock, Timer } from '../core/clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
@@ -13,7 +13,7 @@ import { isNodeName } from '../protocol/node-name.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { drainSessions } from './drain.ts';
 import { FlapDetector } from './flap-detector.ts';
-import { HeartbeatWatch } from './heartbeat-watch.ts';
+import { Liveness } from './liveness.ts';
 import { nodeInfo } from './node-info.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
@@ -36,8 +36,7 @@ type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'regist
 /** What a refused connection is told; undefined lets it go on to the next step. */
 type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
 
-/** Longest pause between two looks at all sessions, milliseconds: one timer for all of them. */
-const SWEEP_MS = 1_000;
+/** Spread of the hint when to return, when no window says otherwise, milliseconds. */
 const HINT_MS = 1_000;
 
 /** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
@@ -48,33 +47,36 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
   readonly #sender: Sender;
-  readonly #meter: TrafficMeter;
   readonly #flaps: FlapDetector;
-  readonly #heartbeats = new HeartbeatWatch();
+  readonly #liveness: Liveness;
   readonly #sampler: LogSampler;
   /** Tells the sessions of this process from those of another one or an earlier life. */
   readonly #idPrefix = crypto.randomUUID().slice(0, 8);
   #epoch = 0;
   #trust: TrustCheck = () => undefined;
   #draining = false;
-  #sweep: Timer | undefined;
-  #stopped = false;
 
   constructor(parts: HubParts, options: () => HubOptions) {
     this.#parts = { random: Math.random, ...parts };
     this.#options = options;
-    this.#meter = new TrafficMeter(parts.metrics);
+    const meter = new TrafficMeter(parts.metrics);
+    const hooks = {
+      sessions: () => this.#sessions.values(),
+      close: (session: Session, reason: CloseReason) => this.#close(session, reason),
+      planEnd: (session: Session, reason: CloseReason) => this.#planEnd(session, reason),
+    };
+    this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
     this.#flaps = new FlapDetector(parts.clock, options);
     this.#sampler = new LogSampler({ clock: parts.clock });
     this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnected(node) });
     const dispatcher = new Dispatcher(parts, {
-      beat: (session) => this.#beat(session),
+      beat: (session) => this.#liveness.beat(session),
       end: (session, reason) => this.#close(session, reason),
     });
     this.#services = {
       clock: parts.clock,
       metrics: parts.metrics,
-      meter: this.#meter,
+      meter,
       options,
       dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
       gone: (session, reason) => this.#end(session, reason, undefined),
@@ -85,14 +87,13 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   // — Component —
 
   async start(): Promise<void> {
-    this.#armSweep();
+    this.#liveness.start();
   }
 
   /** Ends what {@link drain} has left, at once. */
   async stop(): Promise<void> {
-    this.#stopped = true;
     this.#draining = true;
-    this.#sweep?.cancel();
+    this.#liveness.stop();
     for (const session of [...this.#sessions.values()]) {
       const reason = closeReason('Draining', this.#hintMs(HINT_MS));
       this.#close(session, reason);
@@ -265,10 +266,10 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
 
   #register(arrival: { readonly connection: EdgeConnection; session?: Session }): undefined {
     const { connection } = arrival;
-    const { clock, bus, metrics } = this.#parts;
+    const { bus, metrics } = this.#parts;
     const id = `${this.#idPrefix}-${(++this.#epoch).toString(36)}`;
     const node = connection.peer.nodeName;
-    const timeoutMs = this.#heartbeats.timeoutFor(node, this.#options().keepaliveTimeoutMs, clock.now());
+    const timeoutMs = this.#liveness.timeoutFor(node);
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
@@ -318,56 +319,6 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     if (!present) return 0;
     const silence = this.#parts.clock.now() - present.lastHeard;
     return silence > this.#options().keepaliveTimeoutMs / 2 ? 0 : this.#flaps.holdMs(node);
-  }
-
-  #beat(session: Session): void {
-    const now = this.#parts.clock.now();
-    const { keepaliveTimeoutMs } = this.#options();
-    if (session.beats++ > 0) {
-      const intervalMs = now - session.lastBeat;
-      if (this.#heartbeats.measured(session.node, intervalMs, keepaliveTimeoutMs)) {
-        this.#parts.metrics.slowHeartbeats.inc();
-        this.#parts.log.warn(
-          { node: session.node, intervalMs, timeoutMs: keepaliveTimeoutMs },
-          'the heartbeat of this node is slower than hub.keepaliveTimeoutMs; its session is given more time',
-        );
-      }
-      session.timeoutMs = this.#heartbeats.timeoutFor(session.node, keepaliveTimeoutMs, now);
-    }
-    session.lastBeat = now;
-  }
-
-  #armSweep(): void {
-    if (this.#stopped) return;
-    const periodMs = Math.min(SWEEP_MS, this.#options().keepaliveTimeoutMs / 2);
-    this.#sweep = this.#parts.clock.setTimeout(() => {
-      this.#lookAtAll();
-      this.#armSweep();
-    }, periodMs);
-  }
-
-  #lookAtAll(): void {
-    const now = this.#parts.clock.now();
-    const { keepaliveTimeoutMs, maxPendingUpstream } = this.#options();
-    for (const session of [...this.#sessions.values()]) {
-      const sentBytes = session.takeSentBytes();
-      if (sentBytes > 0) this.#meter.addBytes('downstream', session.connection.transport, sentBytes);
-      // While the bus holds it back the connection is not read: its silence is our doing (I9).
-      if (session.pendingUpstream >= maxPendingUpstream) session.lastHeard = now;
-      if (now - session.lastHeard >= Math.max(session.timeoutMs, keepaliveTimeoutMs)) {
-        this.#heartbeats.timedOut(session.node, session.beats, now);
-        const reason = closeReason('KeepaliveTimeout');
-        this.#close(session, reason);
-      } else if (session.plannedEnd && now >= session.plannedEnd.at) {
-        this.#close(session, session.plannedEnd.reason);
-      } else if (!session.plannedEnd && now >= session.connection.peer.certificate.notAfter) {
-        this.#parts.log.warn(
-          { node: session.node, session: session.id },
-          'the certificate of a session expired',
-        );
-        this.#planEnd(session, closeReason('CertificateExpired'));
-      }
-    }
   }
 
   #hintMs(spreadMs: number): number {

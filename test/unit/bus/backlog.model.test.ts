@@ -53,8 +53,9 @@ test('J2, I13: whatever happens, bounds hold, versions never go back, and the ne
       }));
       const newest = new Map<string, number>();
       const arrived = new Map<string, number>();
-      const fates: Promise<unknown>[] = [];
+      let unsettled = 0;
       let underWay: UnderWay[] = [];
+      const faults: string[] = [];
       let session = 0;
       let detach: Unsubscribe | undefined;
 
@@ -62,9 +63,11 @@ test('J2, I13: whatever happens, bounds hold, versions never go back, and the ne
         const object = item.message.route.resource!;
         const version = Number(item.message.header.resourceversion);
         const present = underWay.filter((other) => other.session === mine);
-        expect(present.length).toBeLessThan(WINDOW);
-        expect(present.map((other) => other.object)).not.toContain(object);
-        expect(version).toBeGreaterThanOrEqual(arrived.get(object) ?? 0);
+        // A throw would only be the session's failure to the bus; so faults are gathered.
+        if (present.length >= WINDOW) faults.push('more under way than the window');
+        if (present.some((other) => other.object === object))
+          faults.push(`two versions of ${object} under way`);
+        if (version < (arrived.get(object) ?? 0)) faults.push(`${object} went back to ${version}`);
         return new Promise<DeliveryOutcome | 'disconnected'>((settle) =>
           underWay.push({ object, version, session: mine, settle }),
         );
@@ -87,7 +90,9 @@ test('J2, I13: whatever happens, bounds hold, versions never go back, and the ne
           // A cloud program never sends what is older than what the edge has confirmed already.
           if (action.version < (arrived.get(object) ?? 0)) continue;
           try {
-            fates.push((await bus.enqueue(itemFor('edge-1', message))).outcome);
+            const { outcome } = await bus.enqueue(itemFor('edge-1', message));
+            unsettled++;
+            void outcome.then(() => unsettled--);
             newest.set(object, Math.max(newest.get(object) ?? 0, action.version));
           } catch (error) {
             expect(error).toMatchObject({ code: 'QUEUE_FULL' });
@@ -106,12 +111,13 @@ test('J2, I13: whatever happens, bounds hold, versions never go back, and the ne
       attach();
       await until(() => {
         while (underWay.length > 0) settleOne(0, 'acknowledged');
-        return [...newest].every(([object, version]) => arrived.get(object) === version);
+        return unsettled === 0;
       }, 200);
-      await Promise.all(fates);
+      for (const [object, version] of newest) expect(arrived.get(object)).toBe(version);
+      expect(faults).toEqual([]);
       expect(bus.backlog('edge-1')).toEqual({ messages: 0, bytes: 0 });
       await bus.stop();
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
 });
