@@ -1,4 +1,5 @@
 /** `sallyport/sdk`: everything a program on an edge node needs. */
+export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
 export { createMessage, createResponse, type Message } from '../protocol/message.ts';
