@@ -14,6 +14,7 @@ import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import { type Clock, systemClock } from './core/clock.ts';
+import { describeError } from './core/errors.ts';
 import { HealthRegistry } from './core/health.ts';
 import { Lifecycle } from './core/lifecycle.ts';
 import type { Logger } from './core/log.ts';
@@ -70,6 +71,10 @@ export async function startGateway(
   const shared = { clock, log, metrics };
   let draining = false;
 
+  // — sessions and messages —
+  const bus = new LocalBus(shared, () => settings().hub.queue);
+  const hub = new SessionHub({ ...shared, bus }, () => ({ ...settings().hub, replica }));
+
   // — certificates: nothing listens before they are whole —
   const store = await openSecretStore(shared, settings().secretStore);
   const certificateOptions = () => ({
@@ -79,7 +84,15 @@ export async function startGateway(
   const prepared = await withStartupProbe(shared, settings().https, () =>
     prepareAllCerts({ ...shared, store }, certificateOptions(), signal),
   );
-  const certificates = new CertificateManager({ ...shared, store }, prepared, certificateOptions);
+  const certificates = new CertificateManager(
+    {
+      ...shared,
+      store,
+      prepared,
+      nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
+    },
+    certificateOptions(),
+  );
 
   // — who is let in, and what with —
   const gate = new PeerGate(
@@ -93,9 +106,6 @@ export async function startGateway(
   );
   const audit = new IssuanceLog({ log });
 
-  // — sessions and messages —
-  const bus = new LocalBus(shared, () => settings().hub.queue);
-  const hub = new SessionHub({ ...shared, bus }, () => ({ ...settings().hub, replica }));
   const issuer = new EdgeCertificateIssuer(
     {
       ...shared,
@@ -113,7 +123,6 @@ export async function startGateway(
       ...settings().certificates,
       ...settings().tokens,
       legacyNodes: settings().identity.legacyNodes,
-      allowServerAuth: false,
       replica,
     }),
   );
@@ -123,7 +132,7 @@ export async function startGateway(
     const { leaf, intermediates } = peerCertificates(socket);
     return adminGate.check(leaf, intermediates);
   };
-  const tlsServer = (name: 'https' | 'websocket' | 'admin') =>
+  const tlsServer = (name: 'https' | 'admin') =>
     new TlsServer({ ...shared, source: certificates }, () => ({
       name,
       ...settings()[name],
@@ -149,9 +158,11 @@ export async function startGateway(
         }),
       ),
     websocket: () =>
-      new WebSocketListener({ ...shared, server: tlsServer('websocket'), gate, acceptor: hub }, () => ({
-        ...settings().limits,
+      new WebSocketListener({ ...shared, source: certificates, gate, acceptor: hub }, () => ({
+        ...settings().websocket,
         ...settings().hub,
+        tls: settings().tls,
+        limits: settings().limits,
       })),
     admin: () =>
       new AdminListener({
@@ -173,7 +184,7 @@ export async function startGateway(
     { ...shared, source: certificates },
     names.map((name) => builders[name]!()),
   );
-  registerHealthChecks(health, { certificates, listeners, bus, clock, isDraining: () => draining });
+  registerHealthChecks(health, { certificates, listeners, bus, isDraining: () => draining });
 
   const lifecycle = new Lifecycle(
     [
@@ -203,7 +214,10 @@ export async function startGateway(
   certificates.onChange(() => hub.applyTrust((identity) => gate.stillTrusted(identity)));
   config.onChange((next) => {
     log.level = next.log.level;
-    certificates.setAddresses(next.advertise.addresses);
+    certificates.setLifetimes(next.certificates);
+    certificates.setAddresses(next.advertise.addresses).catch((error) => {
+      log.error({ problem: describeError(error) }, 'the new addresses are not served yet');
+    });
   });
   log.info({ ...ready(), replica }, 'gateway is ready');
 

@@ -1,6 +1,5 @@
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
-import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { ListenerGroup } from './listeners/listener-group.ts';
 
@@ -8,24 +7,15 @@ export interface HealthSubjects {
   readonly certificates: CertificateManager;
   readonly listeners: ListenerGroup;
   readonly bus: MessageBus;
-  readonly clock: Clock;
   readonly isDraining: () => boolean;
 }
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, listeners, bus, clock, isDraining } = subjects;
+  const { certificates, listeners, bus, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
-  health.register('certificates', ['readyz'], () => {
-    const { notAfter } = certificates.current();
-    if (notAfter.getTime() <= clock.now())
-      throw new Error(`the hub certificate expired at ${notAfter.toISOString()}`);
-    return certificates.status().problem;
-  });
-  health.register('ca', ['readyz'], () => {
-    if (!certificates.caMatchesStore()) throw new Error('the stored CA is not the one in use');
-    return undefined;
-  });
+  health.register('certificates', ['readyz'], () => certificates.checkBundle());
+  health.register('ca', ['readyz'], () => certificates.checkCa());
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
     return listeners.listeners.map(({ name }) => name).join(', ');

@@ -15,7 +15,8 @@ const table = (heading: Row, rows: readonly Row[]) =>
   [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 
 /** The settings a newcomer meets first; README shows these, docs/configuration.md all. */
-const FIRST = /^(advertise\.|secretStore\.(kind|path|namespace)|(https|websocket|quic|admin)\.(enabled|host|port)|certificates\.(hubSecretManaged|edgeDays|hubDays|graceDays)|tokens\.(nodeTtlMs|acceptFleet)|hub\.(nodeLimit|keepaliveTimeoutMs|maxMessageBytes)|limits\.(connections|drainMs)|log\.)/;
+const FIRST =
+  /^(advertise\.|secretStore\.(kind|path|namespace)|(https|websocket|quic|admin)\.(enabled|host|port)|certificates\.(hubSecretManaged|edgeDays|hubDays|graceDays)|tokens\.(nodeTtlMs|acceptFleet)|hub\.(nodeLimit|keepaliveTimeoutMs|maxMessageBytes)|limits\.(connections|drainMs)|log\.)/;
 
 function configuration(settings = listSettings()): string {
   const rows = settings.map(({ path, default: value, description, allowed, live }) => [

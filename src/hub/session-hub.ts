@@ -199,6 +199,11 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     return this.#sender.send(request);
   }
 
+  /** How many connected nodes `matches` holds for. */
+  count(matches: (peer: NodeIdentity) => boolean): number {
+    return [...this.#sessions.values()].filter(({ connection }) => matches(connection.peer)).length;
+  }
+
   isConnected(node: string): boolean {
     return this.#sessions.has(node);
   }
