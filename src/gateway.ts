@@ -212,8 +212,8 @@ export async function startGateway(
 
   // — what changes while it runs —
   certificates.onChange(() => hub.applyTrust((identity) => gate.stillTrusted(identity)));
-  config.onChange((next) => {
-    log.level = next.log.level;
+  config.onChange((next, previous) => {
+    if (next.log.level !== previous.log.level) log.level = next.log.level;
     certificates.setLifetimes(next.certificates);
     certificates.setAddresses(next.advertise.addresses).catch((error) => {
       log.error({ problem: describeError(error) }, 'the new addresses are not served yet');
@@ -253,8 +253,10 @@ export async function startGateway(
     };
   }
   async function stop(): Promise<void> {
+    if (!draining) log.info({ nodes: hub.list().length }, 'gateway is stopping');
     draining = true;
     await lifecycle.stop({ timeoutMs: settings().limits.stopTimeoutMs });
+    log.info({}, 'gateway has stopped');
   }
   return { ready, info, stop, [Symbol.asyncDispose]: stop };
 }

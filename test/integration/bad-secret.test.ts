@@ -103,13 +103,13 @@ describe('a mistake in a Secret', () => {
     const before = await served(hub);
     const caBefore = readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8');
     rmSync(join(hub.folder, 'cloudcoresecret.yaml'));
-    await eventually('a new hub certificate is served', async () => (await served(hub)) !== before);
+    await eventually('a new hub certificate is served', async () => (await served(hub)) !== before, 20_000);
     writeFileSync(
       join(hub.folder, 'cloudcoresecret.yaml'),
       'kind: Secret\nmetadata: {name: cloudcoresecret}\napiVersion: v1\ndata: {cloudcoredata: "AAAA", cloudcorekeydata: "AAAA"}\n',
     );
     const second = await served(hub);
-    await eventually('it is mended again', async () => (await served(hub)) !== second);
+    await eventually('it is mended again', async () => (await served(hub)) !== second, 20_000);
     expect(readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8')).toBe(caBefore);
   });
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edgecore.ts';
-import { startTestGateway } from '../support/test-gateway.ts';
+import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
 test('H3: at a stop every session is told why, with hints when to return that are spread, and the stop ends in time', async () => {
   await using hub = await startTestGateway({ settings: { 'limits.drainMs': '500' } });
@@ -21,6 +21,7 @@ test('H3: at a stop every session is told why, with hints when to return that ar
   const start = Date.now();
   await hub.stop();
   expect(Date.now() - start).toBeLessThan(5_000);
+  await eventually('every edge has seen its close', () => closes.length === 20);
   expect(closes.map(({ code }) => code)).toEqual(Array(20).fill(1012));
   const hints = closes.map(({ text }) => Number(/reconnectAfterMs=(\d+)/.exec(text)?.[1]));
   expect(hints.every((hint) => hint >= 0)).toBe(true);

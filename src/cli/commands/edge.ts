@@ -3,7 +3,6 @@ import { createInterface } from 'node:readline';
 import { Command, Option } from 'commander';
 import { createLogger } from '../../core/log.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
-import { EdgeClient } from '../../sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import { paint } from '../output.ts';
@@ -73,6 +72,7 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   };
   const components = options.verbose ? { logger: createLogger({ level: 'debug', format: 'pretty' }) } : {};
   const token = readToken(options);
+  const { EdgeClient } = await import('../../sdk/edge-client.ts');
   const client =
     token === undefined
       ? await EdgeClient.open(clientOptions, components)

@@ -1,9 +1,6 @@
 import { Command } from 'commander';
-import { openSecretStore } from '../../certs/open-secret-store.ts';
-import { prepareAllCerts } from '../../certs/prepare-all-certs.ts';
 import { systemClock } from '../../core/clock.ts';
 import { createLogger } from '../../core/log.ts';
-import { createMetrics } from '../../core/metrics.ts';
 import { durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
 import { print } from '../streams.ts';
 
@@ -14,6 +11,11 @@ export function prepareCertsCommand(): Command {
     )
     .option('--timeout <duration>', 'how long to wait for the store', durationArgument, 60_000)
     .action(async (options: { timeout: number }, self: Command) => {
+      const [{ openSecretStore }, { prepareAllCerts }, { createMetrics }] = await Promise.all([
+        import('../../certs/open-secret-store.ts'),
+        import('../../certs/prepare-all-certs.ts'),
+        import('../../core/metrics.ts'),
+      ]);
       const { config } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
       const log = createLogger({ level: config.log.level, format: process.stderr.isTTY ? 'pretty' : 'json' });
       const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
