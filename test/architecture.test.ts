@@ -7,7 +7,7 @@ const star = ['core', 'protocol', 'identity', 'config', 'contracts'];
 const mayImport: Record<string, readonly string[]> = {
   core: [],
   protocol: ['core'],
-  identity: ['core'],
+  identity: ['core', 'protocol'],
   config: ['core'],
   contracts: ['core', 'protocol', 'identity'],
   sdk: ['core', 'protocol'],

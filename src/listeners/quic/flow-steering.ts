@@ -1,0 +1,285 @@
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import type { ListenAddress } from '../../contracts/listener.ts';
+import type { Clock, Timer } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import { plainAddress } from '../address-limit.ts';
+import { Flow, flowKey, literal } from './flow.ts';
+import {
+  googleVersionNegotiation,
+  isLongHeader,
+  MIN_INITIAL_BYTES,
+  QUIC_V1,
+  readLongHeader,
+  readShortDestination,
+  versionNegotiation,
+} from './quic-packet.ts';
+
+/** A QUIC server on a loopback port. */
+export interface SteeringTarget {
+  readonly port: number;
+}
+
+export interface SteeringComponents {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'connectionsRefused'>;
+}
+
+export interface SteeringOptions {
+  /** Flows in all, and of one address. */
+  readonly connections: number;
+  readonly connectionsPerIp: number;
+  /** Proven flows without a session. */
+  readonly handshakes: number;
+  readonly handshakeTimeoutMs: number;
+}
+
+/** Flows whose address is not proven yet. When full, the oldest goes: a flood of forged senders cannot lock real ones out for long. */
+const MAX_UNPROVEN = 1024;
+/** How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe time-out). */
+const LINGER_MS = 3_000;
+const SWEEP_MS = 1_000;
+
+/**
+ * One public UDP socket in front of several QUIC servers. A flow stays with the server it began on; new flows go to the newest. When a
+ * client's address changes, its server is found by the connection ID, learnt from the long headers the server wrote. Bounded, and
+ * without state for datagrams that are no proper first datagram. docs/decisions/quic-hot-swap.md says why this exists.
+ */
+export class FlowSteering {
+  readonly #components: SteeringComponents;
+  readonly #options: () => SteeringOptions;
+  readonly #byAddress = new Map<string, Flow>();
+  readonly #byConnectionId = new Map<string, Flow>();
+  readonly #byLocalPort = new Map<number, Flow>();
+  readonly #flows = new Set<Flow>();
+  readonly #perIp = new Map<string, number>();
+  /** In the order of their beginning. */
+  readonly #unproven = new Set<Flow>();
+  #handshaking = 0;
+  #connectionIdBytes = 0;
+  #target: SteeringTarget | undefined;
+  #socket: Socket | undefined;
+  #sweeper: Timer | undefined;
+
+  constructor(components: SteeringComponents, options: () => SteeringOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  get flows(): number {
+    return this.#flows.size;
+  }
+
+  /** Where new flows go; undefined: nowhere, existing flows live on. */
+  set target(target: SteeringTarget | undefined) {
+    this.#target = target;
+  }
+
+  /** Binds. An IPv6 host takes IPv4 as well, unless the system says otherwise. Rejects with the system's error. */
+  async start(host: string, port: number): Promise<void> {
+    const socket = createSocket({
+      type: isIPv6(host) ? 'udp6' : 'udp4',
+      lookup: literal,
+      recvBufferSize: 4 * 1024 * 1024,
+      sendBufferSize: 4 * 1024 * 1024,
+    });
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind({ address: host, port }, () => {
+        socket.off('error', reject);
+        resolve();
+      });
+    });
+    // A client that became unreachable is no fault of the socket.
+    socket.on('error', (err) => this.#components.log.debug({ err }, 'could not send a QUIC datagram'));
+    socket.on('message', (datagram, from) => this.#fromClient(datagram, from));
+    this.#socket = socket;
+    this.#sweeper = this.#components.clock.setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  address(): ListenAddress | undefined {
+    const bound = this.#socket?.address();
+    return bound && { host: bound.address, port: bound.port };
+  }
+
+  async close(): Promise<void> {
+    this.#sweeper?.cancel();
+    for (const flow of [...this.#flows]) this.#remove(flow);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    if (socket) await new Promise<void>((resolve) => socket.close(() => resolve()));
+  }
+
+  /** A session was opened by the peer that a server sees on this loopback port. Undefined when the flow is gone. */
+  claim(localPort: number): Flow | undefined {
+    const flow = this.#byLocalPort.get(localPort);
+    if (!flow) return undefined;
+    flow.sessions++;
+    this.#enter(flow, 'open');
+    return flow;
+  }
+
+  /** A session of the flow ended, or (without `claim` before) its handshake failed. */
+  release(localPort: number, { claimed }: { claimed: boolean }): void {
+    const flow = this.#byLocalPort.get(localPort);
+    if (!flow) return;
+    if (claimed) flow.sessions--;
+    if (flow.sessions === 0) this.#enter(flow, 'closing');
+  }
+
+  /** Address of the client behind a loopback port, for the log of a failed handshake. */
+  clientOf(localPort: number): string | undefined {
+    const flow = this.#byLocalPort.get(localPort);
+    return flow && plainAddress(flow.address);
+  }
+
+  /** Flows of one server, whatever their state. */
+  flowsOf(target: SteeringTarget): number {
+    let count = 0;
+    for (const flow of this.#flows) if (flow.target === target) count++;
+    return count;
+  }
+
+  /** Forgets every flow of a server that is closed. */
+  forget(target: SteeringTarget): void {
+    for (const flow of [...this.#flows]) if (flow.target === target) this.#remove(flow);
+  }
+
+  #fromClient(datagram: Buffer, from: RemoteInfo): void {
+    const known = this.#byAddress.get(flowKey(from.address, from.port));
+    if (!isLongHeader(datagram)) {
+      this.#shortFromClient(datagram, from, known);
+      return;
+    }
+    const header = readLongHeader(datagram);
+    if (!header) return;
+    if (header.version !== QUIC_V1) {
+      this.#negotiate(versionNegotiation(datagram), from);
+      return;
+    }
+    const owner = this.#byConnectionId.get(header.destination);
+    if (owner) {
+      this.#continue(owner, datagram, from, { proves: true });
+      return;
+    }
+    // A second connection from a known address belongs to the newest server, as every new one.
+    const startsAnew =
+      header.isInitial &&
+      (known?.state === 'closing' || (known?.state === 'open' && known.target !== this.#target));
+    if (known && !startsAnew) {
+      known.forward(datagram);
+      return;
+    }
+    if (header.isInitial && datagram.length >= MIN_INITIAL_BYTES) this.#begin(datagram, from);
+  }
+
+  #shortFromClient(datagram: Buffer, from: RemoteInfo, known: Flow | undefined): void {
+    const id = readShortDestination(datagram, this.#connectionIdBytes);
+    const owner = (id && this.#byConnectionId.get(id)) ?? known;
+    if (owner) this.#continue(owner, datagram, from, { proves: false });
+    else this.#negotiate(googleVersionNegotiation(datagram), from);
+  }
+
+  #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
+    if (flow.address !== from.address || flow.port !== from.port) this.#move(flow, from);
+    else if (proves && flow.state === 'new') {
+      if (this.#handshaking >= this.#options().handshakes) {
+        this.#refuse('handshakes');
+        return;
+      }
+      flow.prove();
+      this.#enter(flow, 'handshaking');
+    }
+    flow.forward(datagram);
+  }
+
+  #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
+    const { connections, connectionsPerIp } = this.#options();
+    if (!this.#target) return;
+    if (this.#flows.size - this.#unproven.size >= connections) {
+      this.#refuse('connections');
+      return;
+    }
+    if ((this.#perIp.get(address) ?? 0) >= connectionsPerIp) {
+      this.#refuse('connectionsPerIp');
+      return;
+    }
+    if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
+    const flow = new Flow({ address, port, now: this.#components.clock.now() }, this.#target, {
+      onReply: (self, reply) => this.#fromServer(self, reply),
+      onBound: (self) => this.#byLocalPort.set(self.localPort, self),
+      onError: (self) => this.#remove(self),
+    });
+    this.#flows.add(flow);
+    this.#unproven.add(flow);
+    this.#byAddress.set(flow.key, flow);
+    this.#count(address, 1);
+    flow.forward(datagram);
+  }
+
+  #fromServer(flow: Flow, datagram: Buffer): void {
+    if (isLongHeader(datagram)) this.#learn(flow, readLongHeader(datagram)?.source);
+    if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
+  }
+
+  #learn(flow: Flow, connectionId: string | undefined): void {
+    if (!connectionId || this.#byConnectionId.get(connectionId) === flow) return;
+    this.#byConnectionId.set(connectionId, flow);
+    this.#connectionIdBytes = connectionId.length;
+    flow.connectionIds.push(connectionId);
+    // A Retry's ID, then the connection's; more only when one address opens several connections.
+    if (flow.connectionIds.length > 16) this.#byConnectionId.delete(flow.connectionIds.shift()!);
+  }
+
+  #move(flow: Flow, { address, port }: RemoteInfo): void {
+    if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
+    this.#count(flow.address, -1);
+    flow.move(address, port);
+    this.#byAddress.set(flow.key, flow);
+    this.#count(address, 1);
+  }
+
+  #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
+    if (answer) this.#socket?.send(answer, port, address);
+  }
+
+  #refuse(limit: string): void {
+    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
+  }
+
+  #enter(flow: Flow, state: Flow['state']): void {
+    if (flow.state === 'new') this.#unproven.delete(flow);
+    if (flow.state === 'handshaking') this.#handshaking--;
+    if (state === 'handshaking') this.#handshaking++;
+    flow.enter(state, this.#components.clock.now());
+  }
+
+  #sweep(): void {
+    const now = this.#components.clock.now();
+    const { handshakeTimeoutMs } = this.#options();
+    for (const flow of this.#flows) {
+      if (flow.state === 'open') continue;
+      const limitMs = flow.state === 'closing' ? LINGER_MS : handshakeTimeoutMs;
+      if (now - flow.since >= limitMs) this.#remove(flow);
+    }
+  }
+
+  #remove(flow: Flow): void {
+    if (!this.#flows.delete(flow)) return;
+    this.#enter(flow, 'closing');
+    if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
+    if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
+    for (const id of flow.connectionIds)
+      if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
+    this.#count(flow.address, -1);
+    flow.close();
+  }
+
+  #count(address: string, change: 1 | -1): void {
+    const count = (this.#perIp.get(address) ?? 0) + change;
+    if (count > 0) this.#perIp.set(address, count);
+    else this.#perIp.delete(address);
+  }
+}

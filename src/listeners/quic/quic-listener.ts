@@ -1,0 +1,220 @@
+import type { QuicServerSession } from '@currentspace/http3';
+import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
+import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { Clock, Timer } from '../../core/clock.ts';
+import { describeError, SallyportError } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import type { PeerGate } from '../../identity/peer-gate.ts';
+import { type CloseReason, closeReason, parseClose } from '../../protocol/close-reasons.ts';
+import { refusalOfAlert } from '../../protocol/quic-control.ts';
+import { plainAddress } from '../address-limit.ts';
+import { RefusalReporter } from '../refusals.ts';
+import { FlowSteering } from './flow-steering.ts';
+import { QuicGeneration } from './generation.ts';
+import { loadQuicLibrary, type QuicLibrary } from './native.ts';
+import type { QuicListenerOptions } from './options.ts';
+import { QuicOpening } from './quic-opening.ts';
+
+export interface QuicListenerComponents {
+  readonly source: CertificateSource;
+  readonly gate: PeerGate;
+  readonly acceptor: EdgeAcceptor;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+const SWEEP_MS = 1_000;
+/** Beyond the hub's own keepalive, so that the hub ends silent sessions with a reason before the transport drops them without one. */
+const IDLE_SLACK_MS = 5_000;
+
+/**
+ * QUIC for edges with Sallyport's SDK: RFC 9000, TLS 1.3, client certificates. One public UDP socket steers each flow to the server
+ * generation it began on, so a new bundle ends no connection (docs/decisions/quic-hot-swap.md).
+ */
+export class QuicListener implements Listener {
+  readonly name = 'quic';
+  readonly #components: QuicListenerComponents;
+  readonly #options: () => QuicListenerOptions;
+  readonly #steering: FlowSteering;
+  readonly #refusals: RefusalReporter;
+  readonly #openings = new Map<QuicServerSession, QuicOpening>();
+  /** Oldest first; the last one is current. */
+  readonly #generations: QuicGeneration[] = [];
+  #library: QuicLibrary | undefined;
+  #applying: Promise<void> = Promise.resolve();
+  #sweeper: Timer | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(components: QuicListenerComponents, options: () => QuicListenerOptions) {
+    this.#components = { ...components, log: components.log.child({ listener: 'quic' }) };
+    this.#options = options;
+    this.#steering = new FlowSteering(this.#components, options);
+    this.#refusals = new RefusalReporter(this.#components, 'quic');
+  }
+
+  async start(): Promise<void> {
+    const { host, port } = this.#options();
+    try {
+      this.#library = await loadQuicLibrary();
+      await this.#swap(this.#components.source.current());
+      await this.#steering.start(host, port);
+    } catch (cause) {
+      await this.#closeAll();
+      const address = `${host}:${port}`;
+      throw new SallyportError(
+        'LISTEN_FAILED',
+        { address, listener: 'quic', problem: describeError(cause) },
+        cause,
+      );
+    }
+    this.#sweeper = this.#components.clock.setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  /** Builds a generation for `next` and proves that it serves, then sends new flows to it. Swaps asked for at once happen in order. */
+  applyBundle(next: CertificateBundle): Promise<void> {
+    const applied = this.#applying.then(() => this.#swap(next));
+    this.#applying = applied.catch(() => {});
+    return applied;
+  }
+
+  servedFingerprint(): string {
+    return this.#generations.at(-1)?.fingerprint ?? '';
+  }
+
+  address(): ListenAddress {
+    const address = this.#steering.address();
+    if (!address) throw new SallyportError('NOT_FOUND');
+    return address;
+  }
+
+  /** Generations that live, the current one included. */
+  get generations(): number {
+    return this.#generations.length;
+  }
+
+  /** Connections of the hub live on until the hub or `signal` ends them; the sockets close after the last. */
+  stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
+    this.#stopping ??= this.#stop(reason, signal);
+    return this.#stopping;
+  }
+
+  async #stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
+    await this.#applying;
+    this.#steering.target = undefined;
+    for (const opening of this.#openings.values()) if (!opening.connection) opening.end(reason);
+    if (!signal.aborted && this.#openings.size > 0)
+      await new Promise<void>((resolve) => {
+        const poll = this.#components.clock.setInterval(() => {
+          if (this.#openings.size === 0) finish();
+        }, 20);
+        const finish = () => {
+          poll.cancel();
+          signal.removeEventListener('abort', finish);
+          resolve();
+        };
+        signal.addEventListener('abort', finish);
+      });
+    for (const opening of this.#openings.values()) opening.connection?.close(reason);
+    await this.#closeAll();
+  }
+
+  async #closeAll(): Promise<void> {
+    this.#sweeper?.cancel();
+    await Promise.all(this.#generations.splice(0).map((generation) => generation.close()));
+    await this.#steering.close();
+  }
+
+  async #swap(next: CertificateBundle): Promise<void> {
+    if (this.#stopping || next.fingerprint === this.servedFingerprint()) return;
+    const { keepaliveTimeoutMs, connections, handshakeTimeoutMs } = this.#options();
+    const generation = await QuicGeneration.start(
+      next,
+      {
+        library: this.#library!,
+        log: this.#components.log,
+        onSession: (session) => this.#onSession(session),
+        onHandshakeFailed: (port, code) => this.#onHandshakeFailed(port, code),
+      },
+      {
+        idleTimeoutMs: keepaliveTimeoutMs + IDLE_SLACK_MS,
+        connections,
+        preflightTimeoutMs: handshakeTimeoutMs,
+      },
+    );
+    this.#generations.push(generation);
+    this.#steering.target = generation;
+    this.#drainOldest();
+  }
+
+  #onSession(session: QuicServerSession): void {
+    const { clock, metrics } = this.#components;
+    const flow = this.#steering.claim(session.remotePort);
+    if (!flow) {
+      session.close(closeReason('TryAgainLater').code, 'the flow is gone');
+      return;
+    }
+    const remoteAddress = plainAddress(flow.address);
+    const opening = new QuicOpening(
+      {
+        ...this.#components,
+        session,
+        onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
+        onAccepted: () =>
+          metrics.connectSeconds.observe({ transport: 'quic' }, (clock.now() - flow.startedAt) / 1000),
+      },
+      this.#options(),
+      remoteAddress,
+    );
+    this.#openings.set(session, opening);
+    metrics.connections.inc({ transport: 'quic' });
+    session.on('close', ({ errorCode, reason }) => {
+      this.#openings.delete(session);
+      metrics.connections.dec({ transport: 'quic' });
+      this.#steering.release(session.remotePort, { claimed: true });
+      opening.ended(parseClose(errorCode, reason));
+    });
+    opening.begin();
+  }
+
+  #onHandshakeFailed(port: number, code: number): void {
+    const reason = refusalOfAlert(code) ?? 'protocol';
+    const detail = `the TLS handshake failed with QUIC error ${code}`;
+    this.#refusals.report({ ok: false, reason, detail }, this.#steering.clientOf(port) ?? '');
+    this.#steering.release(port, { claimed: false });
+  }
+
+  #sweep(): void {
+    const now = this.#components.clock.now();
+    for (const opening of this.#openings.values()) opening.connection?.sweep(now);
+    for (const generation of this.#generations.slice(0, -1))
+      if (generation.sessions.size === 0 && this.#steering.flowsOf(generation) === 0)
+        this.#retire(generation);
+  }
+
+  #retire(generation: QuicGeneration): void {
+    this.#generations.splice(this.#generations.indexOf(generation), 1);
+    this.#steering.forget(generation);
+    generation
+      .close()
+      .catch((err) => this.#components.log.warn({ err }, 'an old QUIC generation did not close cleanly'));
+  }
+
+  /** Too many bundles in the lifetime of some connections: those of the oldest are asked to come back, spread over the window. */
+  #drainOldest(): void {
+    const { maxGenerations, drainMs } = this.#options();
+    const excess = this.#generations.length - maxGenerations;
+    for (const generation of this.#generations.slice(0, Math.max(0, excess)))
+      for (const session of generation.sessions) {
+        const opening = this.#openings.get(session);
+        const delayMs = Math.random() * drainMs;
+        this.#components.clock.setTimeout(() => {
+          if (opening?.connection)
+            opening.connection.close(closeReason('Rebalance', Math.random() * drainMs));
+          else opening?.end(closeReason('Rebalance'));
+        }, delayMs);
+      }
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * What can be read of a QUIC datagram without keys: the version-independent header (RFC 8999) and, for version 1, the packet type
+ * (RFC 9000 §17.2). Connection IDs are strings of one character a byte, so that they can be keys of a map.
+ */
+export interface LongHeader {
+  readonly version: number;
+  /** Only meaningful for version 1. */
+  readonly isInitial: boolean;
+  readonly destination: string;
+  readonly source: string;
+}
+
+export const QUIC_V1 = 1;
+/** A client's first datagram is at least this long (RFC 9000 §14.1); shorter ones get no answer. */
+export const MIN_INITIAL_BYTES = 1200;
+const LONG = 0x80;
+const FIXED = 0x40;
+
+export function isLongHeader(datagram: Buffer): boolean {
+  return datagram.length > 0 && (datagram[0]! & LONG) !== 0;
+}
+
+/** Undefined when the datagram is too short for what it announces. */
+export function readLongHeader(datagram: Buffer): LongHeader | undefined {
+  if (datagram.length < 7 || !isLongHeader(datagram)) return undefined;
+  const sourceAt = 6 + datagram[5]!;
+  if (sourceAt >= datagram.length) return undefined;
+  const end = sourceAt + 1 + datagram[sourceAt]!;
+  if (end > datagram.length) return undefined;
+  return {
+    version: datagram.readUInt32BE(1),
+    isInitial: (datagram[0]! & 0x30) === 0,
+    destination: text(datagram, 6, sourceAt),
+    source: text(datagram, sourceAt + 1, end),
+  };
+}
+
+/** The destination connection ID of a short header, whose length only its owner knows. */
+export function readShortDestination(datagram: Buffer, length: number): string | undefined {
+  return datagram.length > length && (datagram[0]! & FIXED) !== 0 ? text(datagram, 1, 1 + length) : undefined;
+}
+
+/** The answer to a client that speaks a version of QUIC we do not: RFC 9000 §6.1, §17.2.1. Always shorter than the question. */
+export function versionNegotiation(datagram: Buffer): Buffer | undefined {
+  const header = datagram.length < MIN_INITIAL_BYTES ? undefined : readLongHeader(datagram);
+  if (!header || header.version === QUIC_V1 || header.version === 0) return undefined;
+  const { destination, source } = header;
+  const answer = Buffer.alloc(7 + destination.length + source.length + 4);
+  answer[0] = LONG | FIXED;
+  answer[5] = source.length;
+  answer.write(source, 6, 'latin1');
+  answer[6 + source.length] = destination.length;
+  answer.write(destination, 7 + source.length, 'latin1');
+  answer.writeUInt32BE(QUIC_V1, answer.length - 4);
+  return answer;
+}
+
+/**
+ * The answer to KubeEdge's own QUIC of 2019, gQUIC Q039–Q043: public header with flags (0x01 version, 0x08 eight-byte connection
+ * ID), then `Q0xx`. Its client understands that no version is shared, and says so, instead of waiting (requirement K3).
+ */
+export function googleVersionNegotiation(datagram: Buffer): Buffer | undefined {
+  if (datagram.length < 64 || (datagram[0]! & 0x8d) !== 0x09) return undefined;
+  if (!/^Q\d{3}$/.test(text(datagram, 9, 13))) return undefined;
+  const answer = Buffer.alloc(13);
+  answer[0] = 0x09;
+  datagram.copy(answer, 1, 1, 9);
+  answer.writeUInt32BE(QUIC_V1, 9);
+  return answer;
+}
+
+function text(datagram: Buffer, from: number, to: number): string {
+  return datagram.toString('latin1', from, to);
+}

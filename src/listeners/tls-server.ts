@@ -1,0 +1,404 @@
+import type { RequestListener } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { Socket } from 'node:net';
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
+import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { Clock, Timer } from '../core/clock.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { AddressLimit, plainAddress } from './address-limit.ts';
+import { explainHandshakeError } from './handshake-errors.ts';
+import { CidrList, readProxyHeader } from './proxy-protocol.ts';
+import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
+
+export interface TlsServerComponents {
+  readonly source: CertificateSource;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Asked again whenever a value is used, so limits change live. `host`, `port` and `proxyProtocolFrom` are read once. */
+export interface TlsServerOptions {
+  readonly name: ListenerName;
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsPolicy;
+  readonly limits: TlsServerLimits;
+}
+
+/** The part of `limits` in the configuration that servers over TCP obey. */
+export interface TlsServerLimits {
+  readonly connections: number;
+  readonly connectionsPerIp: number;
+  readonly handshakes: number;
+  readonly handshakeTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly proxyProtocolFrom: readonly string[];
+}
+
+/** `proxy`: its PROXY header is awaited; `waiting`: for a place among the handshakes; `session`: handed over to its owner. */
+type Phase = 'proxy' | 'waiting' | 'handshake' | 'open' | 'session';
+
+interface Connection {
+  readonly raw: Socket;
+  address: string;
+  /** The address that counts against the cap per address; a trusted balancer's own does not. */
+  counted: string | undefined;
+  readonly acceptedAt: number;
+  phase: Phase;
+  sni: string | undefined;
+}
+
+/** How often deadlines are looked at: one sweep for all sockets instead of a timer each. */
+const SWEEP_MS = 250;
+const CONNECTION = Symbol('connection');
+/** Both the TCP socket and the TLS socket over it carry their connection. */
+type Tracked = Socket & { [CONNECTION]?: Connection | undefined };
+
+/**
+ * The TCP and TLS part that every listener over HTTPS shares: caps at accept, deadlines, hot swap, and logs that help. What a
+ * request or an upgrade means, and whether its peer is let in, is for the listener and the gate.
+ */
+export class TlsServer {
+  /** For `upgrade` handlers and fastify's `serverFactory`. Call {@link start} and {@link stop}, not `listen` and `close`. */
+  readonly server: Server;
+  readonly #components: TlsServerComponents;
+  readonly #options: () => TlsServerOptions;
+  readonly #name: ListenerName;
+  readonly #connections = new Set<Connection>();
+  /** Sockets whose handshake is not done, oldest first. */
+  readonly #unfinished = new Set<Connection>();
+  readonly #waiting = new Set<Connection>();
+  readonly #perAddress = new AddressLimit();
+  readonly #sampler: LogSampler;
+  readonly #proxies: CidrList;
+  /** Node's own handler of `connection`, which starts the handshake. */
+  readonly #handshake: (socket: Socket) => void;
+  /** One listener for all sockets; `this` is the socket. */
+  readonly #onRawClose: (this: Tracked) => void;
+  #handshakes = 0;
+  #served: CertificateBundle;
+  #sweep: Timer | undefined;
+  #stopping = false;
+
+  constructor(components: TlsServerComponents, options: () => TlsServerOptions, onRequest?: RequestListener) {
+    const { name, tls, limits } = options();
+    this.#components = components;
+    this.#options = options;
+    this.#name = name;
+    this.#served = components.source.current();
+    this.#sampler = new LogSampler({ clock: components.clock });
+    this.#proxies = new CidrList(limits.proxyProtocolFrom);
+    this.server = createServer(
+      {
+        ...tlsOptions(this.#served, tls),
+        ...CLIENT_AUTH,
+        SNICallback: rememberName,
+        noDelay: true,
+        connectionsCheckingInterval: 500,
+        requestTimeout: limits.requestTimeoutMs,
+        headersTimeout: limits.requestTimeoutMs,
+      },
+      onRequest,
+    );
+    const begin = this.server.listeners('connection') as ((socket: Socket) => void)[];
+    this.#handshake = (socket) => {
+      for (const listener of begin) listener.call(this.server, socket);
+    };
+    const closed = (connection: Connection | undefined) => connection && this.#closed(connection);
+    this.#onRawClose = function () {
+      closed(this[CONNECTION]);
+    };
+    this.server.removeAllListeners('connection');
+    this.server.on('connection', (socket: Socket) => this.#accept(socket));
+    // Before the HTTP part's own listener, so that whoever sees the socket finds it tracked.
+    this.server.prependListener('secureConnection', (secure) => this.#secured(secure));
+    this.server.on('tlsClientError', (error, secure) => this.#failed(error, secure));
+  }
+
+  /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
+  async start(): Promise<void> {
+    const { host, port } = this.#options();
+    this.applyBundle(this.#components.source.current());
+    await new Promise<void>((resolve, reject) => {
+      const failed = (cause: Error) => reject(this.#listenFailed(describeError(cause), cause));
+      this.server.once('error', failed);
+      this.server.listen({ host, port, backlog: 4096 }, () => {
+        this.server.off('error', failed);
+        this.server.on('error', (err) => this.#components.log.warn({ err }, 'the server reports an error'));
+        resolve();
+      });
+    });
+    this.#sweep = this.#components.clock.setInterval(() => this.#sweepDeadlines(), SWEEP_MS);
+  }
+
+  /** New handshakes use `next`, open connections stay. @throws without any effect when `next` cannot be served */
+  applyBundle(next: CertificateBundle): void {
+    const context = tlsOptions(next, this.#options().tls);
+    // `setSecureContext` assigns field by field; what it would reject must not reach it.
+    createSecureContext(context);
+    this.server.setSecureContext(context);
+    this.#served = next;
+  }
+
+  servedFingerprint(): string {
+    return this.#served.fingerprint;
+  }
+
+  /** @throws LISTEN_FAILED when it does not listen */
+  address(): ListenAddress {
+    const address = this.server.address();
+    if (address === null || typeof address === 'string') throw this.#listenFailed('it does not listen');
+    return { host: address.address, port: address.port };
+  }
+
+  /** The peer's address, as a trusted balancer told it where there is one. For logs and limits, never for identity (H7). */
+  remoteAddress(socket: Socket): string {
+    return (socket as Tracked)[CONNECTION]?.address ?? plainAddress(socket.remoteAddress);
+  }
+
+  /** When the socket was accepted, milliseconds since the epoch. */
+  acceptedAt(socket: Socket): number | undefined {
+    return (socket as Tracked)[CONNECTION]?.acceptedAt;
+  }
+
+  /** From here on the socket is a session: {@link stop} leaves it to its owner; it still counts for the caps. */
+  handOver(socket: Socket): void {
+    const connection = (socket as Tracked)[CONNECTION];
+    if (connection) connection.phase = 'session';
+  }
+
+  /** Open sockets of all phases. */
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /**
+   * Stops accepting, ends handshakes and idle sockets, lets requests finish until `signal` is aborted. Sockets that were handed
+   * over stay open. Idempotent.
+   */
+  async stop(signal: AbortSignal): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = true;
+      if (this.server.listening) this.server.close();
+      for (const connection of [...this.#unfinished]) connection.raw.destroy();
+    }
+    for (;;) {
+      this.server.closeIdleConnections();
+      if (signal.aborted || !this.#hasRequests()) break;
+      // Real time: requests end when their clients read, not when a clock is moved.
+      await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
+    }
+    for (const connection of [...this.#connections])
+      if (connection.phase !== 'session') connection.raw.destroy();
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+  }
+
+  #hasRequests(): boolean {
+    for (const { phase } of this.#connections) if (phase === 'open') return true;
+    return false;
+  }
+
+  #accept(raw: Tracked): void {
+    const { clock, metrics } = this.#components;
+    const { limits } = this.#options();
+    const address = plainAddress(raw.remoteAddress);
+    if (this.#stopping) {
+      raw.destroy();
+      return;
+    }
+    if (this.#connections.size >= limits.connections) {
+      this.#refuse(raw, address, 'connections');
+      return;
+    }
+    const viaProxy = this.#proxies.has(address);
+    if (!viaProxy && !this.#perAddress.add(address, limits.connectionsPerIp)) {
+      this.#refuse(raw, address, 'connections-per-ip');
+      return;
+    }
+    const connection: Connection = {
+      raw,
+      address,
+      counted: viaProxy ? undefined : address,
+      acceptedAt: clock.now(),
+      phase: viaProxy ? 'proxy' : 'waiting',
+      sni: undefined,
+    };
+    raw[CONNECTION] = connection;
+    this.#connections.add(connection);
+    this.#unfinished.add(connection);
+    metrics.connections.inc({ transport: this.#name });
+    raw.on('error', ignore);
+    raw.on('close', this.#onRawClose);
+    if (viaProxy) this.#awaitProxyHeader(connection);
+    else this.#admit(connection);
+  }
+
+  #refuse(raw: Socket, remoteAddress: string, limit: string): void {
+    raw.on('error', ignore);
+    // A reset, not an orderly end: no state is kept for a peer that is not let in.
+    raw.resetAndDestroy();
+    const { log, metrics } = this.#components;
+    metrics.connectionsRefused.inc({ transport: this.#name, limit });
+    const suppressed = this.#sampler.pass(`limit ${limit}`);
+    if (suppressed !== undefined)
+      log.warn({ remoteAddress, limit, suppressed }, 'a connection was refused by a limit');
+  }
+
+  /** Starts the handshake, or lets the socket wait for a place; its deadline counts from accept either way (I1, I2). */
+  #admit(connection: Connection): void {
+    if (this.#handshakes >= this.#options().limits.handshakes) {
+      connection.phase = 'waiting';
+      this.#waiting.add(connection);
+      return;
+    }
+    connection.phase = 'handshake';
+    this.#handshakes++;
+    this.#handshake(connection.raw);
+  }
+
+  #admitWaiting(): void {
+    const { handshakes } = this.#options().limits;
+    for (const connection of this.#waiting) {
+      if (this.#handshakes >= handshakes) return;
+      this.#waiting.delete(connection);
+      if (!connection.raw.destroyed) this.#admit(connection);
+    }
+  }
+
+  #awaitProxyHeader(connection: Connection): void {
+    const { raw } = connection;
+    let data = Buffer.alloc(0);
+    const onReadable = () => {
+      for (let chunk = raw.read() as Buffer | null; chunk !== null; chunk = raw.read() as Buffer | null)
+        data = Buffer.concat([data, chunk]);
+      const header = readProxyHeader(data);
+      if (header.kind === 'incomplete') return;
+      raw.off('readable', onReadable);
+      if (header.kind === 'invalid') {
+        this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: 'proxy-protocol' });
+        this.#warn(
+          connection,
+          'proxy-protocol',
+          'the balancer is in limits.proxyProtocolFrom but sends no header',
+        );
+        raw.destroy();
+        return;
+      }
+      if (header.address !== undefined) {
+        connection.address = header.address;
+        if (!this.#perAddress.add(header.address, this.#options().limits.connectionsPerIp)) {
+          this.#refuse(raw, header.address, 'connections-per-ip');
+          return;
+        }
+        connection.counted = header.address;
+      }
+      if (header.length < data.length) raw.unshift(data.subarray(header.length));
+      this.#admit(connection);
+    };
+    raw.on('readable', onReadable);
+  }
+
+  #secured(secure: Tracked & TLSSocket): void {
+    const connection = connectionOf(secure);
+    if (!connection) {
+      secure.destroy();
+      return;
+    }
+    secure[CONNECTION] = connection;
+    connection.sni = undefined;
+    this.#leaveHandshake(connection);
+    connection.phase = 'open';
+  }
+
+  #failed(error: Error, secure: TLSSocket): void {
+    const connection = connectionOf(secure);
+    const failure = explainHandshakeError(error);
+    // Balancers and kubelets probe by connecting and closing: nothing above debug (requirement H2).
+    if (failure.reason === 'disconnected') {
+      const remoteAddress = connection?.address;
+      this.#components.log.debug({ remoteAddress }, 'a client closed the connection during the handshake');
+      if (connection?.raw.bytesRead === 0) return;
+    } else if (connection) this.#warn(connection, failure.reason, failure.fix, error);
+    this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: failure.reason });
+  }
+
+  #warn(connection: Connection, reason: string, fix: string, error?: Error): void {
+    const suppressed = this.#sampler.pass(`${connection.address} ${reason}`);
+    if (suppressed === undefined) return;
+    this.#components.log.warn(
+      {
+        remoteAddress: connection.address,
+        ...(connection.sni === undefined ? {} : { sni: connection.sni }),
+        servedNames: this.#served.server.names,
+        reason,
+        ...(error ? { error: (error as NodeJS.ErrnoException).code ?? error.message } : {}),
+        fix,
+        suppressed,
+      },
+      'a TLS handshake failed',
+    );
+  }
+
+  #leaveHandshake(connection: Connection): void {
+    this.#unfinished.delete(connection);
+    this.#waiting.delete(connection);
+    if (connection.phase !== 'handshake') return;
+    this.#handshakes--;
+    if (this.#waiting.size > 0) this.#admitWaiting();
+  }
+
+  #closed(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return;
+    this.#leaveHandshake(connection);
+    if (connection.counted !== undefined) this.#perAddress.remove(connection.counted);
+    this.#components.metrics.connections.dec({ transport: this.#name });
+  }
+
+  #sweepDeadlines(): void {
+    const { requestTimeoutMs, handshakeTimeoutMs } = this.#options().limits;
+    this.server.headersTimeout = requestTimeoutMs;
+    this.server.requestTimeout = requestTimeoutMs;
+    const latest = this.#components.clock.now() - handshakeTimeoutMs;
+    for (const connection of this.#unfinished) {
+      if (connection.acceptedAt > latest) break;
+      this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: 'timeout' });
+      this.#components.log.debug({ remoteAddress: connection.address }, 'a handshake was not done in time');
+      connection.raw.destroy();
+      this.#unfinished.delete(connection);
+    }
+  }
+
+  #listenFailed(problem: string, cause?: unknown): SallyportError {
+    const { host, port } = this.#options();
+    return new SallyportError(
+      'LISTEN_FAILED',
+      { address: `${host}:${port}`, listener: this.#name, problem },
+      cause,
+    );
+  }
+}
+
+const STOP_POLL_MS = 20;
+
+/** Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and is ended. */
+function connectionOf(secure: TLSSocket | undefined): Connection | undefined {
+  return (secure as { _parent?: Tracked } | undefined)?._parent?.[CONNECTION];
+}
+
+/**
+ * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that succeeds), and lets
+ * Node serve its one context. Node calls it as a method of the TLS socket.
+ */
+function rememberName(this: unknown, name: string, done: (error: Error | null) => void): void {
+  const connection = connectionOf(this as TLSSocket);
+  if (connection) connection.sni = name;
+  done(null);
+}
+
+/** A socket without an `error` listener would end the process. */
+function ignore(): void {}

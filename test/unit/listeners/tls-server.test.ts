@@ -1,0 +1,379 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { promisify } from 'node:util';
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { createMetrics } from '../../../src/core/metrics.ts';
+import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { TlsServer, type TlsServerLimits, type TlsServerOptions } from '../../../src/listeners/tls-server.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
+import { capturedLog } from '../../support/captured-log.ts';
+import { bundleOf, FixedSource } from '../../support/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki.ts';
+import { clientOptions, readAll, tcpClient, tlsClient, until } from '../../support/tls-client.ts';
+
+const LIMITS: TlsServerLimits = {
+  connections: 100,
+  connectionsPerIp: 100,
+  handshakes: 10,
+  handshakeTimeoutMs: 10_000,
+  requestTimeoutMs: 10_000,
+  proxyProtocolFrom: [],
+};
+let ca: Pair;
+let hub: Pair;
+let edge: Pair;
+const running: TlsServer[] = [];
+
+beforeAll(async () => {
+  ca = await mintCa();
+  hub = await mintServer(ca);
+  edge = await mintEdge(ca, 'edge-1');
+});
+
+afterEach(async () => {
+  const now = AbortSignal.abort();
+  for (const server of running.splice(0)) await server.stop(now);
+});
+
+async function start(
+  limits: Partial<TlsServerLimits> = {},
+  {
+    tls = { minVersion: 'TLSv1.2' },
+    clock = systemClock as ManualClock | typeof systemClock,
+  }: {
+    tls?: TlsServerOptions['tls'];
+    clock?: ManualClock | typeof systemClock;
+  } = {},
+) {
+  const log = capturedLog();
+  const metrics = createMetrics({ process: false });
+  const source = new FixedSource(bundleOf({ ca, server: hub }));
+  const live = { ...LIMITS, ...limits };
+  const server = new TlsServer(
+    { source, clock, log, metrics },
+    () => ({ name: 'https', host: '127.0.0.1', port: 0, tls, limits: live }),
+    (request, response) => {
+      const { leaf } = peerCertificates(request.socket as TLSSocket);
+      response.end(`${leaf?.subject ?? 'nobody'} from ${server.remoteAddress(request.socket)}\n`);
+    },
+  );
+  await server.start();
+  running.push(server);
+  return { server, port: server.address().port, log, metrics, source, live };
+}
+
+const get = async (socket: TLSSocket) => {
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  return readAll(socket);
+};
+
+test('serves a client with and without certificate and shows what it presented', async () => {
+  const { port } = await start();
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain(
+    'CN=system:node:edge-1 from 127.0.0.1',
+  );
+  expect(await get(await tlsClient(clientOptions(port, ca)))).toContain('nobody from 127.0.0.1');
+});
+
+test('swaps the certificate under open connections, and keeps the old one when the new is bad', async () => {
+  const { server, port, source } = await start();
+  const open = await tlsClient(clientOptions(port, ca));
+  const next = await mintServer(ca);
+  server.applyBundle(bundleOf({ ca, server: next }));
+  expect(server.servedFingerprint()).not.toBe(source.current().fingerprint);
+  const fresh = await tlsClient(clientOptions(port, ca));
+  expect(fresh.getPeerX509Certificate()?.serialNumber).toBe(next.certificate.serialNumber);
+  fresh.destroy();
+
+  const before = server.servedFingerprint();
+  const bad = bundleOf({ ca, server: { ...hub, key: next.key } });
+  expect(() => server.applyBundle(bad)).toThrow();
+  expect(() => server.applyBundle(bundleOf({ ca, server: { ...hub, pem: 'x' } }))).toThrow();
+  expect(server.servedFingerprint()).toBe(before);
+  const after = await tlsClient(clientOptions(port, ca));
+  expect(after.getPeerX509Certificate()?.serialNumber).toBe(next.certificate.serialNumber);
+  after.destroy();
+  expect(await get(open)).toContain('nobody');
+});
+
+test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+  '%s: no session is resumed, by ticket or by id',
+  async (version) => {
+    const { port } = await start();
+    const options = { ...clientOptions(port, ca, edge), minVersion: version, maxVersion: version };
+    const first = await tlsClient(options);
+    const sessions: Buffer[] = [];
+    first.on('session', (session) => sessions.push(session));
+    await get(first);
+    const session = first.getSession() ?? sessions.at(-1);
+    expect(session ?? sessions[0]).toBeInstanceOf(Buffer);
+    expect(first.getTLSTicket() ?? undefined).toBeUndefined();
+    for (const one of [session, ...sessions]) {
+      if (!one) continue;
+      const second = await tlsClient({ ...options, session: one });
+      expect(second.isSessionReused()).toBe(false);
+      expect(await get(second)).toContain('edge-1');
+    }
+  },
+);
+
+test('L4: only TLS 1.2 and 1.3 with AEAD suites are spoken', async () => {
+  const { port } = await start();
+  const attempt = (options: object) => tlsClient({ ...clientOptions(port, ca), ...options });
+  await expect(
+    attempt({ minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' }),
+  ).rejects.toThrow();
+  await expect(attempt({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256' })).rejects.toThrow();
+  await expect(attempt({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' })).rejects.toThrow();
+  for (const suite of ['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-CHACHA20-POLY1305']) {
+    const socket = await attempt({ maxVersion: 'TLSv1.2', ciphers: suite });
+    expect(socket.getCipher().name).toBe(suite);
+    socket.destroy();
+  }
+});
+
+// In TLS 1.2 the group of an EC certificate has to be among the client's too (RFC 8422 §5.1), so there P-256 is never missing.
+test.each([
+  ['X25519', 'TLSv1.3'],
+  ['P-256', 'TLSv1.3'],
+  ['P-384', 'TLSv1.3'],
+  ['P-256', 'TLSv1.2'],
+] as const)('a client that knows only the group %s connects with %s', async (ecdhCurve, maxVersion) => {
+  const { port } = await start();
+  const socket = await tlsClient({ ...clientOptions(port, ca, edge), ecdhCurve, maxVersion });
+  expect(await get(socket)).toContain('edge-1');
+});
+
+test('openssl as client with only P-256 connects in both versions', async () => {
+  const { port } = await start();
+  for (const version of ['-tls1_2', '-tls1_3']) {
+    const run = promisify(execFile)('openssl', [
+      's_client',
+      '-connect',
+      `127.0.0.1:${port}`,
+      version,
+      '-groups',
+      'P-256',
+      '-brief',
+    ]);
+    run.child.stdin?.end('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const { stderr } = await run;
+    expect(stderr).toContain('CONNECTION ESTABLISHED');
+  }
+});
+
+test('L4: tls.ciphers takes AEAD suites only', async () => {
+  const tls = { minVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES256-GCM-SHA384' } as const;
+  const { port } = await start({}, { tls });
+  const socket = await tlsClient({ ...clientOptions(port, ca), maxVersion: 'TLSv1.2' });
+  expect(socket.getCipher().name).toBe('ECDHE-ECDSA-AES256-GCM-SHA384');
+  socket.destroy();
+  for (const ciphers of ['ALL', 'ECDHE-RSA-AES128-SHA', 'ECDHE-RSA-AES128-GCM-SHA256:!aNULL'])
+    await expect(start({}, { tls: { minVersion: 'TLSv1.2', ciphers } })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+});
+
+test('I3: caps in all and per address hold at accept, are counted, and places are given back', async () => {
+  const { server, port, metrics, live } = await start({ connections: 3 });
+  const open = [await tcpClient(port), await tcpClient(port), await tcpClient(port)];
+  await until(() => server.size === 3, 'three sockets');
+  await tcpClient(port).then(readAll, () => 'reset');
+  expect(server.size).toBe(3);
+  live.connections = 100;
+  live.connectionsPerIp = 3;
+  await tcpClient(port).then(readAll, () => 'reset');
+  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections-per-ip".*\} 1/);
+  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections".*\} 1/);
+  open[0]!.destroy();
+  await until(() => server.size === 2, 'two sockets');
+  expect(await get(await tlsClient(clientOptions(port, ca)))).toContain('nobody');
+  for (const socket of open) socket.destroy();
+  await until(() => server.size === 0, 'no socket');
+  expect(await metrics.expose()).toMatch(/sallyport_connections\{transport="https"\} 0/);
+});
+
+test('I1: handshakes beyond the cap wait for a place and are then served', async () => {
+  const { server, port } = await start({ handshakes: 2 });
+  const silent = [await tcpClient(port), await tcpClient(port)];
+  await until(() => server.size === 2, 'two silent sockets');
+  const waiting = tlsConnect(clientOptions(port, ca, edge));
+  waiting.on('error', () => {});
+  await until(() => server.size === 3, 'a third socket');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(waiting.getPeerX509Certificate()).toBeUndefined();
+  silent[0]!.destroy();
+  expect(await get(waiting)).toContain('edge-1');
+  silent[1]!.destroy();
+});
+
+test('I1: 200 clients at once through a cap of 2 are all served', async () => {
+  const { server, port } = await start({ handshakes: 2, connections: 1000, connectionsPerIp: 1000 });
+  const answers = await Promise.all(
+    Array.from({ length: 200 }, async () => get(await tlsClient(clientOptions(port, ca, edge)))),
+  );
+  expect(answers.filter((answer) => answer.includes('edge-1'))).toHaveLength(200);
+  await until(() => server.size === 0, 'all sockets closed');
+});
+
+test('I2: sockets that do not finish the handshake die at their own deadline, a byte a second or waiting', async () => {
+  const clock = new ManualClock();
+  const { server, port, metrics } = await start({ handshakes: 1 }, { clock });
+  const early = await tcpClient(port);
+  await until(() => server.size === 1, 'first');
+  await clock.advance(5_000);
+  const late = await tcpClient(port);
+  await until(() => server.size === 2, 'second, which waits for a place');
+  early.write(Buffer.from([0x16]));
+  await clock.advance(4_000);
+  early.write(Buffer.from([0x03]));
+  expect(server.size).toBe(2);
+  await clock.advance(1_250);
+  await readAll(early);
+  expect(server.size).toBe(1);
+  await clock.advance(5_000);
+  await readAll(late);
+  expect(server.size).toBe(0);
+  expect(await metrics.expose()).toMatch(/handshake_failures_total\{.*reason="timeout".*\} 2/);
+});
+
+test('I2: a request that trickles in after the handshake is ended by its deadline, a good client is served', async () => {
+  const { port } = await start({ requestTimeoutMs: 600 });
+  const slow = await tlsClient(clientOptions(port, ca, edge));
+  const begin = Date.now();
+  slow.write('GET / HTTP/1.1\r\n');
+  const drip = setInterval(() => slow.write('a'), 50);
+  const silent = readAll(await tlsClient(clientOptions(port, ca, edge)));
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
+  expect(await readAll(slow)).toContain('408');
+  clearInterval(drip);
+  await silent;
+  expect(Date.now() - begin).toBeLessThan(3_000);
+});
+
+test('B3: a client that refuses the hub certificate is logged once a minute with address, SNI, names and the likely fix', async () => {
+  const { port, log, metrics } = await start();
+  const other = await mintCa({ subject: 'CN=other' });
+  for (let n = 0; n < 3; n++) {
+    // OpenSSL sends the alert that Node's client does not.
+    const exitCode = await opensslRefusing(port, other);
+    expect(exitCode).not.toBe(0);
+  }
+  const counted = /handshake_failures_total\{.*reason="client-unknown-ca".*\} 3/;
+  await until(() => log.lines.some(({ level }) => level === 'warn'), 'a warning');
+  await expect.poll(() => metrics.expose()).toMatch(counted);
+  const lines = log.lines.filter(({ level }) => level === 'warn');
+  expect(lines).toHaveLength(1);
+  expect(lines[0]!.fields).toMatchObject({
+    remoteAddress: '127.0.0.1',
+    sni: 'hub.example',
+    servedNames: expect.arrayContaining(['localhost']),
+    reason: 'client-unknown-ca',
+    fix: expect.stringContaining('join again'),
+  });
+});
+
+async function opensslRefusing(port: number, trusted: Pair): Promise<number | null> {
+  const folder = await mkdtemp(join(tmpdir(), 'sallyport-'));
+  const file = join(folder, 'ca.pem');
+  await writeFile(file, trusted.pem);
+  const arguments_ = ['s_client', '-connect', `127.0.0.1:${port}`, '-servername', 'hub.example'];
+  const child = spawn('openssl', [...arguments_, '-CAfile', file, '-verify_return_error'], {
+    stdio: 'ignore',
+  });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  await rm(folder, { recursive: true });
+  return code;
+}
+
+test('H2: probes that connect and close log nothing above debug and count as no failure', async () => {
+  const { server, port, log, metrics } = await start();
+  for (let n = 0; n < 5; n++) {
+    const probe = await tcpClient(port);
+    if (n % 2) probe.resetAndDestroy();
+    else probe.end();
+  }
+  await until(() => server.size === 0, 'probes gone');
+  await get(await tlsClient(clientOptions(port, ca)));
+  await until(() => server.size === 0, 'probe gone');
+  expect(log.lines.filter(({ level }) => level !== 'debug' && level !== 'trace')).toEqual([]);
+  expect(await metrics.expose()).not.toMatch(/handshake_failures_total\{/);
+});
+
+test('plain HTTP and garbage are counted by reason and harm nobody', async () => {
+  const { port, metrics } = await start();
+  for (const data of ['GET / HTTP/1.1\r\n\r\n', '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0']) {
+    const socket = await tcpClient(port);
+    socket.write(data);
+    await readAll(socket);
+  }
+  const exposed = await metrics.expose();
+  expect(exposed).toMatch(/handshake_failures_total\{.*reason="plain-http".*\} 1/);
+  expect(exposed).toMatch(/handshake_failures_total\{.*reason="(protocol|no-common-tls)".*\} 1/);
+  expect(await get(await tlsClient(clientOptions(port, ca)))).toContain('nobody');
+});
+
+test('stops twice, refuses new sockets, ends silent ones, and lets a session that was handed over be', async () => {
+  const clock = new ManualClock();
+  const { server, port } = await start({}, { clock });
+  const sessions: TLSSocket[] = [];
+  server.server.on('secureConnection', (socket) => sessions.push(socket));
+  const kept = await tlsClient(clientOptions(port, ca, edge));
+  await until(() => sessions.length === 1, 'a session');
+  server.handOver(sessions[0]!);
+  const silent = readAll(await tcpClient(port));
+  await until(() => server.size === 2, 'two sockets');
+  const signal = new AbortController().signal;
+  await Promise.all([server.stop(signal), server.stop(signal)]);
+  await silent;
+  expect(server.size).toBe(1);
+  expect(kept.destroyed).toBe(false);
+  expect(clock.pending).toBe(0);
+  const refused = await tcpClient(port).then(readAll, () => 'refused');
+  expect(['', 'refused']).toContain(refused);
+  kept.destroy();
+});
+
+test('a port in use is LISTEN_FAILED and names listener and address', async () => {
+  const { port, source } = await start();
+  const second = new TlsServer(
+    { source, clock: systemClock, log: capturedLog(), metrics: createMetrics({ process: false }) },
+    () => ({ name: 'websocket', host: '127.0.0.1', port, tls: { minVersion: 'TLSv1.2' }, limits: LIMITS }),
+  );
+  await expect(second.start()).rejects.toMatchObject({
+    code: 'LISTEN_FAILED',
+    details: { listener: 'websocket', address: `127.0.0.1:${port}` },
+  });
+});
+
+test.each([
+  ['version 1', Buffer.from('PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n'), '203.0.113.7'],
+  [
+    'version 2',
+    Buffer.from('0d0a0d0a000d0a515549540a2111000ccb0071080a00000112670 1bb'.replace(' ', ''), 'hex'),
+    '203.0.113.8',
+  ],
+])('H5: a PROXY header %s from a trusted balancer gives the address', async (_, header, address) => {
+  const { port } = await start({ proxyProtocolFrom: ['127.0.0.0/8'] });
+  const raw = await tcpClient(port);
+  raw.write(header.subarray(0, 9));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  raw.write(header.subarray(9));
+  const { port: _port, host: _host, ...options } = clientOptions(port, ca, edge);
+  expect(await get(await tlsClient({ ...options, socket: raw }))).toContain(`edge-1 from ${address}`);
+});
+
+test('H5: a header from elsewhere is not believed, a balancer without header is ended', async () => {
+  const plain = await start();
+  const raw = await tcpClient(plain.port);
+  raw.write('PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n');
+  await readAll(raw);
+  const trusting = await start({ proxyProtocolFrom: ['127.0.0.1'] });
+  await expect(tlsClient(clientOptions(trusting.port, ca))).rejects.toThrow();
+  expect(await trusting.metrics.expose()).toMatch(/reason="proxy-protocol".*\} 1/);
+});
