@@ -172,7 +172,8 @@ export class EdgeClient {
 
   /**
    * Sends a message, now or after the next connect. Resolves when the hub has it for good; with `acknowledged: false` when it went out,
-   * which is all that CloudCore can tell.
+   * which is all that CloudCore can tell. `query` and `patch` are questions in KubeEdge, which the hub does not acknowledge by itself:
+   * use {@link request} for them.
    * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says never
    */
   async send(
@@ -279,11 +280,7 @@ export class EdgeClient {
   }
 
   #received(message: Message): void {
-    if (this.#outbox.settle(message)) {
-      // An answer with content is a message the hub wants acknowledged; nobody but the one who asked is to see it.
-      this.#inbox.acknowledge(message);
-      return;
-    }
+    if (this.#outbox.settle(message)) return;
     void this.#inbox.receive(message);
   }
 

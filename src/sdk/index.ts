@@ -9,6 +9,7 @@ export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './ed
 export type { EdgeEventHandler, EdgeEvents } from './edge-events.ts';
 export type { MessageDraft } from './message-draft.ts';
 export { AutoTransport, type AutoTransportOptions } from './transports/auto-transport.ts';
+export { QuicTransport, type QuicTransportOptions } from './transports/quic-transport.ts';
 export type {
   ConnectOptions,
   EdgeCredentials,
