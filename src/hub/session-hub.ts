@@ -130,6 +130,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       if (!refusal) continue;
       const fields = { node: connection.peer.nodeName, transport: connection.transport, step };
       this.#parts.log.debug({ ...fields, reason: refusal.name }, 'a connection was refused');
+      this.#parts.metrics.connectionsRefused.inc({ transport: connection.transport, limit: refusal.name });
       connection.close(refusal);
       return;
     }
