@@ -36,8 +36,10 @@ export class Followers {
     return () => this.#remove(follower);
   }
 
-  tell(event: StoredEvent): void {
-    for (const follower of this.#followers) this.#hand(follower, event);
+  tell(id: number, event: UpstreamEvent): void {
+    if (this.#followers.length === 0) return;
+    const stored = { id: String(id), event };
+    for (const follower of this.#followers) this.#hand(follower, stored);
   }
 
   clear(): void {

@@ -93,7 +93,7 @@ export class LocalBus implements MessageBus {
 
   publish(event: UpstreamEvent): Promise<void> {
     if (this.#stopped) return Promise.reject(this.#unavailable());
-    this.#followers.tell(this.#events.push(event));
+    this.#followers.tell(this.#events.push(event), event);
     return TAKEN;
   }
 

@@ -69,7 +69,7 @@ export class Dispatcher {
     return this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes }).then(
       () => {
         session.pendingUpstream--;
-        if (wantsReceipt(message)) return this.#tell(session, message, 'OK');
+        if (wantsReceipt(message, session.connection.agent)) return this.#tell(session, message, 'OK');
       },
       (error: unknown) => {
         session.pendingUpstream--;

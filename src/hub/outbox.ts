@@ -8,6 +8,8 @@ import type { Message } from '../protocol/message.ts';
 export interface OutboxOptions {
   readonly ackTimeoutMs: number;
   readonly ackRetries: number;
+  /** Messages under way at once. */
+  readonly window: number;
 }
 
 export interface Outgoing {
@@ -46,6 +48,8 @@ export class Outbox {
   readonly #unanswered = new Map<string, Entry>();
   #line: Entry[] = [];
   #sending = false;
+  /** Messages beyond their first round. */
+  #late = 0;
   #closed = false;
   #whenEmpty: (() => void)[] = [];
 
@@ -145,15 +149,18 @@ export class Outbox {
   }
 
   #unheard(entry: Entry): void {
-    const { ackTimeoutMs, ackRetries } = this.#options();
+    const { ackTimeoutMs, ackRetries, window } = this.#options();
     if (entry.sent <= ackRetries) {
       this.#queue(entry);
       return;
     }
-    if (++entry.round >= ROUNDS) {
+    // Half of the window stays free for what is new: many messages that are never acknowledged must not hold up the others.
+    const isCrowded = entry.round === 0 && this.#late >= Math.floor(window / 2);
+    if (isCrowded || entry.round + 1 >= ROUNDS) {
       this.#finish(entry, { kind: 'unacknowledged' });
       return;
     }
+    if (entry.round++ === 0) this.#late++;
     entry.sent = 0;
     const delayMs = backoffDelayMs(entry.round, {
       minMs: ackTimeoutMs,
@@ -172,6 +179,7 @@ export class Outbox {
     if (entry.done) return;
     entry.done = true;
     entry.timer?.cancel();
+    if (entry.round > 0) this.#late--;
     if (this.#unanswered.get(entry.message.header.msg_id) === entry)
       this.#unanswered.delete(entry.message.header.msg_id);
     entry.settle(fate);

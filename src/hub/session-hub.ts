@@ -11,8 +11,8 @@ import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { Door } from './door.ts';
 import { drainSessions } from './drain.ts';
-import { FlapDetector } from './flap-detector.ts';
 import { Liveness } from './liveness.ts';
 import { nodeInfo } from './node-info.ts';
 import { Sender } from './sender.ts';
@@ -36,9 +36,6 @@ type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'regist
 /** What a refused connection is told; undefined lets it go on to the next step. */
 type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
 
-/** Spread of the hint when to return, when no window says otherwise, milliseconds. */
-const HINT_MS = 1_000;
-
 /** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
 export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   readonly name = 'hub';
@@ -47,14 +44,13 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
   readonly #sender: Sender;
-  readonly #flaps: FlapDetector;
+  readonly #door: Door;
   readonly #liveness: Liveness;
   readonly #sampler: LogSampler;
   /** Tells the sessions of this process from those of another one or an earlier life. */
   readonly #idPrefix = crypto.randomUUID().slice(0, 8);
   #epoch = 0;
   #trust: TrustCheck = () => undefined;
-  #draining = false;
 
   constructor(parts: HubParts, options: () => HubOptions) {
     this.#parts = { random: Math.random, ...parts };
@@ -66,7 +62,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       planEnd: (session: Session, reason: CloseReason) => this.#planEnd(session, reason),
     };
     this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
-    this.#flaps = new FlapDetector(parts.clock, options);
+    this.#door = new Door(this.#parts, options);
     this.#sampler = new LogSampler({ clock: parts.clock });
     this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnected(node) });
     const dispatcher = new Dispatcher(parts, {
@@ -92,11 +88,10 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
 
   /** Ends what {@link drain} has left, at once. */
   async stop(): Promise<void> {
-    this.#draining = true;
+    this.#door.draining = true;
     this.#liveness.stop();
     for (const session of [...this.#sessions.values()]) {
-      const reason = closeReason('Draining', this.#hintMs(HINT_MS));
-      this.#close(session, reason);
+      this.#close(session, this.#door.drainingReason());
     }
   }
 
@@ -109,17 +104,14 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
    * (H3). `signal` ends the patience.
    */
   async drain(windowMs: number, signal: AbortSignal): Promise<void> {
-    this.#draining = true;
+    this.#door.draining = true;
     const { clock, random } = this.#parts;
     await drainSessions([...this.#sessions.values()], {
       clock,
       random,
       windowMs,
       signal,
-      end: (session) => {
-        const reason = closeReason('Draining', this.#hintMs(Math.max(windowMs, HINT_MS)));
-        this.#close(session, reason);
-      },
+      end: (session) => this.#close(session, this.#door.drainingReason(windowMs)),
     });
   }
 
@@ -127,24 +119,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
 
   admit(peer: NodeIdentity, _transport: Transport): Admission {
     const present = this.#sessions.get(peer.nodeName);
-    if (this.#draining) {
-      const retryAfterMs = this.#hintMs(HINT_MS);
-      const close = closeReason('Draining', retryAfterMs);
-      return { ok: false, status: 503, close, detail: 'the hub is shutting down', retryAfterMs };
-    }
-    const { nodeLimit } = this.#options();
-    if (!present && this.#sessions.size >= nodeLimit) {
-      const detail = `the hub has reached its limit of ${nodeLimit} nodes`;
-      return { ok: false, status: 503, close: closeReason('TryAgainLater'), detail };
-    }
-    const retryAfterMs = this.#holdMs(peer.nodeName, present);
-    if (retryAfterMs > 0) {
-      this.#parts.metrics.flapping.inc();
-      const close = closeReason('Flapping', retryAfterMs);
-      const detail = 'two devices seem to use the certificate of this node';
-      return { ok: false, status: 429, close, detail, retryAfterMs };
-    }
-    return { ok: true };
+    return this.#door.admit(peer.nodeName, { present, sessions: this.#sessions.size });
   }
 
   /** All in one turn, so that no other connection of the node can come between (I12). */
@@ -155,6 +130,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       if (!refusal) continue;
       const fields = { node: connection.peer.nodeName, transport: connection.transport, step };
       this.#parts.log.debug({ ...fields, reason: refusal.name }, 'a connection was refused');
+      this.#parts.metrics.connectionsRefused.inc({ transport: connection.transport, limit: refusal.name });
       connection.close(refusal);
       return;
     }
@@ -221,7 +197,8 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     for (const session of [...this.#sessions.values()]) {
       const reason = this.#refusedNow(session.connection.peer);
       if (!reason) {
-        session.plannedEnd = undefined;
+        // An expired certificate stays so, whatever is trusted.
+        if (session.plannedEnd?.reason.name !== 'CertificateExpired') session.plannedEnd = undefined;
         continue;
       }
       refused++;
@@ -252,43 +229,30 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     const { nodeName } = connection.peer;
     const present = this.#sessions.get(nodeName);
     if (!present) return;
-    const { metrics, log } = this.#parts;
-    metrics.takeovers.inc();
-    if (this.#flaps.takenOver(nodeName)) {
-      metrics.flapping.inc();
-      const suppressed = this.#sampler.pass(`flapping ${nodeName}`);
-      if (suppressed !== undefined) {
-        const addresses = [present.connection.remoteAddress, connection.remoteAddress];
-        log.warn(
-          { node: nodeName, addresses, suppressed },
-          'sessions of this node keep taking over from each other: do two devices share its certificate?',
-        );
-      }
-    }
+    this.#door.takenOver(present, connection);
     const reason = closeReason('TakenOver');
     this.#close(present, reason);
   }
 
   #register(arrival: { readonly connection: EdgeConnection; session?: Session }): undefined {
     const { connection } = arrival;
-    const { bus, metrics } = this.#parts;
     const id = `${this.#idPrefix}-${(++this.#epoch).toString(36)}`;
     const node = connection.peer.nodeName;
     const timeoutMs = this.#liveness.timeoutFor(node);
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
-    metrics.sessions.inc({ transport: connection.transport });
-    connection.receive(session);
-    if (!session.ended) session.detach = bus.attach(node, session);
+    this.#parts.metrics.sessions.inc({ transport: connection.transport });
   }
 
+  /** Told before anything the edge says, which may come as soon as the connection knows who receives it. */
   #announce(session: Session): undefined {
-    if (session.ended) return;
     const { connection, id, since, node } = session;
     const { transport, remoteAddress } = connection;
     this.#parts.log.info({ node, session: id, transport, remoteAddress }, 'node connected');
     this.#publish({ type: 'connected', node, sessionId: id, transport, at: since });
+    connection.receive(session);
+    if (!session.ended) session.detach = this.#parts.bus.attach(node, session);
   }
 
   #close(session: Session, reason: CloseReason): void {
@@ -317,17 +281,6 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       if (suppressed === undefined) return;
       this.#parts.log.warn({ problem: describeError(error), suppressed }, 'the bus did not take an event');
     });
-  }
-
-  /** Only while the present session is heard: a node whose old connection is dead is never kept out. */
-  #holdMs(node: string, present: Session | undefined): number {
-    if (!present) return 0;
-    const silence = this.#parts.clock.now() - present.lastHeard;
-    return silence > this.#options().keepaliveTimeoutMs / 2 ? 0 : this.#flaps.holdMs(node);
-  }
-
-  #hintMs(spreadMs: number): number {
-    return Math.round(500 + this.#parts.random() * spreadMs);
   }
 
   #info(session: Session): NodeInfo {

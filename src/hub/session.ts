@@ -15,7 +15,7 @@ export interface SessionServices {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly meter: TrafficMeter;
-  readonly options: () => OutboxOptions & { readonly window: number };
+  readonly options: () => OutboxOptions;
   /** Handles what the edge sent; a promise holds the connection's reading back. */
   dispatch(session: Session, message: Message, bytes: number): void | Promise<void>;
   /** The connection is gone. */

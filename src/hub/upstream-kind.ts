@@ -15,9 +15,10 @@ export function upstreamKind({ header, route }: Message): UpstreamKind {
 }
 
 /**
- * Whether the sender waits for the hub's own word that the message was taken. An unmodified EdgeCore also sets `sync` on questions whose
- * answer is the cloud program's (`query`, and patches, which return the patched object): an OK of ours would be mistaken for it.
+ * Whether the sender waits for the hub's own word that the message was taken. An unmodified EdgeCore, which names no agent, also sets `sync` on
+ * questions whose answer is the cloud program's (`query`, and `patch`, which returns the patched object): an OK of ours would be mistaken for it.
  */
-export function wantsReceipt({ header, route }: Message): boolean {
-  return header.sync === true && route.operation !== 'query' && route.operation !== 'patch';
+export function wantsReceipt({ header, route }: Message, agent: string | undefined): boolean {
+  if (header.sync !== true) return false;
+  return agent !== undefined || (route.operation !== 'query' && route.operation !== 'patch');
 }

@@ -39,6 +39,7 @@ export class FakeConnection implements EdgeConnection {
   readonly remoteAddress = '192.0.2.7';
   readonly projectId = 'e632aba927ea4ac2b575ec1603d56f10';
   readonly peer: NodeIdentity;
+  readonly agent?: string;
   readonly sent: Message[] = [];
   handler: EdgeConnectionHandler | undefined;
   closedWith: CloseReason | undefined;
@@ -49,7 +50,8 @@ export class FakeConnection implements EdgeConnection {
   /** What `send` rejects with. */
   sendError: Error | undefined;
 
-  constructor(peer: NodeIdentity | string) {
+  constructor(peer: NodeIdentity | string, agent?: string) {
+    if (agent !== undefined) this.agent = agent;
     this.peer = typeof peer === 'string' ? identityOf(peer) : peer;
   }
 

@@ -192,6 +192,34 @@ test('keeps a bounded number and weight of events, and hands all of them to a fo
   expect([missed[0], missed.at(-1)]).toEqual(['n4500', 'n4999']);
 });
 
+test('takes over another number of events to keep while it runs, and goes on with its ids', async () => {
+  const limits = { events: 4 };
+  const { queue } = configSchema.parse({}).hub;
+  const parts = { clock: new ManualClock(), log: silentLogger, metrics: createMetrics({ process: false }) };
+  const bus = new LocalBus(parts, () => ({ ...queue, ...limits }));
+  const publish = async (...nodes: string[]) => {
+    for (const node of nodes)
+      await bus.publish({ type: 'connected', node, sessionId: 's', transport: 'quic', at: 0 });
+  };
+  const kept = () => {
+    const events: { node: string; id: number }[] = [];
+    bus.subscribe({}, ({ id, event }) => events.push({ node: event.node, id: Number(id) }), {
+      afterId: '0',
+    })();
+    return events;
+  };
+  await publish('a', 'b', 'c', 'd', 'e');
+  expect(kept().map(({ node }) => node)).toEqual(['b', 'c', 'd', 'e']);
+  limits.events = 2;
+  await publish('f');
+  expect(kept().map(({ node }) => node)).toEqual(['e', 'f']);
+  limits.events = 3;
+  await publish('g', 'h');
+  expect(kept().map(({ node }) => node)).toEqual(['f', 'g', 'h']);
+  const [first, second, third] = kept().map(({ id }) => id);
+  expect([second, third]).toEqual([first! + 1, first! + 2]);
+});
+
 test('a follower that comes or goes while an event is handed round sees each event once', async () => {
   await using gate = await startBus();
   const late: string[] = [];

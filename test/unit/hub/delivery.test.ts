@@ -76,6 +76,24 @@ test('J1: sent again every 5 s, 4 times, then after a back-off, then given up; t
   expect(gate.clock.pending).toBe(inUse);
 });
 
+test('J1: many messages that are never acknowledged leave half of the window to the others', async () => {
+  await using gate = await startTestHub({ keepaliveTimeoutMs: 600_000, window: 4 });
+  const edge = gate.connect('edge-1');
+  const queue = (name: string) =>
+    gate.hub.send({ node: 'edge-1', message: objectMessage(name, 1), wait: 'ack', timeoutMs: 600_000 });
+  const mute = [1, 2, 3, 4].map((index) => queue(`mute-${index}`));
+  await until(() => edge.sent.length === 4);
+  await gate.clock.advance(26_000);
+  expect(gate.hub.get('edge-1')!.unacknowledged).toBe(2);
+  const other = queue('other');
+  await until(() => edge.resources.at(-1)!.endsWith('other'));
+  edge.acknowledge(edge.sent.at(-1)!);
+  expect(await other).toMatchObject({ kind: 'acknowledged' });
+  await gate.clock.advance(200_000);
+  expect((await Promise.all(mute)).map(({ kind }) => kind)).toEqual(Array(4).fill('unacknowledged'));
+  expect(await gate.metric('messages_dropped_total', { reason: 'unacknowledged' })).toBe(4);
+});
+
 test('J2: unacknowledged messages are sent to the next session, the newest version of each, once, deletes included', async () => {
   await using gate = await startTestHub();
   const first = gate.connect('edge-1');

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
-import { type FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
+import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
 import { startTestHub } from '../../support/hub.ts';
 import { objectMessage, until } from '../../support/messages.ts';
@@ -19,6 +19,35 @@ test('G2: a connection the hub refuses is closed at once and never heard', async
   expect(nameless.handler).toBeUndefined();
   expect(living.closedWith).toBeUndefined();
   expect(gate.hub.list().map(({ node }) => node)).toEqual(['edge-1']);
+});
+
+test('tells that a node is connected before anything it says, and that it left before its successor comes', async () => {
+  await using gate = await startTestHub();
+  const eager = new FakeConnection('edge-1');
+  eager.receive = (handler) => {
+    eager.handler = handler;
+    eager.says(POD);
+  };
+  gate.hub.accept(eager);
+  gate.connect('edge-1');
+  expect(gate.events.map(({ event }) => event.type)).toEqual([
+    'connected',
+    'message',
+    'disconnected',
+    'connected',
+  ]);
+});
+
+test('a connection that is gone by the time it is accepted leaves nothing behind', async () => {
+  await using gate = await startTestHub();
+  const gone = new FakeConnection('edge-1');
+  gone.receive = (handler) => handler.onClose(undefined);
+  gate.hub.accept(gone);
+  expect(gate.hub.isConnected('edge-1')).toBe(false);
+  expect(await gate.metric('sessions')).toBe(0);
+  await gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'queued' });
+  await settle();
+  expect(gate.bus.backlog('edge-1').messages).toBe(1);
 });
 
 test('G2: a replaced connection can neither publish, acknowledge nor keep the session of its successor alive', async () => {
