@@ -28,7 +28,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly authenticate: Authenticate;
     readonly health: HealthRegistry;
     readonly log: Logger;
-    readonly metrics: Pick<Metrics, 'expose' | 'contentType' | 'followersCutOff'>;
+    readonly metrics: Metrics;
   };
 
 /** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
@@ -102,7 +102,7 @@ function createApp(
     throw new SallyportError('NOT_FOUND');
   });
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
-  requireAdmin(app, { authenticate, log });
+  requireAdmin(app, components);
 
   const routes = [...gatewayRoutes(components), ...nodeRoutes(components)];
   serveRoutes(app, routes);

@@ -71,8 +71,8 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
     },
     logger: false,
     clientErrorHandler: (error, socket) => {
-      metrics.httpRequests.inc({ route: 'none', status: '400' });
-      answerClientError(error, socket);
+      const status = answerClientError(error, socket);
+      if (status !== undefined) metrics.httpRequests.inc({ route: 'none', status: String(status) });
     },
     // A path fastify cannot read (bad escapes, a parameter without end) never reaches the error handler.
     frameworkErrors: (error, request, reply) => {

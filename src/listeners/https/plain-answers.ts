@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { SallyportError } from '../../core/errors.ts';
-import { errorHeaders, rawHttpAnswer, rawHttpError, SECURITY_HEADERS } from '../../core/http-errors.ts';
+import { answerBrokenRequest, errorHeaders, SECURITY_HEADERS } from '../../core/http-errors.ts';
 import type { RefusalReason } from '../../identity/node-identity.ts';
 import { hasUnreadBody } from './request-body.ts';
 
@@ -30,12 +30,7 @@ export function sendText(reply: FastifyReply, status: number, text: string): Fas
   return reply.code(status).headers(SECURITY_HEADERS).type(TEXT).send(text);
 }
 
-/** Answers a connection whose bytes are no HTTP, and closes it. */
-export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (socket.destroyed || !socket.writable) return void socket.destroy();
-  const answer = rawHttpError(error);
-  socket.write(rawHttpAnswer(answer, `${answer.text}\n`, TEXT));
-  // Closed once written; a peer that does not take it gets no more time than this.
-  socket.setTimeout(1000, () => socket.destroy());
-  socket.destroySoon();
+/** Answers a connection whose bytes are no HTTP, and closes it. @returns the status, undefined when nobody was there to be answered */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): number | undefined {
+  return answerBrokenRequest(error, socket, (problem) => ({ body: `${problem}\n`, type: TEXT }));
 }
