@@ -1,7 +1,10 @@
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { TlsServer } from '../contracts/tls-server.ts';
+import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { AdminVerdict } from '../identity/admin-gate.ts';
 
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
@@ -15,28 +18,50 @@ const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
   '/readyz/:check',
 ]);
 
-/** Lets nobody but administrators past, for every path but the probes, known or unknown. */
+export interface AdminAccessComponents {
+  readonly authenticate: Authenticate;
+  readonly server: Pick<TlsServer, 'remoteAddress'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'handshakeFailures'>;
+}
+
+/** Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted, and logged once a minute. */
 export function requireAdmin(
   app: FastifyInstance,
-  { authenticate, log }: { authenticate: Authenticate; log: Logger },
+  { authenticate, server, clock, log, metrics }: AdminAccessComponents,
 ): void {
+  const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
     if (OPEN_PATHS.has(request.routeOptions.url)) return;
-    const admin = adminOf(request, authenticate);
+    const socket = request.raw.socket as TLSSocket;
+    const remoteAddress = server.remoteAddress(socket);
+    const verdict = authenticate(socket);
+    if (!verdict.ok) {
+      const reason = verdict.known ? 'not-admin' : verdict.reason;
+      metrics.handshakeFailures.inc({ transport: 'admin', reason });
+      const suppressed = sampler.pass(`${remoteAddress} ${reason}`);
+      if (suppressed !== undefined && reason !== 'no-certificate')
+        log.warn(
+          { remoteAddress, reason, detail: verdict.detail, suppressed },
+          'not let in as administrator',
+        );
+      throw refusalOf(verdict);
+    }
     refuseOtherSites(request);
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
     if (request.method !== 'GET' && request.method !== 'HEAD')
-      log.info({ admin, method: request.method, path: pathOf(request) }, 'admin action');
+      log.info(
+        { admin: verdict.name, method: request.method, path: pathOf(request), remoteAddress },
+        'admin action',
+      );
   });
 }
 
-/** @returns the name of the administrator. @throws NOT_AUTHENTICATED, PEER_REFUSED, FORBIDDEN */
-export function adminOf(request: FastifyRequest, authenticate: Authenticate): string {
-  const verdict = authenticate(request.raw.socket as TLSSocket);
-  if (verdict.ok) return verdict.name;
-  if (verdict.known) throw new SallyportError('FORBIDDEN', { reason: verdict.detail });
-  if (verdict.reason === 'no-certificate') throw new SallyportError('NOT_AUTHENTICATED');
-  throw new SallyportError('PEER_REFUSED', { reason: verdict.detail });
+function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportError {
+  if (verdict.known) return new SallyportError('FORBIDDEN', { reason: verdict.detail });
+  if (verdict.reason === 'no-certificate') return new SallyportError('NOT_AUTHENTICATED');
+  return new SallyportError('PEER_REFUSED', { reason: verdict.detail });
 }
 
 /**

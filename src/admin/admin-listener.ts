@@ -28,7 +28,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly authenticate: Authenticate;
     readonly health: HealthRegistry;
     readonly log: Logger;
-    readonly metrics: Pick<Metrics, 'expose' | 'contentType' | 'followersCutOff'>;
+    readonly metrics: Metrics;
   };
 
 /** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
@@ -37,7 +37,6 @@ export class AdminListener implements Listener {
   readonly #server: TlsServer;
   readonly #streams: EventStreams;
   readonly #app: FastifyInstance;
-  #caSha256: string | undefined;
 
   constructor(components: AdminComponents, options: Partial<AdminOptions> = {}) {
     const complete = { ...DEFAULT_ADMIN_OPTIONS, ...options };
@@ -53,10 +52,8 @@ export class AdminListener implements Listener {
 
   applyBundle(next: CertificateBundle): void {
     this.#server.applyBundle(next);
-    // Trust changes end old trust: who follows has to show a certificate of the present CA.
-    if (this.#caSha256 !== undefined && this.#caSha256 !== next.ca.sha256)
-      this.#streams.endAll('the CA changed');
-    this.#caSha256 = next.ca.sha256;
+    // Trust changes end old trust: who follows events must still be let in.
+    this.#streams.recheck();
   }
 
   servedFingerprint(): string {
@@ -105,7 +102,7 @@ function createApp(
     throw new SallyportError('NOT_FOUND');
   });
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
-  requireAdmin(app, { authenticate, log });
+  requireAdmin(app, components);
 
   const routes = [...gatewayRoutes(components), ...nodeRoutes(components)];
   serveRoutes(app, routes);

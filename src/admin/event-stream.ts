@@ -30,7 +30,7 @@ export interface FollowRequest {
 export class EventStreams {
   readonly #components: EventStreamComponents;
   readonly #options: AdminOptions;
-  readonly #open = new Set<(why: string) => void>();
+  readonly #open = new Set<Follower>();
 
   constructor(components: EventStreamComponents, options: AdminOptions) {
     this.#components = components;
@@ -51,6 +51,8 @@ export class EventStreams {
     response.writeHead(200, {
       ...SECURITY_HEADERS,
       'content-type': 'text/event-stream; charset=utf-8',
+      // Nobody waits for another request on a connection that may have been open for days.
+      connection: 'close',
       // Balancers of the nginx kind would hold the stream back.
       'x-accel-buffering': 'no',
     });
@@ -63,7 +65,7 @@ export class EventStreams {
       ended = true;
       unsubscribe();
       heartbeat.cancel();
-      this.#open.delete(end);
+      this.#open.delete(follower);
       if (response.destroyed) return;
       response.end(`: ended, ${why}\n\n`);
       const flush = clock.setTimeout(() => response.destroy(), followerFlushMs);
@@ -77,21 +79,34 @@ export class EventStreams {
       log.warn({ bufferBytes: followerBufferBytes }, 'a follower of events was too slow and is cut off');
       end('too slow');
     };
-    const heartbeat = clock.setInterval(
-      () => (isAllowed() ? write(': alive\n\n') : end('not allowed any longer')),
-      heartbeatMs,
-    );
-    this.#open.add(end);
+    const recheck = () => {
+      if (!isAllowed()) end('not allowed any longer');
+    };
+    const heartbeat = clock.setInterval(() => {
+      recheck();
+      write(': alive\n\n');
+    }, heartbeatMs);
+    const follower = { end, recheck };
+    this.#open.add(follower);
     response.once('close', () => end('gone'));
     // A bus replays the buffered events inside `subscribe`, and one of them may already be too much.
     unsubscribe = bus.subscribe(filter, (event) => write(formatEvent(event)), afterId ? { afterId } : {});
     if (ended) unsubscribe();
   }
 
-  /** Ends every stream, for a stop or a change of the CA. */
-  endAll(why: string): void {
-    for (const end of [...this.#open]) end(why);
+  /** Ends the streams of those who would not be let in now, after a change of trust. */
+  recheck(): void {
+    for (const follower of [...this.#open]) follower.recheck();
   }
+
+  endAll(why: string): void {
+    for (const follower of [...this.#open]) follower.end(why);
+  }
+}
+
+interface Follower {
+  end(why: string): void;
+  recheck(): void;
 }
 
 /** `id`, `event` and one line of JSON, which holds no line break. */

@@ -2,19 +2,20 @@ import type { Socket } from 'node:net';
 import type { FastifyReply } from 'fastify';
 import { SallyportError } from '../core/errors.ts';
 import {
+  answerBrokenRequest,
   errorHeaders,
-  rawHttpAnswer,
-  rawHttpError,
   SECURITY_HEADERS,
   toSallyportError,
 } from '../core/http-errors.ts';
+
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** `{error: {code, message, fix, details}}` with the error's status. */
 export function sendFailure(reply: FastifyReply, error: SallyportError): FastifyReply {
   return reply
     .code(error.status)
     .headers({ ...SECURITY_HEADERS, ...errorHeaders(error) })
-    .type('application/json; charset=utf-8')
+    .type(JSON_TYPE)
     .send(JSON.stringify(failureBody(error)));
 }
 
@@ -27,12 +28,10 @@ export function toAdminError(error: unknown, bodyBytes: number): SallyportError 
 
 /** Answers a connection whose bytes are no HTTP, and closes it. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (socket.destroyed || !socket.writable) return void socket.destroy();
-  const answer = rawHttpError(error);
-  const body = JSON.stringify(failureBody(new SallyportError('BAD_REQUEST', { problem: answer.text })));
-  socket.write(rawHttpAnswer(answer, body, 'application/json; charset=utf-8'));
-  socket.setTimeout(1000, () => socket.destroy());
-  socket.destroySoon();
+  answerBrokenRequest(error, socket, (problem) => ({
+    body: JSON.stringify(failureBody(new SallyportError('BAD_REQUEST', { problem }))),
+    type: JSON_TYPE,
+  }));
 }
 
 function failureBody({ code, message, fix, details }: SallyportError): object {

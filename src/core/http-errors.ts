@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { SallyportError } from './errors.ts';
 
 /** Anything thrown while a request is answered, as an error of the table. What is not ours and no 4xx of the framework is INTERNAL. */
@@ -28,13 +29,13 @@ export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
 };
 
-export interface RawHttpError {
+interface RawHttpError {
   readonly status: 400 | 408 | 413 | 431;
   readonly text: string;
 }
 
 /** What to answer when Node's parser gave up on a connection (`clientError`). */
-export function rawHttpError(error: { readonly code?: string }): RawHttpError {
+function rawHttpError(error: { readonly code?: string }): RawHttpError {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return { status: 408, text: 'the request was not complete in time' };
@@ -54,17 +55,36 @@ const STATUS_TEXTS: Record<RawHttpError['status'], string> = {
   431: 'Request Header Fields Too Large',
 };
 
-/** A whole HTTP/1.1 answer for a connection that is beyond use, to be written before it is closed. */
-export function rawHttpAnswer({ status }: RawHttpError, body: string, contentType: string): string {
-  return [
-    `HTTP/1.1 ${status} ${STATUS_TEXTS[status]}`,
-    `content-type: ${contentType}`,
-    `content-length: ${Buffer.byteLength(body)}`,
-    'connection: close',
-    ...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
-    '',
-    body,
-  ].join('\r\n');
+/** How long a peer may take to take the answer to something that was no request, milliseconds. */
+const FAREWELL_MS = 1000;
+
+/**
+ * Answers a connection on which Node's parser gave up (`clientError`) and closes it.
+ * @param render body and media type of the answer
+ * @returns the status that was answered; undefined when the peer had gone
+ */
+export function answerBrokenRequest(
+  error: { readonly code?: string },
+  socket: Socket,
+  render: (problem: string) => { readonly body: string; readonly type: string },
+): number | undefined {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return undefined;
+  }
+  const { status, text } = rawHttpError(error);
+  const { body, type } = render(text);
+  const head = {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+    ...SECURITY_HEADERS,
+  };
+  const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}`);
+  socket.write([`HTTP/1.1 ${status} ${STATUS_TEXTS[status]}`, ...lines, '', body].join('\r\n'));
+  socket.setTimeout(FAREWELL_MS, () => socket.destroy());
+  socket.destroySoon();
+  return status;
 }
 
 function oneLine(text: string): string {

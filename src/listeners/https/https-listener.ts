@@ -7,7 +7,9 @@ import type { HealthRegistry } from '../../core/health.ts';
 import { toSallyportError } from '../../core/http-errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { RefusalReason, Verdict } from '../../identity/node-identity.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { RefusalReporter } from '../refusals.ts';
 import { type EnrolmentComponents, enrolmentRoutes } from './enrolment-routes.ts';
 import { healthRoutes } from './health-routes.ts';
 import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
@@ -22,7 +24,7 @@ export type HttpsComponents = Omit<EnrolmentComponents & NodeRouteComponents, 'p
   readonly gate: Gate;
   readonly health: HealthRegistry;
   readonly log: Logger;
-  readonly metrics: Pick<Metrics, 'httpRequests'>;
+  readonly metrics: Metrics;
 };
 
 /** Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client certificate is optional. */
@@ -69,8 +71,8 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
     },
     logger: false,
     clientErrorHandler: (error, socket) => {
-      metrics.httpRequests.inc({ route: 'none', status: '400' });
-      answerClientError(error, socket);
+      const status = answerClientError(error, socket);
+      if (status !== undefined) metrics.httpRequests.inc({ route: 'none', status: String(status) });
     },
     // A path fastify cannot read (bad escapes, a parameter without end) never reaches the error handler.
     frameworkErrors: (error, request, reply) => {
@@ -83,16 +85,25 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   // EdgeCore's GET has a body, and fastify reads none of a GET: so fastify reads no body at all, `readBody` does, for both methods alike.
   app.addHttpMethod('POST', { hasBody: false, overrideExisting: true });
 
+  const peerOf = peerReader(components);
+  const refusals = new RefusalReporter({ clock, log, metrics }, 'https');
   const observer = observeRequests(app, { server, clock, log, metrics });
   app.setErrorHandler((cause, request, reply) => {
     const error = toSallyportError(cause);
-    observer.failed(request, error);
-    return sendError(request, reply, error);
+    const refusal = error.code === 'PEER_REFUSED' ? peerOf(request).verdict : undefined;
+    if (refusal?.ok === false) refusals.report(refusal, server.remoteAddress(request.raw.socket));
+    else observer.failed(request, error);
+    return sendError(request, reply, error, reasonOf(error, refusal));
   });
   app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
-  const peerOf = peerReader(components);
   enrolmentRoutes(app, { ...components, peerOf }, options);
   nodeRoutes(app, { ...components, peerOf }, options);
   healthRoutes(app, components);
   return app;
+}
+
+/** The word every transport uses for a refused peer, where there is one. */
+function reasonOf({ code }: SallyportError, verdict: Verdict | undefined): RefusalReason | undefined {
+  if (code === 'NODE_MISMATCH') return 'node-mismatch';
+  return verdict?.ok === false ? verdict.reason : undefined;
 }

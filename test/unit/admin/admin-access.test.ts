@@ -52,6 +52,9 @@ test('a good certificate of anybody but an administrator is 403: edges do not ge
     }
   }
   expect((await hub.get('/api/v1/info')).status).toBe(200);
+  expect(await hub.metrics.expose()).toContain(
+    `sallyport_handshake_failures_total{transport="admin",reason="not-admin"} ${others.length * 2}`,
+  );
 });
 
 test('a page of another site in a browser that holds the certificate changes nothing', async () => {

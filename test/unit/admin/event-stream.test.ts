@@ -162,8 +162,11 @@ test('another hub certificate leaves followers alone, another CA ends them', asy
   hub.listener.applyBundle(bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) }));
   expect(hub.bus.followers.size).toBe(1);
   const ca = await mintCa();
-  hub.listener.applyBundle(bundleOf({ ca, server: await mintServer(ca) }));
-  await expect.poll(follower.text).toContain(': ended, the CA changed');
+  const next = bundleOf({ ca, server: await mintServer(ca) });
+  hub.source.set(next);
+  hub.listener.applyBundle(next);
+  await expect.poll(follower.text).toContain(': ended, not allowed any longer');
+  expect(hub.bus.followers.size).toBe(0);
 });
 
 test('a stop ends the streams at once, and does not wait for its deadline', async () => {

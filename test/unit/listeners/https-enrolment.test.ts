@@ -153,7 +153,8 @@ describe('/edge.crt', () => {
       await using hub = await startHttps();
       hub.issuer.failure = new SallyportError(code, details);
       const answer = await hub.get('/edge.crt', { headers: join, body: csr });
-      expect([answer.status, answer.headers['sallyport-reason']]).toEqual([status, code]);
+      const reason = code === 'NODE_MISMATCH' ? 'node-mismatch' : code;
+      expect([answer.status, answer.headers['sallyport-reason']]).toEqual([status, reason]);
       expect(answer.headers['content-type']).toBe('text/plain; charset=utf-8');
       expect(answer.headers['www-authenticate']).toBe(status === 401 ? 'Bearer' : undefined);
       expect(answer.headers['retry-after']).toBe(status === 429 ? '2' : undefined);
@@ -212,6 +213,29 @@ describe('/edge.crt', () => {
       expired.der,
       foreign.der,
     ]);
+  });
+
+  test('F3, L2: a refused certificate is told why in a word, logged with the name it claims, and counted', async () => {
+    let logged = '';
+    const write = (line: string) => {
+      logged += line;
+    };
+    const log = createLogger({ level: 'info', format: 'json', destination: { write } });
+    await using hub = await startHttps({ log });
+    hub.issuer.failure = new SallyportError('PEER_REFUSED', { reason: 'expired 3 days ago' });
+    const as = await mintEdge(hub.ca, 'edge-7', {
+      notBefore: new Date(Date.now() - 9 * DAY),
+      notAfter: new Date(Date.now() - 3 * DAY - 1000),
+    });
+    for (let time = 0; time < 3; time++) {
+      const answer = await hub.get('/edge.crt', { as, headers: { nodename: 'edge-7' }, body: csr });
+      expect([answer.status, answer.headers['sallyport-reason']]).toEqual([401, 'expired']);
+    }
+    expect(logged.match(/a client certificate was refused/g)).toHaveLength(1);
+    expect(logged).toContain('node edge-7, expired 3 days ago');
+    expect(await hub.metrics.expose()).toContain(
+      'sallyport_handshake_failures_total{transport="https",reason="expired"} 3',
+    );
   });
 
   test('A10: at the most verbose level neither token, nor CSR, nor query reaches the log', async () => {

@@ -24,7 +24,7 @@ describe('/node/{name}', () => {
     expect([own.status, own.text]).toEqual([200, 'Node found']);
     for (const other of ['edge-2', 'edge-9']) {
       const answer = await hub.get(`/node/${other}`, { as });
-      expect([answer.status, answer.headers['sallyport-reason']]).toEqual([403, 'NODE_MISMATCH']);
+      expect([answer.status, answer.headers['sallyport-reason']]).toEqual([403, 'node-mismatch']);
     }
     const fresh = await mintEdge(hub.ca, 'edge-3');
     expect((await hub.get('/node/edge-3', { as: fresh })).status).toBe(404);
