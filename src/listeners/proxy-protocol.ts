@@ -11,7 +11,7 @@ export class CidrList {
   constructor(cidrs: readonly string[]) {
     this.#empty = cidrs.length === 0;
     for (const cidr of cidrs) {
-      const [address = '', bits, more] = cidrs.length ? cidr.split('/') : [];
+      const [address = '', bits, more] = cidr.split('/');
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
       const length = bits === undefined ? (family === 'ipv6' ? 128 : 32) : Number(bits);
       const valid = isIP(address) !== 0 && more === undefined && /^\d{1,3}$/.test(bits ?? '0');
