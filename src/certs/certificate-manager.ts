@@ -1,14 +1,13 @@
 import type { CertificateAdmin, CertificateStatus } from '../contracts/certificate-issuer.ts';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
-import { backoffDelayMs } from '../core/backoff.ts';
 import type { Timer } from '../core/clock.ts';
-import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import { SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { LogSampler } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
 import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
-import { CertificateAuthority } from './certificate-authority.ts';
+import type { CertificateAuthority } from './certificate-authority.ts';
 import { readClientTrust } from './certificate-bundle.ts';
 import { describeBundle, publishValidity } from './certificate-status.ts';
 import {
@@ -17,7 +16,8 @@ import {
   evaluateSnapshot,
   type StoredProblem,
 } from './evaluate-snapshot.ts';
-import { ensureHubSecret, isManaged, renewalDueAt } from './hub-secret.ts';
+import { HubRenewal } from './hub-renewal.ts';
+import { isManaged, renewalDueAt } from './hub-secret.ts';
 import type { CertificateComponents, CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
 
 export interface ManagerComponents extends CertificateComponents {
@@ -40,8 +40,6 @@ export interface ManagerOptions {
   readonly settleMs?: number;
 }
 
-const REPAIR_BACKOFF = { minMs: 1_000, maxMs: 60_000 };
-
 /**
  * Keeps the current bundle: follows the Secrets, renews the hub certificate, mends what vanished. The one place where "current" changes.
  * What is stored and cannot be used never replaces what is in use; it is reported in `status().problem`, log and metrics.
@@ -53,21 +51,17 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   readonly #settleMs: number;
   readonly #bundle: Property<CertificateBundle>;
   readonly #sampler: LogSampler;
-  readonly #stopped = new AbortController();
-  readonly #timers: { debounce?: Timer; repair?: Timer; check?: Timer } = {};
+  readonly #renewal: HubRenewal;
+  readonly #timers: { debounce?: Timer; check?: Timer } = {};
   #certificates: ManagerOptions['certificates'];
   #names: AdvertisedNames;
   #inUse: BundleInUse;
   #snapshot: SecretSnapshot;
   #storedCa: Evaluation['storedCa'] = { is: 'same' };
   #problems: readonly StoredProblem[] = [];
-  #repairProblem: string | undefined;
-  #repairDueAt = Number.POSITIVE_INFINITY;
-  #failedRepairs = 0;
   /** Our last write: a snapshot read before it must not bring the old certificate back. */
   #written: { secret: Secret; replaced: string | undefined } | undefined;
   #lastReload: Date;
-  #work: Promise<unknown> = Promise.resolve();
   #unwatch: Unsubscribe | undefined;
 
   constructor(components: ManagerComponents, options: ManagerOptions) {
@@ -86,6 +80,12 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     };
     this.#bundle = new Property(prepared.bundle);
     this.#lastReload = new Date(clock.now());
+    this.#renewal = new HubRenewal(components, {
+      caSecret: options.certificates.caSecret,
+      wish: () => ({ ca: this.#inUse.ca, names: this.#names, options: this.#certificates }),
+      mayWrite: () => this.#isOurs() && this.#storedCa.is !== 'other',
+      adopt: (secret, replaced) => this.#adopt(secret, replaced),
+    });
     components.metrics.lastReloadSuccessful.set(1);
     this.#publish();
   }
@@ -148,17 +148,14 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   async stop(_signal: AbortSignal): Promise<void> {
     this.#unwatch?.();
     for (const timer of Object.values(this.#timers)) timer.cancel();
-    this.#stopped.abort();
-    await this.#work;
+    await this.#renewal.stop();
   }
 
   /** @throws HUB_NOT_MANAGED, CA_INVALID when the stored CA is another one, and what the store throws */
-  rotateHub(): Promise<void> {
-    return this.#serially(async () => {
-      if (!this.#mayWrite())
-        throw new SallyportError('HUB_NOT_MANAGED', { secret: this.#certificates.hubSecret });
-      await this.#issueIfNeeded({ rotate: true });
-    });
+  async rotateHub(): Promise<void> {
+    if (!this.#isOurs())
+      throw new SallyportError('HUB_NOT_MANAGED', { secret: this.#certificates.hubSecret });
+    await this.#renewal.rotate();
   }
 
   /**
@@ -167,14 +164,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
    * store cannot be reached its error, and the attempt is repeated until it succeeds
    */
   async setAddresses(addresses: readonly string[]): Promise<void> {
-    const names = parseAdvertisedNames(addresses);
-    await this.#serially(async () => {
-      this.#names = names;
-      const { storedHub, problems } = this.#evaluate();
-      if (storedHub === 'good') return;
-      if (this.#mayWrite()) return await this.#repair();
-      throw new SallyportError('BUNDLE_INVALID', { reason: storedHub, problem: problems.at(-1)!.problem });
-    });
+    this.#names = parseAdvertisedNames(addresses);
+    const { storedHub, problems } = this.#evaluate();
+    if (storedHub === 'good') return;
+    if (!this.#isOurs()) throw unusable(storedHub, problems);
+    await this.#renewal.repair();
   }
 
   /** Takes over lifetimes and fractions, live; names of Secrets stay as they were at the start. */
@@ -218,7 +212,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#written = undefined;
     this.#evaluate();
     const dueAt = renewalDueAt(this.#bundle.value.server, this.#bundle.value.ca, this.#certificates);
-    if (this.#components.clock.now() >= dueAt) this.#repairWithin(0);
+    if (this.#components.clock.now() >= dueAt) this.#renewal.planWithin(0);
   }
 
   // — the decision —
@@ -237,8 +231,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       this.#inUse = parts;
       if (bundle.fingerprint !== this.#bundle.value.fingerprint) this.#swap(bundle);
     }
-    if (storedHub === 'good') this.#repairProblem = undefined;
-    else this.#repairWithin(storedHub === 'names' ? 0 : this.#settleMs);
+    if (storedHub === 'good') this.#renewal.problem = undefined;
+    else this.#renewal.planWithin(storedHub === 'names' ? 0 : this.#settleMs);
     this.#report(problems);
     return evaluation;
   }
@@ -300,101 +294,36 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return nodes;
   }
 
-  // — the hub Secret: renewal and repair —
-
-  /** Plans a repair, unless one is due earlier. */
-  #repairWithin(delayMs: number): void {
-    const { clock } = this.#components;
-    const dueAt = clock.now() + delayMs;
-    if (!this.#mayWrite() || this.#storedCa.is === 'other' || this.#stopped.signal.aborted) return;
-    if (dueAt >= this.#repairDueAt) return;
-    this.#timers.repair?.cancel();
-    this.#repairDueAt = dueAt;
-    this.#timers.repair = clock.setTimeout(() => {
-      // Failure is planned again and reported by #repair itself.
-      this.#serially(() => this.#repair()).catch(() => {});
-    }, delayMs);
-  }
-
-  async #repair(): Promise<void> {
-    this.#timers.repair?.cancel();
-    this.#repairDueAt = Number.POSITIVE_INFINITY;
-    try {
-      await this.#issueIfNeeded({ rotate: false });
-      this.#failedRepairs = 0;
-      this.#repairProblem = undefined;
-    } catch (error) {
-      if (this.#stopped.signal.aborted) return;
-      const problem = `the hub certificate could not be issued anew: ${describeError(error)}`;
-      if (problem !== this.#repairProblem)
-        this.#components.log.error({ err: error }, 'cannot issue a hub certificate');
-      this.#repairProblem = problem;
-      this.#repairWithin(backoffDelayMs(this.#failedRepairs++, REPAIR_BACKOFF));
-      throw error;
-    }
-  }
-
-  /** Reads the store afresh before it decides, so that nothing is written for what only a late snapshot shows. */
-  async #issueIfNeeded({ rotate }: { rotate: boolean }): Promise<void> {
-    await this.#refuseOtherCa();
-    const { hubSecret } = this.#certificates;
-    const { secret, replaced } = await ensureHubSecret(
-      this.#components,
-      { ca: this.#inUse.ca, names: this.#names, options: this.#certificates, rotate },
-      this.#stopped.signal,
-    );
+  /** Makes a hub Secret current that was just read or written. */
+  #adopt(secret: Secret, replaced: string | undefined): void {
     this.#written = { secret, replaced };
-    this.#snapshot = new Map(this.#snapshot).set(hubSecret, secret);
+    this.#snapshot = new Map(this.#snapshot).set(this.#certificates.hubSecret, secret);
     const { storedHub, problems } = this.#evaluate();
-    if (storedHub !== 'good')
-      throw new SallyportError('BUNDLE_INVALID', { reason: storedHub, problem: problems.at(-1)!.problem });
-  }
-
-  /** Two CAs would take turns in the hub Secret: while another one is stored, this hub writes nothing. */
-  async #refuseOtherCa(): Promise<void> {
-    const { store, clock } = this.#components;
-    const secret = this.#certificates.caSecret;
-    const stored = await store.get(secret, this.#stopped.signal);
-    if (!stored) return;
-    let sha256: string;
-    try {
-      ({ sha256 } = CertificateAuthority.fromSecret(stored, { clock }).certificate);
-    } catch (error) {
-      if (isSallyportError(error)) return; // reported by the evaluation; nobody can issue from it
-      throw error;
-    }
-    if (sha256 !== this.#inUse.ca.certificate.sha256)
-      throw new SallyportError('CA_INVALID', {
-        secret,
-        problem: `it holds another CA (${sha256}) than the one in use`,
-      });
+    if (storedHub !== 'good') throw unusable(storedHub, problems);
   }
 
   // — small things —
 
   #problem(): string | undefined {
     const problems = this.#problems.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
-    if (this.#repairProblem !== undefined) problems.push(this.#repairProblem);
+    if (this.#renewal.problem !== undefined) problems.push(this.#renewal.problem);
     return problems.length === 0 ? undefined : problems.join('; ');
   }
 
   #describe() {
     return describeBundle(this.#bundle.value, {
       secrets: this.#certificates,
-      hubManaged: this.#mayWrite(),
+      hubManaged: this.#isOurs(),
     });
   }
 
   /** Neither the stored Secret nor the last good one is somebody else's: cert-manager may just be about to write its own again. */
-  #mayWrite(): boolean {
+  #isOurs(): boolean {
     const stored = this.#snapshot.get(this.#certificates.hubSecret);
     return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));
   }
+}
 
-  /** One writer at a time. */
-  #serially<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#work.then(task);
-    this.#work = result.catch(() => {});
-    return result;
-  }
+function unusable(reason: string, problems: readonly StoredProblem[]): SallyportError {
+  return new SallyportError('BUNDLE_INVALID', { reason, problem: problems.at(-1)?.problem ?? reason });
 }
