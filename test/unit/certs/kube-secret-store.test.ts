@@ -1,12 +1,15 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { KubeSecretStore } from '../../../src/certs/kube-secret-store.ts';
 import type { SecretSnapshot } from '../../../src/contracts/secret-store.ts';
-import { systemClock } from '../../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
 import { KubeApi, type KubeFault, type PolicyRule } from '../../support/kube-api.ts';
 import { mintCa } from '../../support/pki.ts';
 
@@ -44,12 +47,22 @@ async function connect(
     requestTimeoutMs?: number;
     context?: string;
     namespace?: string;
+    clock?: Clock;
   } = {},
 ): Promise<KubeSecretStore> {
-  const { config = api.kubeconfig(), resyncMs = 60_000, requestTimeoutMs = 1_000, ...rest } = options;
+  const {
+    config = api.kubeconfig(),
+    resyncMs = 60_000,
+    requestTimeoutMs = 1_000,
+    clock = systemClock,
+    ...rest
+  } = options;
   process.env.KUBECONFIG = join(folder, 'config');
   await writeFile(process.env.KUBECONFIG, config);
-  const store = await KubeSecretStore.connect(components(), { resyncMs, requestTimeoutMs, ...rest });
+  const store = await KubeSecretStore.connect(
+    { ...components(), clock },
+    { resyncMs, requestTimeoutMs, ...rest },
+  );
   stores.push(store);
   return store;
 }
@@ -101,6 +114,21 @@ describe('finding the cluster', () => {
   test('a namespace that is none is refused before it gets into a path', async () => {
     await expect(connect({ namespace: '../secrets' })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   });
+});
+
+test('the client library is loaded by connecting, not by those who only import the stores', async () => {
+  const certs = new URL('../../../src/certs/', import.meta.url);
+  const program = `
+    import { registerHooks } from 'node:module';
+    const seen = [];
+    registerHooks({ load: (url, context, next) => (seen.push(url), next(url, context)) });
+    await import('${new URL('kube-secret-store.ts', certs)}');
+    await import('${new URL('directory-secret-store.ts', certs)}');
+    process.stdout.write(JSON.stringify({ all: seen.length, library: seen.filter((url) => url.includes('@kubernetes')) }));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program]);
+  const { all, library } = JSON.parse(stdout);
+  expect(all).toBeGreaterThan(5);
+  expect(library).toEqual([]);
 });
 
 describe('A2: a fault of the API is an error, never "does not exist"', () => {
@@ -350,6 +378,28 @@ describe('a watch', () => {
     expect(errors).toEqual([]);
   });
 
+  test('a connection without a byte for three minutes is given up, and another one made', async () => {
+    const clock = new ManualClock();
+    const store = await connect({ clock, resyncMs: 3_600_000 });
+    const { value, errors } = follow(store, 'web');
+    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await clock.advance(170_000);
+    api.bookmark();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await clock.advance(170_000);
+    expect(errors).toEqual([]);
+    api.silenceWatches();
+    api.put('web', { data: { a: base64('2') } });
+    await clock.advance(11_000);
+    await vi.waitFor(() => expect(errors).toHaveLength(1));
+    expect(errors[0]).toMatchObject({
+      ...away,
+      message: expect.stringContaining('no answer within 180000 ms'),
+    });
+    await vi.waitFor(() => clock.advance(1_000).then(() => expect(value('web')).toBe('2')));
+    await vi.waitFor(() => expect(api.watches).toBe(1));
+  });
+
   test('A5: a secret that became malformed keeps its last good value, and the error names it', async () => {
     const { snapshots, errors, value } = follow(await connect({ resyncMs: 200 }), 'web');
     await vi.waitFor(() => expect(value('web')).toBe('1'));
@@ -361,7 +411,7 @@ describe('a watch', () => {
     await vi.waitFor(() => expect(value('web')).toBe('2'), 3_000);
   });
 
-  test('an hour idle costs one read a period and no connection', async () => {
+  test('an idle watch costs one read a period and no connection', async () => {
     const { snapshots } = follow(await connect({ resyncMs: 100 }), 'web');
     await vi.waitFor(() => expect(api.watches).toBe(1));
     const connections = api.connections;
