@@ -180,6 +180,19 @@ describe('A2: a fault of the API is an error, never "does not exist"', () => {
     expect(api.calls).toEqual([]);
   });
 
+  test('a read whose connection was lost is repeated once, a write is not', async () => {
+    const store = await connect();
+    api.put('web', { data: { a: base64('1') } });
+    api.fail({}, { broken: 'reset' }, 1);
+    const secret = (await store.get('web'))!;
+    expect(secret.data.a).toEqual(bytes('1'));
+    api.fail({ verb: 'update' }, { broken: 'reset', commit: true }, 1);
+    const next = { ...secret, version: secret.version!, data: { a: bytes('2') } };
+    await expect(store.replace(next)).rejects.toMatchObject(away);
+    await expect(store.replace(next)).rejects.toMatchObject({ code: 'SECRET_CONFLICT' });
+    expect(api.callsOf('update')).toHaveLength(1);
+  });
+
   test('a create whose answer was lost is found by the next try', async () => {
     const store = await connect();
     api.fail({ verb: 'create' }, { broken: 'reset', commit: true }, 1);
