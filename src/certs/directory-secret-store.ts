@@ -71,7 +71,13 @@ export class DirectorySecretStore implements SecretStore {
         const present = await readWhole(this.#file(name));
         if (!present) throw new SallyportError('SECRET_NOT_FOUND', { secret: name });
         if (present.version !== secret.version) throw new SallyportError('SECRET_CONFLICT', { secret: name });
-        const bytes = Buffer.from(printSecretManifest(secret, this.#parse(name, present.bytes).metadata));
+        const before = this.#parse(name, present.bytes);
+        const type = secret.type ?? before.secret.type;
+        // As Kubernetes has it, so that what works here works on a cluster.
+        const problem = before.isImmutable ? 'it is immutable' : 'its type cannot be changed';
+        if (before.isImmutable || type !== before.secret.type)
+          throw new SallyportError('SECRET_MALFORMED', { secret: name, problem });
+        const bytes = Buffer.from(printSecretManifest({ ...secret, type: type! }, before.metadata));
         await replaceWhole(this.location, name + SUFFIX, { bytes, beforeSwap: () => lease.assertHeld() });
         return this.#parse(name, bytes).secret;
       }, ended);

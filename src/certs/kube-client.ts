@@ -78,7 +78,8 @@ export class KubeClient {
   }
 
   /**
-   * The parsed answer. Waits out a 429 as long as the time for the call allows, and reads the credentials again after a 401.
+   * The parsed answer. Waits out a 429 as long as the time for the call allows, reads the credentials again after a 401, and repeats a read
+   * once whose connection was lost.
    *
    * @throws KubeApiError, or the network's error
    */
@@ -91,6 +92,8 @@ export class KubeClient {
           parseJson(await readAll(await this.#send(request, signal))),
         );
       } catch (error) {
+        // A pooled connection that the server has just closed: reading again does no harm, writing might be done twice.
+        if (attempt === 0 && request.method === 'GET' && isLostConnection(error)) continue;
         if (!(error instanceof KubeApiError) || attempt >= 3) throw error;
         if (error.status === 401 && attempt === 0) this.#config = this.#load();
         else if (error.status === 429 && error.retryAfterMs !== undefined && error.retryAfterMs < leftMs)
@@ -251,6 +254,10 @@ function createDispatcher(settings: ReturnType<KubeConfig['createDispatcherOptio
         problem: 'the kubeconfig asks for a SOCKS proxy, which is not supported; use an HTTP proxy',
       });
   }
+}
+
+function isLostConnection(error: unknown): boolean {
+  return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 async function readAll(response: Dispatcher.ResponseData): Promise<string> {

@@ -86,9 +86,9 @@ export class KubeReflector {
           this.#accept(object, version);
         }
         watchedSince = this.#clock.now();
-        const changes = await this.#follow(this.#version!);
+        const wasOfUse = await this.#follow(this.#version!);
         failures = 0;
-        if (changes > 0 || this.#clock.now() - watchedSince > SHORT_WATCH_MS) idle = 0;
+        if (wasOfUse || this.#clock.now() - watchedSince > SHORT_WATCH_MS) idle = 0;
         else await this.#pause(idle++);
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
@@ -103,8 +103,8 @@ export class KubeReflector {
     }
   }
 
-  /** Follows one watch to its end, and says how many changes it told. */
-  async #follow(version: string): Promise<number> {
+  /** Follows one watch to its end, and says whether it was good for something or was ended by ourselves. */
+  async #follow(version: string): Promise<boolean> {
     this.#watch = new AbortController();
     const signal = AbortSignal.any([this.#stopped.signal, this.#watch.signal]);
     let count = 0;
@@ -124,8 +124,7 @@ export class KubeReflector {
     } catch (error) {
       if (!this.#watch.signal.aborted) throw error;
     }
-    if (this.#watch.signal.aborted) this.#version = undefined;
-    return count;
+    return count > 0 || this.#watch.signal.aborted;
   }
 
   /** A watch may lag behind a list, so what is older than what is known is passed over. */

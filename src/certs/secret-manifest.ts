@@ -26,6 +26,8 @@ export interface ManifestMetadata {
 export interface Manifest {
   readonly secret: Secret;
   readonly metadata: ManifestMetadata;
+  /** Whoever wrote it does not want it to be changed any more. */
+  readonly isImmutable: boolean;
 }
 
 /** @throws SECRET_MALFORMED when `name` cannot be the name of a Secret */
@@ -84,6 +86,7 @@ export function parseSecretManifest(
       ...(isRecord(metadata.labels) ? { labels: stringsIn(metadata.labels) } : {}),
       ...(isRecord(metadata.annotations) ? { annotations: stringsIn(metadata.annotations) } : {}),
     },
+    isImmutable: root.immutable === true,
   };
 }
 

@@ -17,6 +17,10 @@ export interface SecretStoreHarness extends AsyncDisposable {
 }
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+const tls = (value: string) => ({
+  'tls.crt': bytes(`certificate ${value}`),
+  'tls.key': bytes(`key ${value}`),
+});
 const text = (secret: Secret | undefined, key: string) => Buffer.from(secret?.data[key] ?? []).toString();
 
 /** What every `SecretStore` does, whatever keeps its Secrets. */
@@ -106,6 +110,20 @@ export function describeSecretStoreContract(
       const third = await store.replace({ ...second, version: second.version!, data: { a: bytes('3') } });
       expect((await store.get('token'))!.data).toEqual({ a: bytes('3') });
       expect(await store.get('token')).toEqual(third);
+    });
+
+    test('a replacement that says no type keeps the one there is, and none can change it', async () => {
+      const { name, version } = await store.create({
+        name: 'web',
+        type: 'kubernetes.io/tls',
+        data: tls('1'),
+      });
+      const next = await store.replace({ name, version: version!, data: tls('2') });
+      expect(next.type).toBe('kubernetes.io/tls');
+      await expect(
+        store.replace({ name, version: next.version!, type: 'Opaque', data: tls('3') }),
+      ).rejects.toMatchObject({ code: 'SECRET_MALFORMED' });
+      expect(await store.get('web')).toEqual(next);
     });
 
     test('E3: replaces only the version that was read', async () => {

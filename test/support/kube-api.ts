@@ -22,7 +22,13 @@ export interface KubeCall {
 
 /** What happens to a call instead of, or before, its normal answer. */
 export type KubeFault =
-  | { readonly status: number; readonly reason?: string; readonly headers?: Record<string, string> }
+  | {
+      readonly status: number;
+      readonly reason?: string;
+      /** What the answer is about, plural; default: secrets. */
+      readonly kind?: string;
+      readonly headers?: Record<string, string>;
+    }
   | { readonly html: number }
   /** `commit`: the work is done, only the answer is lost. */
   | { readonly broken: 'reset' | 'truncate' | 'stall' | 'garbage'; readonly commit?: boolean }
@@ -70,6 +76,8 @@ export class KubeApi implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   /** The TCP socket under each TLS socket, by the port of the peer: only it can be reset. */
   readonly #raw = new Map<number, Socket>();
+  /** Open watches, and among them those that are told what happens. */
+  readonly #watches = new Set<Watcher>();
   readonly #watchers = new Set<Watcher>();
   readonly #faults: FaultRule[] = [];
   #history: WatchEvent[] = [];
@@ -107,6 +115,7 @@ export class KubeApi implements AsyncDisposable {
     return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  /** Watches that are open and told what happens. */
   get watches(): number {
     return this.#watchers.size;
   }
@@ -185,7 +194,10 @@ export class KubeApi implements AsyncDisposable {
 
   /** Ends all watches: in the regular way, by a reset, or with a line of one's choice. */
   endWatches(how: 'end' | 'reset' | { readonly line: string }): void {
-    for (const { response } of [...this.#watchers]) {
+    const open = [...this.#watches];
+    this.#watches.clear();
+    this.#watchers.clear();
+    for (const { response } of open) {
       if (how === 'reset') this.#reset(response);
       else if (how === 'end') response.end();
       else response.end(how.line);
@@ -238,7 +250,8 @@ export class KubeApi implements AsyncDisposable {
       return false;
     }
     if ('status' in fault) {
-      status(response, fault.status, fault.reason ?? '', { headers: fault.headers ?? {} });
+      const { status: code, reason = '', kind = 'secrets', headers = {} } = fault;
+      status(response, code, reason, { kind, headers });
       return true;
     }
     if ('html' in fault) {
@@ -327,11 +340,13 @@ export class KubeApi implements AsyncDisposable {
     const watcher: Watcher = { name: selector, response };
     for (const event of this.#history) if (event.version > from) deliver(watcher, event);
     this.#watchers.add(watcher);
+    this.#watches.add(watcher);
     const seconds = Number(call.query.get('timeoutSeconds') ?? 3600);
     const timer = setTimeout(() => response.end(), seconds * 1000).unref();
     response.once('close', () => {
       clearTimeout(timer);
       this.#watchers.delete(watcher);
+      this.#watches.delete(watcher);
     });
   }
 

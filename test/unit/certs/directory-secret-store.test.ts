@@ -142,6 +142,16 @@ describe('the files', () => {
     expect(await readFile(fileOf('web'), 'utf8')).toContain('"team": "edge"');
   });
 
+  test('an immutable secret is not replaced', async () => {
+    await mkdir(path, { recursive: true });
+    await writeFile(fileOf('web'), `${manifest('web', '1')}immutable: true\n`, { mode: 0o600 });
+    const read = (await store.get('web'))!;
+    await expect(store.replace({ ...read, version: read.version! })).rejects.toMatchObject({
+      code: 'SECRET_MALFORMED',
+      details: { problem: 'it is immutable' },
+    });
+  });
+
   test('a change by hand, even of a comment, is a new version', async () => {
     const created = await store.create({ name: 'web', data: { value: bytes('1') } });
     await appendFile(fileOf('web'), '# looked at\n');

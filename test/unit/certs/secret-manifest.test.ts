@@ -80,7 +80,7 @@ describe('printing', () => {
       labels: { app: 'sallyport' },
       annotations: { note: 'yes: really' },
     });
-    expect(read(printSecretManifest(secret, metadata))).toEqual({ secret, metadata });
+    expect(read(printSecretManifest(secret, metadata))).toMatchObject({ secret, metadata });
   });
 });
 
