@@ -9,6 +9,7 @@ import { Flow, flowKey, literal } from './flow.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
+  MAX_UDP_PAYLOAD_BYTES,
   MIN_INITIAL_BYTES,
   QUIC_V1,
   readLongHeader,
@@ -148,6 +149,7 @@ export class FlowSteering {
   }
 
   #fromClient(datagram: Buffer, from: RemoteInfo): void {
+    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
     const known = this.#byAddress.get(flowKey(from.address, from.port));
     if (!isLongHeader(datagram)) {
       this.#shortFromClient(datagram, from, known);
@@ -220,6 +222,7 @@ export class FlowSteering {
   }
 
   #fromServer(flow: Flow, datagram: Buffer): void {
+    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
     if (isLongHeader(datagram)) this.#learn(flow, readLongHeader(datagram)?.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
   }

@@ -6,6 +6,7 @@ import type { Logger } from '../../core/log.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
 import type { SteeringTarget } from './flow-steering.ts';
 import { observeHandshakes, type QuicLibrary, type QuicServer } from './native.ts';
+import { MAX_UDP_PAYLOAD_BYTES } from './quic-packet.ts';
 
 export interface GenerationComponents {
   readonly library: QuicLibrary;
@@ -20,8 +21,6 @@ export interface GenerationOptions {
   readonly preflightTimeoutMs: number;
 }
 
-/** Without options the library would find a path of 16 KB over loopback and send datagrams nobody's network carries. */
-export const MAX_UDP_PAYLOAD_BYTES = 1350;
 /** A connection needs a control stream and a few for messages; the library counts the open ones. */
 const MAX_STREAMS = 64;
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
