@@ -27,6 +27,8 @@ import { PeerGate } from './identity/peer-gate.ts';
 import { HttpsListener } from './listeners/https/https-listener.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
 import { peerCertificates } from './listeners/peer-certificates.ts';
+import { QUIC_DEFAULTS } from './listeners/quic/options.ts';
+import { QuicListener } from './listeners/quic/quic-listener.ts';
 import { TlsServer } from './listeners/tls-server.ts';
 import { WebSocketListener } from './listeners/websocket/websocket-listener.ts';
 import { withStartupProbe } from './startup.ts';
@@ -163,6 +165,14 @@ export async function startGateway(
         ...settings().hub,
         tls: settings().tls,
         limits: settings().limits,
+      })),
+    quic: () =>
+      new QuicListener({ ...shared, source: certificates, gate, acceptor: hub }, () => ({
+        ...QUIC_DEFAULTS,
+        ...settings().limits,
+        ...settings().hub,
+        ...settings().quic,
+        epoch: startedAt,
       })),
     admin: () =>
       new AdminListener({
