@@ -185,29 +185,18 @@ export class FlowSteering {
   }
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
-    if (flow.address !== from.address || flow.port !== from.port) this.#move(flow, from);
-    else if (proves && flow.state === 'new') {
-      if (this.#handshaking >= this.#options().handshakes) {
-        this.#refuse('handshakes');
-        return;
-      }
-      flow.prove();
-      this.#enter(flow, 'handshaking');
+    if (flow.address !== from.address || flow.port !== from.port) {
+      const now = this.#components.clock.now();
+      if (flow.mayMoveTo(from.address, from.port, now)) this.#move(flow, from);
+    } else {
+      flow.stay();
+      if (proves && flow.state === 'new' && !this.#admit(flow)) return;
     }
     flow.forward(datagram);
   }
 
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
-    const { connections, connectionsPerIp } = this.#options();
     if (!this.#target) return;
-    if (this.#flows.size - this.#unproven.size >= connections) {
-      this.#refuse('connections');
-      return;
-    }
-    if ((this.#perIp.get(address) ?? 0) >= connectionsPerIp) {
-      this.#refuse('connectionsPerIp');
-      return;
-    }
     if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
     const flow = new Flow({ address, port, now: this.#components.clock.now() }, this.#target, {
       onReply: (self, reply) => this.#fromServer(self, reply),
@@ -217,8 +206,33 @@ export class FlowSteering {
     this.#flows.add(flow);
     this.#unproven.add(flow);
     this.#byAddress.set(flow.key, flow);
-    this.#count(address, 1);
     flow.forward(datagram);
+  }
+
+  /**
+   * The client proved its address. Only now do limits count it: whoever forges senders must not use up somebody else's share. What is
+   * refused for too many handshakes is simply not passed on, and sent again by the client.
+   */
+  #admit(flow: Flow): boolean {
+    const { connections, connectionsPerIp, handshakes } = this.#options();
+    const limit =
+      this.#flows.size - this.#unproven.size >= connections
+        ? 'connections'
+        : (this.#perIp.get(flow.address) ?? 0) >= connectionsPerIp
+          ? 'connectionsPerIp'
+          : this.#handshaking >= handshakes
+            ? 'handshakes'
+            : undefined;
+    if (limit === undefined) {
+      flow.prove();
+      flow.isCounted = true;
+      this.#count(flow.address, 1);
+      this.#enter(flow, 'handshaking');
+      return true;
+    }
+    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
+    if (limit !== 'handshakes') this.#remove(flow);
+    return false;
   }
 
   #fromServer(flow: Flow, datagram: Buffer): void {
@@ -238,18 +252,14 @@ export class FlowSteering {
 
   #move(flow: Flow, { address, port }: RemoteInfo): void {
     if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
-    this.#count(flow.address, -1);
+    if (flow.isCounted) this.#count(flow.address, -1);
     flow.move(address, port);
     this.#byAddress.set(flow.key, flow);
-    this.#count(address, 1);
+    if (flow.isCounted) this.#count(address, 1);
   }
 
   #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
     if (answer) this.#socket?.send(answer, port, address);
-  }
-
-  #refuse(limit: string): void {
-    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
   }
 
   #enter(flow: Flow, state: Flow['state']): void {
@@ -276,7 +286,7 @@ export class FlowSteering {
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
     for (const id of flow.connectionIds)
       if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
-    this.#count(flow.address, -1);
+    if (flow.isCounted) this.#count(flow.address, -1);
     flow.close();
   }
 

@@ -24,6 +24,13 @@ function initial(version: number, bytes = 1200): Buffer {
   return datagram;
 }
 
+/** A real first datagram with a connection ID of its own, as if from yet another client. */
+function another(first: Buffer): Buffer {
+  const copy = Buffer.from(first);
+  randomBytes(copy[5]!).copy(copy, 6);
+  return copy;
+}
+
 test('K3: a client of an unknown version of QUIC gets version negotiation, and no flow', async () => {
   await using hub = await startQuic();
   using client = await talk(hub.port);
@@ -55,7 +62,7 @@ test('K4: a first datagram is answered with Retry, and by far less than three ti
   relay.onToServer = (datagram) => first.push(datagram);
   await hub.connect('edge-1', { port: relay.port });
   using forger = await talk(hub.port);
-  for (let i = 0; i < 5; i++) forger.socket.send(first[0]!);
+  for (let i = 0; i < 5; i++) forger.socket.send(another(first[0]!));
   await until(() => forger.answers.length > 0, 'a Retry');
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   const answered = forger.answers.reduce((sum, answer) => sum + answer.length, 0);
@@ -112,7 +119,7 @@ test('a flood of first datagrams from many addresses does not keep a real client
   await hub.connect('edge-1', { port: relay.port });
   for (let i = 0; i < 1_200; i++) {
     using client = await talk(hub.port);
-    client.socket.send(first[0]!);
+    client.socket.send(another(first[0]!));
     if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   await (await hub.connect('edge-2')).echo('in');
