@@ -93,6 +93,7 @@ export class DirectorySecretStore implements SecretStore {
     this.#closed.signal.throwIfAborted();
     const files = new Set(names.map((name) => name + SUFFIX));
     let last: Map<string, Secret | undefined> = new Map();
+    let wasWhole = true;
     let active = true;
     const tell = (callback: () => void) => {
       if (!active) return;
@@ -122,9 +123,12 @@ export class DirectorySecretStore implements SecretStore {
         const changed = names.some(
           (name) => last.has(name) !== next.has(name) || last.get(name)?.version !== next.get(name)?.version,
         );
+        const mended = isWhole && !wasWhole;
         last = next;
+        wasWhole = isWhole;
         // A Secret that was never read is not known to be absent, so there is no snapshot yet.
-        if (next.size === new Set(names).size && (changed || periodic)) tell(() => onSnapshot(new Map(next)));
+        if (next.size === new Set(names).size && (changed || periodic || mended))
+          tell(() => onSnapshot(new Map(next)));
       },
     });
     this.#watches.add(watch);
