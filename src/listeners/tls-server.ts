@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket } from 'node:tls';
@@ -9,8 +9,8 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
-import { explainHandshakeError } from './handshake-errors.ts';
-import { CidrList, readProxyHeader } from './proxy-protocol.ts';
+import { HandshakeLog } from './handshake-log.ts';
+import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 
 export interface TlsServerComponents {
@@ -49,6 +49,8 @@ interface Connection {
   counted: string | undefined;
   readonly acceptedAt: number;
   phase: Phase;
+  /** Requests without a complete answer. */
+  requests: number;
   sni: string | undefined;
 }
 
@@ -74,6 +76,7 @@ export class TlsServer {
   readonly #waiting = new Set<Connection>();
   readonly #perAddress = new AddressLimit();
   readonly #sampler: LogSampler;
+  readonly #handshakeLog: HandshakeLog;
   readonly #proxies: CidrList;
   /** Node's own handler of `connection`, which starts the handshake. */
   readonly #handshake: (socket: Socket) => void;
@@ -91,6 +94,7 @@ export class TlsServer {
     this.#name = name;
     this.#served = components.source.current();
     this.#sampler = new LogSampler({ clock: components.clock });
+    this.#handshakeLog = new HandshakeLog(components, name, () => this.#served.server.names);
     this.#proxies = new CidrList(limits.proxyProtocolFrom);
     this.server = createServer(
       {
@@ -116,7 +120,10 @@ export class TlsServer {
     this.server.on('connection', (socket: Socket) => this.#accept(socket));
     // Before the HTTP part's own listener, so that whoever sees the socket finds it tracked.
     this.server.prependListener('secureConnection', (secure) => this.#secured(secure));
-    this.server.on('tlsClientError', (error, secure) => this.#failed(error, secure));
+    this.server.on('tlsClientError', (error, secure) =>
+      this.#handshakeLog.failed(error, connectionOf(secure)),
+    );
+    this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
   }
 
   /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
@@ -184,23 +191,33 @@ export class TlsServer {
     if (!this.#stopping) {
       this.#stopping = true;
       if (this.server.listening) this.server.close();
-      for (const connection of [...this.#unfinished]) connection.raw.destroy();
     }
-    for (;;) {
-      this.server.closeIdleConnections();
-      if (signal.aborted || !this.#hasRequests()) break;
+    while (!signal.aborted && this.#endIdle() > 0) {
       // Real time: requests end when their clients read, not when a clock is moved.
       await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
     }
-    for (const connection of [...this.#connections])
-      if (connection.phase !== 'session') connection.raw.destroy();
+    for (const { phase, raw } of [...this.#connections]) if (phase !== 'session') raw.destroy();
     this.#sweep?.cancel();
     this.#sweep = undefined;
   }
 
-  #hasRequests(): boolean {
-    for (const { phase } of this.#connections) if (phase === 'open') return true;
-    return false;
+  /** Destroys what has no request under way. @returns how many have */
+  #endIdle(): number {
+    let busy = 0;
+    for (const { phase, raw, requests } of [...this.#connections]) {
+      if (phase === 'open' && requests > 0) busy++;
+      else if (phase !== 'session') raw.destroy();
+    }
+    return busy;
+  }
+
+  #countRequest(request: IncomingMessage, response: ServerResponse): void {
+    const connection = (request.socket as Tracked)[CONNECTION];
+    if (!connection) return;
+    connection.requests++;
+    response.once('close', () => {
+      connection.requests--;
+    });
   }
 
   #accept(raw: Tracked): void {
@@ -226,6 +243,7 @@ export class TlsServer {
       counted: viaProxy ? undefined : address,
       acceptedAt: clock.now(),
       phase: viaProxy ? 'proxy' : 'waiting',
+      requests: 0,
       sni: undefined,
     };
     raw[CONNECTION] = connection;
@@ -272,20 +290,9 @@ export class TlsServer {
 
   #awaitProxyHeader(connection: Connection): void {
     const { raw } = connection;
-    let data = Buffer.alloc(0);
-    const onReadable = () => {
-      for (let chunk = raw.read() as Buffer | null; chunk !== null; chunk = raw.read() as Buffer | null)
-        data = Buffer.concat([data, chunk]);
-      const header = readProxyHeader(data);
-      if (header.kind === 'incomplete') return;
-      raw.off('readable', onReadable);
+    awaitProxyHeader(raw, (header) => {
       if (header.kind === 'invalid') {
-        this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: 'proxy-protocol' });
-        this.#warn(
-          connection,
-          'proxy-protocol',
-          'the balancer is in limits.proxyProtocolFrom but sends no header',
-        );
+        this.#handshakeLog.noProxyHeader(connection);
         raw.destroy();
         return;
       }
@@ -297,10 +304,8 @@ export class TlsServer {
         }
         connection.counted = header.address;
       }
-      if (header.length < data.length) raw.unshift(data.subarray(header.length));
       this.#admit(connection);
-    };
-    raw.on('readable', onReadable);
+    });
   }
 
   #secured(secure: Tracked & TLSSocket): void {
@@ -313,35 +318,6 @@ export class TlsServer {
     connection.sni = undefined;
     this.#leaveHandshake(connection);
     connection.phase = 'open';
-  }
-
-  #failed(error: Error, secure: TLSSocket): void {
-    const connection = connectionOf(secure);
-    const failure = explainHandshakeError(error);
-    // Balancers and kubelets probe by connecting and closing: nothing above debug (requirement H2).
-    if (failure.reason === 'disconnected') {
-      const remoteAddress = connection?.address;
-      this.#components.log.debug({ remoteAddress }, 'a client closed the connection during the handshake');
-      if (connection?.raw.bytesRead === 0) return;
-    } else if (connection) this.#warn(connection, failure.reason, failure.fix, error);
-    this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: failure.reason });
-  }
-
-  #warn(connection: Connection, reason: string, fix: string, error?: Error): void {
-    const suppressed = this.#sampler.pass(`${connection.address} ${reason}`);
-    if (suppressed === undefined) return;
-    this.#components.log.warn(
-      {
-        remoteAddress: connection.address,
-        ...(connection.sni === undefined ? {} : { sni: connection.sni }),
-        servedNames: this.#served.server.names,
-        reason,
-        ...(error ? { error: (error as NodeJS.ErrnoException).code ?? error.message } : {}),
-        fix,
-        suppressed,
-      },
-      'a TLS handshake failed',
-    );
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -366,8 +342,7 @@ export class TlsServer {
     const latest = this.#components.clock.now() - handshakeTimeoutMs;
     for (const connection of this.#unfinished) {
       if (connection.acceptedAt > latest) break;
-      this.#components.metrics.handshakeFailures.inc({ transport: this.#name, reason: 'timeout' });
-      this.#components.log.debug({ remoteAddress: connection.address }, 'a handshake was not done in time');
+      this.#handshakeLog.late(connection);
       connection.raw.destroy();
       this.#unfinished.delete(connection);
     }

@@ -1,0 +1,85 @@
+import type { ListenerName } from '../contracts/listener.ts';
+import type { Clock } from '../core/clock.ts';
+import { type Logger, LogSampler } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { explainHandshakeError } from './handshake-errors.ts';
+
+export interface HandshakeLogComponents {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** What is known of a socket whose handshake failed. */
+export interface HandshakePeer {
+  readonly address: string;
+  readonly sni: string | undefined;
+  readonly raw: { readonly bytesRead: number };
+}
+
+/** Counts handshakes that fail and logs them with what an operator needs, once a minute for each address and reason (B3, L2). */
+export class HandshakeLog {
+  readonly #components: HandshakeLogComponents;
+  readonly #transport: ListenerName;
+  readonly #servedNames: () => readonly string[];
+  readonly #sampler: LogSampler;
+
+  constructor(
+    components: HandshakeLogComponents,
+    transport: ListenerName,
+    servedNames: () => readonly string[],
+  ) {
+    this.#components = components;
+    this.#transport = transport;
+    this.#servedNames = servedNames;
+    this.#sampler = new LogSampler({ clock: components.clock });
+  }
+
+  failed(error: Error, peer: HandshakePeer | undefined): void {
+    const { reason, fix } = explainHandshakeError(error);
+    // Balancers and kubelets probe by connecting and closing: nothing above debug (requirement H2).
+    if (reason === 'disconnected') {
+      this.#components.log.debug(
+        { remoteAddress: peer?.address },
+        'a client closed the connection during the handshake',
+      );
+      if (peer?.raw.bytesRead === 0) return;
+    } else if (peer) this.#warn(peer, reason, fix, (error as NodeJS.ErrnoException).code);
+    this.#count(reason);
+  }
+
+  late(peer: HandshakePeer): void {
+    this.#count('timeout');
+    this.#components.log.debug({ remoteAddress: peer.address }, 'a handshake was not done in time');
+  }
+
+  noProxyHeader(peer: HandshakePeer): void {
+    this.#count('proxy-protocol');
+    this.#warn(
+      peer,
+      'proxy-protocol',
+      'the balancer is in limits.proxyProtocolFrom but sends no PROXY header; switch it on there or take the address out',
+    );
+  }
+
+  #count(reason: string): void {
+    this.#components.metrics.handshakeFailures.inc({ transport: this.#transport, reason });
+  }
+
+  #warn({ address, sni }: HandshakePeer, reason: string, fix: string, error?: string): void {
+    const suppressed = this.#sampler.pass(`${address} ${reason}`);
+    if (suppressed === undefined) return;
+    this.#components.log.warn(
+      {
+        remoteAddress: address,
+        ...(sni === undefined ? {} : { sni: sni.slice(0, 255) }),
+        servedNames: this.#servedNames(),
+        reason,
+        ...(error === undefined ? {} : { error }),
+        fix,
+        suppressed,
+      },
+      'a TLS handshake failed',
+    );
+  }
+}

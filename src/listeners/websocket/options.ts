@@ -1,0 +1,16 @@
+import type { TlsPolicy } from '../tls-options.ts';
+import type { TlsServerLimits } from '../tls-server.ts';
+
+/** Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live. */
+export interface WebSocketListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsPolicy;
+  readonly limits: TlsServerLimits & {
+    /** Time in which a peer must take what was written to it. */
+    readonly writeTimeoutMs: number;
+  };
+  readonly maxMessageBytes: number;
+  /** `onMessage` promises a connection may have pending before it is read no further. */
+  readonly maxPendingUpstream: number;
+}

@@ -1,0 +1,274 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { type WebSocket, WebSocketServer } from 'ws';
+import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
+import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { Clock, Timer } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import type { NodeIdentity, Refusal, RefusalReason, Verdict } from '../../identity/node-identity.ts';
+import type { PeerGate } from '../../identity/peer-gate.ts';
+import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { peerCertificates } from '../peer-certificates.ts';
+import { RefusalReporter } from '../refusals.ts';
+import { TlsServer } from '../tls-server.ts';
+import { answerBody, answerHeaders, type HttpAnswer, rawAnswer } from './http-answer.ts';
+import type { WebSocketListenerOptions } from './options.ts';
+import { readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
+import { type ConnectionContext, WebSocketConnection } from './websocket-connection.ts';
+
+export interface WebSocketListenerComponents {
+  readonly source: CertificateSource;
+  readonly gate: Pick<PeerGate, 'check'>;
+  readonly acceptor: EdgeAcceptor;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** One sweep for all connections that write, are paused or close. */
+const SWEEP_MS = 500;
+/** How long a refused peer may take to read why. Its frames go nowhere meanwhile. */
+const LINGER_MS = 1_000;
+
+/**
+ * KubeEdge's WebSocket (`wss://<host>:10000/<project_id>/<node>/events`). A peer is let in by named steps, all before the upgrade:
+ * read the request, ask the gate, compare the names, ask the hub; whoever fails one gets an HTTP answer with header `Sallyport-Reason`.
+ */
+export class WebSocketListener implements Listener {
+  readonly name = 'websocket';
+  readonly #components: WebSocketListenerComponents;
+  readonly #options: () => WebSocketListenerOptions;
+  readonly #tls: TlsServer;
+  readonly #upgrader: WebSocketServer;
+  readonly #refusals: RefusalReporter;
+  readonly #context: ConnectionContext;
+  readonly #open = new Set<WebSocketConnection>();
+  /** Refused sockets that may still read their answer → when they are destroyed. */
+  readonly #lingering = new Map<Duplex, number>();
+  #sweep: Timer | undefined;
+  #stopping = false;
+
+  constructor(components: WebSocketListenerComponents, options: () => WebSocketListenerOptions) {
+    const { clock, metrics } = components;
+    const log = components.log.child({ listener: this.name });
+    this.#components = { ...components, log };
+    this.#options = options;
+    this.#refusals = new RefusalReporter({ clock, log, metrics }, this.name);
+    this.#context = {
+      clock,
+      log,
+      metrics,
+      maxMessageBytes: () => options().maxMessageBytes,
+      maxPendingUpstream: () => options().maxPendingUpstream,
+      writeTimeoutMs: () => options().limits.writeTimeoutMs,
+      watched: new Set(),
+    };
+    this.#tls = new TlsServer(
+      { source: components.source, clock, log, metrics },
+      () => ({ ...options(), name: this.name }),
+      (request, response) => this.#answerPlain(request, response),
+    );
+    this.#tls.server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket, head));
+    this.#tls.server.on('clientError', (error, socket) => this.#onClientError(error, socket));
+    this.#upgrader = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      // EdgeCore asks for none; whoever does gets none (without this, ws takes the first).
+      handleProtocols: () => false,
+      // Ours answers pings as long as the peer reads.
+      autoPong: false,
+      maxPayload: options().maxMessageBytes,
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#tls.start();
+    this.#sweep ??= this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);
+  }
+
+  applyBundle(next: CertificateBundle): void {
+    this.#tls.applyBundle(next);
+  }
+
+  servedFingerprint(): string {
+    return this.#tls.servedFingerprint();
+  }
+
+  address(): ListenAddress {
+    return this.#tls.address();
+  }
+
+  /**
+   * Stops accepting. Connections of the hub stay for the hub to drain, which is stopped after its listeners; whatever is left when
+   * `signal` is aborted is destroyed, also when that happens after this promise resolved.
+   */
+  async stop(_reason: CloseReason, signal: AbortSignal): Promise<void> {
+    this.#stopping = true;
+    const force = () => {
+      for (const connection of [...this.#open]) connection.terminate();
+      for (const socket of this.#lingering.keys()) socket.destroy();
+    };
+    if (signal.aborted) force();
+    else signal.addEventListener('abort', force, { once: true });
+    await this.#tls.stop(signal);
+    this.#endSweepWhenIdle();
+  }
+
+  #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', ignore);
+    try {
+      const reading = readUpgrade(request);
+      if (!reading.ok) {
+        this.#count('protocol');
+        this.#end(socket, { status: reading.status, reason: 'protocol', detail: reading.detail });
+        return;
+      }
+      const verdict = this.#identify(request.socket as TLSSocket, reading.request);
+      if (!verdict.ok) {
+        this.#refusals.report(verdict, this.#tls.remoteAddress(request.socket));
+        this.#end(socket, refusalAnswer(verdict));
+        return;
+      }
+      if (!this.#admit(socket, verdict.identity)) return;
+      this.#upgrade(request, socket, head, reading.request, verdict.identity);
+    } catch (err) {
+      this.#components.log.error({ err }, 'an upgrade failed unexpectedly');
+      socket.destroy();
+    }
+  }
+
+  /** The gate's verdict; then path and header have to name the certificate's node (requirement G1). */
+  #identify(socket: TLSSocket, request: UpgradeRequest): Verdict {
+    const { leaf, intermediates } = peerCertificates(socket);
+    const verdict = this.#components.gate.check(leaf, intermediates, request.nodeId);
+    if (!verdict.ok) return verdict;
+    const { nodeName } = verdict.identity;
+    if (request.nodeId === nodeName && request.pathNode === nodeName) return verdict;
+    const detail =
+      request.nodeId === undefined
+        ? 'the header node_id has to be given exactly once'
+        : `the certificate belongs to node ${nodeName}; header node_id and path have to name the same`;
+    return { ok: false, reason: 'node-mismatch', detail, claimedNode: nodeName };
+  }
+
+  #admit(socket: Duplex, identity: NodeIdentity): boolean {
+    if (this.#stopping) {
+      this.#end(socket, {
+        status: 503,
+        reason: 'Draining',
+        detail: 'the hub is restarting',
+        retryAfterMs: 1_000,
+      });
+      return false;
+    }
+    const admission = this.#components.acceptor.admit(identity, this.name);
+    if (admission.ok) return true;
+    const { status, close, detail, retryAfterMs } = admission;
+    this.#components.metrics.connectionsRefused.inc({ transport: this.name, limit: close.name });
+    this.#end(socket, { status, reason: close.name, detail, retryAfterMs });
+    return false;
+  }
+
+  #upgrade(
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    asked: UpgradeRequest,
+    peer: NodeIdentity,
+  ): void {
+    const { acceptor, clock, metrics } = this.#components;
+    this.#upgrader.options.maxPayload = this.#options().maxMessageBytes;
+    this.#upgrader.handleUpgrade(request, stream, head, (socket: WebSocket) => {
+      const tcp = request.socket;
+      const facts = {
+        peer,
+        remoteAddress: this.#tls.remoteAddress(tcp),
+        projectId: asked.projectId,
+        agent: asked.agent,
+      };
+      const connection = new WebSocketConnection(this.#context, facts, { socket, stream });
+      this.#tls.handOver(tcp);
+      this.#open.add(connection);
+      socket.on('close', () => this.#forget(connection));
+      const acceptedAt = this.#tls.acceptedAt(tcp) ?? clock.now();
+      metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - acceptedAt) / 1000);
+      acceptor.accept(connection);
+    });
+  }
+
+  #forget(connection: WebSocketConnection): void {
+    this.#open.delete(connection);
+    this.#endSweepWhenIdle();
+  }
+
+  /** A request that is no upgrade: said politely, so that a person with a browser or curl understands. */
+  #answerPlain(request: IncomingMessage, response: ServerResponse): void {
+    const { leaf, intermediates } = peerCertificates(request.socket as TLSSocket);
+    const verdict = this.#components.gate.check(leaf, intermediates);
+    const answer: HttpAnswer =
+      verdict.ok || verdict.reason === 'legacy-certificate'
+        ? {
+            status: 426,
+            reason: 'protocol',
+            detail: 'this port speaks WebSocket: wss://<host>:<port>/<project_id>/<node>/events',
+          }
+        : refusalAnswer(verdict);
+    if (!verdict.ok) this.#refusals.report(verdict, this.#tls.remoteAddress(request.socket));
+    request.resume();
+    response.writeHead(answer.status, answerHeaders(answer)).end(answerBody(answer.detail));
+  }
+
+  /** A request that cannot be parsed or took too long (requirement I2). */
+  #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+    this.#count(late ? 'timeout' : 'protocol');
+    const detail = late ? 'the request was not complete in time' : 'the request is not HTTP/1.1';
+    this.#end(socket, { status: late ? 408 : 400, reason: 'protocol', detail });
+  }
+
+  #count(reason: RefusalReason | 'timeout'): void {
+    this.#components.metrics.handshakeFailures.inc({ transport: this.name, reason });
+  }
+
+  /** Answers and closes. What the peer sends from now on is thrown away unread (requirement G2). */
+  #end(socket: Duplex, answer: HttpAnswer): void {
+    socket.removeAllListeners('data');
+    socket.resume();
+    socket.end(rawAnswer(answer));
+    this.#lingering.set(socket, this.#components.clock.now() + LINGER_MS);
+    socket.once('close', () => {
+      this.#lingering.delete(socket);
+      this.#endSweepWhenIdle();
+    });
+  }
+
+  #sweepAll(): void {
+    const now = this.#components.clock.now();
+    const { watched } = this.#context;
+    for (const connection of watched) if (!connection.sweep(now)) watched.delete(connection);
+    for (const [socket, until] of this.#lingering) if (now >= until) socket.destroy();
+  }
+
+  #endSweepWhenIdle(): void {
+    if (!this.#stopping || this.#open.size > 0 || this.#lingering.size > 0) return;
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+  }
+}
+
+/** 401: another certificate would help. 403: it would not. */
+function refusalAnswer({ reason, detail }: Refusal): HttpAnswer {
+  const status = reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401;
+  return { status, reason, detail };
+}
+
+/** A socket without an `error` listener would end the process. */
+function ignore(): void {}

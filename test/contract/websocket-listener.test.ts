@@ -1,0 +1,62 @@
+import { once } from 'node:events';
+import { systemClock } from '../../src/core/clock.ts';
+import { silentLogger } from '../../src/core/log.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { WebSocketListener } from '../../src/listeners/websocket/websocket-listener.ts';
+import { RecordingAcceptor } from '../fakes/recording-acceptor.ts';
+import { edgeSocket } from '../support/websocket-client.ts';
+import { listenerContract } from './listener.contract.ts';
+
+listenerContract({
+  name: 'WebSocket',
+  clientCertificate: 'required',
+
+  async start({ source, gate, maxConnections }) {
+    const listener = new WebSocketListener(
+      {
+        source,
+        gate,
+        acceptor: new RecordingAcceptor(),
+        clock: systemClock,
+        log: silentLogger,
+        metrics: createMetrics({ process: false }),
+      },
+      () => ({
+        host: '127.0.0.1',
+        port: 0,
+        tls: { minVersion: 'TLSv1.2' },
+        limits: {
+          connections: maxConnections,
+          connectionsPerIp: 1_000,
+          handshakes: 100,
+          handshakeTimeoutMs: 10_000,
+          requestTimeoutMs: 10_000,
+          writeTimeoutMs: 30_000,
+          proxyProtocolFrom: [],
+        },
+        maxMessageBytes: 1 << 20,
+        maxPendingUpstream: 64,
+      }),
+    );
+    await listener.start();
+    return listener;
+  },
+
+  async connect(port, { ca, edge, node }) {
+    const answer = await edgeSocket(port, { ca, edge, node });
+    if (!answer.open) return { accepted: false, reason: answer.reason };
+    const { socket, servedSha256 } = answer;
+    return {
+      accepted: true,
+      servedSha256,
+      async works() {
+        socket.ping('still there');
+        const [data] = (await once(socket, 'pong')) as [Buffer];
+        return data.toString() === 'still there';
+      },
+      close() {
+        socket.terminate();
+      },
+    };
+  },
+});
