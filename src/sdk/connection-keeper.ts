@@ -122,6 +122,8 @@ export class ConnectionKeeper {
       }
       return { reason, lasted: false, wasUp: false, credentials };
     }
+    // Renewed while the old certificate was on its way to the hub.
+    if (identity.credentials.value !== credentials) void this.replace();
     for (;;) {
       const held = this.#current!;
       const reason = await held.ended;
@@ -155,8 +157,7 @@ export class ConnectionKeeper {
     });
     const signal = AbortSignal.any([this.#stop.signal, ended.signal]);
     try {
-      const credentials = identity.credentials.value;
-      const fresh = await retry(() => this.#connect(credentials, signal), {
+      const fresh = await retry(() => this.#connect(identity.credentials.value, signal), {
         clock,
         signal,
         ...this.#options.reconnect,

@@ -58,10 +58,15 @@ export function withDefaults(options: EdgeClientOptions) {
     writeTimeoutMs: 30_000,
     ackTimeoutMs: 30_000,
     requestTimeoutMs: 30_000,
-    ...options,
-    queue: { messages: 1_000, bytes: 32 * 1024 * 1024, window: 32, ...options.queue },
-    reconnect: { minMs: 1_000, maxMs: 60_000, ...options.reconnect },
+    ...given(options),
+    queue: { messages: 1_000, bytes: 32 * 1024 * 1024, window: 32, ...given(options.queue ?? {}) },
+    reconnect: { minMs: 1_000, maxMs: 60_000, ...given(options.reconnect ?? {}) },
   };
+}
+
+/** Without what is present and undefined, which would undo a default. The compiler forbids it; programs in JavaScript do it. */
+function given<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 
 export type EdgeClientSettings = ReturnType<typeof withDefaults>;

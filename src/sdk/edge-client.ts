@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
-import { type Logger, silentLogger } from '../core/log.ts';
+import type { Logger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import { createResponse, type Message } from '../protocol/message.ts';
@@ -17,7 +17,9 @@ import { EdgeIdentity } from './edge-identity.ts';
 import { Inbox } from './inbox.ts';
 import { loadOrJoin } from './join.ts';
 import { type MessageDraft, messageOf } from './message-draft.ts';
+import { noLog } from './no-log.ts';
 import { Outbox } from './outbox.ts';
+import { ask } from './question.ts';
 import { createTransport } from './transports/create-transport.ts';
 import type { EdgeCredentials, EdgeLink, EdgeTransport } from './transports/transport.ts';
 
@@ -81,7 +83,7 @@ export class EdgeClient {
     components: EdgeClientComponents,
   ): Promise<EdgeClient> {
     const settings = withDefaults(options);
-    const { clock = systemClock, logger = silentLogger } = components;
+    const { clock = systemClock, logger = noLog } = components;
     const store = new CredentialStore(settings.directory);
     const credentials = await loadOrJoin(
       { store, clock, logger },
@@ -105,7 +107,7 @@ export class EdgeClient {
     this.node = settings.node;
     this.#settings = settings;
     this.#clock = components.clock ?? systemClock;
-    this.#logger = (components.logger ?? silentLogger).child({ node: settings.node });
+    this.#logger = (components.logger ?? noLog).child({ node: settings.node });
     this.#random = components.random ?? Math.random;
     const base = { clock: this.#clock, logger: this.#logger };
     this.#transport = components.transport ?? createTransport(base, settings);
@@ -170,7 +172,8 @@ export class EdgeClient {
 
   /**
    * Sends a message, now or after the next connect. Resolves when the hub has it for good; with `acknowledged: false` when it went out,
-   * which is all that CloudCore can tell.
+   * which is all that CloudCore can tell. `query` and `patch` are questions in KubeEdge, which the hub does not acknowledge by itself:
+   * use {@link request} for them.
    * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says never
    */
   async send(
@@ -188,24 +191,10 @@ export class EdgeClient {
    */
   async request(message: Message | MessageDraft, options: RequestOptions = {}): Promise<Message> {
     this.#throwIfClosed();
-    const { timeoutMs = this.#settings.requestTimeoutMs, signal } = options;
-    signal?.throwIfAborted();
     // Not `sync`: the hub's "OK" for having taken it would look like the answer.
     const whole = messageOf(message, { now: this.#clock.now(), sync: false });
-    const { msg_id: id } = whole.header;
-    const onAbort = () => this.#outbox.cancel(id, signal!.reason);
-    const resource = whole.route.resource ?? '';
-    const timer = this.#clock.setTimeout(
-      () => this.#outbox.cancel(id, new SallyportError('ANSWER_TIMEOUT', { resource, timeoutMs })),
-      timeoutMs,
-    );
-    signal?.addEventListener('abort', onAbort, { once: true });
-    try {
-      return (await this.#outbox.add(whole, { answered: true }))!;
-    } finally {
-      timer.cancel();
-      signal?.removeEventListener('abort', onAbort);
-    }
+    const { timeoutMs = this.#settings.requestTimeoutMs, signal } = options;
+    return ask({ outbox: this.#outbox, clock: this.#clock }, whole, { timeoutMs, signal });
   }
 
   /** Answers a message of the hub, in place of the acknowledgement. Resolves when the answer went out. */
@@ -291,11 +280,7 @@ export class EdgeClient {
   }
 
   #received(message: Message): void {
-    if (this.#outbox.settle(message)) {
-      // An answer with content is a message the hub wants acknowledged; nobody but the one who asked is to see it.
-      this.#inbox.acknowledge(message);
-      return;
-    }
+    if (this.#outbox.settle(message)) return;
     void this.#inbox.receive(message);
   }
 

@@ -123,6 +123,6 @@ export function renewAt({ notBefore, notAfter }: Validity, random: number): numb
 }
 
 function retryAfterMs(error: unknown): number | undefined {
-  const value = error instanceof SallyportError ? error.details['retryAfterMs'] : undefined;
+  const value = error instanceof SallyportError ? error.details.retryAfterMs : undefined;
   return typeof value === 'number' ? value : undefined;
 }

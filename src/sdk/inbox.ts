@@ -38,6 +38,8 @@ export class Inbox {
   async receive(message: Message): Promise<void> {
     if (isAcknowledgement(message)) return;
     const id = message.header.msg_id;
+    // The hub sends an answer once, whatever it says, and awaits nothing.
+    if (message.header.parent_msg_id) return this.#deliverLateAnswer(message);
     const before = this.#seen.get(id);
     if (before === 'pending') return;
     if (before) return this.#components.reply(before);
@@ -69,20 +71,20 @@ export class Inbox {
     this.#components.reply(answer);
   }
 
-  /** Acknowledges a message that went straight to who waited for it. */
-  acknowledge(message: Message): void {
-    if (isAcknowledgement(message)) return;
-    const answer = createResponse(message, 'OK', { now: this.#components.clock.now() });
-    this.#remember(message.header.msg_id, answer);
-    this.#components.reply(answer);
-  }
-
   /** The program answered by itself: no "OK" follows. */
   answered(answer: Message): void {
     const id = answer.header.parent_msg_id;
     if (id === undefined) return;
     if (Buffer.byteLength(JSON.stringify(answer)) <= MAX_KEPT_ANSWER_BYTES) this.#remember(id, answer);
     else this.#forget(id);
+  }
+
+  /** Whoever asked has given up; the program may still make use of it. */
+  async #deliverLateAnswer(message: Message): Promise<void> {
+    await this.#components.deliver(message).catch((err: unknown) => {
+      const { msg_id: id } = message.header;
+      this.#components.logger.warn({ err, id }, 'the program failed with a late answer');
+    });
   }
 
   #remember(id: string, answer: Message | 'pending'): void {

@@ -1,4 +1,5 @@
 /** `sallyport/sdk`: everything a program on an edge node needs. */
+export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
 export { createMessage, createResponse, type Message } from '../protocol/message.ts';
@@ -8,6 +9,7 @@ export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './ed
 export type { EdgeEventHandler, EdgeEvents } from './edge-events.ts';
 export type { MessageDraft } from './message-draft.ts';
 export { AutoTransport, type AutoTransportOptions } from './transports/auto-transport.ts';
+export { QuicTransport, type QuicTransportOptions } from './transports/quic-transport.ts';
 export type {
   ConnectOptions,
   EdgeCredentials,

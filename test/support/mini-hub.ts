@@ -139,7 +139,7 @@ export class MiniHub {
     const refusal = this.refuseEnrolment ?? this.#judge(request, peer);
     if (refusal)
       return void response.writeHead(refusal.status, refusal.headers).end(`${refusal.text ?? ''}\n`);
-    const issued = await this.#issue(Buffer.concat(chunks), String(request.headers['nodename']));
+    const issued = await this.#issue(Buffer.concat(chunks), String(request.headers.nodename));
     response.end(issued);
   }
 

@@ -1,6 +1,7 @@
 import { SallyportError } from '../../core/errors.ts';
 import type { HubAddresses } from '../edge-client-options.ts';
 import { AutoTransport } from './auto-transport.ts';
+import { QuicTransport } from './quic-transport.ts';
 import type { EdgeTransport, TransportComponents, TransportName } from './transport.ts';
 import { WebSocketTransport } from './websocket-transport.ts';
 
@@ -16,6 +17,10 @@ export interface CreateTransportOptions {
 /** Best first: this is the order in which `auto` tries. */
 function factories({ heartbeatMs }: CreateTransportOptions): readonly (readonly [TransportName, Factory])[] {
   return [
+    [
+      'quic',
+      (components, address) => new QuicTransport(components, { address, pingIntervalMs: heartbeatMs }),
+    ],
     [
       'websocket',
       (components, address) => new WebSocketTransport(components, { address, pingIntervalMs: heartbeatMs }),

@@ -62,7 +62,10 @@ export class WebSocketLink implements EdgeLink {
       handler.onClose(this.#reason ?? parseClose(code, text));
     };
     // The hub may have gone between the upgrade and this call.
-    if (socket.readyState === socket.CLOSED) return ended(1006, '');
+    if (socket.readyState === socket.CLOSED) {
+      ended(1006, '');
+      return;
+    }
     socket.once('close', (code, text) => ended(code, text.toString('utf8')));
     this.#pinger = this.#clock.setInterval(() => this.#ping(), this.#options.pingIntervalMs);
     socket.resume();
@@ -95,13 +98,17 @@ export class WebSocketLink implements EdgeLink {
 
   #read(data: RawData, isBinary: boolean, handler: EdgeLinkHandler): void {
     if (this.#reason) return;
-    if (isBinary) return this.close(closeReason('UnsupportedData'));
+    if (isBinary) {
+      this.close(closeReason('UnsupportedData'));
+      return;
+    }
     let message: Message;
     try {
       message = decodeJson(data.toString());
     } catch (err) {
       this.#logger.warn({ err }, 'the hub sent something that is no message');
-      return this.close(closeReason('ProtocolError'));
+      this.close(closeReason('ProtocolError'));
+      return;
     }
     handler.onMessage(message);
   }
@@ -110,7 +117,8 @@ export class WebSocketLink implements EdgeLink {
   #ping(): void {
     if (!this.#heard) {
       this.#logger.warn({ hub: this.remoteAddress }, 'the hub has fallen silent');
-      return this.#socket.terminate();
+      this.#socket.terminate();
+      return;
     }
     this.#heard = false;
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.ping();

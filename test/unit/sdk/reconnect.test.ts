@@ -147,3 +147,25 @@ test('connect gives up waiting when asked to, and goes on trying', async () => {
   edge.hub.refuseConnect = undefined;
   await back;
 });
+
+test('I6: a hub that takes nothing any more is left after the write time-out, and what it did not take is sent again', async () => {
+  await using edge = await EdgeFixture.start();
+  const clock = new ManualClock(Date.now());
+  const client = await edge.connect({ heartbeatMs: 1e9, writeTimeoutMs: 30_000 }, { clock });
+  const first = edge.hub.session;
+  first.socket.pause();
+  // More than the buffers of both sockets hold.
+  const large = 'x'.repeat(8 * 1024 * 1024);
+  const sent = [1, 2].map((n) =>
+    client.send({ resource: 'a', operation: 'update', content: `${n}${large}` }),
+  );
+  await vi.waitFor(() => expect(first.socket.isPaused).toBe(true));
+  const down = next(client, 'disconnected');
+  await clock.advance(30_000);
+  await down;
+  const back = next(client, 'connected');
+  await clock.advance(1_000);
+  await back;
+  await Promise.all(sent);
+  expect(edge.hub.contents.map((content) => String(content)[0])).toEqual(['1', '2']);
+});

@@ -1,0 +1,50 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { MiniHub } from '../support/mini-hub.ts';
+
+const RESOURCE = 'default/thermostat/living-room';
+
+function start(hub: MiniHub, directory: string, token?: string): ChildProcess {
+  const [host, port] = hub.address.split(':') as [string, string];
+  return spawn(process.execPath, [
+    'examples/edge-client/edge-client.ts',
+    ...['--hub', host, '--https-port', port, '--websocket-port', port],
+    ...['--directory', directory, '--period-ms', '20'],
+    ...(token === undefined ? [] : ['--token', token]),
+  ]);
+}
+
+test('the example joins, reports, obeys, refuses what is not for it, ends cleanly and starts again without a token', async () => {
+  await using hub = await MiniHub.start();
+  const directory = await mkdtemp(join(tmpdir(), 'sallyport-example-'));
+  try {
+    const first = start(hub, directory, hub.token);
+    await vi.waitFor(() => expect(hub.received.length).toBeGreaterThan(2), 20_000);
+    expect(hub.received[0]).toMatchObject({
+      route: { resource: RESOURCE },
+      content: { temperature: expect.any(Number) },
+    });
+    const answerTo = (id: string) =>
+      hub.received.find((message) => message.header.parent_msg_id === id) ?? expect.fail('not answered yet');
+    const set = hub.push(RESOURCE, { target: 30 });
+    await vi.waitFor(() => expect(answerTo(set.header.msg_id).content).toBe('OK'));
+    const asked = hub.push(RESOURCE, null, 'get');
+    await vi.waitFor(() => expect(answerTo(asked.header.msg_id).content).toEqual({ target: 30 }));
+    const wrong = hub.push('default/door/front', {});
+    await vi.waitFor(() => expect(answerTo(wrong.header.msg_id).route.operation).toBe('error'));
+    first.kill('SIGTERM');
+    expect(await once(first, 'exit')).toEqual([0, null]);
+
+    const second = start(hub, directory);
+    await vi.waitFor(() => expect(hub.sessions).toHaveLength(2), 20_000);
+    second.kill('SIGTERM');
+    expect(await once(second, 'exit')).toEqual([0, null]);
+    expect(hub.enrolments).toHaveLength(1);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
