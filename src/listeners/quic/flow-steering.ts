@@ -59,6 +59,7 @@ export class FlowSteering {
   /** In the order of their beginning. */
   readonly #unproven = new Set<Flow>();
   #handshaking = 0;
+  #counted = 0;
   #connectionIdBytes = 0;
   #target: SteeringTarget | undefined;
   #socket: Socket | undefined;
@@ -216,7 +217,7 @@ export class FlowSteering {
   #admit(flow: Flow): boolean {
     const { connections, connectionsPerIp, handshakes } = this.#options();
     const limit =
-      this.#flows.size - this.#unproven.size >= connections
+      this.#counted >= connections
         ? 'connections'
         : (this.#perIp.get(flow.address) ?? 0) >= connectionsPerIp
           ? 'connectionsPerIp'
@@ -226,6 +227,7 @@ export class FlowSteering {
     if (limit === undefined) {
       flow.prove();
       flow.isCounted = true;
+      this.#counted++;
       this.#count(flow.address, 1);
       this.#enter(flow, 'handshaking');
       return true;
@@ -266,6 +268,7 @@ export class FlowSteering {
     if (flow.state === 'new') this.#unproven.delete(flow);
     if (flow.state === 'handshaking') this.#handshaking--;
     if (state === 'handshaking') this.#handshaking++;
+    if (state === 'closing') this.#uncount(flow);
     flow.enter(state, this.#components.clock.now());
   }
 
@@ -286,8 +289,14 @@ export class FlowSteering {
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
     for (const id of flow.connectionIds)
       if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
-    if (flow.isCounted) this.#count(flow.address, -1);
     flow.close();
+  }
+
+  #uncount(flow: Flow): void {
+    if (!flow.isCounted) return;
+    flow.isCounted = false;
+    this.#counted--;
+    this.#count(flow.address, -1);
   }
 
   #count(address: string, change: 1 | -1): void {

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
 import { bundleOf } from '../../../support/fixed-source.ts';
 import { mintCa, mintEdge, mintServer } from '../../../support/pki.ts';
 import { startQuic, until } from '../../../support/quic-rig.ts';
@@ -118,4 +119,20 @@ test('C2: a CA of KubeEdge without key identifier and its successor of the same 
   await hub.listener.applyBundle(next);
   await (await hub.connect('old-edge', { pair: await mintEdge(kubeEdge, 'old-edge') })).echo('old');
   await (await hub.connect('new-edge')).echo('new');
+});
+
+test('C2: of two CAs of one name that both lack key identifiers, the first alone is usable over QUIC', async () => {
+  await using hub = await startQuic();
+  const [first, second] = [await mintCa({ keyIdentifiers: false }), await mintCa({ keyIdentifiers: false })];
+  const clientCAs = [first, second];
+  const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
+  expect(indistinguishable(next)).toEqual(['CN=KubeEdge']);
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  const mint = (ca: typeof first, node: string) => mintEdge(ca, node, { keyIdentifiers: false });
+  await (await hub.connect('one', { pair: await mint(first, 'one') })).echo('in');
+  await expect(hub.connect('two', { pair: await mint(second, 'two') })).rejects.toMatchObject({
+    code: 'CONNECT_REFUSED',
+    details: { word: 'unknown-ca' },
+  });
 });
