@@ -76,7 +76,9 @@ export class QuicGeneration implements SteeringTarget {
       maxConnections: options.connections,
     });
     server.on('error', (err) => components.log.warn({ err }, 'the QUIC library reported an error'));
-    const { port } = await server.listen(0, '127.0.0.1');
+    // Bound to loopback the library would search for datagrams of 16 KB, for ever (quic-hot-swap.md). The listener refuses sessions that do
+    // not come from the steering.
+    const { port } = await server.listen(0, '0.0.0.0');
     try {
       await preflight(components.library, port, options.preflightTimeoutMs);
     } catch (error) {

@@ -25,8 +25,8 @@ export interface QuicTransportOptions {
   readonly serverName?: string;
 }
 
-/** The same as the hub's: datagrams that every network carries. */
-const MAX_UDP_PAYLOAD_BYTES = 1350;
+/** What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less. */
+const MAX_UDP_PAYLOAD_BYTES = 1472;
 
 /** Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does not hold up the rest. */
 export class QuicTransport implements EdgeTransport {
