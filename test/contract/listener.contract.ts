@@ -93,16 +93,14 @@ export function listenerContract(adapter: ListenerAdapter): void {
       expect(listener.address().port).toBeGreaterThan(0);
     });
 
-    test.runIf(adapter.tellsTwinCasApart ?? true)(
-      'C2: accepts edges of two CAs of the same name and serial without key identifiers',
-      async () => {
+    if (adapter.tellsTwinCasApart !== false)
+      test('C2: accepts edges of two CAs of the same name and serial without key identifiers', async () => {
         const same = { serial: '0400', keyIdentifiers: false };
         const [older, newer] = [await mintCa(same), await mintCa(same)];
         const { connect } = await start({ clientCAs: [older, newer] });
         for (const issuer of [older, newer])
           accepted(await connect({ edge: await mintEdge(issuer, 'edge-1', { keyIdentifiers: false }) }));
-      },
-    );
+      });
 
     const refusals: [string, string, () => Promise<Pair>][] = [
       ['of an untrusted CA', 'unknown-ca', async () => mintEdge(await mintCa(), 'edge-1')],

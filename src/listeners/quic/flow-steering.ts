@@ -239,12 +239,17 @@ export class FlowSteering {
 
   #fromServer(flow: Flow, datagram: Buffer): void {
     if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
-    if (isLongHeader(datagram)) this.#learn(flow, readLongHeader(datagram)?.source);
+    const header = readLongHeader(datagram);
+    // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out what is known.
+    if (header && !(header.isRetry && flow.state !== 'new')) this.#learn(flow, header.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
   }
 
   #learn(flow: Flow, connectionId: string | undefined): void {
-    if (!connectionId || this.#byConnectionId.get(connectionId) === flow) return;
+    const owner = connectionId ? this.#byConnectionId.get(connectionId) : undefined;
+    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is answered with the ID of its
+    // connection, and must not get it.
+    if (!connectionId || owner === flow || (owner && owner.state !== 'new')) return;
     this.#byConnectionId.set(connectionId, flow);
     this.#connectionIdBytes = connectionId.length;
     flow.connectionIds.push(connectionId);

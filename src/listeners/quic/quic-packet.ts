@@ -6,6 +6,7 @@ export interface LongHeader {
   readonly version: number;
   /** Only meaningful for version 1. */
   readonly isInitial: boolean;
+  readonly isRetry: boolean;
   readonly destination: string;
   readonly source: string;
 }
@@ -35,6 +36,7 @@ export function readLongHeader(datagram: Buffer): LongHeader | undefined {
   return {
     version: datagram.readUInt32BE(1),
     isInitial: (datagram[0]! & 0x30) === 0,
+    isRetry: (datagram[0]! & 0x30) === 0x30,
     destination: text(datagram, 6, sourceAt),
     source: text(datagram, sourceAt + 1, end),
   };
