@@ -2,7 +2,7 @@ import type { CertificateAdmin, CertificateStatus } from '../contracts/certifica
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
 import type { Timer } from '../core/clock.ts';
-import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { LogSampler } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
@@ -62,8 +62,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   /** Our last write: a snapshot read before it must not bring the old certificate back. */
   #written: { secret: Secret; replaced: string | undefined } | undefined;
   #lastReload: Date;
-  /** Secrets that the store holds and cannot read, with what is wrong; `next` collects those of the reading under way. */
-  readonly #unreadable = { now: new Map<string, string>(), next: new Map<string, string>() };
+  /** Secrets that exist and cannot be read, with what is wrong. */
+  #unreadable: ReadonlyMap<string, string> = new Map();
   #unwatch: Unsubscribe | undefined;
 
   constructor(components: ManagerComponents, options: ManagerOptions) {
@@ -137,9 +137,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const { caSecret, hubSecret, trustSecret } = this.#certificates;
     this.#unwatch = store.watch(
       [caSecret, hubSecret, trustSecret],
-      (snapshot) => this.#onSnapshot(snapshot),
+      (snapshot, unreadable) => this.#onSnapshot(snapshot, unreadable),
       (error) => {
-        this.#noteUnreadable(error);
         const suppressed = this.#sampler.pass('watch');
         if (suppressed !== undefined)
           log.warn({ err: error, suppressed }, 'the watch on the Secrets has trouble');
@@ -194,26 +193,16 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   // — from the store —
 
-  #onSnapshot(snapshot: SecretSnapshot): void {
-    // The store reports what it cannot read before the snapshot, which then holds the last readable state.
-    this.#unreadable.now = this.#unreadable.next;
-    this.#unreadable.next = new Map();
+  #onSnapshot(snapshot: SecretSnapshot, unreadable: ReadonlyMap<string, string> = new Map()): void {
+    for (const name of unreadable.keys())
+      if (!this.#unreadable.has(name))
+        this.#components.metrics.reloads.inc({ result: 'failure', reason: 'unreadable' });
+    this.#unreadable = unreadable;
     this.#snapshot = this.#withOwnWrite(snapshot);
     this.#timers.debounce ??= this.#components.clock.setTimeout(() => {
       delete this.#timers.debounce;
       this.#evaluate();
     }, this.#debounceMs);
-  }
-
-  #noteUnreadable(error: unknown): void {
-    if (!isSallyportError(error, 'SECRET_MALFORMED')) return;
-    const secret = String(error.details.secret);
-    if (!this.#unreadable.now.has(secret)) {
-      this.#components.metrics.reloads.inc({ result: 'failure', reason: 'unreadable' });
-      this.#components.metrics.lastReloadSuccessful.set(0);
-    }
-    this.#unreadable.now.set(secret, error.message);
-    this.#unreadable.next.set(secret, error.message);
   }
 
   #withOwnWrite(snapshot: SecretSnapshot): SecretSnapshot {
@@ -293,7 +282,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     }
     if (problems.length === 0 && known.size > 0) log.info({}, 'the Secrets are in order again');
     this.#problems = problems;
-    metrics.lastReloadSuccessful.set(problems.length === 0 && this.#unreadable.now.size === 0 ? 1 : 0);
+    metrics.lastReloadSuccessful.set(problems.length === 0 && this.#unreadable.size === 0 ? 1 : 0);
   }
 
   /** @returns connected nodes that no wanted CA issued */
@@ -323,7 +312,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   #problem(): string | undefined {
     const problems = this.#problems.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
-    problems.push(...this.#unreadable.now.values());
+    problems.push(...this.#unreadable.values());
     if (this.#renewal.problem !== undefined) problems.push(this.#renewal.problem);
     return problems.length === 0 ? undefined : problems.join('; ');
   }
