@@ -6,6 +6,7 @@ import type { CertificateIssuer, TokenMinter } from './contracts/certificate-iss
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { Logger } from './core/log.ts';
@@ -32,6 +33,8 @@ export interface ListenerParts {
   readonly certificates: CertificateManager;
   readonly tokens: TokenMinter;
   readonly issuer: CertificateIssuer;
+  readonly revocations: RevocationAdmin;
+  readonly crl: CrlSource;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
@@ -41,7 +44,8 @@ export interface ListenerParts {
 
 /** The enabled listeners, in the order they start: edges can enrol before they can connect, and operators come last. */
 export function composeListeners(parts: ListenerParts): Listener[] {
-  const { config, gate, adminGate, certificates, tokens, issuer, hub, bus, health, info } = parts;
+  const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
+    parts;
   const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
   const tlsServer = (name: 'https' | 'admin') =>
@@ -57,7 +61,14 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const builders: Partial<Record<ListenerName, () => Listener>> = {
     https: () =>
       new HttpsListener(
-        { ...edge, server: tlsServer('https'), issuer, health, isKnownNode: (node) => hub.isConnected(node) },
+        {
+          ...edge,
+          server: tlsServer('https'),
+          issuer,
+          crl: parts.crl,
+          health,
+          isKnownNode: (node) => hub.isConnected(node),
+        },
         config.view(({ limits }) => ({
           ...limits,
           requestsPerMinutePerSource: limits.enrolmentsPerMinutePerIp,
@@ -89,6 +100,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         nodes: hub,
         certificates,
         tokens,
+        revocations,
         info,
         authenticate,
       }),

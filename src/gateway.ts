@@ -2,16 +2,19 @@ import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
 import { ensureAdminCertificate } from './certs/admin-certificate.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
+import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
 import { openSecretStore } from './certs/open-secret-store.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
+import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { ListenerName } from './contracts/listener.ts';
+import type { RevocablePeer } from './contracts/revocations.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
 import { HealthRegistry } from './core/health.ts';
@@ -70,7 +73,7 @@ export async function startGateway(
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
   const hub = new SessionHub(
-    { ...shared, bus },
+    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
 
@@ -80,9 +83,19 @@ export async function startGateway(
     certificates: settings().certificates,
     addresses: settings().advertise.addresses,
   });
-  const prepared = await withStartupProbe(shared, settings().https, () =>
-    prepareAllCerts({ ...shared, store }, certificateOptions(), signal),
+  const revocations = new RevocationService(
+    { ...shared, store, certificateOf: (node) => hub.identityOf(node)?.certificate },
+    config.view(({ certificates: { revocationSecret, backdateMs } }) => ({
+      secret: revocationSecret,
+      replica,
+      backdateMs,
+    })),
   );
+  const prepared = await withStartupProbe(shared, settings().https, async () => {
+    const certs = await prepareAllCerts({ ...shared, store }, certificateOptions(), signal);
+    await revocations.load(signal);
+    return certs;
+  });
   const certificates = new CertificateManager(
     {
       ...shared,
@@ -94,11 +107,20 @@ export async function startGateway(
   );
 
   // — who is let in, and what with —
-  const gate = new PeerGate(
-    { clock, trust: () => certificates.current().clientCAs },
-    () => settings().identity,
-  );
-  const adminGate = new AdminGate({ clock, ca: () => certificates.current().ca });
+  const isRevoked = (peer: RevocablePeer) => revocations.isRevoked(peer);
+  const trust = () => certificates.current().clientCAs;
+  const gate = new PeerGate({ clock, trust, isRevoked }, () => settings().identity);
+  const adminGate = new AdminGate({
+    clock,
+    ca: () => certificates.current().ca,
+    isRevoked: (certificate) => isRevoked({ ...certificate, nodeName: '' }),
+  });
+  const crl = new CrlPublisher({
+    ...shared,
+    authority: () => certificates.authority(),
+    trusted: () => trust().map(({ sha256 }) => sha256),
+    list: () => revocations.current,
+  });
   const tokens = new TokenService(
     { ...shared, store, authority: () => certificates.authority() },
     () => settings().tokens,
@@ -112,10 +134,11 @@ export async function startGateway(
       source: certificates,
       tokens,
       grace: new RenewalGrace(
-        { clock, tokens, trust: () => certificates.current().clientCAs },
+        { clock, tokens, trust, isRevoked },
         config.view((now) => ({ ...now.certificates, ...now.identity })),
       ),
       isConnected: (node) => hub.isConnected(node),
+      isNodeRevoked: (node) => revocations.isNodeRevoked(node),
       audit,
     },
     config.view((now) => ({ ...now.certificates, ...now.tokens, ...now.identity, replica })),
@@ -132,6 +155,8 @@ export async function startGateway(
       certificates,
       tokens,
       issuer,
+      revocations,
+      crl,
       hub,
       bus,
       health,
@@ -139,12 +164,19 @@ export async function startGateway(
       startedAt,
     }),
   );
-  registerHealthChecks(health, { certificates, listeners, bus, isDraining: () => draining });
+  registerHealthChecks(health, { certificates, revocations, listeners, bus, isDraining: () => draining });
+
+  // What identities are accepted: the hub asks from the first session on, and again after each change.
+  const applyTrust = () => hub.applyTrust((identity) => gate.stillTrusted(identity));
+  applyTrust();
+  certificates.onChange(applyTrust);
+  revocations.onChange(applyTrust);
 
   const lifecycle = new Lifecycle(
     [
       { name: 'secret store', start: async () => {}, stop: () => store.close() },
       certificates,
+      revocations,
       tokens,
       bus,
       hub,
@@ -171,7 +203,6 @@ export async function startGateway(
   }
 
   // — what changes while it runs —
-  certificates.onChange(() => hub.applyTrust((identity) => gate.stillTrusted(identity)));
   config.onChange((next, previous) => {
     if (next.log.level !== previous.log.level) log.level = next.log.level;
     certificates.setLifetimes(next.certificates);

@@ -1,4 +1,5 @@
 import type { CertificateManager } from './certs/certificate-manager.ts';
+import type { RevocationService } from './certs/revocation-service.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { ListenerGroup } from './listeners/listener-group.ts';
@@ -7,15 +8,22 @@ export interface HealthSubjects {
   readonly certificates: CertificateManager;
   readonly listeners: ListenerGroup;
   readonly bus: MessageBus;
+  readonly revocations: RevocationService;
   readonly isDraining: () => boolean;
 }
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, listeners, bus, isDraining } = subjects;
+  const { certificates, revocations, listeners, bus, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
+  // A remark and no failure: the last good list is enforced, and to take every replica out at once would end the fleet's only hub.
+  health.register('revocations', ['readyz'], () =>
+    revocations.problem() === undefined
+      ? undefined
+      : `the stored list cannot be used; version ${revocations.current.version} stays in force`,
+  );
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
     return listeners.listeners.map(({ name }) => name).join(', ');

@@ -10,6 +10,22 @@ import type { AdminVerdict } from '../identity/admin-gate.ts';
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
 export type Authenticate = (socket: TLSSocket) => AdminVerdict;
 
+/** Who makes a request that was let in. */
+export interface AdminCaller {
+  readonly name: string;
+  /** Serial of the certificate the request was made with, upper-case hexadecimal. */
+  readonly serial?: string;
+}
+
+const callers = new WeakMap<FastifyRequest, AdminCaller>();
+
+/** @throws NOT_AUTHENTICATED when nobody was let in with this request */
+export function callerOf(request: FastifyRequest): AdminCaller {
+  const caller = callers.get(request);
+  if (!caller) throw new SallyportError('NOT_AUTHENTICATED');
+  return caller;
+}
+
 /** Probes carry no certificate. */
 const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
   '/livez',
@@ -48,6 +64,7 @@ export function requireAdmin(
         );
       throw refusalOf(verdict);
     }
+    callers.set(request, { name: verdict.name, serial: verdict.certificate.serial });
     refuseOtherSites(request);
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
     if (request.method !== 'GET' && request.method !== 'HEAD')

@@ -8,6 +8,7 @@ import type { HealthRegistry } from '../core/health.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import { type Authenticate, requireAdmin } from './admin-access.ts';
 import { serveRoutes } from './api-route.ts';
@@ -19,9 +20,11 @@ import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
+import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
+  RevocationRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -37,12 +40,14 @@ export class AdminListener implements Listener {
   readonly #server: TlsServer;
   readonly #streams: EventStreams;
   readonly #app: FastifyInstance;
+  readonly #unsubscribe: Unsubscribe;
 
   constructor(components: AdminComponents, options: Partial<AdminOptions> = {}) {
     const complete = { ...DEFAULT_ADMIN_OPTIONS, ...options };
     this.#server = components.server;
     this.#streams = new EventStreams(components, complete);
     this.#app = createApp(components, this.#streams, complete);
+    this.#unsubscribe = components.revocations.onChange(() => this.#streams.recheck());
   }
 
   async start(): Promise<void> {
@@ -65,6 +70,7 @@ export class AdminListener implements Listener {
   }
 
   async stop(_reason: CloseReason, signal: AbortSignal): Promise<void> {
+    this.#unsubscribe();
     this.#streams.endAll('the gateway is shutting down');
     await this.#server.stop(signal);
     await this.#app.close();
@@ -104,7 +110,7 @@ function createApp(
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
   requireAdmin(app, components);
 
-  const routes = [...gatewayRoutes(components), ...nodeRoutes(components)];
+  const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,

@@ -1,12 +1,14 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { SallyportError } from '../core/errors.ts';
+import { type AdminCaller, callerOf } from './admin-access.ts';
 
 /** What a handler gets: checked input, and a signal that fires when the caller went away. */
 export interface ApiInput<P, Q, B> {
   readonly params: P;
   readonly query: Q;
   readonly body: B;
+  readonly caller: AdminCaller;
   readonly signal: AbortSignal;
 }
 
@@ -53,6 +55,7 @@ export function apiRoute<
         params: parse(params, input.params, 'path') as z.output<P>,
         query: parse(query, input.query, 'query') as z.output<Q>,
         body: parse(body, input.body ?? {}, 'body') as z.output<B>,
+        caller: input.caller,
         signal: input.signal,
       }),
   };
@@ -77,7 +80,8 @@ export function serveRoutes(app: FastifyInstance, routes: readonly ApiRoute[]): 
         const gone = new AbortController();
         reply.raw.once('close', () => gone.abort());
         const { params, query, body } = request;
-        const answer = await route.handle({ params, query, body, signal: gone.signal });
+        const caller = callerOf(request);
+        const answer = await route.handle({ params, query, body, caller, signal: gone.signal });
         return reply.code(answer.status).send(answer.body);
       },
     });

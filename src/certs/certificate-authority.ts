@@ -11,6 +11,7 @@ import type { IssueAdminOptions } from './admin-certificate.ts';
 import type { AdvertisedNames } from './advertised-names.ts';
 import { parseCertificates } from './certificate-chain.ts';
 import { sha256Hex, signCertificate } from './certificate-signer.ts';
+import { type CrlContent, maySignCrl, signCrl } from './crl.ts';
 import { keyToDer, parsePrivateKey } from './private-key.ts';
 
 const DAY_MS = 86_400_000;
@@ -169,6 +170,16 @@ export class CertificateAuthority {
       more: [],
     });
     return { der: certificate.raw, serial: certificate.serialNumber, notAfter: certificate.validToDate };
+  }
+
+  /** Whether the certificate of the CA allows it to sign CRLs; KubeEdge's does not. */
+  get maySignCrl(): boolean {
+    return maySignCrl(this.x509.raw);
+  }
+
+  /** A CRL of what this CA has issued, DER. */
+  signCrl(content: CrlContent): Promise<Uint8Array> {
+    return signCrl(content, { key: this.#key, certificate: this.x509 });
   }
 
   async #issueLeaf(

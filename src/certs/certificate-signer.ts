@@ -29,9 +29,7 @@ export async function signCertificate(content: CertificateContent, signer: Signe
   const publicKey = new x509.PublicKey(content.publicKey);
   const subject = new x509.Name(content.subject);
   const issuer = signer.certificate && new x509.X509Certificate(signer.certificate.raw);
-  const issuerKeyId =
-    issuer?.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId ??
-    (await keyIdentifier(issuer?.publicKey ?? publicKey));
+  const issuerKeyId = issuer ? await keyIdentifierOf(issuer) : await keyIdentifier(publicKey);
   const { algorithm, hash } = signatureOf(signer.key);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerial(),
@@ -57,13 +55,21 @@ export function sha256Hex(...parts: readonly (Uint8Array | string)[]): string {
   return hash.digest('hex');
 }
 
+/** What the certificate says of its key, or what it would say. */
+export async function keyIdentifierOf(certificate: x509.X509Certificate): Promise<string> {
+  return (
+    certificate.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId ??
+    (await keyIdentifier(certificate.publicKey))
+  );
+}
+
 /** Method 1 of RFC 5280 section 4.2.1.2, SHA-1 of the key bits: an identifier, no security rests on it. */
 async function keyIdentifier(key: x509.PublicKey): Promise<string> {
   return Buffer.from(await key.getKeyIdentifier()).toString('hex');
 }
 
 /** The hash fits the strength of the key (NIST SP 800-57 part 1, table 3). */
-function signatureOf(key: KeyObject): {
+export function signatureOf(key: KeyObject): {
   algorithm: { name: string; namedCurve: string } | { name: string; hash: string };
   hash: string;
 } {

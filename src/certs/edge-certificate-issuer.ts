@@ -1,6 +1,7 @@
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
 import type { CertificateIssuer, IssuedCertificate, IssueRequest } from '../contracts/certificate-issuer.ts';
 import type { CertificateSource } from '../contracts/certificate-source.ts';
+import type { RevocationDecisions } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
 import { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
@@ -23,6 +24,8 @@ export interface IssuerComponents {
   readonly grace: Pick<RenewalGrace, 'check'>;
   /** Whether the node has a session at this moment. */
   readonly isConnected: (node: string) => boolean;
+  /** Why nothing is issued to the node; undefined when it may have a certificate. */
+  readonly isNodeRevoked?: RevocationDecisions['isNodeRevoked'];
   readonly audit: Pick<IssuanceLog, 'record'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -76,6 +79,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
       // After signing, so that a failure there costs the node no token; before the certificate leaves this method, so that of two requests
       // with one token only the one that used it up gets anything. What was signed for the other is forgotten.
       await this.#consume(caller);
+      // Again: it may have been revoked meanwhile, and nothing may leave after that.
+      this.#refuseRevoked(caller);
       return this.#record({ request, caller, csr, usages, certificate, replaces });
     } catch (error) {
       throw this.#refused(error, request);
@@ -149,8 +154,9 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     return { how: 'renewal', nodeName: identity.nodeName, identity };
   }
 
-  /** @returns true when a connected node is replaced @throws NODE_MISMATCH (D1, D5), NODE_CONNECTED (D11) */
+  /** @returns true when a connected node is replaced @throws NODE_REVOKED (G7), NODE_MISMATCH (D1, D5), NODE_CONNECTED (D11) */
   #authorize(caller: Caller, claimedNode: string | undefined, csr: CheckedCsr): boolean {
+    this.#refuseRevoked(caller);
     if (claimedNode !== undefined && claimedNode !== caller.nodeName)
       throw new SallyportError('NODE_MISMATCH');
     if (csr.namedNode !== undefined && csr.namedNode !== caller.nodeName)
@@ -159,6 +165,12 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     if (replaces && !this.#options().allowReplaceConnected)
       throw new SallyportError('NODE_CONNECTED', { node: caller.nodeName });
     return replaces;
+  }
+
+  /** By name, so that a token does not help either; only after authentication, so that strangers learn nothing. @throws NODE_REVOKED */
+  #refuseRevoked({ nodeName }: Caller): void {
+    const reason = this.#components.isNodeRevoked?.(nodeName);
+    if (reason !== undefined) throw new SallyportError('NODE_REVOKED', { node: nodeName, reason });
   }
 
   /** clientAuth alone by default; serverAuth on request when `certificates.allowServerAuth` says so (D2). @throws USAGE_NOT_ALLOWED */
@@ -253,5 +265,6 @@ function sameSerial(configured: string, serial: string): boolean {
 
 /** The metric's label: the error code in the form of the gate's reasons, `token-expired`. */
 function reasonOf(code: ErrorCode): string {
+  if (code === 'NODE_REVOKED') return 'revoked';
   return code.toLowerCase().replaceAll('_', '-');
 }

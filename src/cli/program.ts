@@ -8,6 +8,7 @@ import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { prepareCertsCommand } from './commands/prepare-certs.ts';
+import { revocationCommands } from './commands/revocation.ts';
 import { sendCommand } from './commands/send.ts';
 import { serveCommand } from './commands/serve.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -30,6 +31,7 @@ export function createProgram(): Command {
     prepareCertsCommand(),
     tokenCommand(),
     nodesCommand(),
+    ...revocationCommands(),
     sendCommand(),
     watchCommand(),
     certsCommand(),

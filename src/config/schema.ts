@@ -155,6 +155,11 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-trust')
         .meta({ description: 'Secret of further CAs whose edges are accepted; optional' }),
+      revocationSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-revocations')
+        .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
       caDays: days(3_650, 'Lifetime of a new CA'),
       hubDays: days(90, 'Lifetime of a new hub certificate'),
       edgeDays: days(365, 'Lifetime of a new edge certificate'),

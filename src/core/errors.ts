@@ -174,6 +174,11 @@ export const ERRORS = {
     message: 'node {node} is connected at this moment, so a token cannot replace its certificate',
     fix: 'disconnect the node first, or set tokens.allowReplaceConnected to replace hardware',
   },
+  NODE_REVOKED: {
+    status: 403,
+    message: 'node {node} is revoked: {reason}',
+    fix: 'an administrator can lift it with `sallyport lift`',
+  },
   PEER_REFUSED: {
     status: 401,
     message: 'the client certificate is refused: {reason}',
@@ -188,6 +193,28 @@ export const ERRORS = {
     status: 408,
     message: 'the request was not complete in time',
     fix: 'send the whole request within the limit',
+  },
+
+  // — revocation —
+  REVOCATION_NOT_FOUND: {
+    status: 404,
+    message: 'nothing is revoked for {target}',
+    fix: 'see `sallyport revocations list`',
+  },
+  REVOCATIONS_FULL: {
+    status: 503,
+    message: 'the list of revocations would be larger than {limitBytes} bytes',
+    fix: 'lift entries whose certificates have ended and that need no quarantine; or replace the CA when most of a fleet is lost',
+  },
+  REVOKES_ITSELF: {
+    status: 409,
+    message: 'this is the certificate the request was made with',
+    fix: 'use another admin certificate to revoke this one',
+  },
+  CRL_UNAVAILABLE: {
+    status: 404,
+    message: 'there is no CRL: {problem}',
+    fix: 'the gateway enforces revocations without it; roll over to a CA with the key usage cRLSign to publish one',
   },
 
   // — sessions and messages —

@@ -64,6 +64,25 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
 
+    // — revocation —
+    revocations: gauge('revocations', 'Entries of the list of revocations, by kind.', ['kind']),
+    revocationListVersion: gauge('revocation_list_version', 'Version of the list in force here.', []),
+    revocationListLastRead: gauge(
+      'revocation_list_last_read_timestamp_seconds',
+      'When the stored list was last read and found good.',
+      [],
+    ),
+    revocationListUsable: gauge(
+      'revocation_list_usable',
+      '1 when the stored list can be used, 0 when the last good one stays in force.',
+      [],
+    ),
+    crlNextUpdate: gauge(
+      'crl_next_update_timestamp_seconds',
+      'When the CRL that was last handed out ends; 0 when the CA may not sign one.',
+      [],
+    ),
+
     // — enrolment —
     issued: counter('certificates_issued_total', 'Edge certificates issued.', ['how']),
     enrolmentRefused: counter('enrolment_refused_total', 'Requests for a certificate that were refused.', [

@@ -2,6 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { NodeDirectory, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
+import type { RevocablePeer } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
@@ -28,6 +29,12 @@ interface HubParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Told of each session that {@link SessionHub.applyTrust} ends because its peer is revoked, in the same turn. */
+  readonly onRevoked?: (session: {
+    readonly peer: RevocablePeer;
+    readonly sessionId: string;
+    readonly transport: Transport;
+  }) => void;
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }
@@ -53,7 +60,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   #trust: TrustCheck = () => undefined;
 
   constructor(parts: HubParts, options: () => HubOptions) {
-    this.#parts = { random: Math.random, ...parts };
+    this.#parts = { random: Math.random, onRevoked: () => {}, ...parts };
     this.#options = options;
     const meter = new TrafficMeter(parts.metrics);
     const hooks = {
@@ -180,6 +187,11 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     return [...this.#sessions.values()].filter(({ connection }) => matches(connection.peer)).length;
   }
 
+  /** Who the session of the node belongs to. */
+  identityOf(node: string): NodeIdentity | undefined {
+    return this.#sessions.get(node)?.connection.peer;
+  }
+
   isConnected(node: string): boolean {
     return this.#sessions.has(node);
   }
@@ -202,12 +214,19 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
         continue;
       }
       refused++;
-      if (reason.name === 'Revoked') this.#close(session, reason);
+      if (reason.name === 'Revoked') this.#shutOut(session, reason);
       else if (session.plannedEnd?.reason.name !== reason.name) this.#planEnd(session, reason);
     }
     if (refused > 0)
       this.#parts.log.warn({ sessions: refused }, 'sessions are no longer trusted and will end');
     return refused;
+  }
+
+  #shutOut(session: Session, reason: CloseReason): void {
+    const { peer, transport } = session.connection;
+    this.#close(session, reason);
+    const { nodeName } = peer;
+    this.#parts.onRevoked({ peer: { ...peer.certificate, nodeName }, sessionId: session.id, transport });
   }
 
   #refusedNow(peer: NodeIdentity): CloseReason | undefined {

@@ -91,10 +91,8 @@ export class PeerGate {
     try {
       const facts = this.#verify(leaf, intermediates);
       if ('ok' in facts) return facts;
-      const problem = this.#problemOf(facts);
+      const problem = this.#revokedProblem(facts, '') ?? this.#problemOf(facts);
       if (problem) return problem;
-      const revoked = this.#components.isRevoked?.({ ...facts.certificate, nodeName: '' });
-      if (revoked !== undefined) return refuse('revoked', revoked || 'the certificate is revoked');
       return { ok: true, certificate: facts.certificate, subject: facts.subject };
     } catch {
       return refuse('malformed-certificate', 'the client certificate cannot be examined');
@@ -117,14 +115,21 @@ export class PeerGate {
   ): Verdict {
     const facts = this.#verify(leaf, intermediates);
     if ('ok' in facts) return facts;
-    const problem = this.#problemOf(facts);
-    if (problem) return problem;
     const named = this.#nameOf(facts, claimedNode);
+    // Revocation comes before the dates: of a certificate that is revoked and has expired too, the first is what matters.
+    const problem =
+      this.#revokedProblem(facts, 'ok' in named ? '' : named.nodeName) ?? this.#problemOf(facts);
+    if (problem) return problem;
     if ('ok' in named) return named;
-    const revoked = this.#components.isRevoked?.({ ...facts.certificate, nodeName: named.nodeName });
-    if (revoked !== undefined)
-      return refuse('revoked', `node ${named.nodeName}, revoked: ${revoked}`, named.nodeName);
     return { ok: true, identity: { ...named, certificate: facts.certificate } };
+  }
+
+  /** @param nodeName empty when the certificate names no node: then its serial alone may be revoked */
+  #revokedProblem({ certificate }: Facts, nodeName: string): Refusal | undefined {
+    const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
+    if (revoked === undefined) return undefined;
+    if (nodeName === '') return refuse('revoked', revoked || 'the certificate is revoked');
+    return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, nodeName);
   }
 
   #verify(leaf: X509Certificate | undefined, intermediates: readonly X509Certificate[]): Facts | Refusal {
@@ -226,6 +231,8 @@ export class PeerGate {
   #recheck(identity: NodeIdentity): Refusal | undefined {
     const { certificate, nodeName } = identity;
     const now = this.#components.clock.now();
+    const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
+    if (revoked !== undefined) return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, nodeName);
     const issuer = this.#knownCas.get(certificate.issuerSha256);
     const trusted = this.#trusted();
     const ca =
@@ -257,8 +264,6 @@ export class PeerGate {
         `node ${nodeName}, certificates that name no node are not allowed any longer`,
         nodeName,
       );
-    const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
-    if (revoked !== undefined) return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, nodeName);
     return undefined;
   }
 

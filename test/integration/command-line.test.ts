@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -50,6 +51,42 @@ describe('the command line', () => {
     expect((await run('certs', 'list', '-o', 'name')).stdout).toMatch(/^ca\/[0-9A-F]+$/m);
   });
 
+  test('revoke, quarantine, lift and revocations list say what is in force where', async () => {
+    expect((await run('revocations', 'list')).stderr).toContain('nothing is revoked');
+    const revoked = await run('revoke', 'edge-7', '--reason', 'keyCompromise', '--note', 'left in a train');
+    expect(revoked.code, revoked.stderr).toBe(0);
+    expect(revoked.stderr).toContain('node edge-7 is revoked');
+    expect(revoked.stdout).toMatch(
+      /^ID +KIND +TARGET +REASON +AGE +BY +NOTE\nr1 +node +edge-7 +keyCompromise/,
+    );
+    expect(revoked.stdout).toMatch(/^REPLICA +VERSION +STATE +SINCE +CLOSED\n\S+ +1\/1 +in force +20/m);
+    expect((await run('quarantine', 'edge-8')).stdout).toMatch(/^r2 +quarantine +edge-8 +certificateHold/m);
+    expect((await run('revoke', '--serial', '0a:0B')).stdout).toMatch(/^r3 +certificate +A0B /m);
+    const list = JSON.parse((await run('revocations', 'list', '-o', 'json')).stdout) as { id: string }[];
+    expect(list.map(({ id }) => id)).toEqual(['r1', 'r2', 'r3']);
+    expect((await run('revocations', 'list', '-o', 'name')).stdout).toBe(
+      'revocation/r1\nrevocation/r2\nrevocation/r3\n',
+    );
+    expect((await run('lift', 'edge-8')).stderr).toContain('node edge-8 is let in again');
+    expect((await run('lift', 'edge-7', '--rejoin')).stdout).toMatch(/^r5 +old certificates +edge-7/m);
+    expect((await run('lift', '--serial', 'a0b')).code).toBe(0);
+    const shown = parse((await run('revocations', 'show', 'r5', '-o', 'yaml')).stdout) as object;
+    expect(shown).toMatchObject({ complete: true, revocation: { node: 'edge-7', note: 'left in a train' } });
+    const missing = await run('lift', 'edge-8');
+    expect([missing.code, missing.stderr]).toEqual([
+      1,
+      expect.stringContaining('nothing is revoked for node edge-8'),
+    ]);
+    expect((await run('lift', 'edge-7')).code).toBe(0);
+    const own = new X509Certificate(readFileSync(join(folder, 'admin.crt'))).serialNumber;
+    const itself = await run('revoke', '--serial', own);
+    expect([itself.code, itself.stderr]).toEqual([1, expect.stringContaining('[REVOKES_ITSELF]')]);
+    const log = gateway.log();
+    expect(log).toMatch(
+      /"audit":"revoked","target":"node edge-7","reason":"keyCompromise"[^\n]*"by":"admin"/,
+    );
+  });
+
   test('usage errors exit with 2 and say what to do', async () => {
     for (const args of [
       ['nonsense'],
@@ -57,6 +94,12 @@ describe('the command line', () => {
       ['token', 'create'],
       ['token', 'create', '--node', 'Not_A_Name'],
       ['token', 'create', '--node', 'a', '--ttl', 'soon'],
+      ['revoke'],
+      ['revoke', 'edge-1', '--serial', '01'],
+      ['revoke', 'edge-1', '--reason', 'bored'],
+      ['revoke', '--serial', 'xyz'],
+      ['lift', '--serial', '01', '--rejoin'],
+      ['quarantine', 'Not_A_Name'],
       ['send', 'edge-1'],
       ['nodes', 'list', '-o', 'xml'],
       ['send', 'edge-1', '--resource', 'a/b', '--operation', 'update', '--content', 'hello'],

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { CertificateIssuer } from '../../contracts/certificate-issuer.ts';
 import type { CertificateSource } from '../../contracts/certificate-source.ts';
+import type { CrlSource } from '../../contracts/revocations.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { SECURITY_HEADERS } from '../../core/http-errors.ts';
@@ -13,6 +14,9 @@ import { bearerToken, extKeyUsages, headerText } from './request-headers.ts';
 /** One certificate, DER (RFC 2585 §4.1). */
 const CERTIFICATE_TYPE = 'application/pkix-cert';
 
+/** RFC 2585 §4.2. */
+const CRL_TYPE = 'application/pkix-crl';
+
 /** A download costs neither signature nor store, and a fleet behind one address retries it together. */
 const DOWNLOADS_PER_ENROLMENT = 10;
 
@@ -21,12 +25,14 @@ export interface EnrolmentComponents {
   readonly peerOf: ReadPeer;
   readonly issuer: CertificateIssuer;
   readonly clock: Clock;
+  /** Undefined where no CRL is kept. */
+  readonly crl?: CrlSource;
 }
 
-/** `GET /ca.crt`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge `cloudhub/servers/httpserver`). */
+/** `GET /ca.crt` and `/ca.crl`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge `cloudhub/servers/httpserver`). */
 export function enrolmentRoutes(
   app: FastifyInstance,
-  { source, peerOf, issuer, clock }: EnrolmentComponents,
+  { source, peerOf, issuer, clock, crl }: EnrolmentComponents,
   options: () => HttpsOptions,
 ): void {
   const limits = (factor: number) => () => ({
@@ -39,6 +45,13 @@ export function enrolmentRoutes(
   app.get('/ca.crt', async (request, reply) => {
     downloads.take(peerOf(request).source);
     return certificate(reply, source.current().ca.der);
+  });
+
+  app.get('/ca.crl', async (request, reply) => {
+    downloads.take(peerOf(request).source);
+    if (!crl) throw new SallyportError('CRL_UNAVAILABLE', { problem: 'this gateway keeps none' });
+    const { der } = await crl.current();
+    return reply.headers(SECURITY_HEADERS).type(CRL_TYPE).send(Buffer.from(der));
   });
 
   app.route({

@@ -105,5 +105,6 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
 /** The word every transport uses for a refused peer, where there is one. */
 function reasonOf({ code }: SallyportError, verdict: Verdict | undefined): RefusalReason | undefined {
   if (code === 'NODE_MISMATCH') return 'node-mismatch';
+  if (code === 'NODE_REVOKED') return 'revoked';
   return verdict?.ok === false ? verdict.reason : undefined;
 }

@@ -1,5 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
+import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type {
   MessageBus,
@@ -20,6 +21,7 @@ import { createMetrics } from '../../../src/core/metrics.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
+import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { freshSource } from '../../support/fixed-source.ts';
 import { type Call, call } from '../../support/https-client.ts';
 import { type CertOptions, mint, OID, type Pair } from '../../support/pki.ts';
@@ -106,7 +108,11 @@ export async function startAdmin({
   const metrics = createMetrics({ process: false });
   const calls: string[] = [];
   const gateClock = { now: () => Date.now() + fixture.skewMs };
-  const gate = new AdminGate({ ca: () => source.current().ca, clock: gateClock });
+  const gate = new AdminGate({
+    ca: () => source.current().ca,
+    clock: gateClock,
+    isRevoked: (certificate) => revocations.isRevoked({ ...certificate, nodeName: '' }),
+  });
   const certificates: CertificateAdmin = {
     rotateHub: async () => void calls.push('rotate'),
     status: () => ({
@@ -120,6 +126,12 @@ export async function startAdmin({
     fleetToken: async () => ({ token: 'fleet', expiresAt: new Date(0) }),
     revokeAll: async () => void calls.push('revoke'),
   };
+  const revocations = new RevocationService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
+    secret: 'sallyport-revocations',
+    replica: 'hub-1',
+    backdateMs: 0,
+  }));
+  await revocations.load(AbortSignal.timeout(5_000));
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -132,6 +144,7 @@ export async function startAdmin({
       bus,
       certificates,
       tokens,
+      revocations,
       health,
       info: () => ({
         version: '1.2.3',
@@ -164,6 +177,7 @@ export async function startAdmin({
     admin,
     nodes,
     bus,
+    revocations,
     health,
     metrics,
     calls,

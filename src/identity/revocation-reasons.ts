@@ -1,0 +1,18 @@
+/** Words of RFC 5280 §5.3.1 with their numbers; removeFromCRL belongs to delta CRLs, which there are none of. */
+export const REVOCATION_REASONS = {
+  unspecified: 0,
+  keyCompromise: 1,
+  cACompromise: 2,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  /** Quarantine: meant to be lifted. */
+  certificateHold: 6,
+  privilegeWithdrawn: 9,
+  aACompromise: 10,
+} as const;
+export type RevocationReason = keyof typeof REVOCATION_REASONS;
+
+export function isRevocationReason(text: unknown): text is RevocationReason {
+  return typeof text === 'string' && Object.hasOwn(REVOCATION_REASONS, text);
+}
