@@ -275,11 +275,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     this.#receipts = receipts;
     const known = this.#list.value;
     // Whoever wrote has adopted already what a read that began earlier brings now.
-    if (
-      list.version < known.version ||
-      (list.version === known.version && this.#loaded && sameEntries(list, known))
-    )
-      return;
+    if (this.#loaded && (list === known || list.version < known.version)) return;
     this.#loaded = true;
     this.#appliedAt = clock.now();
     metrics.revocationListVersion.set(list.version);
@@ -391,8 +387,4 @@ function kindOf({ target, reason, rejoinedBefore }: RevocationEntry) {
 function without(receipts: Receipts, run: string): Receipts {
   if (!receipts.has(run)) return receipts;
   return new Map([...receipts].filter(([name]) => name !== run));
-}
-
-function sameEntries(a: RevocationList, b: RevocationList): boolean {
-  return a === b || JSON.stringify(a.entries) === JSON.stringify(b.entries);
 }

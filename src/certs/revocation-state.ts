@@ -23,8 +23,8 @@ export class RevocationState {
   readonly #clock: Clock;
   readonly #secret: string;
   #known: SharedRevocations | undefined;
-  /** The Secret that `#known` was read from or written to: thousands of entries are not decoded every few seconds for nothing. */
-  #knownVersion: string | undefined;
+  /** The bytes of the known list: what did not change is not decoded again, and stays the very same list. */
+  #knownBytes: Uint8Array | undefined;
   /** The end of the queue of accesses: one at a time, so that an old read never hides a newer write. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -62,12 +62,14 @@ export class RevocationState {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const secret = await this.#readOrCreate();
       if (!secret) continue;
-      if (this.#known && secret.version === this.#knownVersion) return { shared: this.#known, secret };
-      const shared = { list: decodeRevocations(secret), receipts: decodeReceipts(secret) };
       const known = this.#known;
+      const bytes = secret.data[LIST_FIELD];
+      const isSame = known && bytes && this.#knownBytes && Buffer.compare(bytes, this.#knownBytes) === 0;
+      const list = isSame ? known.list : decodeRevocations(secret);
+      const shared = { list, receipts: decodeReceipts(secret) };
       if (!known || shared.list.version >= known.list.version) {
         this.#known = shared;
-        this.#knownVersion = secret.version;
+        this.#knownBytes = bytes;
         return { shared, secret };
       }
       await this.#tryWrite({ list: known.list, receipts: shared.receipts }, secret);
@@ -96,9 +98,9 @@ export class RevocationState {
   async #tryWrite(next: SharedRevocations, secret: Secret & { readonly version: string }): Promise<boolean> {
     const data = { ...secret.data, ...this.#encode(next) };
     try {
-      const written = await this.#store.replace({ ...secret, data });
+      await this.#store.replace({ ...secret, data });
       this.#known = next;
-      this.#knownVersion = written.version;
+      this.#knownBytes = data[LIST_FIELD];
       return true;
     } catch (error) {
       if (isSallyportError(error, 'SECRET_CONFLICT', 'SECRET_NOT_FOUND')) return false;

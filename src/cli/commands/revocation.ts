@@ -166,7 +166,7 @@ async function awaitReplicas(admin: AdminClient, first: RevocationReceipt): Prom
 }
 
 function printReceipt(receipt: RevocationReceipt, format: GlobalOptions['output'] = 'table'): void {
-  const { revocation, version, replicas } = receipt;
+  const { revocation, version } = receipt;
   if (format === 'json' || format === 'yaml') print(formatValue(receipt, format));
   else if (format === 'name') print(revocation ? view.name(revocation) : `version/${version}`);
   else {
