@@ -56,6 +56,7 @@ export class EnrolmentWorld {
   readonly connected = new Set<string>();
   readonly settings: Settings;
   readonly revoked = new Set<string>();
+  readonly revokedNodes = new Set<string>();
   readonly #started: TokenService[] = [];
   /** While true, every access to the store fails. */
   storeDown = false;
@@ -128,6 +129,7 @@ export class EnrolmentWorld {
         tokens,
         grace,
         isConnected: (node) => this.connected.has(node),
+        isNodeRevoked: (node) => (this.revokedNodes.has(node) ? 'lost' : undefined),
         audit,
         clock,
         log,

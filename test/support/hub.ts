@@ -10,6 +10,7 @@ import { metric } from './messages.ts';
 
 export interface TestHubOptions extends Partial<HubOptions> {
   readonly random?: () => number;
+  readonly onRevoked?: ConstructorParameters<typeof SessionHub>[0]['onRevoked'];
   /** Stands between hub and bus. */
   readonly wrapBus?: (bus: MessageBus) => MessageBus;
 }
@@ -18,6 +19,7 @@ export interface TestHubOptions extends Partial<HubOptions> {
 export async function startTestHub({
   random = () => 0.5,
   wrapBus = (bus) => bus,
+  onRevoked = () => {},
   ...changed
 }: TestHubOptions = {}) {
   const clock = new ManualClock();
@@ -27,7 +29,7 @@ export async function startTestHub({
   let options: HubOptions = { ...defaults, replica: 'test', ...changed };
   const bus = wrapBus(new LocalBus(parts, () => queue));
   await bus.start(new AbortController().signal);
-  const hub = new SessionHub({ ...parts, bus, random }, () => options);
+  const hub = new SessionHub({ ...parts, bus, random, onRevoked }, () => options);
   await hub.start();
   const events: StoredEvent[] = [];
   bus.subscribe({}, (event) => events.push(event));

@@ -39,6 +39,8 @@ export interface CertOptions {
   /** OIDs of the extended key usage; empty for none. */
   readonly usages?: readonly string[];
   readonly isCa?: boolean;
+  /** KubeEdge's CAs lack cRLSign; default: of a CA, true. */
+  readonly crlSign?: boolean;
   /** Hexadecimal. */
   readonly serial?: string;
   /** KubeEdge's CAs have no key identifiers. */
@@ -62,7 +64,9 @@ export async function mint(options: CertOptions = {}): Promise<Pair> {
   extensions.push(
     new x509.KeyUsagesExtension(
       options.isCa
-        ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign | x509.KeyUsageFlags.digitalSignature
+        ? x509.KeyUsageFlags.keyCertSign |
+            (options.crlSign === false ? 0 : x509.KeyUsageFlags.cRLSign) |
+            x509.KeyUsageFlags.digitalSignature
         : x509.KeyUsageFlags.digitalSignature,
       true,
     ),

@@ -90,3 +90,34 @@ test('A10: who did what is logged, and no token is', async () => {
   expect(logged).toMatch(/"admin":"admin","method":"POST","path":"\/api\/v1\/tokens".*"admin action"/);
   expect(logged).not.toContain('"fleet"');
 });
+
+test('G7: an administrator whose certificate is revoked is out at once, and cannot revoke the own one', async () => {
+  await using fixture = await startAdmin();
+  const other = await mintAdmin(fixture.ca, { subject: 'O=sallyport:admins,CN=bob' });
+  const serial = other.certificate.serialNumber;
+  const own = await fixture.post('/api/v1/revocations', { serial }, { as: other });
+  expect([own.status, own.json]).toMatchObject([409, { error: { code: 'REVOKES_ITSELF' } }]);
+  expect((await fixture.get('/api/v1/info', { as: other })).status).toBe(200);
+  const done = await fixture.post('/api/v1/revocations', { serial, reason: 'affiliationChanged' });
+  expect(done.json).toMatchObject({ revocation: { kind: 'certificate', by: 'admin' }, complete: true });
+  expect((await fixture.get('/api/v1/info', { as: other })).status).toBe(401);
+  expect((await fixture.get('/api/v1/info')).status).toBe(200);
+});
+
+test('D9: a revocation without exactly one target, or with an unknown reason, is refused', async () => {
+  await using fixture = await startAdmin();
+  for (const body of [
+    {},
+    { node: 'edge-1', serial: '01' },
+    { node: 'Not A Node' },
+    { serial: 'xyz' },
+    { serial: '1'.repeat(41) },
+    { node: 'edge-1', reason: 'removeFromCRL' },
+    { node: 'edge-1', note: 'a\nb' },
+    { node: 'edge-1', more: 1 },
+  ])
+    expect((await fixture.post('/api/v1/revocations', body)).status, JSON.stringify(body)).toBe(400);
+  expect((await fixture.get('/api/v1/revocations/r9')).status).toBe(404);
+  expect((await fixture.post('/api/v1/revocations/lift', { serial: '01', rejoin: true })).status).toBe(404);
+  expect(fixture.revocations.list().items).toEqual([]);
+});

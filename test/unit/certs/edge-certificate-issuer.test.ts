@@ -332,6 +332,39 @@ test('F2: an expired or unknown certificate and a valid token in one request: th
   }
 });
 
+test('G7: a node that is shut out by name gets nothing, by token, renewal or grace; its token is not used up, and strangers learn nothing', async () => {
+  await using world = await EnrolmentWorld.create();
+  const replica = await world.replica();
+  const { token } = await replica.tokens.createNodeToken('edge-1');
+  const dates = { notBefore: new Date(world.clock.now() - 400 * DAY_MS) };
+  const valid = await mintEdge(world.ca, 'edge-1', dates);
+  const expired = await mintEdge(world.ca, 'edge-1', {
+    ...dates,
+    notAfter: new Date(world.clock.now() - DAY_MS),
+  });
+  const attempt = async (parts: object) => answer(replica.issuer.issue(await world.request(parts)));
+  world.revokedNodes.add('edge-1');
+  expect(await attempt({ token })).toBe('403 NODE_REVOKED');
+  expect(await attempt(peerOf(replica, valid.certificate))).toBe('403 NODE_REVOKED');
+  expect(await attempt(peerOf(replica, expired.certificate))).toBe('403 NODE_REVOKED');
+  expect(await count(replica.metrics, 'sallyport_enrolment_refused_total{reason="revoked"}')).toBe(3);
+  expect(await attempt({})).toBe('401 NOT_AUTHENTICATED');
+  expect(await attempt({ token: `${token}x` })).toBe('401 TOKEN_INVALID');
+  world.revokedNodes.clear();
+  expect(await attempt({ token })).toBe('200');
+});
+
+test('G7: a node that is revoked while its certificate is signed does not get it', async () => {
+  await using world = await EnrolmentWorld.create();
+  const replica = await world.replica();
+  const { token } = await replica.tokens.createNodeToken('edge-1');
+  world.store.fault = (call) => {
+    if (call === 'replace') world.revokedNodes.add('edge-1');
+  };
+  expect(await answer(replica.issuer.issue(await world.request({ token })))).toBe('403 NODE_REVOKED');
+  expect(replica.audit.recent()).toEqual([]);
+});
+
 test('a revoked certificate is refused even with a valid token beside it', async () => {
   await using world = await EnrolmentWorld.create();
   const replica = await world.replica();

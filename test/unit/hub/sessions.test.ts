@@ -251,6 +251,24 @@ test('G9: sessions of a retired CA end within the grace, not all at once, and no
   expect(gate.connect('old-1').closedWith?.name).toBe('TrustRemoved');
 });
 
+test('G7: a revoked session ends in the same turn, its owner is told of, and it does not come back', async () => {
+  const told: unknown[] = [];
+  await using gate = await startTestHub({ onRevoked: (session) => told.push(session) });
+  const stolen = gate.connect('stolen');
+  const other = gate.connect('other');
+  const sessionId = gate.hub.get('stolen')!.sessionId;
+  const check = ({ nodeName }: { nodeName: string }) =>
+    nodeName === 'stolen' ? refuse('revoked') : undefined;
+  expect(gate.hub.applyTrust(check)).toBe(1);
+  expect([stolen.closedWith?.name, other.closedWith]).toEqual(['Revoked', undefined]);
+  expect(told).toEqual([
+    { peer: { ...stolen.peer.certificate, nodeName: 'stolen' }, sessionId, transport: stolen.transport },
+  ]);
+  expect(gate.connect('stolen').closedWith?.name).toBe('Revoked');
+  expect(told).toHaveLength(1);
+  expect(gate.hub.identityOf('other')).toBe(other.peer);
+});
+
 test('G9: trust that returns within the grace keeps the sessions', async () => {
   await using gate = await startTestHub({ expiryGraceMs: 10_000 });
   const edge = gate.connect('edge-1');

@@ -165,6 +165,39 @@ describe('who is refused, and what they are told', () => {
     expect(gate.check(ca.certificate).ok).toBe(false);
   });
 
+  test('G7: of a certificate that is revoked and has expired, or lost its CA, it is said that it is revoked', async () => {
+    let revoked: string | undefined = 'stolen';
+    const pair = await edge();
+    const late = new ManualClock(around.notAfter.getTime() + 1);
+    const { gate } = gateFor([ca], { isRevoked: () => revoked, clock: late });
+    expect(gate.check(pair.certificate)).toMatchObject({ reason: 'revoked', claimedNode: 'edge-1' });
+    expect(gate.checkCertificate(pair.certificate)).toMatchObject({ reason: 'revoked' });
+    revoked = undefined;
+    expect(gate.check(pair.certificate)).toMatchObject({ reason: 'expired' });
+    expect(gate.checkCertificate(pair.certificate)).toMatchObject({ reason: 'expired' });
+
+    const open = gateFor([ca], { isRevoked: () => revoked });
+    const verdict = open.gate.check(pair.certificate);
+    if (!verdict.ok) throw new Error(verdict.detail);
+    open.trust.value = [];
+    expect(open.gate.stillTrusted(verdict.identity)).toMatchObject({ reason: 'unknown-ca' });
+    revoked = 'stolen';
+    expect(open.gate.stillTrusted(verdict.identity)).toMatchObject({ reason: 'revoked' });
+  });
+
+  test('G7: a serial is revoked also of a certificate that names no node', async () => {
+    const seen: string[] = [];
+    const { gate } = gateFor([ca], {
+      isRevoked: ({ nodeName }) => {
+        seen.push(nodeName);
+        return 'lost';
+      },
+    });
+    const old = await edge('x', { subject: 'O=KubeEdge,CN=kubeedge.io' });
+    expect(gate.check(old.certificate)).toMatchObject({ reason: 'revoked' });
+    expect(seen).toEqual(['']);
+  });
+
   test('a revoked certificate is refused with the reason, asked each time', async () => {
     let revoked: string | undefined;
     const { gate } = gateFor([ca], {
