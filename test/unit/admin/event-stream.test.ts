@@ -169,6 +169,17 @@ test('another hub certificate leaves followers alone, another CA ends them', asy
   expect(hub.bus.followers.size).toBe(0);
 });
 
+test('G7: a follower whose certificate is revoked is ended at once, not at the next heartbeat', async () => {
+  await using hub = await startAdmin({ clock: new ManualClock() });
+  const follower = await follow(hub);
+  await hub.revocations.revoke({ target: { node: 'edge-1' }, reason: 'unspecified', by: 'bob' });
+  expect(hub.bus.followers.size).toBe(1);
+  const { serialNumber: serial } = hub.admin.certificate;
+  await hub.revocations.revoke({ target: { serial }, reason: 'keyCompromise', by: 'bob' });
+  await expect.poll(follower.text).toContain(': ended, not allowed any longer');
+  expect(hub.bus.followers.size).toBe(0);
+});
+
 test('a stop ends the streams at once, and does not wait for its deadline', async () => {
   const hub = await startAdmin();
   const follower = await follow(hub);
