@@ -149,6 +149,8 @@ export class QuicListener implements Listener {
     );
     this.#generations.push(generation);
     this.#steering.target = generation;
+    // Bundles that change faster than the sweep must not push out those who sit on an old one.
+    this.#retireEmpty();
     this.#drainOldest();
   }
 
@@ -192,6 +194,10 @@ export class QuicListener implements Listener {
   #sweep(): void {
     const now = this.#components.clock.now();
     for (const opening of this.#openings.values()) opening.connection?.sweep(now);
+    this.#retireEmpty();
+  }
+
+  #retireEmpty(): void {
     for (const generation of this.#generations.slice(0, -1))
       if (generation.sessions.size === 0 && this.#steering.flowsOf(generation) === 0)
         this.#retire(generation);
