@@ -151,8 +151,10 @@ export async function startGateway(
       {
         name: 'listeners',
         start: () => listeners.start(),
-        stop: (signal) =>
-          Promise.all([listeners.stop(signal), hub.drain(settings().limits.drainMs, signal)]).then(() => {}),
+        stop: async (signal) => {
+          await Promise.all([listeners.stopSessions(signal), hub.drain(settings().limits.drainMs, signal)]);
+          await listeners.stop(signal);
+        },
       },
       {
         name: 'self-test',

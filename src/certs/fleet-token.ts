@@ -1,4 +1,4 @@
-import type { MintedToken } from '../contracts/certificate-issuer.ts';
+import type { CertificateInfo, MintedToken } from '../contracts/certificate-issuer.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -45,6 +45,7 @@ export class FleetToken {
   #stopping: AbortController | undefined;
   #wake: (() => void) | undefined;
   #running: Promise<void> = Promise.resolve();
+  #stored: EnrolmentToken | undefined;
 
   constructor(components: FleetTokenComponents, options: () => FleetTokenOptions) {
     this.#components = components;
@@ -75,10 +76,30 @@ export class FleetToken {
       const secret = await store.get(name, signal);
       const token = (await this.#usable(secret)) ?? (await this.#write(secret, signal));
       if (!token) continue;
+      this.#stored = await this.#components.verify(token.token);
       metrics.tokenNotAfter.set(token.expiresAt.getTime() / 1000);
       return token;
     }
     throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: `secret ${name} changes too often` });
+  }
+
+  /** The stored token beside the certificates it stands with; nothing of it that could be used. */
+  describe(): CertificateInfo | undefined {
+    const { secret, enabled } = this.#options();
+    const token = this.#stored;
+    if (!enabled || token === undefined) return undefined;
+    return {
+      kind: 'fleet-token',
+      secret,
+      subject: 'any node',
+      issuer: token.kind === 'kubeedge' ? 'KubeEdge' : 'Sallyport',
+      serial: token.kind === 'kubeedge' ? '' : token.id,
+      sha256: '',
+      notBefore: new Date(issuedAt(token)).toISOString(),
+      notAfter: new Date(token.expiresAt).toISOString(),
+      names: [],
+      managed: true,
+    };
   }
 
   /** Replaces a revoked token: at once when the store allows, else as soon as it does. Never rejects. */
@@ -101,8 +122,7 @@ export class FleetToken {
     try {
       const token = await verify(text);
       if (token.kind === 'node') return undefined;
-      const lifeMs = token.kind === 'fleet' ? token.expiresAt - token.issuedAt : KUBEEDGE_TOKEN_TTL_MS;
-      const freshUntil = token.expiresAt - lifeMs * (1 - REFRESH_AFTER);
+      const freshUntil = token.expiresAt - (token.expiresAt - issuedAt(token)) * (1 - REFRESH_AFTER);
       return clock.now() < freshUntil ? { token: text, expiresAt: new Date(token.expiresAt) } : undefined;
     } catch (error) {
       if (isSallyportError(error, 'TOKEN_INVALID', 'TOKEN_EXPIRED', 'TOKEN_REVOKED', 'TOKEN_USED'))
@@ -159,4 +179,9 @@ export class FleetToken {
       };
     });
   }
+}
+
+/** KubeEdge's tokens do not say it, but always live equally long. */
+function issuedAt(token: EnrolmentToken): number {
+  return token.kind === 'kubeedge' ? token.expiresAt - KUBEEDGE_TOKEN_TTL_MS : token.issuedAt;
 }

@@ -1,4 +1,4 @@
-import type { MintedToken, TokenMinter } from '../contracts/certificate-issuer.ts';
+import type { CertificateInfo, MintedToken, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { CaCertificate } from '../contracts/certificate-source.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import { retry } from '../core/backoff.ts';
@@ -112,6 +112,10 @@ export class TokenService implements TokenMinter, Component {
   /** @throws BAD_REQUEST when `tokens.acceptFleet` is off, errors of the store */
   fleetToken(): Promise<MintedToken> {
     return this.#fleet.ensure();
+  }
+
+  describeFleetToken(): CertificateInfo | undefined {
+    return this.#fleet.describe();
   }
 
   /** Resolves when it is written; other replicas hold to it within 5 s, when they read the state again (E8). @throws errors of the store */

@@ -41,7 +41,7 @@ export interface Refusal {
   readonly reason: RefusalReason;
   /** One plain sentence for the edge and the log: what is wrong and, where known, since when. */
   readonly detail: string;
-  /** The node the certificate claims, when it can be read and was issued by a trusted CA. Never to be used as an identity. */
+  /** The node the certificate claims, when it can be read; with `unknown-ca` anybody may have written it. Never to be used as an identity. */
   readonly claimedNode?: string;
 }
 

@@ -41,6 +41,7 @@ describe('the command line', () => {
     const table = await run('certs', 'list');
     expect(table.stdout).toMatch(/^KIND +SECRET +SUBJECT/);
     expect(table.stdout).toMatch(/websocket .* yes$/m);
+    expect(table.stdout).toMatch(/^fleet-token +tokensecret +any node +\d{4}-/m);
     const before = JSON.parse((await run('certs', 'list', '-o', 'json')).stdout) as {
       wantedFingerprint: string;
     };

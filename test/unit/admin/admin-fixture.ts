@@ -118,6 +118,7 @@ export async function startAdmin({
   const tokens: TokenMinter = {
     createNodeToken: async (node, ttlMs) => ({ token: `${node} ${ttlMs}`, expiresAt: new Date(0) }),
     fleetToken: async () => ({ token: 'fleet', expiresAt: new Date(0) }),
+    describeFleetToken: () => undefined,
     revokeAll: async () => void calls.push('revoke'),
   };
   const server = testTlsServer({ name: 'admin', source, log });
