@@ -83,6 +83,11 @@ export class DirectoryWatch {
         // No watch to be had (too many, or the folder went away): the periodic read and the look-out remain.
       }
     }
+    this.#lookLater();
+  }
+
+  /** A look-out under way and a read may both come here: there is one timer nevertheless. */
+  #lookLater(): void {
     this.#look?.cancel();
     this.#look = this.#clock.setTimeout(() => void this.#lookOut(), LOOK_MS);
   }
@@ -92,7 +97,7 @@ export class DirectoryWatch {
     const found = await identify(this.#options.path);
     if (this.#closed) return;
     if (found !== this.#watched) this.#request('change');
-    else this.#look = this.#clock.setTimeout(() => void this.#lookOut(), LOOK_MS);
+    else this.#lookLater();
   }
 
   #changed(file: string | null): void {

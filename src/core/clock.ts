@@ -6,7 +6,10 @@ export interface Clock {
   setTimeout(fn: () => void, delayMs: number): Timer;
   /** Calls `fn` every `periodMs`. Does not keep the process alive. */
   setInterval(fn: () => void, periodMs: number): Timer;
-  /** Resolves after `delayMs`; rejects with the signal's reason when it is aborted. */
+  /**
+   * Resolves after `delayMs`; rejects with the signal's reason when it is aborted. Keeps the process alive: whoever awaits it has
+   * more to do.
+   */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
@@ -36,10 +39,13 @@ export const systemClock: Clock = {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const onAbort = () => {
+        clearInterval(guard);
         timer.cancel();
         reject(signal!.reason);
       };
+      const guard = setInterval(() => {}, MAX_TIMEOUT_MS);
       const timer = this.setTimeout(() => {
+        clearInterval(guard);
         signal?.removeEventListener('abort', onAbort);
         resolve();
       }, delayMs);

@@ -1,4 +1,4 @@
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, type Socket } from 'node:net';
 import { SallyportError } from '../core/errors.ts';
 import { plainAddress } from './address-limit.ts';
 
@@ -46,6 +46,25 @@ export function readProxyHeader(data: Buffer): ProxyHeader {
   if (startsLike(data, V2_SIGNATURE)) return data.length < 16 ? { kind: 'incomplete' } : readV2(data);
   if (startsLike(data, V1_START)) return readV1(data);
   return { kind: 'invalid' };
+}
+
+/** Reads the header off a fresh socket and leaves what follows in it. Deadlines are the caller's. */
+export function awaitProxyHeader(
+  socket: Socket,
+  done: (header: Exclude<ProxyHeader, { kind: 'incomplete' }>) => void,
+): void {
+  let data = Buffer.alloc(0);
+  const onReadable = () => {
+    for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null)
+      data = Buffer.concat([data, chunk]);
+    const header = readProxyHeader(data);
+    if (header.kind === 'incomplete') return;
+    socket.off('readable', onReadable);
+    if (header.kind === 'complete' && header.length < data.length)
+      socket.unshift(data.subarray(header.length));
+    done(header);
+  };
+  socket.on('readable', onReadable);
 }
 
 function startsLike(data: Buffer, wanted: Buffer): boolean {

@@ -10,7 +10,7 @@ import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
-import { CidrList, readProxyHeader } from './proxy-protocol.ts';
+import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 
 export interface TlsServerComponents {
@@ -300,13 +300,7 @@ export class TlsServer {
 
   #awaitProxyHeader(connection: Connection): void {
     const { raw } = connection;
-    let data = Buffer.alloc(0);
-    const onReadable = () => {
-      for (let chunk = raw.read() as Buffer | null; chunk !== null; chunk = raw.read() as Buffer | null)
-        data = Buffer.concat([data, chunk]);
-      const header = readProxyHeader(data);
-      if (header.kind === 'incomplete') return;
-      raw.off('readable', onReadable);
+    awaitProxyHeader(raw, (header) => {
       if (header.kind === 'invalid') {
         this.#handshakeLog.noProxyHeader(connection);
         raw.destroy();
@@ -320,10 +314,8 @@ export class TlsServer {
         }
         connection.counted = header.address;
       }
-      if (header.length < data.length) raw.unshift(data.subarray(header.length));
       this.#admit(connection);
-    };
-    raw.on('readable', onReadable);
+    });
   }
 
   #secured(secure: Tracked & TLSSocket): void {

@@ -14,6 +14,7 @@ export function encodeJson(message: Message): string {
  * @throws MESSAGE_INVALID with what is wrong; never anything else
  */
 export function decodeJson(text: string): Message {
+  if (text.length > MAX_DEPTH && nestsDeeper(text, MAX_DEPTH)) throw invalid('it nests too deeply');
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -51,6 +52,34 @@ export function checkMessage(value: unknown): Message {
 const MAX_ID = 256;
 const MAX_NAME = 256;
 const MAX_RESOURCE = 4096;
+
+/**
+ * `JSON.parse` takes any depth, but `JSON.stringify` overflows the stack from about 5,000 levels on (Node 24): what is let in here
+ * must be possible to send on.
+ */
+const MAX_DEPTH = 1_000;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/** Whether brackets outside of strings nest deeper than `limit`. Text that is no JSON may be misjudged; it is refused anyway. */
+function nestsDeeper(text: string, limit: number): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at);
+    if (char === QUOTE) {
+      for (at++; at < text.length && text.charCodeAt(at) !== QUOTE; at++)
+        if (text.charCodeAt(at) === BACKSLASH) at++;
+    } else if (char === OPEN_ARRAY || char === OPEN_OBJECT) {
+      if (++depth > limit) return true;
+    } else if (char === CLOSE_ARRAY || char === CLOSE_OBJECT) depth--;
+  }
+  return false;
+}
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,3 +1,4 @@
+import type { connectQuic, QuicConnectOptions } from '@currentspace/http3';
 import type { Admission, EdgeAcceptor, EdgeConnection } from '../../src/contracts/edge-connection.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
@@ -7,10 +8,13 @@ import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../src/listeners/qui
 import { QuicListener } from '../../src/listeners/quic/quic-listener.ts';
 import { type CloseReason, closeReason } from '../../src/protocol/close-reasons.ts';
 import { createMessage, type Message } from '../../src/protocol/message.ts';
+import { encodeHello } from '../../src/protocol/quic-control.ts';
 import { QuicTransport } from '../../src/sdk/transports/quic-transport.ts';
 import type { EdgeLink } from '../../src/sdk/transports/transport.ts';
 import { freshSource } from './fixed-source.ts';
 import { mintEdge, type Pair } from './pki.ts';
+
+type QuicClientSession = ReturnType<typeof connectQuic>;
 
 export interface Received {
   readonly node: string;
@@ -171,4 +175,45 @@ export async function until(condition: () => boolean, what: string, timeoutMs = 
     if (Date.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** A client of the library itself, for what no well-behaved edge does. Ends with `close(code, reason)` recorded in `ended`. */
+export async function rawQuic(
+  port: number,
+  { ca, pair, ...options }: { ca: Pair; pair: Pair | undefined } & Omit<QuicConnectOptions, 'ca'>,
+) {
+  const { connectQuic } = await import('@currentspace/http3');
+  const session = connectQuic(
+    { host: '127.0.0.1', port, servername: 'localhost' },
+    {
+      ca: ca.pem,
+      ...(pair ? { cert: pair.pem, key: pair.key } : {}),
+      alpn: ['sallyport/1'],
+      maxUdpPayloadSize: 1350,
+      connectTimeoutMs: 3_000,
+      ...options,
+    },
+  );
+  session.on('error', () => {});
+  const ended = new Promise<{ errorCode: number; reason: string }>((resolve) =>
+    session.on('close', (info) => resolve({ errorCode: info.errorCode, reason: info.reason })),
+  );
+  return { session, ended };
+}
+
+/** Opens the control stream of a raw client, says hello and waits for the first frame. */
+export async function sayHello(session: QuicClientSession, node: string) {
+  await session.ready();
+  const control = session.openStream();
+  control.on('error', () => {});
+  const answer = new Promise<Buffer>((resolve) => control.once('data', resolve));
+  control.write(encodeHello({ node_id: node, project_id: 'p' }));
+  return { control, answer: await answer };
+}
+
+export function openRaw(session: QuicClientSession) {
+  const stream = session.openStream();
+  stream.on('error', () => {});
+  stream.resume();
+  return stream;
 }

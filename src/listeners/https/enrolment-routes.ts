@@ -13,6 +13,9 @@ import { bearerToken, extKeyUsages, headerText } from './request-headers.ts';
 /** One certificate, DER (RFC 2585 §4.1). */
 const CERTIFICATE_TYPE = 'application/pkix-cert';
 
+/** A download costs neither signature nor store, and a fleet behind one address retries it together. */
+const DOWNLOADS_PER_ENROLMENT = 10;
+
 export interface EnrolmentComponents {
   readonly source: CertificateSource;
   readonly peerOf: ReadPeer;
@@ -26,12 +29,12 @@ export function enrolmentRoutes(
   { source, peerOf, issuer, clock }: EnrolmentComponents,
   options: () => HttpsOptions,
 ): void {
-  const limits = () => ({
-    perMinutePerSource: options().requestsPerMinutePerSource,
-    perMinute: options().requestsPerMinute,
+  const limits = (factor: number) => () => ({
+    perMinutePerSource: options().requestsPerMinutePerSource * factor,
+    perMinute: options().requestsPerMinute * factor,
   });
-  const downloads = new RateLimiter(clock, limits);
-  const enrolments = new RateLimiter(clock, limits);
+  const downloads = new RateLimiter(clock, limits(DOWNLOADS_PER_ENROLMENT));
+  const enrolments = new RateLimiter(clock, limits(1));
 
   app.get('/ca.crt', async (request, reply) => {
     downloads.take(peerOf(request).source);

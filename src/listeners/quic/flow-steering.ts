@@ -9,6 +9,7 @@ import { Flow, flowKey, literal } from './flow.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
+  MAX_UDP_PAYLOAD_BYTES,
   MIN_INITIAL_BYTES,
   QUIC_V1,
   readLongHeader,
@@ -58,6 +59,7 @@ export class FlowSteering {
   /** In the order of their beginning. */
   readonly #unproven = new Set<Flow>();
   #handshaking = 0;
+  #counted = 0;
   #connectionIdBytes = 0;
   #target: SteeringTarget | undefined;
   #socket: Socket | undefined;
@@ -148,6 +150,7 @@ export class FlowSteering {
   }
 
   #fromClient(datagram: Buffer, from: RemoteInfo): void {
+    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
     const known = this.#byAddress.get(flowKey(from.address, from.port));
     if (!isLongHeader(datagram)) {
       this.#shortFromClient(datagram, from, known);
@@ -183,29 +186,18 @@ export class FlowSteering {
   }
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
-    if (flow.address !== from.address || flow.port !== from.port) this.#move(flow, from);
-    else if (proves && flow.state === 'new') {
-      if (this.#handshaking >= this.#options().handshakes) {
-        this.#refuse('handshakes');
-        return;
-      }
-      flow.prove();
-      this.#enter(flow, 'handshaking');
+    if (flow.address !== from.address || flow.port !== from.port) {
+      const now = this.#components.clock.now();
+      if (flow.mayMoveTo(from.address, from.port, now)) this.#move(flow, from);
+    } else {
+      flow.stay();
+      if (proves && flow.state === 'new' && !this.#admit(flow)) return;
     }
     flow.forward(datagram);
   }
 
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
-    const { connections, connectionsPerIp } = this.#options();
     if (!this.#target) return;
-    if (this.#flows.size - this.#unproven.size >= connections) {
-      this.#refuse('connections');
-      return;
-    }
-    if ((this.#perIp.get(address) ?? 0) >= connectionsPerIp) {
-      this.#refuse('connectionsPerIp');
-      return;
-    }
     if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
     const flow = new Flow({ address, port, now: this.#components.clock.now() }, this.#target, {
       onReply: (self, reply) => this.#fromServer(self, reply),
@@ -215,17 +207,49 @@ export class FlowSteering {
     this.#flows.add(flow);
     this.#unproven.add(flow);
     this.#byAddress.set(flow.key, flow);
-    this.#count(address, 1);
     flow.forward(datagram);
   }
 
+  /**
+   * The client proved its address. Only now do limits count it: whoever forges senders must not use up somebody else's share. What is
+   * refused for too many handshakes is simply not passed on, and sent again by the client.
+   */
+  #admit(flow: Flow): boolean {
+    const { connections, connectionsPerIp, handshakes } = this.#options();
+    const limit =
+      this.#counted >= connections
+        ? 'connections'
+        : (this.#perIp.get(flow.address) ?? 0) >= connectionsPerIp
+          ? 'connectionsPerIp'
+          : this.#handshaking >= handshakes
+            ? 'handshakes'
+            : undefined;
+    if (limit === undefined) {
+      flow.prove();
+      flow.isCounted = true;
+      this.#counted++;
+      this.#count(flow.address, 1);
+      this.#enter(flow, 'handshaking');
+      return true;
+    }
+    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
+    if (limit !== 'handshakes') this.#remove(flow);
+    return false;
+  }
+
   #fromServer(flow: Flow, datagram: Buffer): void {
-    if (isLongHeader(datagram)) this.#learn(flow, readLongHeader(datagram)?.source);
+    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
+    const header = readLongHeader(datagram);
+    // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out what is known.
+    if (header && !(header.isRetry && flow.state !== 'new')) this.#learn(flow, header.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
   }
 
   #learn(flow: Flow, connectionId: string | undefined): void {
-    if (!connectionId || this.#byConnectionId.get(connectionId) === flow) return;
+    const owner = connectionId ? this.#byConnectionId.get(connectionId) : undefined;
+    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is answered with the ID of its
+    // connection, and must not get it.
+    if (!connectionId || owner === flow || (owner && owner.state !== 'new')) return;
     this.#byConnectionId.set(connectionId, flow);
     this.#connectionIdBytes = connectionId.length;
     flow.connectionIds.push(connectionId);
@@ -235,24 +259,21 @@ export class FlowSteering {
 
   #move(flow: Flow, { address, port }: RemoteInfo): void {
     if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
-    this.#count(flow.address, -1);
+    if (flow.isCounted) this.#count(flow.address, -1);
     flow.move(address, port);
     this.#byAddress.set(flow.key, flow);
-    this.#count(address, 1);
+    if (flow.isCounted) this.#count(address, 1);
   }
 
   #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
     if (answer) this.#socket?.send(answer, port, address);
   }
 
-  #refuse(limit: string): void {
-    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
-  }
-
   #enter(flow: Flow, state: Flow['state']): void {
     if (flow.state === 'new') this.#unproven.delete(flow);
     if (flow.state === 'handshaking') this.#handshaking--;
     if (state === 'handshaking') this.#handshaking++;
+    if (state === 'closing') this.#uncount(flow);
     flow.enter(state, this.#components.clock.now());
   }
 
@@ -273,8 +294,14 @@ export class FlowSteering {
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
     for (const id of flow.connectionIds)
       if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
-    this.#count(flow.address, -1);
     flow.close();
+  }
+
+  #uncount(flow: Flow): void {
+    if (!flow.isCounted) return;
+    flow.isCounted = false;
+    this.#counted--;
+    this.#count(flow.address, -1);
   }
 
   #count(address: string, change: 1 | -1): void {

@@ -5,6 +5,7 @@ import type { SteeringTarget } from './flow-steering.ts';
 const AMPLIFICATION = 3;
 /** Answers from a changed address after which it counts as reachable; the path validation of QUIC itself is out of our sight. */
 const ANSWERS_AFTER_REBINDING = 8;
+const CONTESTED_MS = 30_000;
 /** Datagrams kept while the loopback socket connects: a client's first flight is one or two. */
 const MAX_PENDING = 8;
 
@@ -28,6 +29,8 @@ export class Flow {
   readonly startedAt: number;
   since: number;
   sessions = 0;
+  /** Whether it counts against the limits: from the proof of its address to the end of its last session. */
+  isCounted = false;
   /** Port of the loopback socket, by which a session finds its flow; 0 until bound. */
   localPort = 0;
   readonly #socket: Socket;
@@ -36,6 +39,9 @@ export class Flow {
   #received = 0;
   #sent = 0;
   #answersMissing: number | undefined;
+  #former: { readonly address: string; readonly port: number } | undefined;
+  #contestedUntil = 0;
+  #candidate: { readonly address: string; readonly port: number; answered: boolean } | undefined;
 
   constructor(
     client: { address: string; port: number; now: number },
@@ -85,14 +91,41 @@ export class Flow {
 
   /** Whether this many bytes may be sent to the client now; counts them when they may. */
   mayReply(bytes: number): boolean {
+    if (this.#candidate) this.#candidate.answered = true;
     if (this.#proven) return true;
     if (this.#sent + bytes > AMPLIFICATION * this.#received) return false;
     this.#sent += bytes;
     return true;
   }
 
-  /** The client's address changed (NAT rebinding). The new one has to prove itself. */
+  /**
+   * A datagram with a connection ID of this flow came from another address. It may be the client behind a NAT that changed its mind, or
+   * somebody who repeats or invents datagrams; only the server can tell, by answering. So the address is believed when it sends again
+   * after the server answered, unless the known address was heard in between. Should the former address speak after a move, it was no
+   * NAT: it gets the flow back at once, and keeps it for a while.
+   */
+  mayMoveTo(address: string, port: number, now: number): boolean {
+    if (this.#former?.address === address && this.#former.port === port) {
+      this.#contestedUntil = now + CONTESTED_MS;
+      return true;
+    }
+    if (now < this.#contestedUntil) return false;
+    if (this.#candidate?.address === address && this.#candidate.port === port)
+      return this.#candidate.answered;
+    this.#candidate = { address, port, answered: false };
+    return false;
+  }
+
+  /** The known address was heard. */
+  stay(): void {
+    this.#candidate = undefined;
+  }
+
+  /** The client's address changed. The new one has to prove itself. */
   move(address: string, port: number): void {
+    this.#candidate = undefined;
+    const isReturn = this.#former?.address === address && this.#former.port === port;
+    this.#former = isReturn ? undefined : { address: this.address, port: this.port };
     this.address = address;
     this.port = port;
     this.#proven = false;

@@ -27,6 +27,7 @@ export interface QuicListenerComponents {
 }
 
 const SWEEP_MS = 1_000;
+const LAST_WORDS_MS = 50;
 /** Beyond the hub's own keepalive, so that the hub ends silent sessions with a reason before the transport drops them without one. */
 const IDLE_SLACK_MS = 5_000;
 
@@ -118,6 +119,8 @@ export class QuicListener implements Listener {
         signal.addEventListener('abort', finish);
       });
     for (const opening of this.#openings.values()) opening.connection?.close(reason);
+    // Time for the last words to get from the library through the steering to the edges.
+    await this.#components.clock.sleep(LAST_WORDS_MS);
     await this.#closeAll();
   }
 
@@ -151,9 +154,9 @@ export class QuicListener implements Listener {
 
   #onSession(session: QuicServerSession): void {
     const { clock, metrics } = this.#components;
-    const flow = this.#steering.claim(session.remotePort);
+    const flow = session.remoteAddress === '127.0.0.1' ? this.#steering.claim(session.remotePort) : undefined;
     if (!flow) {
-      session.close(closeReason('TryAgainLater').code, 'the flow is gone');
+      session.close(closeReason('TryAgainLater').code, 'connect to the public port');
       return;
     }
     const remoteAddress = plainAddress(flow.address);

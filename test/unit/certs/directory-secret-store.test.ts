@@ -330,6 +330,9 @@ describe('a watch', () => {
     await clock.advance(1_000);
     await vi.waitFor(() => expect(snapshots).toHaveLength(2), 5_000);
     expect((await own.storeLastSync.get()).values[0]!.value).toBe(clock.now() / 1000);
+    // Looking for the folder and the periodic read fall due together again and again: still one timer each.
+    await clock.advance(200_000);
+    await vi.waitFor(() => expect(clock.pending).toBe(2));
     stop();
     expect(clock.pending).toBe(0);
     await timed.close();

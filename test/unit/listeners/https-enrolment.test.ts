@@ -276,6 +276,16 @@ describe('limits', () => {
     expect((await hub.get('/edge.crt', { headers: join, body: csr })).status).toBe(200);
   });
 
+  test('D10: downloads of the CA are limited as well, more generously', async () => {
+    await using hub = await startHttps({
+      clock: new ManualClock(),
+      options: { requestsPerMinutePerSource: 2 },
+    });
+    const answers = await Promise.all(Array.from({ length: 25 }, () => hub.get('/ca.crt')));
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(20);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(5);
+  });
+
   test('D10: there is a limit in all, whoever asks', async () => {
     await using hub = await startHttps({ clock: new ManualClock(), options: { requestsPerMinute: 3 } });
     const nodes = await Promise.all([1, 2, 3, 4].map((n) => mintEdge(hub.ca, `edge-${n}`)));

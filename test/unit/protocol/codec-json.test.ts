@@ -59,3 +59,13 @@ describe('JSON codec', () => {
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 });
+
+test('I15: valid JSON that nests too deeply to be sent on is refused, long strings full of brackets are not', () => {
+  const nested = (depth: number) =>
+    `{"header":{"msg_id":"a"},"route":{},"content":${'['.repeat(depth)}${']'.repeat(depth)}}`;
+  expect(() => decodeJson(nested(3_000))).toThrow(/nests too deeply/);
+  expect(() => encodeJson(decodeJson(nested(900)))).not.toThrow();
+  const brackets = JSON.stringify(`\\"${'['.repeat(5_000)}"`);
+  const text = `{"header":{"msg_id":"a"},"route":{},"content":[${brackets},${brackets}]}`;
+  expect(decodeJson(text).content).toHaveLength(2);
+});

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
@@ -324,6 +325,27 @@ describe('messages', () => {
     );
     other.socket.send(JSON.stringify(message()));
     await until(() => other.record.messages.length === 1, 'the other goes on');
+  });
+
+  test('I15: random bytes instead of frames end only their own connections', async () => {
+    const { join, port, acceptor } = await start();
+    const good = await join({ node: 'edge-2', edge: await mintEdge(ca, 'edge-2') });
+    for (let round = 0; round < 60; round++) {
+      const socket = await tlsClient(clientOptions(port, ca, edge));
+      socket.write(
+        `GET /${PROJECT}/edge-1/events HTTP/1.1\r\nHost: x\r\nnode_id: edge-1\r\nConnection: Upgrade\r\n` +
+          'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+      );
+      await once(socket, 'data');
+      // Half of them begin as a text frame of a client, so that the bytes reach the parts behind the header.
+      const begin = round % 2 ? Buffer.from([0x81, 0x80 | (round % 100), 0, 0, 0, 0]) : Buffer.alloc(0);
+      socket.end(Buffer.concat([begin, randomBytes(300)]));
+    }
+    await until(() => acceptor.accepted.length === 61, 'all upgraded');
+    await until(() => acceptor.accepted.slice(1).every(({ closes }) => closes.length === 1), 'all ended');
+    expect(acceptor.accepted.slice(1).flatMap(({ messages }) => messages)).toEqual([]);
+    good.socket.send(JSON.stringify(message()));
+    await until(() => good.record.messages.length === 1, 'the good one goes on');
   });
 
   test('I4: a message over the limit is closed with 1009, declared or in fragments, and memory stays flat', async () => {

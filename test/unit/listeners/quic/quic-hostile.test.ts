@@ -1,0 +1,154 @@
+import { randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { expect, test } from 'vitest';
+import { readLongHeader } from '../../../../src/listeners/quic/quic-packet.ts';
+import { closeReason } from '../../../../src/protocol/close-reasons.ts';
+import { startQuic, until } from '../../../support/quic-rig.ts';
+import { UdpRelay } from '../../../support/udp-relay.ts';
+
+/** A UDP socket that talks to the hub and keeps what it answers. */
+async function talk(port: number, host = '127.0.0.1') {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+  await new Promise<void>((resolve) => socket.connect(port, host, resolve));
+  const answers: Buffer[] = [];
+  socket.on('message', (datagram) => answers.push(datagram));
+  return { socket, answers, [Symbol.dispose]: () => socket.close() };
+}
+
+function initial(version: number, bytes = 1200): Buffer {
+  const datagram = randomBytes(bytes);
+  datagram[0] = 0xc0;
+  datagram.writeUInt32BE(version, 1);
+  datagram[5] = 8;
+  datagram[14] = 8;
+  return datagram;
+}
+
+/** A real first datagram with a connection ID of its own, as if from yet another client. */
+function another(first: Buffer): Buffer {
+  const copy = Buffer.from(first);
+  randomBytes(copy[5]!).copy(copy, 6);
+  return copy;
+}
+
+test('K3: a client of an unknown version of QUIC gets version negotiation, and no flow', async () => {
+  await using hub = await startQuic();
+  using client = await talk(hub.port);
+  const datagram = initial(0x1a2a3a4a);
+  client.socket.send(datagram);
+  await until(() => client.answers.length === 1, 'an answer');
+  const answer = client.answers[0]!;
+  const header = readLongHeader(answer)!;
+  expect(header.version).toBe(0);
+  expect(header.destination).toBe(datagram.toString('latin1', 15, 23));
+  expect(header.source).toBe(datagram.toString('latin1', 6, 14));
+  expect(answer.readUInt32BE(answer.length - 4)).toBe(1);
+});
+
+test("K3: KubeEdge's gQUIC (Q043) gets a version negotiation it understands", async () => {
+  await using hub = await startQuic();
+  using client = await talk(hub.port);
+  const id = randomBytes(8);
+  const datagram = Buffer.concat([Buffer.from([0x09]), id, Buffer.from('Q043'), randomBytes(1100)]);
+  client.socket.send(datagram);
+  await until(() => client.answers.length === 1, 'an answer');
+  expect(client.answers[0]).toEqual(Buffer.concat([Buffer.from([0x09]), id, Buffer.from([0, 0, 0, 1])]));
+});
+
+test('K4: a first datagram is answered with Retry, and by far less than three times its size', async () => {
+  await using hub = await startQuic();
+  await using relay = await UdpRelay.start({ targetPort: hub.port });
+  const first: Buffer[] = [];
+  relay.onToServer = (datagram) => first.push(datagram);
+  await hub.connect('edge-1', { port: relay.port });
+  using forger = await talk(hub.port);
+  for (let i = 0; i < 5; i++) forger.socket.send(another(first[0]!));
+  await until(() => forger.answers.length > 0, 'a Retry');
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const answered = forger.answers.reduce((sum, answer) => sum + answer.length, 0);
+  expect(answered).toBeLessThan(5 * first[0]!.length);
+  // Packet type 3 is Retry (RFC 9000 §17.2.5).
+  expect(new Set(forger.answers.map((answer) => (answer[0]! >> 4) & 3))).toEqual(new Set([3]));
+});
+
+test('K4: an Initial shorter than 1200 bytes, and a short header of nobody, get no answer', async () => {
+  await using hub = await startQuic();
+  using client = await talk(hub.port);
+  client.socket.send(initial(1, 1199));
+  client.socket.send(initial(0x1a2a3a4a, 1199));
+  const short = randomBytes(60);
+  short[0] = 0x40;
+  client.socket.send(short);
+  client.socket.send(initial(0x1a2a3a4a));
+  await until(() => client.answers.length > 0, 'the answer to the last');
+  expect(client.answers).toHaveLength(1);
+});
+
+test('I15: random and mutated datagrams harm nobody, and memory stays flat', async () => {
+  await using hub = await startQuic();
+  await using relay = await UdpRelay.start({ targetPort: hub.port });
+  const seen: Buffer[] = [];
+  relay.onToServer = (datagram) => seen.length < 50 && seen.push(datagram);
+  const edge = await hub.connect('edge-1', { port: relay.port });
+  await edge.echo('before');
+  const flood = async (count: number) => {
+    using client = await talk(hub.port);
+    for (let i = 0; i < count; i++) {
+      const datagram =
+        i % 2 === 0 ? randomBytes(1 + (i % 1350)) : Buffer.from(seen[i % seen.length] as Buffer);
+      if (i % 2 === 1)
+        for (let n = 0; n < 3; n++) datagram[(i * 7919 + n * 31) % datagram.length]! ^= 1 + (i % 255);
+      client.socket.send(datagram);
+      if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  await flood(10_000);
+  const before = process.memoryUsage().rss;
+  await flood(20_000);
+  expect(process.memoryUsage().rss - before).toBeLessThan(64 * 1024 * 1024);
+  await edge.echo('after');
+  await (await hub.connect('edge-2')).echo('new');
+  expect(hub.acceptor.closed).toEqual([]);
+});
+
+test('a flood of first datagrams from many addresses does not keep a real client out', async () => {
+  await using hub = await startQuic({ handshakes: 16 });
+  await using relay = await UdpRelay.start({ targetPort: hub.port });
+  const first: Buffer[] = [];
+  relay.onToServer = (datagram) => first.push(datagram);
+  await hub.connect('edge-1', { port: relay.port });
+  for (let i = 0; i < 1_200; i++) {
+    using client = await talk(hub.port);
+    client.socket.send(another(first[0]!));
+    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await (await hub.connect('edge-2')).echo('in');
+});
+
+test('IPv6 and IPv4 clients reach a hub that listens on ::', async () => {
+  await using hub = await startQuic({ host: '::' });
+  await (await hub.connect('four')).echo(4);
+  await (await hub.connect('six', { host: '[::1]' })).echo(6);
+  expect(hub.acceptor.connections.map((one) => one.remoteAddress).sort()).toEqual(['127.0.0.1', '::1']);
+});
+
+test('stop refuses newcomers, leaves the connections to the hub, and ends what is left at the deadline', async () => {
+  await using hub = await startQuic();
+  const edge = await hub.connect('edge-1');
+  const deadline = new AbortController();
+  const stopped = hub.listener.stop(closeReason('Draining'), deadline.signal);
+  await edge.echo('still served');
+  await expect(hub.connect('edge-2')).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  deadline.abort();
+  await stopped;
+  expect(await edge.closed).toMatchObject({ name: 'Draining' });
+  await hub.listener.stop(closeReason('Draining'), deadline.signal);
+});
+
+test('a port that is taken is LISTEN_FAILED with the address', async () => {
+  await using hub = await startQuic();
+  await expect(startQuic({ port: hub.port })).rejects.toMatchObject({
+    code: 'LISTEN_FAILED',
+    details: { listener: 'quic', address: `127.0.0.1:${hub.port}` },
+  });
+});

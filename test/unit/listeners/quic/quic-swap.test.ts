@@ -1,0 +1,135 @@
+import { expect, test } from 'vitest';
+import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
+import { bundleOf } from '../../../support/fixed-source.ts';
+import { mintCa, mintEdge, mintServer } from '../../../support/pki.ts';
+import { startQuic, until } from '../../../support/quic-rig.ts';
+import { UdpRelay } from '../../../support/udp-relay.ts';
+
+test('B5: 100 connections keep echoing across a swap, and new ones get the new certificate', async () => {
+  await using hub = await startQuic();
+  const edges = [];
+  for (let i = 0; i < 100; i++) edges.push(await hub.connect(`edge-${i}`));
+  let echoes = 0;
+  let isSwapping = true;
+  const chatter = edges.map(async (edge, i) => {
+    while (isSwapping) {
+      await edge.echo(i, 'default/pod/x');
+      echoes++;
+    }
+  });
+  const nextCa = await mintCa({ subject: 'CN=next' });
+  const next = bundleOf({ ca: nextCa, server: await mintServer(nextCa), clientCAs: [hub.ca, nextCa] });
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  expect(hub.listener.servedFingerprint()).toBe(next.fingerprint);
+  const newcomer = await hub.connect('newcomer', { trusted: nextCa });
+  await newcomer.echo('new');
+  const before = echoes;
+  await until(() => echoes > before + 200, 'old connections echo on');
+  isSwapping = false;
+  await Promise.all(chatter);
+  expect(hub.acceptor.closed).toEqual([]);
+  await expect(hub.connect('old-trust')).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  expect(hub.listener.generations).toBe(2);
+});
+
+test('a generation without connections is closed, and the current one serves on', async () => {
+  await using hub = await startQuic();
+  const edge = await hub.connect('edge-1');
+  const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  expect(hub.listener.generations).toBe(2);
+  edge.link.close({ name: 'Normal', code: 1000, text: 'done', retry: 'never' });
+  await until(() => hub.listener.generations === 1, 'the old generation is closed');
+  await (await hub.connect('edge-2')).echo('still here');
+});
+
+test('B6: a key that does not match changes nothing', async () => {
+  await using hub = await startQuic();
+  const before = hub.listener.servedFingerprint();
+  const [one, two] = [await mintServer(hub.ca), await mintServer(hub.ca)];
+  const broken = bundleOf({ ca: hub.ca, server: { ...one, key: two.key } });
+  await expect(hub.listener.applyBundle(broken)).rejects.toThrow(/key values mismatch/);
+  expect(hub.listener.servedFingerprint()).toBe(before);
+  expect(hub.listener.generations).toBe(1);
+  await (await hub.connect('edge-1')).echo('old certificate');
+});
+
+test('beyond the bound, the connections of the oldest generation are asked to reconnect', async () => {
+  await using hub = await startQuic({ maxGenerations: 2, drainMs: 50 });
+  const edge = await hub.connect('edge-1');
+  for (let i = 0; i < 2; i++) {
+    const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
+    hub.source.set(next);
+    await hub.listener.applyBundle(next);
+  }
+  const reason = await edge.closed;
+  expect(reason).toMatchObject({ name: 'Rebalance', retry: 'soon', reconnectAfterMs: expect.any(Number) });
+  await until(() => hub.listener.generations === 1, 'both old generations are closed');
+});
+
+test('a client whose address changes (NAT rebinding) keeps its connection, on an old generation too', async () => {
+  await using hub = await startQuic();
+  await using relay = await UdpRelay.start({ targetPort: hub.port });
+  const edge = await hub.connect('edge-1', { port: relay.port });
+  await edge.echo('before');
+  const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  await relay.rebind();
+  await edge.echo('after');
+  await relay.rebind();
+  expect((await edge.echo('x'.repeat(300_000))).content).toHaveLength(300_000);
+  expect(hub.acceptor.closed).toEqual([]);
+});
+
+test('no datagram that leaves is larger than Ethernet carries', async () => {
+  await using hub = await startQuic();
+  await using relay = await UdpRelay.start({ targetPort: hub.port });
+  const edge = await hub.connect('edge-1', { port: relay.port });
+  await edge.echo('x'.repeat(2_000_000));
+  expect(relay.toClient.largest).toBeLessThanOrEqual(1472);
+});
+
+test('C1: edges of the old and of the new CA are let in, whatever the order of the trust', async () => {
+  await using hub = await startQuic();
+  const nextCa = await mintCa();
+  for (const clientCAs of [
+    [hub.ca, nextCa],
+    [nextCa, hub.ca],
+  ]) {
+    const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
+    hub.source.set(next);
+    await hub.listener.applyBundle(next);
+    await (await hub.connect('old-edge')).echo('old');
+    await (await hub.connect('new-edge', { pair: await mintEdge(nextCa, 'new-edge') })).echo('new');
+  }
+});
+
+test('C2: a CA of KubeEdge without key identifier and its successor of the same name are told apart', async () => {
+  await using hub = await startQuic();
+  const kubeEdge = await mintCa({ keyIdentifiers: false });
+  const clientCAs = [kubeEdge, hub.ca];
+  const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  await (await hub.connect('old-edge', { pair: await mintEdge(kubeEdge, 'old-edge') })).echo('old');
+  await (await hub.connect('new-edge')).echo('new');
+});
+
+test('C2: of two CAs of one name that both lack key identifiers, the first alone is usable over QUIC', async () => {
+  await using hub = await startQuic();
+  const [first, second] = [await mintCa({ keyIdentifiers: false }), await mintCa({ keyIdentifiers: false })];
+  const clientCAs = [first, second];
+  const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
+  expect(indistinguishable(next)).toEqual(['CN=KubeEdge']);
+  hub.source.set(next);
+  await hub.listener.applyBundle(next);
+  const mint = (ca: typeof first, node: string) => mintEdge(ca, node, { keyIdentifiers: false });
+  await (await hub.connect('one', { pair: await mint(first, 'one') })).echo('in');
+  await expect(hub.connect('two', { pair: await mint(second, 'two') })).rejects.toMatchObject({
+    code: 'CONNECT_REFUSED',
+    details: { word: 'unknown-ca' },
+  });
+});
