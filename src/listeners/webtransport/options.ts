@@ -1,4 +1,3 @@
-import { MAX_SESSION_BYTES } from '../../protocol/webtransport.ts';
 import type { TlsPolicy } from '../tls-options.ts';
 import type { TlsServerLimits } from '../tls-server.ts';
 
@@ -18,11 +17,6 @@ export interface WebTransportListenerOptions {
   readonly maxMessageBytes: number;
   /** `onMessage` promises a connection may have pending before it is read no further. */
   readonly maxPendingUpstream: number;
-  /** Bytes in either direction after which a session is asked to come back; at most {@link LARGEST_SESSION_LIMIT}. */
+  /** Bytes in either direction after which a session is asked to come back; well below the 4 GiB of a session's credit. */
   readonly sessionBytes: number;
 }
-
-/** Credit of a session that is never used: what may be under way when its limit is noticed. */
-const RESERVE_BYTES = 64 * 1024 * 1024;
-/** A session that used up its credit would stall without a word (FINDINGS: the library gives none back). */
-export const LARGEST_SESSION_LIMIT = MAX_SESSION_BYTES - RESERVE_BYTES;
