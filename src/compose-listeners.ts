@@ -13,12 +13,14 @@ import type { Metrics } from './core/metrics.ts';
 import type { SessionHub } from './hub/session-hub.ts';
 import type { AdminGate } from './identity/admin-gate.ts';
 import type { PeerGate } from './identity/peer-gate.ts';
+import { TicketBook } from './identity/ticket-book.ts';
 import { HttpsListener } from './listeners/https/https-listener.ts';
 import { peerCertificates } from './listeners/peer-certificates.ts';
 import { QUIC_DEFAULTS } from './listeners/quic/options.ts';
 import { QuicListener } from './listeners/quic/quic-listener.ts';
 import { TlsServer } from './listeners/tls-server.ts';
 import { WebSocketListener } from './listeners/websocket/websocket-listener.ts';
+import { WebTransportListener } from './listeners/webtransport/webtransport-listener.ts';
 
 /** What listeners are made of; `gateway.ts` has built it all. */
 export interface ListenerParts {
@@ -44,6 +46,10 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const { config, gate, adminGate, certificates, tokens, issuer, hub, bus, health, info } = parts;
   const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
+  const tickets = new TicketBook({
+    clock: parts.clock,
+    stillTrusted: (identity) => gate.stillTrusted(identity),
+  });
   const tlsServer = (name: 'https' | 'admin') =>
     new TlsServer(
       { ...shared, source: certificates },
@@ -57,7 +63,14 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const builders: Partial<Record<ListenerName, () => Listener>> = {
     https: () =>
       new HttpsListener(
-        { ...edge, server: tlsServer('https'), issuer, health, isKnownNode: (node) => hub.isConnected(node) },
+        {
+          ...edge,
+          server: tlsServer('https'),
+          issuer,
+          health,
+          isKnownNode: (node) => hub.isConnected(node),
+          ...(config.current.webtransport.enabled ? { tickets } : {}),
+        },
         config.view(({ limits }) => ({
           ...limits,
           requestsPerMinutePerSource: limits.enrolmentsPerMinutePerIp,
@@ -77,6 +90,17 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           ...now.limits,
           ...now.hub,
           ...now.quic,
+          epoch: parts.startedAt,
+        })),
+      ),
+    webtransport: () =>
+      new WebTransportListener(
+        { ...edge, tickets },
+        config.view((now) => ({
+          ...now.hub,
+          ...now.webtransport,
+          tls: now.tls,
+          limits: now.limits,
           epoch: parts.startedAt,
         })),
       ),

@@ -199,6 +199,7 @@ export async function startGateway(
         name: listener.name,
         ...listener.address(),
         servedFingerprint: listener.servedFingerprint(),
+        ...(listener.describe ? { detail: listener.describe() } : {}),
       })),
     };
   }

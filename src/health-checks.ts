@@ -18,7 +18,9 @@ export function registerHealthChecks(health: HealthRegistry, subjects: HealthSub
   health.register('ca', ['readyz'], () => certificates.checkCa());
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
-    return listeners.listeners.map(({ name }) => name).join(', ');
+    return listeners.listeners
+      .map((one) => (one.describe ? `${one.name} (${one.describe()})` : one.name))
+      .join(', ');
   });
   health.register('served', ['readyz'], () => {
     const behind = listeners.drift();

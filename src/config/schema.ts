@@ -27,22 +27,22 @@ const days = (defaultDays: number, what: string) =>
     .default(defaultDays)
     .meta({ ...live, description: `${what}, days` });
 
+const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
+  enabled: z
+    .boolean()
+    .default(enabled)
+    .meta({ description: `Whether to listen for ${protocol}` }),
+  host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(port)
+    .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
+});
+
 const endpoint = (port: number, protocol: string, enabled = true) =>
-  z
-    .strictObject({
-      enabled: z
-        .boolean()
-        .default(enabled)
-        .meta({ description: `Whether to listen for ${protocol}` }),
-      host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
-      port: z
-        .int()
-        .min(0)
-        .max(65_535)
-        .default(port)
-        .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
-    })
-    .prefault({});
+  z.strictObject(endpointFields(port, protocol, enabled)).prefault({});
 
 export const configSchema = z.strictObject({
   apiVersion: z
@@ -88,7 +88,21 @@ export const configSchema = z.strictObject({
   https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
   websocket: endpoint(10_000, 'WebSocket'),
   quic: endpoint(10_001, 'QUIC', false),
-  webtransport: endpoint(10_005, 'WebTransport', false),
+  webtransport: z
+    .strictObject({
+      ...endpointFields(10_005, 'WebTransport', false),
+      // The credit of a session is a 32-bit setting, and is not renewed; what may be under way stays in reserve.
+      sessionBytes: z
+        .int()
+        .min(64 * 1024)
+        .max(2 ** 32 - 1 - 64 * 1024 * 1024)
+        .default(3 * 1024 ** 3)
+        .meta({
+          ...live,
+          description: 'Bytes in either direction after which an edge is asked for a new session',
+        }),
+    })
+    .prefault({}),
   admin: z
     .strictObject({
       enabled: z

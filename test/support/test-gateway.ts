@@ -71,6 +71,16 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     key: join(folder, 'admin.key'),
     ca: join(folder, 'ca.crt'),
   });
+  const addresses = () => {
+    const at = (name: PortName) => `localhost:${port(name)}`;
+    const { quic, webtransport } = gateway.ready();
+    return {
+      https: at('https'),
+      websocket: at('websocket'),
+      ...(quic ? { quic: at('quic') } : {}),
+      ...(webtransport ? { webtransport: at('webtransport') } : {}),
+    };
+  };
   let edges = 0;
   return {
     gateway,
@@ -83,12 +93,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       node,
       directory: join(base, `edge-${node}-${edges++}`),
       transport: 'websocket',
-      hub: {
-        https: `localhost:${port('https')}`,
-        websocket: `localhost:${port('websocket')}`,
-        ...(config.current.quic.enabled ? { quic: `localhost:${port('quic')}` } : {}),
-        ...(config.current.webtransport.enabled ? { webtransport: `localhost:${port('webtransport')}` } : {}),
-      },
+      hub: addresses(),
       reconnect: { minMs: 50, maxMs: 500 },
       ...more,
     }),

@@ -35,7 +35,7 @@ export function serveCommand(): Command {
       config.watch();
 
       if (options.printReady) print(JSON.stringify(gateway.ready()));
-      if (isTerminal) printError(banner(gateway.ready(), config.current));
+      if (isTerminal) printError(banner(gateway.ready(), config.current, gateway.info()));
       await stopped;
       config.unwatch();
       await stopOnce(gateway);

@@ -1,0 +1,159 @@
+import { once } from 'node:events';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import { systemClock } from '../../src/core/clock.ts';
+import { silentLogger } from '../../src/core/log.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { PeerGate } from '../../src/identity/peer-gate.ts';
+import { TicketBook } from '../../src/identity/ticket-book.ts';
+import type { WebTransportListenerOptions } from '../../src/listeners/webtransport/options.ts';
+import { WebTransportListener } from '../../src/listeners/webtransport/webtransport-listener.ts';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { WEBTRANSPORT_REMOTE_SETTINGS, WEBTRANSPORT_SETTINGS } from '../../src/protocol/webtransport.ts';
+import type { EdgeLink } from '../../src/sdk/transports/transport.ts';
+import type { WebTransportLink } from '../../src/sdk/transports/webtransport-link.ts';
+import { WebTransportTransport } from '../../src/sdk/transports/webtransport-transport.ts';
+import { freshSource } from './fixed-source.ts';
+import { mintEdge, type Pair } from './pki.ts';
+import { RecordingAcceptor, TestEdge } from './quic-rig.ts';
+
+export const WEBTRANSPORT_TEST_OPTIONS: WebTransportListenerOptions = {
+  host: '127.0.0.1',
+  port: 0,
+  tls: { minVersion: 'TLSv1.2' },
+  limits: {
+    connections: 1_000,
+    connectionsPerIp: 1_000,
+    handshakes: 100,
+    handshakeTimeoutMs: 10_000,
+    requestTimeoutMs: 10_000,
+    writeTimeoutMs: 30_000,
+    proxyProtocolFrom: [],
+    drainMs: 50,
+  },
+  epoch: 'test',
+  maxMessageBytes: 16 * 1024 * 1024,
+  maxPendingUpstream: 64,
+  sessionBytes: 2 ** 31,
+};
+
+/** A WebTransport listener with everything it needs, on a free loopback port. Real time and sockets. */
+export async function startWebTransport(
+  {
+    limits,
+    ...options
+  }: Partial<Omit<WebTransportListenerOptions, 'limits'>> & {
+    limits?: Partial<WebTransportListenerOptions['limits']>;
+  } = {},
+  clock = systemClock,
+) {
+  const { ca, source } = await freshSource();
+  const acceptor = new RecordingAcceptor();
+  const metrics = createMetrics({ process: false });
+  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+    allowLegacy: false,
+    legacyNodes: {},
+  }));
+  const tickets = new TicketBook({ clock, stillTrusted: (identity) => gate.stillTrusted(identity) });
+  const listener = new WebTransportListener(
+    { source, gate, tickets, acceptor, clock, log: silentLogger, metrics },
+    () => ({
+      ...WEBTRANSPORT_TEST_OPTIONS,
+      ...options,
+      limits: { ...WEBTRANSPORT_TEST_OPTIONS.limits, ...limits },
+    }),
+  );
+  await listener.start();
+  const { port } = listener.address();
+  const links: EdgeLink[] = [];
+  return {
+    ca,
+    source,
+    acceptor,
+    metrics,
+    listener,
+    gate,
+    tickets,
+    port,
+    /** Connects as a node, with its own certificate unless another is given. */
+    async connect(node: string, { pair, trusted = ca }: { pair?: Pair; trusted?: Pair } = {}) {
+      const link = await connectWebTransport(port, {
+        ca: trusted,
+        edge: pair ?? (await mintEdge(ca, node)),
+        node,
+      });
+      links.push(link);
+      return new TestEdge(link);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const link of links) link.close(closeReason('Normal'));
+      await listener.stop(closeReason('Draining'), AbortSignal.abort());
+    },
+  };
+}
+
+/** One attempt of the SDK. @throws CONNECT_REFUSED, CONNECT_FAILED */
+export function connectWebTransport(
+  port: number,
+  { ca, edge, node }: { ca: Pair; edge: Pair; node: string },
+): Promise<WebTransportLink> {
+  const transport = new WebTransportTransport(
+    { clock: systemClock, logger: silentLogger },
+    { address: `127.0.0.1:${port}` },
+  );
+  return transport.connect(
+    { node, ca: ca.pem, certificate: edge.pem, key: edge.key },
+    {
+      projectId: 'p',
+      agent: 'test/1',
+      maxMessageBytes: 16 * 1024 * 1024,
+      connectTimeoutMs: 5_000,
+      writeTimeoutMs: 30_000,
+      signal: new AbortController().signal,
+    },
+  );
+}
+
+/** Asks for a session as nobody in particular would: no client certificate unless one is given. Resolves with the hub's answer. */
+export async function askForSession(
+  port: number,
+  { path, headers = {}, edge, method = 'CONNECT' }: AskOptions,
+): Promise<{
+  status: number;
+  headers: IncomingHttpHeaders;
+  stream: ClientHttp2Stream;
+  connection: ClientHttp2Session;
+}> {
+  const connection = connect(`https://127.0.0.1:${port}`, {
+    rejectUnauthorized: false,
+    ...(edge ? { cert: edge.pem, key: edge.key } : {}),
+    settings: WEBTRANSPORT_SETTINGS,
+    remoteCustomSettings: [...WEBTRANSPORT_REMOTE_SETTINGS],
+  });
+  connection.on('error', () => {});
+  await once(connection, 'remoteSettings');
+  const stream = connection.request(
+    {
+      ':method': method,
+      ...(method === 'CONNECT' ? { ':protocol': 'webtransport', ':scheme': 'https' } : {}),
+      ':path': path,
+      ...headers,
+    },
+    { endStream: method !== 'CONNECT' },
+  );
+  stream.on('error', () => {});
+  const [answer] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+  return { status: Number(answer[':status']), headers: answer, stream, connection };
+}
+
+interface AskOptions {
+  readonly path: string;
+  readonly headers?: OutgoingHttpHeaders;
+  readonly edge?: Pair;
+  readonly method?: string;
+}
