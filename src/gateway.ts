@@ -194,7 +194,7 @@ export async function startGateway(
     { ...shared, source: certificates },
     names.map((name) => builders[name]!()),
   );
-  registerHealthChecks(health, { certificates, listeners, bus, isDraining: () => draining });
+  registerHealthChecks(health, { certificates, listeners, bus, store, isDraining: () => draining });
 
   const lifecycle = new Lifecycle(
     [

@@ -178,6 +178,10 @@ export class KubeSecretStore implements SecretStore {
     return () => void watching.close();
   }
 
+  problem(): string | undefined {
+    return this.#health.problem();
+  }
+
   async close(): Promise<void> {
     if (!this.#closed.signal.aborted)
       this.#closed.abort(

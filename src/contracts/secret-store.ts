@@ -29,6 +29,8 @@ export interface SecretStore {
     onSnapshot: (snapshot: SecretSnapshot) => void,
     onError: (error: unknown) => void,
   ): Unsubscribe;
+  /** Why the store cannot be used now; undefined when its last answer was one. */
+  problem(): string | undefined;
   close(): Promise<void>;
 }
 
