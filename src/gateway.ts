@@ -6,7 +6,7 @@ import { ensureAdminCertificate } from './certs/admin-certificate.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
-import { openSecretStore } from './certs/open-secret-store.ts';
+import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { TokenService } from './certs/token-service.ts';
@@ -78,18 +78,20 @@ export async function startGateway(
   const hub = new SessionHub({ ...shared, bus }, () => ({ ...settings().hub, replica }));
 
   // — certificates: nothing listens before they are whole —
-  const store = await openSecretStore(shared, settings().secretStore);
+  const cluster = await openCluster(shared, { ...settings().secretStore, replica });
+  const { store, events } = cluster;
   const certificateOptions = () => ({
     certificates: settings().certificates,
     addresses: settings().advertise.addresses,
   });
   const prepared = await withStartupProbe(shared, settings().https, () =>
-    prepareAllCerts({ ...shared, store }, certificateOptions(), signal),
+    prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal),
   );
   const certificates = new CertificateManager(
     {
       ...shared,
       store,
+      events,
       prepared,
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
@@ -103,10 +105,10 @@ export async function startGateway(
   );
   const adminGate = new AdminGate({ clock, ca: () => certificates.current().ca });
   const tokens = new TokenService(
-    { ...shared, store, authority: () => certificates.authority() },
+    { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log });
+  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -185,6 +187,7 @@ export async function startGateway(
         tokens,
         info,
         authenticate,
+        reviewer: cluster.reviewer,
       }),
   };
   const names = (Object.keys(builders) as (keyof typeof builders)[]).filter(
@@ -198,7 +201,7 @@ export async function startGateway(
 
   const lifecycle = new Lifecycle(
     [
-      { name: 'secret store', start: async () => {}, stop: () => store.close() },
+      cluster.component,
       certificates,
       tokens,
       bus,

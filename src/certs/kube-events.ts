@@ -73,9 +73,7 @@ export class KubeEvents implements EventRecorder {
     entry.count++;
     entry.lastAt = this.#now();
     this.#waiting.add(entry);
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined;
-    });
+    this.#writing ??= this.#write();
   }
 
   /** Writes what waits as far as `signal` allows. */
@@ -133,6 +131,12 @@ export class KubeEvents implements EventRecorder {
   }
 
   async #write(): Promise<void> {
+    await this.#writeAll();
+    // In the same turn as the look that found nothing more to write.
+    this.#writing = undefined;
+  }
+
+  async #writeAll(): Promise<void> {
     for (const entry of this.#waiting) {
       try {
         await this.#allowed();
