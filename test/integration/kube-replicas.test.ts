@@ -44,7 +44,7 @@ describe('replicas in processes of their own, on one API server', () => {
   });
 
   test('B4: a renewal that is due on all of them at once is one write, and all serve its certificate', async () => {
-    const due = await mintServer(storedCa(fleet), {
+    const due = await mintServer(storedCa(fleet.api), {
       notBefore: new Date(Date.now() - 80 * DAY_MS),
       notAfter: new Date(Date.now() + 10 * DAY_MS),
     });
@@ -91,7 +91,7 @@ describe('replicas in processes of their own, on one API server', () => {
       async () => (await probe(cut!.ready.https, 'readyz')).text.includes('the secret store cannot be used'),
       20_000,
     );
-    const next = await mintServer(storedCa(fleet));
+    const next = await mintServer(storedCa(fleet.api));
     putHub(fleet.api, next);
     await eventually('the others follow', async () =>
       (await served()).slice(1).every((serial) => serial === next.certificate.serialNumber),

@@ -67,8 +67,7 @@ export class KubeFleet implements AsyncDisposable {
 
   /** The bytes of a key of a stored Secret. */
   data(secret: string, key: string): Buffer {
-    const data = this.api.stored(secret)?.data as Record<string, string> | undefined;
-    return Buffer.from(data?.[key] ?? '', 'base64');
+    return storedBytes(this.api, secret, key);
   }
 
   /** SHA-256 of the stored CA. */
@@ -105,10 +104,10 @@ export async function probe(https: string | number, name: 'livez' | 'readyz') {
 }
 
 /** The stored CA with its key, to mint with. */
-export function storedCa(fleet: KubeFleet): Pair {
-  const certificate = new X509Certificate(fleet.data('casecret', 'cadata'));
+export function storedCa(api: KubeApi): Pair {
+  const certificate = new X509Certificate(storedBytes(api, 'casecret', 'cadata'));
   const privateKey = createPrivateKey({
-    key: fleet.data('casecret', 'cakeydata'),
+    key: storedBytes(api, 'casecret', 'cakeydata'),
     format: 'der',
     type: 'sec1',
   });
@@ -118,8 +117,14 @@ export function storedCa(fleet: KubeFleet): Pair {
     pem: certificate.toString(),
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     privateKey,
-    sha256: fleet.caSha256(),
+    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
   };
+}
+
+/** The bytes of a key of a stored Secret; none when there is no such. */
+export function storedBytes(api: KubeApi, secret: string, key: string): Buffer {
+  const data = api.stored(secret)?.data as Record<string, string> | undefined;
+  return Buffer.from(data?.[key] ?? '', 'base64');
 }
 
 /** Puts a hub certificate into the Secret as another client of the API would. */
