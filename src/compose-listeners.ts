@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { AdminListener } from './admin/admin-listener.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
+import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
@@ -37,6 +38,8 @@ export interface ListenerParts {
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
+  /** Judges bearer tokens on a cluster; undefined elsewhere. */
+  readonly reviewer: BearerReviewer | undefined;
   /** Names this run of the gateway. */
   readonly startedAt: string;
 }
@@ -115,6 +118,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         tokens,
         info,
         authenticate,
+        reviewer: parts.reviewer,
       }),
   };
   return (Object.keys(builders) as (keyof typeof builders)[])

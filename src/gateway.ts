@@ -4,7 +4,7 @@ import { ensureAdminCertificate } from './certs/admin-certificate.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
-import { openSecretStore } from './certs/open-secret-store.ts';
+import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { TokenService } from './certs/token-service.ts';
@@ -75,18 +75,20 @@ export async function startGateway(
   );
 
   // — certificates: nothing listens before they are whole —
-  const store = await openSecretStore(shared, settings().secretStore);
+  const cluster = await openCluster(shared, { ...settings().secretStore, replica });
+  const { store, events } = cluster;
   const certificateOptions = () => ({
     certificates: settings().certificates,
     addresses: settings().advertise.addresses,
   });
   const prepared = await withStartupProbe(shared, settings().https, () =>
-    prepareAllCerts({ ...shared, store }, certificateOptions(), signal),
+    prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal),
   );
   const certificates = new CertificateManager(
     {
       ...shared,
       store,
+      events,
       prepared,
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
@@ -100,10 +102,10 @@ export async function startGateway(
   );
   const adminGate = new AdminGate({ clock, ca: () => certificates.current().ca });
   const tokens = new TokenService(
-    { ...shared, store, authority: () => certificates.authority() },
+    { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log });
+  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -137,13 +139,14 @@ export async function startGateway(
       health,
       info,
       startedAt,
+      reviewer: cluster.reviewer,
     }),
   );
-  registerHealthChecks(health, { certificates, listeners, bus, isDraining: () => draining });
+  registerHealthChecks(health, { certificates, listeners, bus, store, isDraining: () => draining });
 
   const lifecycle = new Lifecycle(
     [
-      { name: 'secret store', start: async () => {}, stop: () => store.close() },
+      cluster.component,
       certificates,
       tokens,
       bus,

@@ -1,5 +1,6 @@
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { SecretStore } from './contracts/secret-store.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { ListenerGroup } from './listeners/listener-group.ts';
 
@@ -7,15 +8,18 @@ export interface HealthSubjects {
   readonly certificates: CertificateManager;
   readonly listeners: ListenerGroup;
   readonly bus: MessageBus;
+  readonly store: Pick<SecretStore, 'problem'>;
   readonly isDraining: () => boolean;
 }
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, listeners, bus, isDraining } = subjects;
+  const { certificates, listeners, bus, store, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
+  // A remark and no failure: the bundle in use is as good as before, and taking every replica out at once would end the fleet's only hub.
+  health.register('store', ['readyz'], () => store.problem());
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
     return listeners.listeners

@@ -1,5 +1,5 @@
-import type { TLSSocket } from 'node:tls';
 import { type FastifyInstance, fastify } from 'fastify';
+import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { ListenAddress, Listener } from '../contracts/listener.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
@@ -9,7 +9,7 @@ import { SECURITY_HEADERS } from '../core/http-errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
-import { type Authenticate, requireAdmin } from './admin-access.ts';
+import { type Authenticate, isAdmin, requireAdmin } from './admin-access.ts';
 import { serveRoutes } from './api-route.ts';
 import { eventRoute, serveEvents } from './event-route.ts';
 import { type EventStreamComponents, EventStreams } from './event-stream.ts';
@@ -26,6 +26,8 @@ export type AdminComponents = NodeRouteComponents &
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
     readonly authenticate: Authenticate;
+    /** Undefined without a cluster. */
+    readonly reviewer?: BearerReviewer | undefined;
     readonly health: HealthRegistry;
     readonly log: Logger;
     readonly metrics: Metrics;
@@ -76,7 +78,7 @@ function createApp(
   streams: EventStreams,
   options: AdminOptions,
 ): FastifyInstance {
-  const { server, authenticate, info, log } = components;
+  const { server, info, log } = components;
   const app = fastify({
     serverFactory: (handler) => {
       server.server.on('request', handler);
@@ -108,7 +110,7 @@ function createApp(
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,
-    isAllowed: (request) => authenticate(request.raw.socket as TLSSocket).ok,
+    isAllowed: (request) => isAdmin(request, components),
   });
   servePlain(app, components);
   const documented = [...routes, eventRoute, ...plainRoutes];

@@ -1,4 +1,5 @@
 import type { CertificateInfo, MintedToken } from '../contracts/certificate-issuer.ts';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -11,6 +12,7 @@ export interface FleetTokenComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly events?: EventRecorder | undefined;
   readonly metrics: Pick<Metrics, 'tokenNotAfter'>;
   /** Signature, dates, revocations. */
   readonly verify: (token: string) => Promise<EnrolmentToken>;
@@ -133,7 +135,7 @@ export class FleetToken {
 
   /** Undefined when another replica was faster: what it wrote is to be looked at. */
   async #write(previous: Secret | undefined, signal?: AbortSignal): Promise<MintedToken | undefined> {
-    const { store, log, mint } = this.#components;
+    const { store, log, mint, events } = this.#components;
     const minted = await mint();
     const data = { ...previous?.data, [FIELD]: Buffer.from(minted.token, 'utf8') };
     try {
@@ -149,6 +151,12 @@ export class FleetToken {
       { secret: this.#options().secret, expiresAt: minted.expiresAt.toISOString() },
       'fleet token stored',
     );
+    events?.record({
+      reason: 'FleetTokenStored',
+      type: 'Normal',
+      secret: this.#options().secret,
+      message: 'stored a new fleet token',
+    });
     return minted;
   }
 

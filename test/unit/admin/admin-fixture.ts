@@ -1,5 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
+import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type {
   MessageBus,
@@ -93,10 +94,12 @@ export async function startAdmin({
   options = {},
   clock = systemClock,
   log = silentLogger,
+  reviewer,
 }: {
   options?: Partial<AdminOptions>;
   clock?: Clock;
   log?: Logger;
+  reviewer?: BearerReviewer;
 } = {}) {
   const { ca, source } = await freshSource();
   const admin = await mintAdmin(ca);
@@ -129,6 +132,7 @@ export async function startAdmin({
         const { leaf, intermediates } = peerCertificates(socket);
         return gate.check(leaf, intermediates);
       },
+      reviewer,
       nodes,
       bus,
       certificates,
