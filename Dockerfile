@@ -3,11 +3,15 @@
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --omit=optional \
+# The QUIC library is an optional peer of the package, which `prune` removes; the image has it, with the binary of its own platform only.
+RUN npm run build \
+ && mv node_modules/@currentspace/http3 /tmp/http3 \
+ && npm prune --omit=dev --omit=optional \
+ && mkdir -p node_modules/@currentspace && mv /tmp/http3 node_modules/@currentspace/http3 \
  && case "$(uname -m)" in x86_64) keep=linux-x64 ;; aarch64) keep=linux-arm64 ;; *) keep=none ;; esac \
  && find node_modules/@currentspace/http3 -name '*.node' ! -name "*${keep}*" -delete
 

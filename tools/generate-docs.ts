@@ -1,5 +1,6 @@
 /**
- * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics.
+ * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics;
+ * and the schema of the chart's values.
  * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -8,6 +9,7 @@ import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
+import { CHART_SCHEMA_FILE, chartSchema } from './chart-schema.ts';
 
 type Row = readonly string[];
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -96,6 +98,7 @@ const files = [
   'docs/errors.md',
   'docs/protocol.md',
   'docs/operations.md',
+  CHART_SCHEMA_FILE,
 ];
 
 const check = process.argv.includes('--check');
@@ -103,6 +106,7 @@ let stale = 0;
 for (const file of files) {
   let text = readFileSync(file, 'utf8');
   const before = text;
+  if (file === CHART_SCHEMA_FILE) text = chartSchema();
   for (const [name, make] of Object.entries(parts)) {
     const [open, close] = [`<!-- generated:${name} -->`, `<!-- /generated:${name} -->`];
     const [start, end] = [text.indexOf(open), text.indexOf(close)];

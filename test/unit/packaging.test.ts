@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.ts';
@@ -29,19 +30,64 @@ const instruction = (name: string) =>
     ([, rest]) => rest!,
   );
 
+interface LockedPackage {
+  readonly version: string;
+  readonly dev?: boolean;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+  packages: Record<string, LockedPackage>;
+};
+const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+  bin: Record<string, string>;
+  dependencies: Record<string, string>;
+  optionalDependencies: Record<string, string>;
+  peerDependencies: Record<string, string>;
+  engines: { node: string };
+};
+
+describe('package.json and its lockfile', () => {
+  test('npm ci finds every optional package in the lockfile, also those of other platforms', () => {
+    const missing = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).filter(
+        (name) => !lock.packages[`${path}/node_modules/${name}`] && !lock.packages[`node_modules/${name}`],
+      ),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test('every dependency is imported by src, and what src imports is a dependency', () => {
+    const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.ts'),
+    );
+    const text = files.map((file) => readFileSync(`src/${file}`, 'utf8')).join('\n');
+    const imported = new Set(
+      [...text.matchAll(/(?:from |import |import\()'((?:@[\w-]+\/)?[a-z][\w.-]*)(?:\/[^']*)?'/g)]
+        .map(([, name]) => name!)
+        .filter((name) => !isBuiltin(name)),
+    );
+    const declared = { ...manifest.dependencies, ...manifest.peerDependencies };
+    expect([...imported].filter((name) => !(name in declared))).toEqual([]);
+    const unused = Object.keys(declared).filter((name) => !imported.has(name));
+    // What WebTransport needs may be named by variables.
+    expect(unused.filter((name) => !name.startsWith('@fails-components/'))).toEqual([]);
+    for (const name of Object.keys(manifest.dependencies))
+      expect(lock.packages[`node_modules/${name}`]!.dev).toBeUndefined();
+  });
+});
+
 describe('Dockerfile', () => {
   test('builds in one stage and runs another, on a glibc base of the Node version the lockfile was made with', () => {
     const stages = instruction('FROM');
     expect(stages).toHaveLength(2);
     for (const stage of stages) expect(stage).toMatch(/^node:24-bookworm-slim/);
+    expect(manifest.engines.node).toBe('>=24');
     expect(instruction('RUN')[1]).toContain('--omit=dev');
   });
 
   test('runs as a user that is not root, and starts what the package calls its binary', () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
-    const bin = (
-      JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
-    ).bin.sallyport!.replace('./', '');
+    const bin = manifest.bin.sallyport!.replace('./', '');
     expect(JSON.parse(instruction('ENTRYPOINT')[0]!)).toEqual(['node', bin]);
     expect(createProgram().commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
