@@ -37,30 +37,50 @@ export async function selfTest(
   components: SelfTestComponents,
   listeners: readonly Listener[],
 ): Promise<void> {
+  const { log } = components;
+  const names = listeners.map(({ name }) => name);
+  for (const { listener, probe, outcome } of await quietly(log, () =>
+    knockEverywhere(components, listeners),
+  )) {
+    if (outcome === 'let in') throw new SallyportError('SELF_TEST_FAILED', { listener, probe });
+    if (outcome === 'inconclusive') log.warn({ listener, probe }, 'the self-test could not reach a listener');
+  }
+  log.info({ listeners: names }, 'self-test passed: strangers are refused');
+}
+
+interface Finding {
+  readonly listener: ListenerName;
+  readonly probe: Stranger['probe'];
+  readonly outcome: Outcome;
+}
+
+async function knockEverywhere(
+  components: SelfTestComponents,
+  listeners: readonly Listener[],
+): Promise<Finding[]> {
   const strangers = [
     { probe: 'no certificate', cert: '', key: '' } as const,
     await makeStranger(components.clock),
   ];
-  components.log.info(
-    { as: NODE },
-    'self-test: knocking at every listener as a stranger; the refusals that follow are meant to be',
-  );
+  const findings: Finding[] = [];
   for (const listener of listeners) {
     for (const stranger of strangers) {
       const outcome = await knock(components, listener, stranger);
-      if (outcome === 'let in')
-        throw new SallyportError('SELF_TEST_FAILED', { listener: listener.name, probe: stranger.probe });
-      if (outcome === 'inconclusive')
-        components.log.warn(
-          { listener: listener.name, probe: stranger.probe },
-          'the self-test could not reach a listener',
-        );
+      findings.push({ listener: listener.name, probe: stranger.probe, outcome });
     }
   }
-  components.log.debug(
-    { listeners: listeners.map(({ name }) => name) },
-    'self-test passed: strangers are refused',
-  );
+  return findings;
+}
+
+/** What listeners say of refusals that are meant to be is for those who debug, not for who starts a gateway for the first time. */
+async function quietly<T>(log: Logger, task: () => Promise<T>): Promise<T> {
+  const { level } = log;
+  if (level === 'info' || level === 'warn') log.level = 'error';
+  try {
+    return await task();
+  } finally {
+    log.level = level;
+  }
 }
 
 async function knock(

@@ -81,7 +81,9 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
 
   const say = (text: string) => printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
   client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
+  let leaving = false;
   client.on('disconnected', ({ reason, final }) => {
+    if (leaving) return say('bye');
     say(
       `${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${final ? 'not trying again' : 'trying again'}`,
     );
@@ -115,6 +117,7 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
     void sending.finally(() => pending.delete(sending));
   });
   const why = await Promise.race([stopped, refused]);
+  leaving = true;
   lines.close();
   await Promise.race([Promise.allSettled(pending), new Promise((resolve) => setTimeout(resolve, 2_000))]);
   await client.close();
