@@ -264,6 +264,14 @@ export const configSchema = z.strictObject({
         .prefault({}),
       flapWindowMs: duration(60_000, 'Window in which take-overs are counted'),
       flapThreshold: count(6, 'Take-overs within the window from which on a node counts as flapping'),
+      nodeMetrics: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description:
+            'One series of metrics for each connected node, from its next connect on: when its certificate ends',
+        }),
       expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
     })
     .prefault({}),

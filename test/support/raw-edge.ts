@@ -6,9 +6,9 @@ import type { EdgeCoreCredentials } from './edgecore.ts';
 const HALF_HELLO = Buffer.from('16030100f8010000f40303', 'hex');
 
 /** A connection on the wire, below every library, for peers that do not behave. */
-export function rawTcp(port: number): Promise<Socket> {
+export function rawTcp(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port }, () => resolve(socket));
+    const socket = connect({ host: '127.0.0.1', port, localAddress }, () => resolve(socket));
     socket.once('error', reject);
     socket.on('error', () => {});
   });
