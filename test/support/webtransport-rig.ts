@@ -6,15 +6,24 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from 'node:http2';
+import { setDefaultCACertificates } from 'node:tls';
+import type { WebTransport, WebTransportOptions } from '@fails-components/webtransport';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { TicketBook } from '../../src/identity/ticket-book.ts';
+import type { WebTransportLibrary } from '../../src/listeners/webtransport/library.ts';
 import type { WebTransportListenerOptions } from '../../src/listeners/webtransport/options.ts';
 import { WebTransportListener } from '../../src/listeners/webtransport/webtransport-listener.ts';
+import { ByteDuplex, type ByteStreamPair } from '../../src/protocol/byte-duplex.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
-import { WEBTRANSPORT_REMOTE_SETTINGS, WEBTRANSPORT_SETTINGS } from '../../src/protocol/webtransport.ts';
+import { type Frame, FrameDecoder } from '../../src/protocol/codec-framed.ts';
+import {
+  WEBTRANSPORT_REMOTE_SETTINGS,
+  WEBTRANSPORT_SETTINGS,
+  WEBTRANSPORT_WINDOWS,
+} from '../../src/protocol/webtransport.ts';
 import type { EdgeLink } from '../../src/sdk/transports/transport.ts';
 import type { WebTransportLink } from '../../src/sdk/transports/webtransport-link.ts';
 import { WebTransportTransport } from '../../src/sdk/transports/webtransport-transport.ts';
@@ -156,4 +165,53 @@ interface AskOptions {
   readonly headers?: OutgoingHttpHeaders;
   readonly edge?: Pair;
   readonly method?: string;
+}
+
+/** What the library's client takes on Node beyond the W3C's options. */
+const NODE_OPTIONS = { ...WEBTRANSPORT_WINDOWS, forceReliable: true } as WebTransportOptions;
+
+/**
+ * A program that knows WebTransport and nothing of Sallyport: the library's own client, without certificate, as in a browser. It believes what
+ * `ca` signed.
+ */
+export class StrangerClient {
+  readonly #session: WebTransport;
+  readonly #frames: Frame[] = [];
+  #stream: ByteDuplex | undefined;
+  /** Code and text the session ended with; undefined when it was never opened. */
+  readonly ended: Promise<{ closeCode?: number; reason?: string } | undefined>;
+
+  constructor(library: WebTransportLibrary, url: string, ca: Pair) {
+    setDefaultCACertificates([ca.pem]);
+    this.#session = new library.WebTransport(url, NODE_OPTIONS);
+    for (const promise of [this.#session.ready, this.#session.draining]) promise.catch(() => {});
+    this.ended = this.#session.closed.catch(() => undefined);
+  }
+
+  get frames(): readonly Frame[] {
+    return this.#frames;
+  }
+
+  /** @returns false when the hub gave no session */
+  async open(): Promise<boolean> {
+    const opened = await this.#session.ready.then(
+      () => true,
+      () => false,
+    );
+    if (!opened) return false;
+    const { readable, writable } = await this.#session.createBidirectionalStream();
+    this.#stream = new ByteDuplex({ readable, writable } as unknown as ByteStreamPair);
+    const decoder = new FrameDecoder({ maxMessageBytes: 1 << 24 });
+    this.#stream.on('error', () => {});
+    this.#stream.on('data', (chunk: Buffer) => decoder.push(chunk, (frame) => this.#frames.push(frame)));
+    return true;
+  }
+
+  write(frame: Uint8Array): void {
+    this.#stream!.write(frame);
+  }
+
+  close(): void {
+    this.#session.close({ closeCode: 0, reason: '' });
+  }
 }
