@@ -168,7 +168,7 @@ interface AskOptions {
 }
 
 /** What the library's client takes on Node beyond the W3C's options. */
-const NODE_OPTIONS = { ...WEBTRANSPORT_WINDOWS, forceReliable: true } as WebTransportOptions;
+const HTTP2 = { ...WEBTRANSPORT_WINDOWS, forceReliable: true } as WebTransportOptions;
 
 /**
  * A program that knows WebTransport and nothing of Sallyport: the library's own client, without certificate, as in a browser. It believes what
@@ -181,9 +181,19 @@ export class StrangerClient {
   /** Code and text the session ended with; undefined when it was never opened. */
   readonly ended: Promise<{ closeCode?: number; reason?: string } | undefined>;
 
-  constructor(library: WebTransportLibrary, url: string, ca: Pair) {
+  /** @param options.http3 to speak HTTP/3 to the hub whose certificate has this SHA-256; its QUIC part believes hashes only */
+  constructor(library: WebTransportLibrary, url: string, ca: Pair, options: { http3?: string } = {}) {
     setDefaultCACertificates([ca.pem]);
-    this.#session = new library.WebTransport(url, NODE_OPTIONS);
+    const { http3 } = options;
+    this.#session = new library.WebTransport(
+      url,
+      http3 === undefined
+        ? HTTP2
+        : {
+            requireUnreliable: true,
+            serverCertificateHashes: [{ algorithm: 'sha-256', value: Buffer.from(http3, 'hex') }],
+          },
+    );
     for (const promise of [this.#session.ready, this.#session.draining]) promise.catch(() => {});
     this.ended = this.#session.closed.catch(() => undefined);
   }
@@ -214,4 +224,18 @@ export class StrangerClient {
   close(): void {
     this.#session.close({ closeCode: 0, reason: '' });
   }
+}
+
+/** One capsule as on the wire (RFC 9297 §3.2). */
+export function capsule(type: number, payload: readonly number[]): Buffer {
+  return Buffer.concat([varint(type), varint(payload.length), Buffer.from(payload)]);
+}
+
+/** RFC 9000 §16. */
+export function varint(value: number): Buffer {
+  if (value < 64) return Buffer.of(value);
+  if (value < 2 ** 14) return Buffer.of(0x40 | (value >> 8), value & 0xff);
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE((0x80000000 | value) >>> 0);
+  return bytes;
 }
