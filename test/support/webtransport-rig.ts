@@ -27,7 +27,7 @@ import {
 import type { EdgeLink } from '../../src/sdk/transports/transport.ts';
 import type { WebTransportLink } from '../../src/sdk/transports/webtransport-link.ts';
 import { WebTransportTransport } from '../../src/sdk/transports/webtransport-transport.ts';
-import { freshSource } from './fixed-source.ts';
+import { type FixedSource, freshSource } from './fixed-source.ts';
 import { mintEdge, type Pair } from './pki.ts';
 import { RecordingAcceptor, TestEdge } from './quic-rig.ts';
 
@@ -59,9 +59,10 @@ export async function startWebTransport(
   }: Partial<Omit<WebTransportListenerOptions, 'limits'>> & {
     limits?: Partial<WebTransportListenerOptions['limits']>;
   } = {},
-  clock = systemClock,
+  given?: { readonly ca: Pair; readonly source: FixedSource },
 ) {
-  const { ca, source } = await freshSource();
+  const { ca, source } = given ?? (await freshSource());
+  const clock = systemClock;
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
   const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
