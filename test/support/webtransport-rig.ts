@@ -6,19 +6,28 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from 'node:http2';
+import { setDefaultCACertificates } from 'node:tls';
+import type { WebTransport, WebTransportOptions } from '@fails-components/webtransport';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { TicketBook } from '../../src/identity/ticket-book.ts';
+import type { WebTransportLibrary } from '../../src/listeners/webtransport/library.ts';
 import type { WebTransportListenerOptions } from '../../src/listeners/webtransport/options.ts';
 import { WebTransportListener } from '../../src/listeners/webtransport/webtransport-listener.ts';
+import { ByteDuplex, type ByteStreamPair } from '../../src/protocol/byte-duplex.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
-import { WEBTRANSPORT_REMOTE_SETTINGS, WEBTRANSPORT_SETTINGS } from '../../src/protocol/webtransport.ts';
+import { type Frame, FrameDecoder } from '../../src/protocol/codec-framed.ts';
+import {
+  WEBTRANSPORT_REMOTE_SETTINGS,
+  WEBTRANSPORT_SETTINGS,
+  WEBTRANSPORT_WINDOWS,
+} from '../../src/protocol/webtransport.ts';
 import type { EdgeLink } from '../../src/sdk/transports/transport.ts';
 import type { WebTransportLink } from '../../src/sdk/transports/webtransport-link.ts';
 import { WebTransportTransport } from '../../src/sdk/transports/webtransport-transport.ts';
-import { freshSource } from './fixed-source.ts';
+import { type FixedSource, freshSource } from './fixed-source.ts';
 import { mintEdge, type Pair } from './pki.ts';
 import { RecordingAcceptor, TestEdge } from './quic-rig.ts';
 
@@ -50,9 +59,10 @@ export async function startWebTransport(
   }: Partial<Omit<WebTransportListenerOptions, 'limits'>> & {
     limits?: Partial<WebTransportListenerOptions['limits']>;
   } = {},
-  clock = systemClock,
+  given?: { readonly ca: Pair; readonly source: FixedSource },
 ) {
-  const { ca, source } = await freshSource();
+  const { ca, source } = given ?? (await freshSource());
+  const clock = systemClock;
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
   const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
@@ -156,4 +166,77 @@ interface AskOptions {
   readonly headers?: OutgoingHttpHeaders;
   readonly edge?: Pair;
   readonly method?: string;
+}
+
+/** What the library's client takes on Node beyond the W3C's options. */
+const HTTP2 = { ...WEBTRANSPORT_WINDOWS, forceReliable: true } as WebTransportOptions;
+
+/**
+ * A program that knows WebTransport and nothing of Sallyport: the library's own client, without certificate, as in a browser. It believes what
+ * `ca` signed.
+ */
+export class StrangerClient {
+  readonly #session: WebTransport;
+  readonly #frames: Frame[] = [];
+  #stream: ByteDuplex | undefined;
+  /** Code and text the session ended with; undefined when it was never opened. */
+  readonly ended: Promise<{ closeCode?: number; reason?: string } | undefined>;
+
+  /** @param options.http3 to speak HTTP/3 to the hub whose certificate has this SHA-256; its QUIC part believes hashes only */
+  constructor(library: WebTransportLibrary, url: string, ca: Pair, options: { http3?: string } = {}) {
+    setDefaultCACertificates([ca.pem]);
+    const { http3 } = options;
+    this.#session = new library.WebTransport(
+      url,
+      http3 === undefined
+        ? HTTP2
+        : {
+            requireUnreliable: true,
+            serverCertificateHashes: [{ algorithm: 'sha-256', value: Buffer.from(http3, 'hex') }],
+          },
+    );
+    for (const promise of [this.#session.ready, this.#session.draining]) promise.catch(() => {});
+    this.ended = this.#session.closed.catch(() => undefined);
+  }
+
+  get frames(): readonly Frame[] {
+    return this.#frames;
+  }
+
+  /** @returns false when the hub gave no session */
+  async open(): Promise<boolean> {
+    const opened = await this.#session.ready.then(
+      () => true,
+      () => false,
+    );
+    if (!opened) return false;
+    const { readable, writable } = await this.#session.createBidirectionalStream();
+    this.#stream = new ByteDuplex({ readable, writable } as unknown as ByteStreamPair);
+    const decoder = new FrameDecoder({ maxMessageBytes: 1 << 24 });
+    this.#stream.on('error', () => {});
+    this.#stream.on('data', (chunk: Buffer) => decoder.push(chunk, (frame) => this.#frames.push(frame)));
+    return true;
+  }
+
+  write(frame: Uint8Array): void {
+    this.#stream!.write(frame);
+  }
+
+  close(): void {
+    this.#session.close({ closeCode: 0, reason: '' });
+  }
+}
+
+/** One capsule as on the wire (RFC 9297 §3.2). */
+export function capsule(type: number, payload: readonly number[]): Buffer {
+  return Buffer.concat([varint(type), varint(payload.length), Buffer.from(payload)]);
+}
+
+/** RFC 9000 §16. */
+export function varint(value: number): Buffer {
+  if (value < 64) return Buffer.of(value);
+  if (value < 2 ** 14) return Buffer.of(0x40 | (value >> 8), value & 0xff);
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE((0x80000000 | value) >>> 0);
+  return bytes;
 }

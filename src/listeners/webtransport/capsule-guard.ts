@@ -68,7 +68,7 @@ function judge(header: Uint8Array): number | string | undefined {
   if (type.value === PADDING) return length.value;
   if (type.value === STREAM || type.value === STREAM_WITH_FIN) {
     const id = varint(header, length.end);
-    if (!id) return undefined;
+    if (!id) return length.value === 0 ? 'a capsule is shorter than what it holds' : undefined;
     if (id.value !== THE_STREAM) return 'a session has one stream, opened by the edge';
     const left = length.value - (id.end - length.end);
     return left < 0 ? 'a capsule is shorter than what it holds' : left;

@@ -11,7 +11,6 @@ import type { LibrarySession, WebTransportLibrary } from './library.ts';
 /** What a request over HTTP/3 asks for. */
 export interface Http3Request {
   readonly ticket: string | undefined;
-  readonly remoteAddress: string;
 }
 
 export interface Http3EndpointEvents {
@@ -95,7 +94,7 @@ export class Http3Endpoint {
     const url = URL.parse(header[':path'] ?? '', 'https://hub');
     if (url?.pathname !== WEBTRANSPORT_PATH) return { status: 404, path: WEBTRANSPORT_PATH };
     const ticket = url.searchParams.get('ticket') ?? undefined;
-    const judged = this.#events.onRequest({ ticket, remoteAddress: header['remote-address'] ?? '' });
+    const judged = this.#events.onRequest({ ticket });
     if (typeof judged !== 'function') return { status: judged.status, path: WEBTRANSPORT_PATH };
     const opening = randomUUID();
     this.#letIn.set(opening, judged);

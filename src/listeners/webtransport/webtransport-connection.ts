@@ -5,7 +5,7 @@ import type {
   EdgeConnection,
   EdgeConnectionHandler,
 } from '../../contracts/edge-connection.ts';
-import type { Clock } from '../../core/clock.ts';
+import type { Clock, Timer } from '../../core/clock.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import { type CloseReason, closeReason, closeText } from '../../protocol/close-reasons.ts';
@@ -24,7 +24,7 @@ export interface WebTransportConnectionComponents {
   readonly session: EdgeSession;
   /** The session's one stream, on which hello and welcome were exchanged. */
   readonly stream: Duplex;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Clock;
 }
 
 export interface WebTransportConnectionOptions {
@@ -41,6 +41,10 @@ export interface WebTransportConnectionOptions {
 
 /** A caller that does not wait for `send` can have so much waiting, then the peer counts as slow. */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
+/** How long a session that is to be renewed waits for what is under way; longer where the way is long. */
+const RETIRE_MS = 250;
+/** What a retiring session may still carry before it ends at once: less than the credit the setting leaves. */
+const RESERVE_BYTES = 32 * 1024 * 1024;
 const PONG = encodeFrame(FRAME_TYPES.pong, new Uint8Array());
 
 /** One edge over WebTransport: frames on one stream. Reads no further while the hub has as much of it as it may. */
@@ -54,6 +58,7 @@ export class WebTransportConnection implements EdgeConnection {
   readonly #session: EdgeSession;
   readonly #stream: Duplex;
   readonly #writer: StreamWriter;
+  readonly #clock: Clock;
   readonly #options: WebTransportConnectionOptions;
   /** Frames of a chunk that was read when the hub had room. */
   readonly #waiting: Frame[] = [];
@@ -61,7 +66,7 @@ export class WebTransportConnection implements EdgeConnection {
   #handler: EdgeConnectionHandler | undefined;
   #bytesReceived = 0;
   #bytesSent = 0;
-  #retiring = false;
+  #retiring: Timer | undefined;
   readonly #over = Promise.withResolvers<void>();
   #closed = false;
 
@@ -71,6 +76,7 @@ export class WebTransportConnection implements EdgeConnection {
   ) {
     this.#session = session;
     this.#stream = stream;
+    this.#clock = clock;
     this.#writer = new StreamWriter(stream, () => clock.now());
     this.#options = options;
     this.peer = options.peer;
@@ -94,13 +100,13 @@ export class WebTransportConnection implements EdgeConnection {
   }
 
   async send(message: Message): Promise<void> {
+    // A session that is about to be renewed begins nothing new. Answers still go: without them the edge would send again.
+    if (this.#retiring && message.header.parent_msg_id === undefined) await this.#over.promise;
     await this.write(encodeFramed(message));
   }
 
   /** Writes a whole frame. @throws SESSION_CLOSED */
   async write(frame: Uint8Array): Promise<void> {
-    // A session that is about to be renewed takes nothing that it might not deliver.
-    if (this.#retiring) await this.#over.promise;
     if (this.#closed) throw new SallyportError('SESSION_CLOSED', { reason: 'the connection has ended' });
     if (this.#writer.bufferedBytes > MAX_BUFFERED_BYTES) {
       this.close(closeReason('SlowConsumer'));
@@ -153,6 +159,7 @@ export class WebTransportConnection implements EdgeConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.#waiting.length = 0;
+    this.#retiring?.cancel();
     this.#over.resolve();
     this.#handler?.onClose(reason);
   }
@@ -190,12 +197,20 @@ export class WebTransportConnection implements EdgeConnection {
     }
   }
 
-  /** A session's credit is finite: before it is used up, and once nothing of ours waits, the edge is asked for a new one. */
+  /**
+   * A session's credit is finite: before it is used up, the edge is asked for a new one. Acknowledgements that are under way are waited for
+   * a moment, so that little has to be sent again.
+   */
   #renewInTime(): void {
-    const { sessionBytes, reconnectWithinMs } = this.#options;
-    if (Math.max(this.#bytesReceived, this.#bytesSent) < sessionBytes) return;
-    this.#retiring = true;
-    if (this.#writer.bufferedBytes === 0)
-      this.close(closeReason('Rebalance', Math.random() * reconnectWithinMs));
+    const { sessionBytes } = this.#options;
+    const used = Math.max(this.#bytesReceived, this.#bytesSent);
+    if (this.#closed || used < sessionBytes) return;
+    const waitMs = Math.max(RETIRE_MS, 3 * (this.#session.rttMs ?? 0));
+    this.#retiring ??= this.#clock.setTimeout(() => this.#renew(), waitMs);
+    if (used >= sessionBytes + RESERVE_BYTES) this.#renew();
+  }
+
+  #renew(): void {
+    this.close(closeReason('Rebalance', Math.random() * this.#options.reconnectWithinMs));
   }
 }

@@ -160,10 +160,7 @@ export class WebTransportListener implements Listener {
   }
 
   /** HTTP/3: no client certificates, so a ticket. */
-  #onHttp3Request({
-    ticket,
-    remoteAddress,
-  }: Http3Request): SessionRefusal | ((session: EdgeSession) => void) {
+  #onHttp3Request({ ticket }: Http3Request): SessionRefusal | ((session: EdgeSession) => void) {
     const draining = this.#draining();
     if (draining) return draining;
     const verdict: Verdict =
@@ -171,7 +168,8 @@ export class WebTransportListener implements Listener {
         ? { ok: false, reason: 'no-certificate', detail: 'over HTTP/3 a session is opened with a ticket' }
         : this.#components.tickets.redeem(ticket);
     if (verdict.ok) return (session) => this.#open(session, () => verdict);
-    this.#refusals.report(verdict, remoteAddress);
+    // The library tells the address of a session only once there is one.
+    this.#refusals.report(verdict, '');
     return refusalAnswer(verdict);
   }
 
