@@ -84,8 +84,11 @@ export function renewalDueAt(
   return end - life * (1 - renewFraction);
 }
 
-/** Undefined when the stored certificate is good; throws when it is not and may not be written. */
-function whyIssue(
+/**
+ * Undefined when the stored certificate is good, or is somebody else's.
+ * @throws SECRET_NOT_FOUND when it is missing and somebody else keeps it
+ */
+export function whyIssue(
   stored: Secret | undefined,
   { ca, names, options }: HubSecretWish,
   now: number,
