@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { describeDeployment } from '../support/deployment-tests.ts';
-import { Manifests } from '../support/manifests.ts';
+import { type Manifest, Manifests } from '../support/manifests.ts';
 
 const HELM = process.env.HELM ?? 'helm';
 const CHART = 'deploy/helm/sallyport';
@@ -104,6 +106,10 @@ describe('with other settings', () => {
     expect(manifests.ofKind('ClusterRoleBinding').map(({ roleRef }) => roleRef!.name)).toEqual([
       'system:auth-delegator',
     ]);
+    const { rules } = parse(
+      readFileSync('deploy/kustomize/bearer-tokens/administrators.yaml', 'utf8'),
+    ) as Manifest;
+    expect(manifests.ofKind('ClusterRole').map((role) => role.rules)).toEqual([rules]);
   });
 });
 

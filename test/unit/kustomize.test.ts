@@ -45,7 +45,8 @@ describe('kubectl apply -k deploy/kustomize', () => {
       resources: string[];
     };
     expect(component.kind).toBe('Component');
-    const { roleRef, subjects } = parse(read(`bearer-tokens/${component.resources[0]}`)) as ReturnType<
+    expect(component.resources).toEqual(['auth-delegator.yaml', 'administrators.yaml']);
+    const { roleRef, subjects } = parse(read('bearer-tokens/auth-delegator.yaml')) as ReturnType<
       Manifests['get']
     >;
     expect(roleRef!.name).toBe('system:auth-delegator');
