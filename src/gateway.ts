@@ -24,6 +24,7 @@ import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
+import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
 export interface GatewayComponents {
@@ -152,6 +153,11 @@ export async function startGateway(
         start: () => listeners.start(),
         stop: (signal) =>
           Promise.all([listeners.stop(signal), hub.drain(settings().limits.drainMs, signal)]).then(() => {}),
+      },
+      {
+        name: 'self-test',
+        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        stop: async () => {},
       },
     ],
     clock,

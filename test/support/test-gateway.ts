@@ -69,16 +69,6 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     key: join(folder, 'admin.key'),
     ca: join(folder, 'ca.crt'),
   });
-  const addresses = () => {
-    const at = (name: PortName) => `localhost:${port(name)}`;
-    const { quic, webtransport } = gateway.ready();
-    return {
-      https: at('https'),
-      websocket: at('websocket'),
-      ...(quic ? { quic: at('quic') } : {}),
-      ...(webtransport ? { webtransport: at('webtransport') } : {}),
-    };
-  };
   let edges = 0;
   return {
     gateway,
@@ -91,7 +81,12 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       node,
       directory: join(base, `edge-${node}-${edges++}`),
       transport: 'websocket',
-      hub: addresses(),
+      hub: {
+        https: `localhost:${port('https')}`,
+        websocket: `localhost:${port('websocket')}`,
+        ...(config.current.quic.enabled ? { quic: `localhost:${port('quic')}` } : {}),
+        ...(config.current.webtransport.enabled ? { webtransport: `localhost:${port('webtransport')}` } : {}),
+      },
       reconnect: { minMs: 50, maxMs: 500 },
       ...more,
     }),
