@@ -1,6 +1,4 @@
 import { hostname } from 'node:os';
-import type { TLSSocket } from 'node:tls';
-import { AdminListener } from './admin/admin-listener.ts';
 import { LocalBus } from './bus/local-bus.ts';
 import { ensureAdminCertificate } from './certs/admin-certificate.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
@@ -10,9 +8,10 @@ import { openSecretStore } from './certs/open-secret-store.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { TokenService } from './certs/token-service.ts';
+import { composeListeners } from './compose-listeners.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
-import type { Listener, ListenerName } from './contracts/listener.ts';
+import type { ListenerName } from './contracts/listener.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
 import { HealthRegistry } from './core/health.ts';
@@ -24,13 +23,8 @@ import { registerHealthChecks } from './health-checks.ts';
 import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
-import { HttpsListener } from './listeners/https/https-listener.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
-import { peerCertificates } from './listeners/peer-certificates.ts';
-import { QUIC_DEFAULTS } from './listeners/quic/options.ts';
-import { QuicListener } from './listeners/quic/quic-listener.ts';
-import { TlsServer } from './listeners/tls-server.ts';
-import { WebSocketListener } from './listeners/websocket/websocket-listener.ts';
+import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
 export interface GatewayComponents {
@@ -75,7 +69,10 @@ export async function startGateway(
 
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
-  const hub = new SessionHub({ ...shared, bus }, () => ({ ...settings().hub, replica }));
+  const hub = new SessionHub(
+    { ...shared, bus },
+    config.view(({ hub }) => ({ ...hub, replica })),
+  );
 
   // — certificates: nothing listens before they are whole —
   const store = await openSecretStore(shared, settings().secretStore);
@@ -114,85 +111,33 @@ export async function startGateway(
       authority: () => certificates.authority(),
       source: certificates,
       tokens,
-      grace: new RenewalGrace({ clock, tokens, trust: () => certificates.current().clientCAs }, () => ({
-        graceDays: settings().certificates.graceDays,
-        legacyNodes: settings().identity.legacyNodes,
-      })),
+      grace: new RenewalGrace(
+        { clock, tokens, trust: () => certificates.current().clientCAs },
+        config.view((now) => ({ ...now.certificates, ...now.identity })),
+      ),
       isConnected: (node) => hub.isConnected(node),
       audit,
     },
-    () => ({
-      ...settings().certificates,
-      ...settings().tokens,
-      legacyNodes: settings().identity.legacyNodes,
-      replica,
-    }),
+    config.view((now) => ({ ...now.certificates, ...now.tokens, ...now.identity, replica })),
   );
 
   // — listeners —
-  const authenticate = (socket: TLSSocket) => {
-    const { leaf, intermediates } = peerCertificates(socket);
-    return adminGate.check(leaf, intermediates);
-  };
-  const tlsServer = (name: 'https' | 'admin') =>
-    new TlsServer({ ...shared, source: certificates }, () => ({
-      name,
-      ...settings()[name],
-      tls: settings().tls,
-      limits: settings().limits,
-    }));
-  const builders: Partial<Record<ListenerName, () => Listener>> = {
-    https: () =>
-      new HttpsListener(
-        {
-          ...shared,
-          server: tlsServer('https'),
-          source: certificates,
-          gate,
-          issuer,
-          health,
-          isKnownNode: (node) => hub.isConnected(node),
-        },
-        () => ({
-          ...settings().limits,
-          requestsPerMinutePerSource: settings().limits.enrolmentsPerMinutePerIp,
-          requestsPerMinute: settings().limits.enrolmentsPerMinute,
-        }),
-      ),
-    websocket: () =>
-      new WebSocketListener({ ...shared, source: certificates, gate, acceptor: hub }, () => ({
-        ...settings().websocket,
-        ...settings().hub,
-        tls: settings().tls,
-        limits: settings().limits,
-      })),
-    quic: () =>
-      new QuicListener({ ...shared, source: certificates, gate, acceptor: hub }, () => ({
-        ...QUIC_DEFAULTS,
-        ...settings().limits,
-        ...settings().hub,
-        ...settings().quic,
-        epoch: startedAt,
-      })),
-    admin: () =>
-      new AdminListener({
-        ...shared,
-        server: tlsServer('admin'),
-        health,
-        bus,
-        nodes: hub,
-        certificates,
-        tokens,
-        info,
-        authenticate,
-      }),
-  };
-  const names = (Object.keys(builders) as (keyof typeof builders)[]).filter(
-    (name) => settings()[name].enabled,
-  );
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
-    names.map((name) => builders[name]!()),
+    composeListeners({
+      ...shared,
+      config,
+      gate,
+      adminGate,
+      certificates,
+      tokens,
+      issuer,
+      hub,
+      bus,
+      health,
+      info,
+      startedAt,
+    }),
   );
   registerHealthChecks(health, { certificates, listeners, bus, isDraining: () => draining });
 
@@ -210,6 +155,11 @@ export async function startGateway(
           await Promise.all([listeners.stopSessions(signal), hub.drain(settings().limits.drainMs, signal)]);
           await listeners.stop(signal);
         },
+      },
+      {
+        name: 'self-test',
+        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        stop: async () => {},
       },
     ],
     clock,

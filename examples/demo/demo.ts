@@ -8,18 +8,21 @@ import { Fleet } from '../../test/support/fleet.ts';
 import { servedCertificate } from '../../test/support/serving.ts';
 import { eventually, startTestGateway } from '../../test/support/test-gateway.ts';
 
-const EDGES = 5;
+const EDGES = { websocket: 3, quic: 2 } as const;
 const SECONDS = 12;
 const { bold, dim, green, red } = paint(process.stdout);
 const say = (text: string) => console.log(`${dim(new Date().toISOString().slice(11, 19))} ${text}`);
 
-await using hub = await startTestGateway();
-const { https, websocket, caSha256 } = hub.gateway.ready();
-say(`gateway is up: https ${https}, websocket ${websocket}, CA ${caSha256.slice(0, 16)}…`);
+await using hub = await startTestGateway({ settings: { 'quic.enabled': 'true' } });
+const { https, websocket, quic, caSha256 } = hub.gateway.ready();
+say(`gateway is up: https ${https}, websocket ${websocket}, quic ${quic}, CA ${caSha256.slice(0, 16)}…`);
 
 await using fleet = new Fleet(hub);
-await fleet.join(EDGES);
-say(`${EDGES} edges joined with a token each and connected over mutual TLS`);
+for (const [transport, count] of Object.entries(EDGES))
+  await fleet.join(count, transport as keyof typeof EDGES);
+say(
+  `${fleet.size} edges joined with a token each and connected over mutual TLS: ${EDGES.websocket} over WebSocket, ${EDGES.quic} over QUIC`,
+);
 
 const listeners = ['https', 'websocket', 'admin'] as const;
 const served = async () =>
@@ -88,11 +91,12 @@ console.log(
   )}\n`,
 );
 const figures: [string, number, number?][] = [
-  ['edges connected', fleet.size, EDGES],
+  ['edges connected', fleet.size, EDGES.websocket + EDGES.quic],
   ['certificates served in turn', seen, 5],
   ['messages up, acknowledged', report.sentUp],
   ['messages down, acknowledged', report.sentDown],
   ['connections dropped', report.dropped, 0],
+  ['connections asked to move', report.rebalanced, 0],
   ['messages lost up', report.lostUp, 0],
   ['messages lost down', report.lostDown, 0],
   ['messages doubled down', report.doubledDown, 0],

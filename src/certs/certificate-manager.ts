@@ -62,6 +62,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   /** Our last write: a snapshot read before it must not bring the old certificate back. */
   #written: { secret: Secret; replaced: string | undefined } | undefined;
   #lastReload: Date;
+  /** Secrets that exist and cannot be read, with what is wrong. */
+  #unreadable: ReadonlyMap<string, string> = new Map();
   #unwatch: Unsubscribe | undefined;
 
   constructor(components: ManagerComponents, options: ManagerOptions) {
@@ -135,7 +137,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const { caSecret, hubSecret, trustSecret } = this.#certificates;
     this.#unwatch = store.watch(
       [caSecret, hubSecret, trustSecret],
-      (snapshot) => this.#onSnapshot(snapshot),
+      (snapshot, unreadable) => this.#onSnapshot(snapshot, unreadable),
       (error) => {
         const suppressed = this.#sampler.pass('watch');
         if (suppressed !== undefined)
@@ -191,7 +193,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   // — from the store —
 
-  #onSnapshot(snapshot: SecretSnapshot): void {
+  #onSnapshot(snapshot: SecretSnapshot, unreadable: ReadonlyMap<string, string> = new Map()): void {
+    for (const name of unreadable.keys())
+      if (!this.#unreadable.has(name))
+        this.#components.metrics.reloads.inc({ result: 'failure', reason: 'unreadable' });
+    this.#unreadable = unreadable;
     this.#snapshot = this.#withOwnWrite(snapshot);
     this.#timers.debounce ??= this.#components.clock.setTimeout(() => {
       delete this.#timers.debounce;
@@ -276,7 +282,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     }
     if (problems.length === 0 && known.size > 0) log.info({}, 'the Secrets are in order again');
     this.#problems = problems;
-    metrics.lastReloadSuccessful.set(problems.length === 0 ? 1 : 0);
+    metrics.lastReloadSuccessful.set(problems.length === 0 && this.#unreadable.size === 0 ? 1 : 0);
   }
 
   /** @returns connected nodes that no wanted CA issued */
@@ -306,6 +312,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   #problem(): string | undefined {
     const problems = this.#problems.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
+    problems.push(...this.#unreadable.values());
     if (this.#renewal.problem !== undefined) problems.push(this.#renewal.problem);
     return problems.length === 0 ? undefined : problems.join('; ');
   }

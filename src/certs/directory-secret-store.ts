@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { Secret, SecretSnapshot, SecretStore } from '../contracts/secret-store.ts';
-import { describeError, SallyportError } from '../core/errors.ts';
+import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { DirectoryWatch } from './directory-watch.ts';
 import { FolderLock } from './folder-lock.ts';
@@ -86,13 +86,14 @@ export class DirectorySecretStore implements SecretStore {
 
   watch(
     names: readonly string[],
-    onSnapshot: (snapshot: SecretSnapshot) => void,
+    onSnapshot: (snapshot: SecretSnapshot, unreadable?: ReadonlyMap<string, string>) => void,
     onError: (error: unknown) => void,
   ): Unsubscribe {
     for (const name of names) assertSecretName(name);
     this.#closed.signal.throwIfAborted();
     const files = new Set(names.map((name) => name + SUFFIX));
     let last: Map<string, Secret | undefined> = new Map();
+    let lastUnreadable = new Map<string, string>();
     let active = true;
     const tell = (callback: () => void) => {
       if (!active) return;
@@ -109,11 +110,13 @@ export class DirectorySecretStore implements SecretStore {
       read: async (periodic) => {
         const next = new Map<string, Secret | undefined>();
         let isWhole = true;
+        const unreadable = new Map<string, string>();
         for (const name of names) {
           try {
             next.set(name, await this.#run('watch', { name }, async () => (await this.#read(name))?.secret));
           } catch (error) {
             isWhole = false;
+            if (isSallyportError(error, 'SECRET_MALFORMED')) unreadable.set(name, error.message);
             tell(() => onError(error));
             if (last.has(name)) next.set(name, last.get(name));
           }
@@ -122,9 +125,12 @@ export class DirectorySecretStore implements SecretStore {
         const changed = names.some(
           (name) => last.has(name) !== next.has(name) || last.get(name)?.version !== next.get(name)?.version,
         );
+        const brokenOrMended = names.some((name) => lastUnreadable.get(name) !== unreadable.get(name));
         last = next;
+        lastUnreadable = unreadable;
         // A Secret that was never read is not known to be absent, so there is no snapshot yet.
-        if (next.size === new Set(names).size && (changed || periodic)) tell(() => onSnapshot(new Map(next)));
+        if (next.size === new Set(names).size && (changed || periodic || brokenOrMended))
+          tell(() => onSnapshot(new Map(next), unreadable));
       },
     });
     this.#watches.add(watch);

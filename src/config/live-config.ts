@@ -29,6 +29,19 @@ export class LiveConfig {
     return this.#property.value;
   }
 
+  /** What a component needs of the configuration, built anew only after a change: options are asked for with every message. */
+  view<T>(build: (current: Config) => T): () => T {
+    let from: Config | undefined;
+    let built: T;
+    return () => {
+      if (from !== this.current) {
+        from = this.current;
+        built = build(from);
+      }
+      return built;
+    };
+  }
+
   onChange(listener: (next: Config, previous: Config) => void): Unsubscribe {
     return this.#property.onChange(listener);
   }

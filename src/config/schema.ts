@@ -241,7 +241,10 @@ export const configSchema = z.strictObject({
           messages: count(100_000, 'Downstream messages waiting in all'),
           bytes: count(256 * 1024 * 1024, 'Downstream bytes waiting in all'),
           ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
-          events: count(10_000, 'Upstream events kept for followers that return'),
+          events: count(
+            1_000,
+            'Upstream events kept for followers that return; each that is kept costs memory and garbage collection',
+          ),
           eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
         })
         .prefault({}),

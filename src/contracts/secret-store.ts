@@ -21,12 +21,13 @@ export interface SecretStore {
   /** Replaces exactly the version in `secret.version`. @throws SECRET_CONFLICT, SECRET_NOT_FOUND */
   replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret>;
   /**
-   * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until unsubscribed. Troubles are
-   * given to `onError` and mended by the store itself; a watch never ends by itself.
+   * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until unsubscribed. A Secret that exists and
+   * cannot be read keeps its last readable state there, and is named in `unreadable` with what is wrong. Troubles are given to `onError` and
+   * mended by the store itself; a watch never ends by itself.
    */
   watch(
     names: readonly string[],
-    onSnapshot: (snapshot: SecretSnapshot) => void,
+    onSnapshot: (snapshot: SecretSnapshot, unreadable?: ReadonlyMap<string, string>) => void,
     onError: (error: unknown) => void,
   ): Unsubscribe;
   close(): Promise<void>;

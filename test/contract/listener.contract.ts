@@ -10,8 +10,8 @@ import { mint, mintCa, mintEdge, mintServer, OID, type Pair } from '../support/p
 export type Attempt =
   | {
       readonly accepted: true;
-      /** SHA-256 of the hub certificate it saw, lower-case hexadecimal. */
-      readonly servedSha256: string;
+      /** SHA-256 of the hub certificate it saw, lower-case hexadecimal; undefined where the client's library does not show it (QUIC). */
+      readonly servedSha256: string | undefined;
       /** Sends something over the connection and tells whether the hub got it (or answered). */
       works(): Promise<boolean>;
       close(): void | Promise<void>;
@@ -27,6 +27,8 @@ export interface ListenerAdapter {
   readonly name: string;
   /** 'required': a connection without certificate is refused (WebSocket, QUIC). 'optional': it is served as a stranger (HTTPS). */
   readonly clientCertificate: 'required' | 'optional';
+  /** False where the TLS library picks a client's CA by name and key identifier alone (QUIC: docs/decisions/quic-library.md). */
+  readonly tellsTwinCasApart?: false;
   /** Builds and starts it on 127.0.0.1, port 0, with the system clock. */
   start(setup: { source: FixedSource; gate: PeerGate; maxConnections: number }): Promise<Listener>;
   /** Connects as `node`; `edge` is its certificate, when it has one. `ca` is what it trusts. */
@@ -78,22 +80,27 @@ export function listenerContract(adapter: ListenerAdapter): void {
       return attempt;
     };
 
+    const expectServed = (attempt: ReturnType<typeof accepted>, sha256: string) => {
+      if (attempt.servedSha256 !== undefined) expect(attempt.servedSha256).toBe(sha256);
+    };
+
     test('accepts an edge of a trusted CA and shows it the hub certificate of the bundle', async () => {
       const { connect, listener, source } = await start();
       const attempt = accepted(await connect({ edge }));
-      expect(attempt.servedSha256).toBe(hub.sha256);
+      expectServed(attempt, hub.sha256);
       expect(await attempt.works()).toBe(true);
       expect(listener.servedFingerprint()).toBe(source.current().fingerprint);
       expect(listener.address().port).toBeGreaterThan(0);
     });
 
-    test('C2: accepts edges of two CAs of the same name and serial without key identifiers', async () => {
-      const same = { serial: '0400', keyIdentifiers: false };
-      const [older, newer] = [await mintCa(same), await mintCa(same)];
-      const { connect } = await start({ clientCAs: [older, newer] });
-      for (const issuer of [older, newer])
-        accepted(await connect({ edge: await mintEdge(issuer, 'edge-1', { keyIdentifiers: false }) }));
-    });
+    if (adapter.tellsTwinCasApart !== false)
+      test('C2: accepts edges of two CAs of the same name and serial without key identifiers', async () => {
+        const same = { serial: '0400', keyIdentifiers: false };
+        const [older, newer] = [await mintCa(same), await mintCa(same)];
+        const { connect } = await start({ clientCAs: [older, newer] });
+        for (const issuer of [older, newer])
+          accepted(await connect({ edge: await mintEdge(issuer, 'edge-1', { keyIdentifiers: false }) }));
+      });
 
     const refusals: [string, string, () => Promise<Pair>][] = [
       ['of an untrusted CA', 'unknown-ca', async () => mintEdge(await mintCa(), 'edge-1')],
@@ -149,7 +156,7 @@ export function listenerContract(adapter: ListenerAdapter): void {
       await swap(next);
       expect(listener.servedFingerprint()).toBe(next.fingerprint);
       const fresh = accepted(await connect({ edge }));
-      expect(fresh.servedSha256).toBe(next.server.sha256);
+      expectServed(fresh, next.server.sha256);
       expect(await open.works()).toBe(true);
     });
 
@@ -159,7 +166,7 @@ export function listenerContract(adapter: ListenerAdapter): void {
       const bad = bundleOf({ ca, server: { ...other, key: hub.key } });
       await expect(Promise.resolve().then(() => listener.applyBundle(bad))).rejects.toThrow();
       expect(listener.servedFingerprint()).toBe(source.current().fingerprint);
-      expect(accepted(await connect({ edge })).servedSha256).toBe(hub.sha256);
+      expectServed(accepted(await connect({ edge })), hub.sha256);
     });
 
     test('refuses edges of a CA that was removed, and accepts those of the one that was added', async () => {

@@ -139,6 +139,21 @@ describe('a mistake in a Secret', () => {
     );
   });
 
+  test('B7: a file that is no manifest is reported and changes nothing, until it is one again', async () => {
+    await using hub = await startTestGateway();
+    const path = join(hub.folder, 'cloudcoresecret.yaml');
+    const [before, good] = [await served(hub), readFileSync(path, 'utf8')];
+    writeFileSync(path, good.slice(0, 150));
+    await eventually(
+      'it is reported',
+      async () => (await status(hub)).problem?.includes('cloudcoresecret') === true,
+    );
+    expect(await served(hub)).toBe(before);
+    writeFileSync(path, good);
+    await eventually('all is well again', async () => (await status(hub)).problem === undefined);
+    expect(await served(hub)).toBe(before);
+  });
+
   test('A5: the CA Secret is replaced or lost under a running hub: never a silent switch, never a new CA, and readiness says so', async () => {
     await using hub = await startTestGateway({ settings: { 'certificates.checkMs': '200' } });
     const before = (await goGet(hub.port('https'), '/ca.crt')).body;

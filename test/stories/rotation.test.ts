@@ -5,13 +5,20 @@ import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
 const ROTATIONS = 1_000;
 const EDGES = 200;
+/** Of these, over QUIC. */
+const QUIC_EDGES = 50;
 
 test(`B5: the hub certificate is replaced ${ROTATIONS} times under ${EDGES} edges and traffic: nothing drops, no handshake fails, nothing is lost`, async () => {
   await using hub = await startTestGateway({
-    settings: { 'limits.enrolmentsPerMinutePerIp': '100000', 'limits.enrolmentsPerMinute': '100000' },
+    settings: {
+      'quic.enabled': 'true',
+      'limits.enrolmentsPerMinutePerIp': '100000',
+      'limits.enrolmentsPerMinute': '100000',
+    },
   });
   await using fleet = new Fleet(hub);
-  await fleet.join(EDGES);
+  await fleet.join(EDGES - QUIC_EDGES);
+  await fleet.join(QUIC_EDGES, 'quic');
   const ports = (['https', 'websocket', 'admin'] as const).map((name) => hub.port(name));
   const serials = new Set<string>();
   let failedHandshakes = 0;
@@ -44,6 +51,7 @@ test(`B5: the hub certificate is replaced ${ROTATIONS} times under ${EDGES} edge
     sentUp: 2_000,
     sentDown: 2_000,
     dropped: 0,
+    rebalanced: 0,
     lostUp: 0,
     lostDown: 0,
     doubledDown: 0,

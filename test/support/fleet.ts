@@ -7,6 +7,8 @@ export interface FleetReport {
   readonly sentUp: number;
   readonly sentDown: number;
   readonly dropped: number;
+  /** Connections the hub asked to come again, which loses nothing: QUIC beyond its bound of generations. */
+  readonly rebalanced: number;
   readonly lostUp: number;
   readonly lostDown: number;
   readonly doubledDown: number;
@@ -23,6 +25,7 @@ export class Fleet implements AsyncDisposable {
   readonly #following = new AbortController();
   #followed: Promise<void> = Promise.resolve();
   #dropped = 0;
+  #rebalanced = 0;
   #acknowledgedUp: string[] = [];
   #acknowledgedDown = new Map<string, number[]>();
   #next = 0;
@@ -44,7 +47,10 @@ export class Fleet implements AsyncDisposable {
       const got: number[] = [];
       client.on('message', ({ content }) => void got.push((content as { n: number }).n));
       await client.connect();
-      client.on('disconnected', () => void this.#dropped++);
+      client.on('disconnected', ({ reason }) => {
+        if (reason?.name === 'Rebalance') this.#rebalanced++;
+        else this.#dropped++;
+      });
       this.#edges.push({ node, client, got });
     }
   }
@@ -78,6 +84,7 @@ export class Fleet implements AsyncDisposable {
       sentUp: this.#acknowledgedUp.length,
       sentDown: down.reduce((sum, { sent }) => sum + sent.length, 0),
       dropped: this.#dropped,
+      rebalanced: this.#rebalanced,
       lostUp: this.#acknowledgedUp.filter((key) => !this.#seenUp.has(key)).length,
       lostDown: down.reduce((sum, { sent, got }) => sum + sent.filter((n) => !got.includes(n)).length, 0),
       doubledDown: down.reduce((sum, { got }) => sum + got.length - new Set(got).size, 0),

@@ -83,7 +83,12 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       node,
       directory: join(base, `edge-${node}-${edges++}`),
       transport: 'websocket',
-      hub: { https: `localhost:${port('https')}`, websocket: `localhost:${port('websocket')}` },
+      hub: {
+        https: `localhost:${port('https')}`,
+        websocket: `localhost:${port('websocket')}`,
+        ...(config.current.quic.enabled ? { quic: `localhost:${port('quic')}` } : {}),
+        ...(config.current.webtransport.enabled ? { webtransport: `localhost:${port('webtransport')}` } : {}),
+      },
       reconnect: { minMs: 50, maxMs: 500 },
       ...more,
     }),

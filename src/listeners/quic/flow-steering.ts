@@ -59,6 +59,7 @@ export class FlowSteering {
   /** In the order of their beginning. */
   readonly #unproven = new Set<Flow>();
   #handshaking = 0;
+  #counted = 0;
   #connectionIdBytes = 0;
   #target: SteeringTarget | undefined;
   #socket: Socket | undefined;
@@ -216,7 +217,7 @@ export class FlowSteering {
   #admit(flow: Flow): boolean {
     const { connections, connectionsPerIp, handshakes } = this.#options();
     const limit =
-      this.#flows.size - this.#unproven.size >= connections
+      this.#counted >= connections
         ? 'connections'
         : (this.#perIp.get(flow.address) ?? 0) >= connectionsPerIp
           ? 'connectionsPerIp'
@@ -226,6 +227,7 @@ export class FlowSteering {
     if (limit === undefined) {
       flow.prove();
       flow.isCounted = true;
+      this.#counted++;
       this.#count(flow.address, 1);
       this.#enter(flow, 'handshaking');
       return true;
@@ -237,12 +239,17 @@ export class FlowSteering {
 
   #fromServer(flow: Flow, datagram: Buffer): void {
     if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
-    if (isLongHeader(datagram)) this.#learn(flow, readLongHeader(datagram)?.source);
+    const header = readLongHeader(datagram);
+    // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out what is known.
+    if (header && !(header.isRetry && flow.state !== 'new')) this.#learn(flow, header.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
   }
 
   #learn(flow: Flow, connectionId: string | undefined): void {
-    if (!connectionId || this.#byConnectionId.get(connectionId) === flow) return;
+    const owner = connectionId ? this.#byConnectionId.get(connectionId) : undefined;
+    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is answered with the ID of its
+    // connection, and must not get it.
+    if (!connectionId || owner === flow || (owner && owner.state !== 'new')) return;
     this.#byConnectionId.set(connectionId, flow);
     this.#connectionIdBytes = connectionId.length;
     flow.connectionIds.push(connectionId);
@@ -266,6 +273,7 @@ export class FlowSteering {
     if (flow.state === 'new') this.#unproven.delete(flow);
     if (flow.state === 'handshaking') this.#handshaking--;
     if (state === 'handshaking') this.#handshaking++;
+    if (state === 'closing') this.#uncount(flow);
     flow.enter(state, this.#components.clock.now());
   }
 
@@ -286,8 +294,14 @@ export class FlowSteering {
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
     for (const id of flow.connectionIds)
       if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
-    if (flow.isCounted) this.#count(flow.address, -1);
     flow.close();
+  }
+
+  #uncount(flow: Flow): void {
+    if (!flow.isCounted) return;
+    flow.isCounted = false;
+    this.#counted--;
+    this.#count(flow.address, -1);
   }
 
   #count(address: string, change: 1 | -1): void {

@@ -29,7 +29,7 @@ export class Flow {
   readonly startedAt: number;
   since: number;
   sessions = 0;
-  /** Whether it counts against the limits: from the proof of its address on. */
+  /** Whether it counts against the limits: from the proof of its address to the end of its last session. */
   isCounted = false;
   /** Port of the loopback socket, by which a session finds its flow; 0 until bound. */
   localPort = 0;

@@ -50,6 +50,11 @@ export class QuicGeneration implements SteeringTarget {
     components: GenerationComponents,
     options: GenerationOptions,
   ): Promise<QuicGeneration> {
+    for (const subject of indistinguishable(bundle))
+      components.log.warn(
+        { subject },
+        'several trusted CAs look alike; QUIC lets in edges of the first only',
+      );
     // Throws ERR_OSSL_X509_KEY_VALUES_MISMATCH and the like: clearer than what the library says.
     createSecureContext({ cert: bundle.server.cert, key: bundle.server.key });
     const server = components.library.createQuicServer({
@@ -71,7 +76,9 @@ export class QuicGeneration implements SteeringTarget {
       maxConnections: options.connections,
     });
     server.on('error', (err) => components.log.warn({ err }, 'the QUIC library reported an error'));
-    const { port } = await server.listen(0, '127.0.0.1');
+    // Bound to loopback the library would search for datagrams of 16 KB, for ever (quic-hot-swap.md). The listener refuses sessions that do
+    // not come from the steering.
+    const { port } = await server.listen(0, '0.0.0.0');
     try {
       await preflight(components.library, port, options.preflightTimeoutMs);
     } catch (error) {
@@ -116,10 +123,19 @@ async function preflight(library: QuicLibrary, port: number, timeoutMs: number):
  * that both lack it cannot be told apart here: only the first can be used over QUIC (docs/decisions/quic-library.md).
  */
 export function trustOrder(bundle: Pick<CertificateBundle, 'clientCAs'>): string[] {
-  const hasKeyIdentifier = (der: Uint8Array) => Buffer.from(der).includes(SUBJECT_KEY_IDENTIFIER);
   return [...bundle.clientCAs]
     .sort((a, b) => Number(hasKeyIdentifier(b.der)) - Number(hasKeyIdentifier(a.der)))
     .map((ca) => ca.pem);
+}
+
+/** Subjects that several trusted CAs without key identifier share: edges of the first of them alone get in over QUIC. */
+export function indistinguishable({ clientCAs }: Pick<CertificateBundle, 'clientCAs'>): string[] {
+  const unmarked = clientCAs.filter((ca) => !hasKeyIdentifier(ca.der)).map((ca) => ca.subject);
+  return [...new Set(unmarked.filter((subject, i) => unmarked.indexOf(subject) !== i))];
+}
+
+function hasKeyIdentifier(der: Uint8Array): boolean {
+  return Buffer.from(der).includes(SUBJECT_KEY_IDENTIFIER);
 }
 
 /** DER of the OID 2.5.29.14. */

@@ -154,9 +154,9 @@ export class QuicListener implements Listener {
 
   #onSession(session: QuicServerSession): void {
     const { clock, metrics } = this.#components;
-    const flow = this.#steering.claim(session.remotePort);
+    const flow = session.remoteAddress === '127.0.0.1' ? this.#steering.claim(session.remotePort) : undefined;
     if (!flow) {
-      session.close(closeReason('TryAgainLater').code, 'the flow is gone');
+      session.close(closeReason('TryAgainLater').code, 'connect to the public port');
       return;
     }
     const remoteAddress = plainAddress(flow.address);

@@ -6,6 +6,7 @@ export interface LongHeader {
   readonly version: number;
   /** Only meaningful for version 1. */
   readonly isInitial: boolean;
+  readonly isRetry: boolean;
   readonly destination: string;
   readonly source: string;
 }
@@ -14,10 +15,10 @@ export const QUIC_V1 = 1;
 /** A client's first datagram is at least this long (RFC 9000 §14.1); shorter ones get no answer. */
 export const MIN_INITIAL_BYTES = 1200;
 /**
- * Larger datagrams are dropped both ways. The library searches for the largest its path carries, whatever it is told, and its path is our
- * loopback: it would find 16 KB, and the network beyond would have to carry fragments. To its search this looks like a path of this size.
+ * What an Ethernet frame carries of UDP over IPv4. Larger datagrams are dropped both ways: the library searches for the largest its path
+ * carries, and would find our loopback's 16 KB; the network beyond would have to carry fragments.
  */
-export const MAX_UDP_PAYLOAD_BYTES = 1350;
+export const MAX_UDP_PAYLOAD_BYTES = 1472;
 const LONG = 0x80;
 const FIXED = 0x40;
 
@@ -35,6 +36,7 @@ export function readLongHeader(datagram: Buffer): LongHeader | undefined {
   return {
     version: datagram.readUInt32BE(1),
     isInitial: (datagram[0]! & 0x30) === 0,
+    isRetry: (datagram[0]! & 0x30) === 0x30,
     destination: text(datagram, 6, sourceAt),
     source: text(datagram, sourceAt + 1, end),
   };

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { encodeHello, QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
@@ -24,8 +25,8 @@ export interface QuicTransportOptions {
   readonly serverName?: string;
 }
 
-/** The same as the hub's: datagrams that every network carries. */
-const MAX_UDP_PAYLOAD_BYTES = 1350;
+/** What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less. */
+const MAX_UDP_PAYLOAD_BYTES = 1472;
 
 /** Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does not hold up the rest. */
 export class QuicTransport implements EdgeTransport {
@@ -88,7 +89,7 @@ export class QuicTransport implements EdgeTransport {
       const refusal = link.isSecure ? link.ending : undefined;
       if (refusal?.word !== undefined || refusal?.reason !== undefined)
         throw connectRefused(url, {
-          word: refusal.word !== undefined && refusal.word !== 'limit' ? refusal.word : refusal.reason?.name,
+          word: wordOf(refusal, credentials.certificate, clock.now()),
           detail: refusal.detail,
           ...(refusal.reason?.reconnectAfterMs === undefined
             ? {}
@@ -116,8 +117,8 @@ export class QuicTransport implements EdgeTransport {
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
           ca,
-          cert: certificate,
-          key,
+          // Without a certificate the hub says no; the self-test of a gateway makes sure of it.
+          ...(certificate === '' ? {} : { cert: certificate, key }),
           rejectUnauthorized: true,
           alpn: [QUIC_ALPN],
           allow0RTT: false,
@@ -141,4 +142,11 @@ function hint(ending: QuicClose | undefined): string {
   return ending?.word === undefined
     ? ''
     : '; the certificate of the hub does not verify, or not for this name';
+}
+
+/** One TLS alert stands for both ends of a certificate's life; which one it was can be read from the certificate. */
+function wordOf({ word, reason }: QuicClose, certificate: string, now: number): string | undefined {
+  if (word === undefined || word === 'limit') return reason?.name;
+  const isEarly = word === 'expired' && new X509Certificate(certificate).validToDate.getTime() > now;
+  return isEarly ? 'not-yet-valid' : word;
 }

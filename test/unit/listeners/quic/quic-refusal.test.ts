@@ -202,3 +202,17 @@ test('K4: a session ticket with early data changes nothing before the handshake 
   expect((await second.ended).errorCode).toBeGreaterThanOrEqual(256);
   expect(hub.acceptor.connections).toEqual([]);
 });
+
+test('an edge does not take the certificate of another edge for the hub, nor a hub of another name', async () => {
+  await using hub = await startQuic();
+  for (const server of [
+    await mintEdge(hub.ca, 'evil', { names: ['localhost', '127.0.0.1'] }),
+    await mintServer(hub.ca, { names: ['other.example'] }),
+  ]) {
+    const next = bundleOf({ ca: hub.ca, server });
+    hub.source.set(next);
+    await hub.listener.applyBundle(next);
+    await expect(hub.connect('edge-1')).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  }
+  expect(hub.acceptor.connections).toEqual([]);
+});

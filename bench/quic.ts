@@ -1,0 +1,210 @@
+/**
+ * QUIC, steered (the listener as it runs) against direct (the same server code on a port of its own, without steering), and small messages
+ * beside a large one on a lossy path. `node bench/quic.ts`. Server and clients are processes of their own; CPU is the server's.
+ */
+import { fork } from 'node:child_process';
+import { networkInterfaces } from 'node:os';
+import { systemClock } from '../src/core/clock.ts';
+import { silentLogger } from '../src/core/log.ts';
+import { createMetrics } from '../src/core/metrics.ts';
+import { PeerGate } from '../src/identity/peer-gate.ts';
+import { QuicGeneration } from '../src/listeners/quic/generation.ts';
+import { loadQuicLibrary } from '../src/listeners/quic/native.ts';
+import { QUIC_DEFAULTS, type QuicListenerOptions } from '../src/listeners/quic/options.ts';
+import { QuicListener } from '../src/listeners/quic/quic-listener.ts';
+import { QuicOpening } from '../src/listeners/quic/quic-opening.ts';
+import { closeReason, parseClose } from '../src/protocol/close-reasons.ts';
+import { createMessage } from '../src/protocol/message.ts';
+import { QuicTransport } from '../src/sdk/transports/quic-transport.ts';
+import { bundleOf, FixedSource } from '../test/support/fixed-source.ts';
+import { mintCa, mintEdge, mintServer } from '../test/support/pki.ts';
+import { RecordingAcceptor, TestEdge } from '../test/support/quic-rig.ts';
+import { UdpRelay } from '../test/support/udp-relay.ts';
+
+/** Not loopback, where the library would use datagrams of 16 KB. */
+const machine =
+  Object.values(networkInterfaces())
+    .flat()
+    .find((one) => one?.family === 'IPv4' && !one.internal)?.address ?? '127.0.0.1';
+
+type Mode = 'steered' | 'direct';
+interface Usage {
+  readonly cpuMs: number;
+  readonly rssKb: number;
+  readonly received: number;
+}
+
+const options: QuicListenerOptions = {
+  ...QUIC_DEFAULTS,
+  host: '0.0.0.0',
+  port: 0,
+  epoch: 'bench',
+  keepaliveTimeoutMs: 60_000,
+  maxMessageBytes: 16 * 1024 * 1024,
+  maxPendingUpstream: 64,
+  handshakeTimeoutMs: 10_000,
+  requestTimeoutMs: 10_000,
+  writeTimeoutMs: 30_000,
+  connections: 10_000,
+  connectionsPerIp: 10_000,
+  handshakes: 256,
+};
+
+async function serve(mode: Mode): Promise<void> {
+  const ca = await mintCa();
+  const source = new FixedSource(bundleOf({ ca, server: await mintServer(ca) }));
+  const acceptor = new RecordingAcceptor();
+  let received = 0;
+  const accept = acceptor.accept.bind(acceptor);
+  acceptor.accept = (connection) => {
+    accept(connection);
+    connection.receive({
+      onMessage: (message) => {
+        received++;
+        if (message.route.operation === 'echo') connection.send(message).catch(() => {});
+      },
+      onAlive() {},
+      onClose() {},
+    });
+  };
+  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+    allowLegacy: false,
+    legacyNodes: {},
+  }));
+  const log = silentLogger;
+  let port: number;
+  if (mode === 'steered') {
+    const metrics = createMetrics({ process: false });
+    const listener = new QuicListener(
+      { source, gate, acceptor, clock: systemClock, log, metrics },
+      () => options,
+    );
+    await listener.start();
+    port = listener.address().port;
+  } else {
+    const generation = await QuicGeneration.start(
+      source.current(),
+      {
+        library: await loadQuicLibrary(),
+        log,
+        onHandshakeFailed() {},
+        onSession(session) {
+          const own = { session, gate, acceptor, clock: systemClock, onRefused() {}, onAccepted() {} };
+          const opening = new QuicOpening(own, options, session.remoteAddress);
+          session.on('close', ({ errorCode, reason }) => opening.ended(parseClose(errorCode, reason)));
+          opening.begin();
+        },
+      },
+      { idleTimeoutMs: 60_000, connections: 10_000, preflightTimeoutMs: 5_000 },
+    );
+    port = generation.port;
+  }
+  const edge = await mintEdge(ca, 'edge-1');
+  process.on('message', () => {
+    const { user, system } = process.cpuUsage();
+    process.send!({ cpuMs: (user + system) / 1000, rssKb: process.memoryUsage().rss / 1024, received });
+  });
+  process.send!({ port, ca: ca.pem, cert: edge.pem, key: edge.key });
+}
+
+async function startServer(mode: Mode) {
+  const child = fork(import.meta.filename, ['serve', mode]);
+  const next = <T>() =>
+    new Promise<T>((resolve) => child.once('message', (message) => resolve(message as T)));
+  const { port, ca, cert, key } = await next<{ port: number; ca: string; cert: string; key: string }>();
+  return {
+    port,
+    usage: () => {
+      const answer = next<Usage>();
+      child.send('usage');
+      return answer;
+    },
+    async connect(at = port) {
+      const transport = new QuicTransport(
+        { clock: systemClock, logger: silentLogger },
+        { address: `${at === port ? machine : '127.0.0.1'}:${at}` },
+      );
+      const credentials = { node: 'edge-1', ca, certificate: cert, key };
+      const link = await transport.connect(credentials, {
+        projectId: 'p',
+        agent: 'bench/1',
+        maxMessageBytes: 16 * 1024 * 1024,
+        connectTimeoutMs: 20_000,
+        writeTimeoutMs: 60_000,
+        signal: new AbortController().signal,
+      });
+      return new TestEdge(link);
+    },
+    stop: () => child.kill(),
+  };
+}
+
+const make = (operation: string, content: unknown, resource = 'default/pod/x') =>
+  createMessage({ source: 'edged', group: 'resource', operation, resource }, content, { now: Date.now() });
+
+async function ping(edge: TestEdge, resource?: string): Promise<number> {
+  const message = make('echo', 'x'.repeat(200), resource);
+  const started = performance.now();
+  await edge.link.send(message);
+  await edge.reply(message.header.msg_id);
+  edge.messages.length = 0;
+  return performance.now() - started;
+}
+
+async function measure(mode: Mode, { connections = 200, pings = 2_000, bulk = 50_000 } = {}) {
+  const server = await startServer(mode);
+  const edges: TestEdge[] = [await server.connect()];
+  const before = await server.usage();
+  for (let i = 0; i < connections; i++) edges.push(await server.connect());
+  const connected = await server.usage();
+  for (let i = 0; i < pings; i++) await ping(edges[0]!);
+  const pinged = await server.usage();
+  const started = performance.now();
+  for (let i = 0; i < bulk; i++) {
+    const sent = edges[0]!.link.send(make('update', 'x'.repeat(200)));
+    if (i % 100 === 0) await sent;
+  }
+  while ((await server.usage()).received < pinged.received + bulk)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  const seconds = (performance.now() - started) / 1000;
+  server.stop();
+  return {
+    'handshake, ms of CPU': (connected.cpuMs - before.cpuMs) / connections,
+    'idle connection, KB': (connected.rssKb - before.rssKb) / connections,
+    'ping-pong, µs of CPU': ((pinged.cpuMs - connected.cpuMs) / pings) * 1000,
+    'bulk, messages/s': bulk / seconds,
+  };
+}
+
+/** p99 of a small message's way there and back, while 5 MiB messages are under way, 20 ms of round trip. */
+async function lossy(loss: number): Promise<number> {
+  const server = await startServer('steered');
+  await using relay = await UdpRelay.start({ targetPort: server.port, loss, delayMs: 10 });
+  const edge = await server.connect(relay.port);
+  let isOver = false;
+  const large = (async () => {
+    while (!isOver)
+      await edge.link.send(make('update', 'x'.repeat(5 * 1024 * 1024), 'default/configmap/large'));
+  })();
+  const times: number[] = [];
+  for (let i = 0; i < 300; i++) times.push(await ping(edge, `default/pod/${i % 10}`));
+  isOver = true;
+  server.stop();
+  edge.link.close(closeReason('Normal'));
+  await large.catch(() => {});
+  return times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!;
+}
+
+const [role, mode] = process.argv.slice(2);
+if (role === 'serve') await serve(mode as Mode);
+else {
+  const direct = await measure('direct');
+  const steered = await measure('steered');
+  for (const [what, value] of Object.entries(direct) as [keyof typeof direct, number][])
+    console.log(
+      `${what.padEnd(24)} direct ${value.toFixed(2).padStart(10)}   steered ${steered[what].toFixed(2).padStart(10)}   ratio ${(steered[what] / value).toFixed(2)}`,
+    );
+  for (const loss of [0, 0.02, 0.05])
+    console.log(`small beside 5 MiB, ${loss * 100} % loss: p99 ${(await lossy(loss)).toFixed(0)} ms`);
+  process.exit(0);
+}

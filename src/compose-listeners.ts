@@ -1,0 +1,99 @@
+import type { TLSSocket } from 'node:tls';
+import { AdminListener } from './admin/admin-listener.ts';
+import type { CertificateManager } from './certs/certificate-manager.ts';
+import type { LiveConfig } from './config/live-config.ts';
+import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
+import type { GatewayInfo } from './contracts/gateway-info.ts';
+import type { Listener, ListenerName } from './contracts/listener.ts';
+import type { MessageBus } from './contracts/message-bus.ts';
+import type { Clock } from './core/clock.ts';
+import type { HealthRegistry } from './core/health.ts';
+import type { Logger } from './core/log.ts';
+import type { Metrics } from './core/metrics.ts';
+import type { SessionHub } from './hub/session-hub.ts';
+import type { AdminGate } from './identity/admin-gate.ts';
+import type { PeerGate } from './identity/peer-gate.ts';
+import { HttpsListener } from './listeners/https/https-listener.ts';
+import { peerCertificates } from './listeners/peer-certificates.ts';
+import { QUIC_DEFAULTS } from './listeners/quic/options.ts';
+import { QuicListener } from './listeners/quic/quic-listener.ts';
+import { TlsServer } from './listeners/tls-server.ts';
+import { WebSocketListener } from './listeners/websocket/websocket-listener.ts';
+
+/** What listeners are made of; `gateway.ts` has built it all. */
+export interface ListenerParts {
+  readonly config: LiveConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly health: HealthRegistry;
+  readonly gate: PeerGate;
+  readonly adminGate: AdminGate;
+  readonly certificates: CertificateManager;
+  readonly tokens: TokenMinter;
+  readonly issuer: CertificateIssuer;
+  readonly hub: SessionHub;
+  readonly bus: MessageBus;
+  readonly info: () => GatewayInfo;
+  /** Names this run of the gateway. */
+  readonly startedAt: string;
+}
+
+/** The enabled listeners, in the order they start: edges can enrol before they can connect, and operators come last. */
+export function composeListeners(parts: ListenerParts): Listener[] {
+  const { config, gate, adminGate, certificates, tokens, issuer, hub, bus, health, info } = parts;
+  const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
+  const edge = { ...shared, source: certificates, gate, acceptor: hub };
+  const tlsServer = (name: 'https' | 'admin') =>
+    new TlsServer(
+      { ...shared, source: certificates },
+      config.view((now) => ({ name, ...now[name], tls: now.tls, limits: now.limits })),
+    );
+  const authenticate = (socket: TLSSocket) => {
+    const { leaf, intermediates } = peerCertificates(socket);
+    return adminGate.check(leaf, intermediates);
+  };
+
+  const builders: Partial<Record<ListenerName, () => Listener>> = {
+    https: () =>
+      new HttpsListener(
+        { ...edge, server: tlsServer('https'), issuer, health, isKnownNode: (node) => hub.isConnected(node) },
+        config.view(({ limits }) => ({
+          ...limits,
+          requestsPerMinutePerSource: limits.enrolmentsPerMinutePerIp,
+          requestsPerMinute: limits.enrolmentsPerMinute,
+        })),
+      ),
+    websocket: () =>
+      new WebSocketListener(
+        edge,
+        config.view((now) => ({ ...now.websocket, ...now.hub, tls: now.tls, limits: now.limits })),
+      ),
+    quic: () =>
+      new QuicListener(
+        edge,
+        config.view((now) => ({
+          ...QUIC_DEFAULTS,
+          ...now.limits,
+          ...now.hub,
+          ...now.quic,
+          epoch: parts.startedAt,
+        })),
+      ),
+    admin: () =>
+      new AdminListener({
+        ...shared,
+        server: tlsServer('admin'),
+        health,
+        bus,
+        nodes: hub,
+        certificates,
+        tokens,
+        info,
+        authenticate,
+      }),
+  };
+  return (Object.keys(builders) as (keyof typeof builders)[])
+    .filter((name) => config.current[name].enabled)
+    .map((name) => builders[name]!());
+}
