@@ -1,4 +1,5 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { connect } from 'node:http2';
 import { request } from 'node:https';
 import { CertificateAuthority } from './certs/certificate-authority.ts';
 import type { CertificateSource } from './contracts/certificate-source.ts';
@@ -6,6 +7,7 @@ import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { Clock } from './core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
+import { WEBTRANSPORT_PATH } from './protocol/webtransport.ts';
 import { createCertificateRequest } from './sdk/certificate-request.ts';
 import { QuicTransport } from './sdk/transports/quic-transport.ts';
 
@@ -132,8 +134,7 @@ const KNOCKS: Readonly<Record<ListenerName, Knock>> = {
       }),
       [401],
     ),
-  webtransport: async (_, listener, stranger) =>
-    judge(await ask(listener, stranger, { path: '/edge' }), [400, 401, 404]),
+  webtransport: async (_, listener, stranger) => judge(await askWebTransport(listener, stranger), [401]),
   quic: knockQuic,
 };
 
@@ -174,6 +175,31 @@ function ask(
     call.on('error', reject);
     call.end(options.body);
   });
+}
+
+/** Asks for a session over HTTP/2 (RFC 8441). @returns the status */
+function askWebTransport(listener: Listener, { cert, key }: Stranger): Promise<number> {
+  const { host, port } = nearAddress(listener);
+  const connection = connect(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, {
+    rejectUnauthorized: false,
+    ...(cert ? { cert, key } : {}),
+  });
+  return new Promise<number>((resolve, reject) => {
+    connection.on('error', reject);
+    connection.once('close', () => reject(new Error('the connection was closed')));
+    connection.setTimeout(TIMEOUT_MS, () => reject(new Error('no answer in time')));
+    connection.once('remoteSettings', () => {
+      const stream = connection.request({
+        ':method': 'CONNECT',
+        ':protocol': 'webtransport',
+        ':scheme': 'https',
+        ':path': WEBTRANSPORT_PATH,
+        node_id: NODE,
+      });
+      stream.on('error', reject);
+      stream.once('response', (headers) => resolve(Number(headers[':status'])));
+    });
+  }).finally(() => connection.destroy());
 }
 
 async function knockQuic(

@@ -18,6 +18,7 @@ test('edges over WebTransport live through rotations of the hub certificate: not
     sentUp: 25,
     sentDown: 25,
     dropped: 0,
+    rebalanced: 0,
     lostUp: 0,
     lostDown: 0,
     doubledDown: 0,

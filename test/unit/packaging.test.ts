@@ -105,6 +105,8 @@ describe('Dockerfile', () => {
       `${config.websocket.port}/tcp`,
       `${config.quic.port}/udp`,
       `${config.webtransport.port}/tcp`,
+      // HTTP/3, where the library's native part is installed.
+      `${config.webtransport.port}/udp`,
       `${config.admin.port}/tcp`,
     ];
     expect(instruction('EXPOSE')[0]!.split(' ').sort()).toEqual(ports.sort());

@@ -27,6 +27,8 @@ type Http3Server = InstanceType<WebTransportLibrary['Http3Server']>;
 
 /** How long sessions may take to read that they are to come back, before the server they live in is replaced. */
 const DRAIN_MS = 1_000;
+/** How long the native part may take to bind its port, and a session that was let in to appear. */
+const START_MS = 5_000;
 
 /**
  * HTTP/3 by the library's native part: QUIC and TLS are its own, without client certificates and without a way to change the server's. It
@@ -85,7 +87,7 @@ export class Http3Endpoint {
     server.setRequestCallback(async ({ header }: { header: Record<string, string> }) => this.#judge(header));
     const sessions = server.sessionStream(WEBTRANSPORT_PATH) as unknown as AsyncIterable<LibrarySession>;
     server.startServer();
-    await server.ready;
+    await inTime(server.ready);
     void this.#accept(sessions);
     return server;
   }
@@ -98,6 +100,7 @@ export class Http3Endpoint {
     if (typeof judged !== 'function') return { status: judged.status, path: WEBTRANSPORT_PATH };
     const opening = randomUUID();
     this.#letIn.set(opening, judged);
+    setTimeout(() => this.#letIn.delete(opening), START_MS).unref();
     return { status: 200, path: WEBTRANSPORT_PATH, userData: { opening } };
   }
 
@@ -112,6 +115,15 @@ export class Http3Endpoint {
       else one.destroy();
     }
   }
+}
+
+/** The library says nothing at all when its native part cannot bind. */
+async function inTime(ready: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('HTTP/3 did not start in time')), START_MS);
+  });
+  await Promise.race([ready, late]).finally(() => clearTimeout(timer));
 }
 
 /** One session over HTTP/3. */
