@@ -328,6 +328,9 @@ export class TlsServer {
     connection.sni = undefined;
     this.#leaveHandshake(connection);
     connection.phase = 'open';
+    // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
+    // for a failure of the next read on any connection. Reading the certificate empties the queue.
+    secure.getPeerX509Certificate();
   }
 
   #leaveHandshake(connection: Connection): void {
