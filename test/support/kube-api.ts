@@ -290,6 +290,13 @@ export class KubeApi implements AsyncDisposable {
       if (!this.#allows('create', call.resource, undefined)) return void refuse(403, 'Forbidden');
       return void reply(201, this.reviews.answer(call.resource, JSON.parse(text)));
     }
+    if (call.resource === 'namespaces') {
+      if (!this.#allows(call.verb, call.resource, undefined)) return void refuse(403, 'Forbidden');
+      // There is one namespace, whatever its name: who removes it removes everything.
+      if (call.verb === 'delete') for (const name of [...this.#secrets.keys()]) this.remove(name);
+      const answer = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: call.name } };
+      return void reply(call.verb === 'create' ? 201 : 200, answer);
+    }
     if (call.resource === 'selfsubjectaccessreviews') {
       const review = JSON.parse(text) as { spec: { resourceAttributes: Record<string, string> } };
       const { verb = '', resource = '', name } = review.spec.resourceAttributes;
@@ -328,6 +335,12 @@ export class KubeApi implements AsyncDisposable {
         if (body!.type !== found.type) return void refuse(422, 'Invalid');
         this.writes.push(call);
         return void reply(200, this.#store(call.name!, body!));
+      }
+      case 'delete': {
+        const found = this.#secrets.get(call.name!);
+        if (!found) return void refuse(404, 'NotFound');
+        this.remove(call.name!);
+        return void reply(200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' });
       }
       case 'list': {
         const items = [...this.#secrets.values()].filter(
@@ -426,6 +439,14 @@ function parseCall(method: string, url: URL): KubeCall | undefined {
     (resource) => url.pathname === `/apis/${GROUPS[resource]}/v1/${resource}`,
   );
   if (review) return { verb: 'create', resource: review, name: undefined, query };
+  const namespace = /^\/api\/v1\/namespaces(?:\/([^/]+))?$/.exec(url.pathname);
+  if (namespace)
+    return {
+      verb: method === 'POST' ? 'create' : method.toLowerCase(),
+      resource: 'namespaces',
+      name: namespace[1],
+      query,
+    };
   const match = /^\/api\/v1\/namespaces\/[^/]+\/(secrets|events)(?:\/([^/]+))?$/.exec(url.pathname);
   if (!match) return undefined;
   const [, resource = '', name] = match;

@@ -7,10 +7,10 @@ export class TcpRelay implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   #isCut = false;
 
-  private constructor(target: number) {
+  private constructor(target: number, host: string) {
     this.#server = createServer((incoming) => {
       if (this.#isCut) return incoming.destroy();
-      const outgoing = connect(target, '127.0.0.1');
+      const outgoing = connect(target, host);
       for (const [socket, peer] of [
         [incoming, outgoing],
         [outgoing, incoming],
@@ -27,8 +27,8 @@ export class TcpRelay implements AsyncDisposable {
     });
   }
 
-  static async to(target: number): Promise<TcpRelay> {
-    const relay = new TcpRelay(target);
+  static async to(target: number, host = '127.0.0.1'): Promise<TcpRelay> {
+    const relay = new TcpRelay(target, host);
     relay.#server.listen(0, '127.0.0.1');
     await once(relay.#server, 'listening');
     return relay;
