@@ -4,6 +4,7 @@
  */
 import { benchConnects } from './connects.ts';
 import { benchIdle } from './idle.ts';
+import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
 import { benchSwap } from './swap.ts';
 
@@ -12,6 +13,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   connects: benchConnects,
   idle: benchIdle,
   swap: benchSwap,
+  loss: benchLoss,
 };
 const wanted = process.argv.slice(2);
 for (const [name, run] of Object.entries(benches)) {
