@@ -6,6 +6,7 @@ import { benchConnects } from './connects.ts';
 import { benchIdle } from './idle.ts';
 import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
+import { benchQuic } from './quic.ts';
 import { benchSwap } from './swap.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   connects: benchConnects,
   idle: benchIdle,
   swap: benchSwap,
+  quic: benchQuic,
   loss: benchLoss,
 };
 const wanted = process.argv.slice(2);

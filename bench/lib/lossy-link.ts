@@ -76,7 +76,9 @@ async function end(script: string, at: { role: string; subnet: string; address: 
   inside('link set lo up');
   inside(`addr add ${outer}/24 dev outer`);
   inside('link set outer up');
-  inside(`link add link0 mtu 1500 type vxlan id 7 local ${outer} remote ${ours} dstport ${VXLAN_PORT} remcsumtx remcsumrx`);
+  inside(
+    `link add link0 mtu 1500 type vxlan id 7 local ${outer} remote ${ours} dstport ${VXLAN_PORT} remcsumtx remcsumrx`,
+  );
   // One frame, one datagram: what is lost is one packet, never a batch of them.
   inside('link set link0 gso_max_segs 1');
   inside(`addr add ${at.address}/24 dev link0`);

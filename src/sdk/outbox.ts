@@ -23,8 +23,8 @@ interface Entry {
   readonly resolve: (answer?: Message) => void;
   readonly reject: (error: unknown) => void;
   sent: boolean;
-  /** Milliseconds since the epoch. */
-  sentAt: number;
+  /** When the link took it, milliseconds since the epoch; undefined before. */
+  takenAt: number | undefined;
 }
 
 /**
@@ -70,7 +70,7 @@ export class Outbox {
       resolve,
       reject,
       sent: false,
-      sentAt: 0,
+      takenAt: undefined,
     });
     this.#bytes += bytes;
     this.#pump();
@@ -145,7 +145,7 @@ export class Outbox {
   #pump(): void {
     for (let entry = this.#next(); entry && this.#link; entry = this.#next()) {
       entry.sent = true;
-      entry.sentAt = this.#clock.now();
+      entry.takenAt = undefined;
       void this.#send(entry, this.#link);
     }
   }
@@ -153,6 +153,7 @@ export class Outbox {
   async #send(entry: Entry, link: EdgeLink): Promise<void> {
     try {
       await link.send(entry.message);
+      entry.takenAt = this.#clock.now();
       if (!entry.answered && this.#remove(entry)) {
         entry.resolve();
         this.#pump();
@@ -194,8 +195,10 @@ export class Outbox {
 
   #repeatOverdue(): void {
     const since = this.#clock.now() - this.#options.ackTimeoutMs;
-    const waiting = [...this.#entries.values()].filter(({ sent, message }) => sent && message.header.sync);
-    if (!waiting.some(({ sentAt }) => sentAt <= since)) return;
+    const waiting = [...this.#entries.values()].filter(
+      ({ sent, takenAt, message }) => sent && takenAt !== undefined && message.header.sync,
+    );
+    if (!waiting.some(({ takenAt }) => takenAt! <= since)) return;
     // All of them, so that the order stays.
     for (const entry of waiting) entry.sent = false;
     this.#pump();
