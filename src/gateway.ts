@@ -139,10 +139,7 @@ export async function startGateway(
       health,
       info,
       startedAt,
-<<<<<<< .merge_file_BCBWzX
       reviewer: cluster.reviewer,
-=======
->>>>>>> .merge_file_kegIcI
     }),
   );
   registerHealthChecks(health, { certificates, listeners, bus, store, isDraining: () => draining });
@@ -167,14 +164,6 @@ export async function startGateway(
         start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
         stop: async () => {},
       },
-<<<<<<< .merge_file_BCBWzX
-      {
-        name: 'self-test',
-        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
-        stop: async () => {},
-      },
-=======
->>>>>>> .merge_file_kegIcI
     ],
     clock,
   );

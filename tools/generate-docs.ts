@@ -3,7 +3,7 @@
  * and the schema of the chart's values.
  * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createProgram } from '../src/cli/program.ts';
 import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
@@ -84,6 +84,23 @@ function commands(): string {
   return table(['command', 'what it does', 'options'], rows);
 }
 
+/** One column a transport, from what the last run of test/contract/listener.contract.ts recorded. */
+function verdicts(): string {
+  const folder = 'test/contract/verdicts';
+  const transports = readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map((name) => ({
+      name: name.replace('.json', ''),
+      verdicts: JSON.parse(readFileSync(`${folder}/${name}`, 'utf8')) as Record<string, string>,
+    }));
+  const cases = [...new Set(transports.flatMap((one) => Object.keys(one.verdicts)))];
+  return table(
+    ['edge, or its certificate', ...transports.map(({ name }) => name)],
+    cases.map((edge) => [edge, ...transports.map((one) => cell(one.verdicts[edge] ?? 'not promised'))]),
+  );
+}
+
 const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
@@ -91,6 +108,7 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   'close-reasons': closeReasons,
   metrics,
   commands,
+  verdicts,
 };
 const files = [
   'README.md',

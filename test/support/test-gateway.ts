@@ -93,16 +93,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       node,
       directory: join(base, `edge-${node}-${edges++}`),
       transport: 'websocket',
-<<<<<<< .merge_file_DMOzvS
       hub: addresses(),
-=======
-      hub: {
-        https: `localhost:${port('https')}`,
-        websocket: `localhost:${port('websocket')}`,
-        ...(config.current.quic.enabled ? { quic: `localhost:${port('quic')}` } : {}),
-        ...(config.current.webtransport.enabled ? { webtransport: `localhost:${port('webtransport')}` } : {}),
-      },
->>>>>>> .merge_file_JOtIT6
       reconnect: { minMs: 50, maxMs: 500 },
       ...more,
     }),
