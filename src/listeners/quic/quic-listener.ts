@@ -96,6 +96,11 @@ export class QuicListener implements Listener {
     return this.#generations.length;
   }
 
+  /** Where the generations listen, oldest first. Nobody but the steering has business there. */
+  get generationPorts(): readonly number[] {
+    return this.#generations.map(({ port }) => port);
+  }
+
   /** Connections of the hub live on until the hub or `signal` ends them; the sockets close after the last. */
   stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     this.#stopping ??= this.#stop(reason, signal);
