@@ -6,13 +6,17 @@ import { z } from 'zod';
  */
 const live = { live: true } as const;
 
-const duration = (defaultMs: number, what: string, limits: { min?: number; max?: number } = {}) =>
+const duration = (
+  defaultMs: number,
+  what: string,
+  limits: { min?: number; max?: number; live?: boolean } = {},
+) =>
   z
     .int()
     .min(limits.min ?? 1)
     .max(limits.max ?? 2 ** 40)
     .default(defaultMs)
-    .meta({ ...live, description: `${what}, milliseconds` });
+    .meta({ live: limits.live ?? true, description: `${what}, milliseconds` });
 const count = (defaultValue: number, what: string, min = 1) =>
   z
     .int()
@@ -80,8 +84,11 @@ export const configSchema = z.strictObject({
         .optional()
         .meta({ description: 'Namespace of the Secrets; in a cluster the own one, else kubeedge' }),
       context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
-      resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', { min: 50 }),
-      requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store'),
+      resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', {
+        min: 50,
+        live: false,
+      }),
+      requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store', { live: false }),
     })
     .prefault({}),
 
@@ -195,7 +202,7 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Let edge nodes ask for serverAuth besides clientAuth (ExtKeyUsages header)',
         }),
-      checkMs: duration(60_000, 'Period of the validity check', { min: 50 }),
+      checkMs: duration(60_000, 'Period of the validity check', { min: 50, live: false }),
     })
     .prefault({}),
 
