@@ -3,11 +3,15 @@
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --omit=optional \
+# The QUIC library is an optional peer of the package, which `prune` removes; the image has it, with the binary of its own platform only.
+RUN npm run build \
+ && mv node_modules/@currentspace/http3 /tmp/http3 \
+ && npm prune --omit=dev --omit=optional \
+ && mkdir -p node_modules/@currentspace && mv /tmp/http3 node_modules/@currentspace/http3 \
  && case "$(uname -m)" in x86_64) keep=linux-x64 ;; aarch64) keep=linux-arm64 ;; *) keep=none ;; esac \
  && find node_modules/@currentspace/http3 -name '*.node' ! -name "*${keep}*" -delete
 
@@ -23,7 +27,7 @@ COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER 65532:65532
 VOLUME /var/lib/sallyport
-EXPOSE 10002/tcp 10000/tcp 10001/udp 10005/tcp 10010/tcp
+EXPOSE 10002/tcp 10000/tcp 10001/udp 10005/tcp 10005/udp 10010/tcp
 HEALTHCHECK --interval=10s --timeout=6s --start-period=15s CMD ["node", "dist/main.js", "health"]
 ENTRYPOINT ["node", "dist/main.js"]
 CMD ["serve"]

@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. */
 export default defineConfig({
   test: {
     projects: [
@@ -21,6 +21,7 @@ export default defineConfig({
           testTimeout: 60_000,
         },
       },
+      { test: { ...shared, name: 'helm', include: ['test/helm/**/*.test.ts'] } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },

@@ -4,7 +4,10 @@
  */
 import { benchConnects } from './connects.ts';
 import { benchIdle } from './idle.ts';
+import { benchKube } from './kube.ts';
+import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
+import { benchQuic } from './quic.ts';
 import { benchSwap } from './swap.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -12,6 +15,9 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   connects: benchConnects,
   idle: benchIdle,
   swap: benchSwap,
+  kube: benchKube,
+  quic: benchQuic,
+  loss: benchLoss,
 };
 const wanted = process.argv.slice(2);
 for (const [name, run] of Object.entries(benches)) {

@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { AdminListener } from './admin/admin-listener.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
+import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
@@ -14,12 +15,14 @@ import type { Metrics } from './core/metrics.ts';
 import type { SessionHub } from './hub/session-hub.ts';
 import type { AdminGate } from './identity/admin-gate.ts';
 import type { PeerGate } from './identity/peer-gate.ts';
+import { TicketBook } from './identity/ticket-book.ts';
 import { HttpsListener } from './listeners/https/https-listener.ts';
 import { peerCertificates } from './listeners/peer-certificates.ts';
 import { QUIC_DEFAULTS } from './listeners/quic/options.ts';
 import { QuicListener } from './listeners/quic/quic-listener.ts';
 import { TlsServer } from './listeners/tls-server.ts';
 import { WebSocketListener } from './listeners/websocket/websocket-listener.ts';
+import { WebTransportListener } from './listeners/webtransport/webtransport-listener.ts';
 
 /** What listeners are made of; `gateway.ts` has built it all. */
 export interface ListenerParts {
@@ -38,6 +41,8 @@ export interface ListenerParts {
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
+  /** Judges bearer tokens on a cluster; undefined elsewhere. */
+  readonly reviewer: BearerReviewer | undefined;
   /** Names this run of the gateway. */
   readonly startedAt: string;
 }
@@ -48,6 +53,10 @@ export function composeListeners(parts: ListenerParts): Listener[] {
     parts;
   const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
+  const tickets = new TicketBook({
+    clock: parts.clock,
+    stillTrusted: (identity) => gate.stillTrusted(identity),
+  });
   const tlsServer = (name: 'https' | 'admin') =>
     new TlsServer(
       { ...shared, source: certificates },
@@ -68,6 +77,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           crl: parts.crl,
           health,
           isKnownNode: (node) => hub.isConnected(node),
+          ...(config.current.webtransport.enabled ? { tickets } : {}),
         },
         config.view(({ limits }) => ({
           ...limits,
@@ -91,6 +101,17 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           epoch: parts.startedAt,
         })),
       ),
+    webtransport: () =>
+      new WebTransportListener(
+        { ...edge, tickets },
+        config.view((now) => ({
+          ...now.hub,
+          ...now.webtransport,
+          tls: now.tls,
+          limits: now.limits,
+          epoch: parts.startedAt,
+        })),
+      ),
     admin: () =>
       new AdminListener({
         ...shared,
@@ -103,6 +124,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         revocations,
         info,
         authenticate,
+        reviewer: parts.reviewer,
       }),
   };
   return (Object.keys(builders) as (keyof typeof builders)[])

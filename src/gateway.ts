@@ -5,7 +5,7 @@ import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
-import { openSecretStore } from './certs/open-secret-store.ts';
+import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
@@ -78,7 +78,8 @@ export async function startGateway(
   );
 
   // — certificates: nothing listens before they are whole —
-  const store = await openSecretStore(shared, settings().secretStore);
+  const cluster = await openCluster(shared, { ...settings().secretStore, replica });
+  const { store, events } = cluster;
   const certificateOptions = () => ({
     certificates: settings().certificates,
     addresses: settings().advertise.addresses,
@@ -92,7 +93,7 @@ export async function startGateway(
     })),
   );
   const prepared = await withStartupProbe(shared, settings().https, async () => {
-    const certs = await prepareAllCerts({ ...shared, store }, certificateOptions(), signal);
+    const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
     return certs;
   });
@@ -100,6 +101,7 @@ export async function startGateway(
     {
       ...shared,
       store,
+      events,
       prepared,
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
@@ -122,10 +124,10 @@ export async function startGateway(
     list: () => revocations.current,
   });
   const tokens = new TokenService(
-    { ...shared, store, authority: () => certificates.authority() },
+    { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log });
+  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -162,9 +164,17 @@ export async function startGateway(
       health,
       info,
       startedAt,
+      reviewer: cluster.reviewer,
     }),
   );
-  registerHealthChecks(health, { certificates, revocations, listeners, bus, isDraining: () => draining });
+  registerHealthChecks(health, {
+    certificates,
+    revocations,
+    listeners,
+    bus,
+    store,
+    isDraining: () => draining,
+  });
 
   // What identities are accepted: the hub asks from the first session on, and again after each change.
   const applyTrust = () => hub.applyTrust((identity) => gate.stillTrusted(identity));
@@ -174,7 +184,7 @@ export async function startGateway(
 
   const lifecycle = new Lifecycle(
     [
-      { name: 'secret store', start: async () => {}, stop: () => store.close() },
+      cluster.component,
       certificates,
       revocations,
       tokens,
@@ -183,8 +193,10 @@ export async function startGateway(
       {
         name: 'listeners',
         start: () => listeners.start(),
-        stop: (signal) =>
-          Promise.all([listeners.stop(signal), hub.drain(settings().limits.drainMs, signal)]).then(() => {}),
+        stop: async (signal) => {
+          await Promise.all([listeners.stopSessions(signal), hub.drain(settings().limits.drainMs, signal)]);
+          await listeners.stop(signal);
+        },
       },
       {
         name: 'self-test',
@@ -228,6 +240,7 @@ export async function startGateway(
         name: listener.name,
         ...listener.address(),
         servedFingerprint: listener.servedFingerprint(),
+        ...(listener.describe ? { detail: listener.describe() } : {}),
       })),
     };
   }

@@ -1,6 +1,7 @@
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { RevocationService } from './certs/revocation-service.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { SecretStore } from './contracts/secret-store.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { ListenerGroup } from './listeners/listener-group.ts';
 
@@ -9,12 +10,13 @@ export interface HealthSubjects {
   readonly listeners: ListenerGroup;
   readonly bus: MessageBus;
   readonly revocations: RevocationService;
+  readonly store: Pick<SecretStore, 'problem'>;
   readonly isDraining: () => boolean;
 }
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, revocations, listeners, bus, isDraining } = subjects;
+  const { certificates, revocations, listeners, bus, store, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
@@ -24,9 +26,13 @@ export function registerHealthChecks(health: HealthRegistry, subjects: HealthSub
       ? undefined
       : `the stored list cannot be used; version ${revocations.current.version} stays in force`,
   );
+  // A remark and no failure: the bundle in use is as good as before, and taking every replica out at once would end the fleet's only hub.
+  health.register('store', ['readyz'], () => store.problem());
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
-    return listeners.listeners.map(({ name }) => name).join(', ');
+    return listeners.listeners
+      .map((one) => (one.describe ? `${one.name} (${one.describe()})` : one.name))
+      .join(', ');
   });
   health.register('served', ['readyz'], () => {
     const behind = listeners.drift();

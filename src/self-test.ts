@@ -1,4 +1,5 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { connect } from 'node:http2';
 import { request } from 'node:https';
 import { CertificateAuthority } from './certs/certificate-authority.ts';
 import type { CertificateSource } from './contracts/certificate-source.ts';
@@ -6,6 +7,7 @@ import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { Clock } from './core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
+import { WEBTRANSPORT_PATH } from './protocol/webtransport.ts';
 import { createCertificateRequest } from './sdk/certificate-request.ts';
 import { QuicTransport } from './sdk/transports/quic-transport.ts';
 
@@ -37,30 +39,50 @@ export async function selfTest(
   components: SelfTestComponents,
   listeners: readonly Listener[],
 ): Promise<void> {
+  const { log } = components;
+  const names = listeners.map(({ name }) => name);
+  for (const { listener, probe, outcome } of await quietly(log, () =>
+    knockEverywhere(components, listeners),
+  )) {
+    if (outcome === 'let in') throw new SallyportError('SELF_TEST_FAILED', { listener, probe });
+    if (outcome === 'inconclusive') log.warn({ listener, probe }, 'the self-test could not reach a listener');
+  }
+  log.info({ listeners: names }, 'self-test passed: strangers are refused');
+}
+
+interface Finding {
+  readonly listener: ListenerName;
+  readonly probe: Stranger['probe'];
+  readonly outcome: Outcome;
+}
+
+async function knockEverywhere(
+  components: SelfTestComponents,
+  listeners: readonly Listener[],
+): Promise<Finding[]> {
   const strangers = [
     { probe: 'no certificate', cert: '', key: '' } as const,
     await makeStranger(components.clock),
   ];
-  components.log.info(
-    { as: NODE },
-    'self-test: knocking at every listener as a stranger; the refusals that follow are meant to be',
-  );
+  const findings: Finding[] = [];
   for (const listener of listeners) {
     for (const stranger of strangers) {
       const outcome = await knock(components, listener, stranger);
-      if (outcome === 'let in')
-        throw new SallyportError('SELF_TEST_FAILED', { listener: listener.name, probe: stranger.probe });
-      if (outcome === 'inconclusive')
-        components.log.warn(
-          { listener: listener.name, probe: stranger.probe },
-          'the self-test could not reach a listener',
-        );
+      findings.push({ listener: listener.name, probe: stranger.probe, outcome });
     }
   }
-  components.log.debug(
-    { listeners: listeners.map(({ name }) => name) },
-    'self-test passed: strangers are refused',
-  );
+  return findings;
+}
+
+/** What listeners say of refusals that are meant to be is for those who debug, not for who starts a gateway for the first time. */
+async function quietly<T>(log: Logger, task: () => Promise<T>): Promise<T> {
+  const { level } = log;
+  if (level === 'info' || level === 'warn') log.level = 'error';
+  try {
+    return await task();
+  } finally {
+    log.level = level;
+  }
 }
 
 async function knock(
@@ -112,8 +134,7 @@ const KNOCKS: Readonly<Record<ListenerName, Knock>> = {
       }),
       [401],
     ),
-  webtransport: async (_, listener, stranger) =>
-    judge(await ask(listener, stranger, { path: '/edge' }), [400, 401, 404]),
+  webtransport: async (_, listener, stranger) => judge(await askWebTransport(listener, stranger), [401]),
   quic: knockQuic,
 };
 
@@ -154,6 +175,31 @@ function ask(
     call.on('error', reject);
     call.end(options.body);
   });
+}
+
+/** Asks for a session over HTTP/2 (RFC 8441). @returns the status */
+function askWebTransport(listener: Listener, { cert, key }: Stranger): Promise<number> {
+  const { host, port } = nearAddress(listener);
+  const connection = connect(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, {
+    rejectUnauthorized: false,
+    ...(cert ? { cert, key } : {}),
+  });
+  return new Promise<number>((resolve, reject) => {
+    connection.on('error', reject);
+    connection.once('close', () => reject(new Error('the connection was closed')));
+    connection.setTimeout(TIMEOUT_MS, () => reject(new Error('no answer in time')));
+    connection.once('remoteSettings', () => {
+      const stream = connection.request({
+        ':method': 'CONNECT',
+        ':protocol': 'webtransport',
+        ':scheme': 'https',
+        ':path': WEBTRANSPORT_PATH,
+        node_id: NODE,
+      });
+      stream.on('error', reject);
+      stream.once('response', (headers) => resolve(Number(headers[':status'])));
+    });
+  }).finally(() => connection.destroy());
 }
 
 async function knockQuic(

@@ -1,13 +1,15 @@
 /**
- * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics.
+ * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics;
+ * and the schema of the chart's values.
  * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createProgram } from '../src/cli/program.ts';
 import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
+import { CHART_SCHEMA_FILE, chartSchema } from './chart-schema.ts';
 
 type Row = readonly string[];
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -82,6 +84,23 @@ function commands(): string {
   return table(['command', 'what it does', 'options'], rows);
 }
 
+/** One column a transport, from what the last run of test/contract/listener.contract.ts recorded. */
+function verdicts(): string {
+  const folder = 'test/contract/verdicts';
+  const transports = readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map((name) => ({
+      name: name.replace('.json', ''),
+      verdicts: JSON.parse(readFileSync(`${folder}/${name}`, 'utf8')) as Record<string, string>,
+    }));
+  const cases = [...new Set(transports.flatMap((one) => Object.keys(one.verdicts)))];
+  return table(
+    ['edge, or its certificate', ...transports.map(({ name }) => name)],
+    cases.map((edge) => [edge, ...transports.map((one) => cell(one.verdicts[edge] ?? 'not promised'))]),
+  );
+}
+
 const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
@@ -89,6 +108,7 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   'close-reasons': closeReasons,
   metrics,
   commands,
+  verdicts,
 };
 const files = [
   'README.md',
@@ -96,6 +116,7 @@ const files = [
   'docs/errors.md',
   'docs/protocol.md',
   'docs/operations.md',
+  CHART_SCHEMA_FILE,
 ];
 
 const check = process.argv.includes('--check');
@@ -103,6 +124,7 @@ let stale = 0;
 for (const file of files) {
   let text = readFileSync(file, 'utf8');
   const before = text;
+  if (file === CHART_SCHEMA_FILE) text = chartSchema();
   for (const [name, make] of Object.entries(parts)) {
     const [open, close] = [`<!-- generated:${name} -->`, `<!-- /generated:${name} -->`];
     const [start, end] = [text.indexOf(open), text.indexOf(close)];

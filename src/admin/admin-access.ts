@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { BearerReviewer, BearerVerdict } from '../contracts/bearer-reviewer.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -34,8 +35,17 @@ const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
   '/readyz/:check',
 ]);
 
+/**
+ * Non-resource URLs that the owner of a bearer token needs in a ClusterRole, with the HTTP method in lower case as the verb: one for
+ * Prometheus, one for everything else.
+ */
+export const METRICS_URL = '/metrics';
+export const ADMIN_URL = '/sallyport/admin';
+
 export interface AdminAccessComponents {
   readonly authenticate: Authenticate;
+  /** Undefined where bearer tokens are not understood: without a cluster. */
+  readonly reviewer?: BearerReviewer | undefined;
   readonly server: Pick<TlsServer, 'remoteAddress'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -45,7 +55,7 @@ export interface AdminAccessComponents {
 /** Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted, and logged once a minute. */
 export function requireAdmin(
   app: FastifyInstance,
-  { authenticate, server, clock, log, metrics }: AdminAccessComponents,
+  { authenticate, reviewer, server, clock, log, metrics }: AdminAccessComponents,
 ): void {
   const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
@@ -53,26 +63,59 @@ export function requireAdmin(
     const socket = request.raw.socket as TLSSocket;
     const remoteAddress = server.remoteAddress(socket);
     const verdict = authenticate(socket);
-    if (!verdict.ok) {
-      const reason = verdict.known ? 'not-admin' : verdict.reason;
+    const bearer = verdict.ok ? undefined : await reviewBearer(request, reviewer);
+    if (!verdict.ok && bearer?.ok !== true) {
+      const reason = bearer ? `bearer-${bearer.why}` : verdict.known ? 'not-admin' : verdict.reason;
+      const { detail } = bearer ?? verdict;
       metrics.handshakeFailures.inc({ transport: 'admin', reason });
       const suppressed = sampler.pass(`${remoteAddress} ${reason}`);
       if (suppressed !== undefined && reason !== 'no-certificate')
-        log.warn(
-          { remoteAddress, reason, detail: verdict.detail, suppressed },
-          'not let in as administrator',
-        );
-      throw refusalOf(verdict);
+        log.warn({ remoteAddress, reason, detail, suppressed }, 'not let in as administrator');
+      throw bearer ? bearerRefusal(bearer) : refusalOf(verdict);
     }
-    callers.set(request, { name: verdict.name, serial: verdict.certificate.serial });
+    callers.set(request, {
+      name: nameOf(verdict, bearer) ?? 'unnamed',
+      ...(verdict.ok ? { serial: verdict.certificate.serial } : {}),
+    });
     refuseOtherSites(request);
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
     if (request.method !== 'GET' && request.method !== 'HEAD')
       log.info(
-        { admin: verdict.name, method: request.method, path: pathOf(request), remoteAddress },
+        { admin: nameOf(verdict, bearer), method: request.method, path: pathOf(request), remoteAddress },
         'admin action',
       );
   });
+}
+
+/** True when the caller would be let in now. For streams, which outlive the answer. */
+export async function isAdmin(
+  request: FastifyRequest,
+  { authenticate, reviewer }: Pick<AdminAccessComponents, 'authenticate' | 'reviewer'>,
+): Promise<boolean> {
+  if (authenticate(request.raw.socket as TLSSocket).ok) return true;
+  return (await reviewBearer(request, reviewer))?.ok === true;
+}
+
+/** Undefined when there is no token, or nobody who understands it. */
+async function reviewBearer(
+  { routeOptions, method, headers }: FastifyRequest,
+  reviewer: BearerReviewer | undefined,
+): Promise<BearerVerdict | undefined> {
+  // RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1).
+  const token = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+  if (token === undefined || !reviewer) return undefined;
+  const path = routeOptions.url === METRICS_URL ? METRICS_URL : ADMIN_URL;
+  return reviewer.review(token, { path, verb: method.toLowerCase() });
+}
+
+function nameOf(verdict: AdminVerdict, bearer: BearerVerdict | undefined): string | undefined {
+  if (verdict.ok) return verdict.name;
+  return bearer?.ok ? bearer.name : undefined;
+}
+
+function bearerRefusal({ why, detail: reason }: Extract<BearerVerdict, { ok: false }>): SallyportError {
+  if (why === 'forbidden') return new SallyportError('BEARER_FORBIDDEN', { reason });
+  return new SallyportError(why === 'unknown' ? 'BEARER_REFUSED' : 'BEARER_UNAVAILABLE', { reason });
 }
 
 function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportError {

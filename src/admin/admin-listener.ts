@@ -1,5 +1,5 @@
-import type { TLSSocket } from 'node:tls';
 import { type FastifyInstance, fastify } from 'fastify';
+import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { ListenAddress, Listener } from '../contracts/listener.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
@@ -10,7 +10,7 @@ import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
-import { type Authenticate, requireAdmin } from './admin-access.ts';
+import { type Authenticate, isAdmin, requireAdmin } from './admin-access.ts';
 import { serveRoutes } from './api-route.ts';
 import { eventRoute, serveEvents } from './event-route.ts';
 import { type EventStreamComponents, EventStreams } from './event-stream.ts';
@@ -29,6 +29,8 @@ export type AdminComponents = NodeRouteComponents &
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
     readonly authenticate: Authenticate;
+    /** Undefined without a cluster. */
+    readonly reviewer?: BearerReviewer | undefined;
     readonly health: HealthRegistry;
     readonly log: Logger;
     readonly metrics: Metrics;
@@ -82,7 +84,7 @@ function createApp(
   streams: EventStreams,
   options: AdminOptions,
 ): FastifyInstance {
-  const { server, authenticate, info, log } = components;
+  const { server, info, log } = components;
   const app = fastify({
     serverFactory: (handler) => {
       server.server.on('request', handler);
@@ -114,7 +116,7 @@ function createApp(
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,
-    isAllowed: (request) => authenticate(request.raw.socket as TLSSocket).ok,
+    isAllowed: (request) => isAdmin(request, components),
   });
   servePlain(app, components);
   const documented = [...routes, eventRoute, ...plainRoutes];

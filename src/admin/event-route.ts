@@ -19,7 +19,7 @@ export const eventRoute = {
 
 export interface EventRouteComponents {
   readonly streams: EventStreams;
-  readonly isAllowed: (request: FastifyRequest) => boolean;
+  readonly isAllowed: (request: FastifyRequest) => boolean | Promise<boolean>;
 }
 
 export function serveEvents(app: FastifyInstance, { streams, isAllowed }: EventRouteComponents): void {

@@ -19,8 +19,8 @@ export interface FollowRequest {
   /** Id of the last event the follower has; what came after it and is still buffered is sent first. */
   readonly afterId?: string;
   readonly response: ServerResponse;
-  /** Asked at each heartbeat: whether the follower may still follow (its certificate may expire or lose its CA). */
-  readonly isAllowed: () => boolean;
+  /** Asked at each heartbeat: whether the follower may still follow (its certificate may expire or lose its CA, its token be revoked). */
+  readonly isAllowed: () => boolean | Promise<boolean>;
 }
 
 /**
@@ -79,11 +79,12 @@ export class EventStreams {
       log.warn({ bufferBytes: followerBufferBytes }, 'a follower of events was too slow and is cut off');
       end('too slow');
     };
-    const recheck = () => {
-      if (!isAllowed()) end('not allowed any longer');
+    const recheck = async () => {
+      const isStillAllowed = await Promise.resolve(isAllowed()).catch(() => false);
+      if (!isStillAllowed) end('not allowed any longer');
     };
     const heartbeat = clock.setInterval(() => {
-      recheck();
+      void recheck();
       write(': alive\n\n');
     }, heartbeatMs);
     const follower = { end, recheck };
@@ -96,7 +97,7 @@ export class EventStreams {
 
   /** Ends the streams of those who would not be let in now, after a change of trust. */
   recheck(): void {
-    for (const follower of [...this.#open]) follower.recheck();
+    for (const follower of [...this.#open]) void follower.recheck();
   }
 
   endAll(why: string): void {
@@ -106,7 +107,7 @@ export class EventStreams {
 
 interface Follower {
   end(why: string): void;
-  recheck(): void;
+  recheck(): Promise<void>;
 }
 
 /** `id`, `event` and one line of JSON, which holds no line break. */

@@ -18,7 +18,8 @@ export function gatewayRoutes({ info, certificates, tokens }: GatewayRouteCompon
       address: formatAddress(listener),
       servesWanted: listener.servedFingerprint === status.wantedFingerprint,
     }));
-    return { ...status, listeners };
+    const token = tokens.describeFleetToken();
+    return { ...status, certificates: [...status.certificates, ...(token ? [token] : [])], listeners };
   };
   return [
     apiRoute({

@@ -116,6 +116,7 @@ export const listenerInfo = z.object({
   host: z.string(),
   port: z.int(),
   servedFingerprint: z.string(),
+  detail: z.string().optional(),
 });
 export const certificates = z.object({
   certificates: z.array(certificateInfo),

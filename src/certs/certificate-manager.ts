@@ -244,7 +244,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   #swap(next: CertificateBundle): void {
-    const { clock, log, metrics } = this.#components;
+    const { clock, log, metrics, events } = this.#components;
     const previous = this.#bundle.value;
     this.#lastReload = new Date(clock.now());
     metrics.reloads.inc({ result: 'success', reason: 'changed' });
@@ -259,6 +259,12 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       },
       'certificates changed',
     );
+    events?.record({
+      reason: 'CertificatesChanged',
+      type: 'Normal',
+      secret: this.#certificates.hubSecret,
+      message: `serving hub certificate ${next.server.serial} and accepting edges of ${next.clientCAs.length} CA(s)`,
+    });
     try {
       this.#bundle.set(next);
     } catch (error) {
@@ -268,7 +274,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   /** Each problem is logged and counted when it appears, not each time it is seen again. */
   #report(problems: readonly StoredProblem[]): void {
-    const { log, metrics } = this.#components;
+    const { log, metrics, events } = this.#components;
     const nodes = this.#publish();
     const known = new Set(this.#problems.map(({ problem }) => problem));
     for (const { secret, reason, problem } of problems) {
@@ -279,6 +285,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
         { secret, reason, problem, ...nodesOnOtherCa },
         'a Secret is not usable; the last good bundle stays',
       );
+      const message = `${reason}: ${problem}; the last good certificates stay in use`;
+      events?.record({ reason: 'SecretRefused', type: 'Warning', secret, message });
     }
     if (problems.length === 0 && known.size > 0) log.info({}, 'the Secrets are in order again');
     this.#problems = problems;

@@ -45,12 +45,20 @@ export function readCsr(bytes: Uint8Array, { forbiddenKeys }: ReadCsrOptions): C
   const publicKey = readKey(request.spki);
   checkKey(publicKey);
   checkSignature(request, publicKey);
-  if (forbiddenKeys.some((key) => key.equals(publicKey)))
+  if (forbiddenKeys.some((key) => sameKey(key, publicKey)))
     throw invalid('its key belongs to the hub or its CA');
   return {
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
     namedNode: namedNode(request.commonNames),
   };
+}
+
+/**
+ * Keys of different types are never compared: `KeyObject.equals` (Node 24) then leaves an error in OpenSSL's queue, which ends the next TLS
+ * connection that is served, whosever it is.
+ */
+function sameKey(one: KeyObject, other: KeyObject): boolean {
+  return one.asymmetricKeyType === other.asymmetricKeyType && one.equals(other);
 }
 
 interface ParsedCsr {

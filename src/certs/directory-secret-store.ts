@@ -141,6 +141,10 @@ export class DirectorySecretStore implements SecretStore {
     };
   }
 
+  problem(): string | undefined {
+    return this.#health.problem();
+  }
+
   async close(): Promise<void> {
     if (!this.#closed.signal.aborted)
       this.#closed.abort(

@@ -1,4 +1,5 @@
-import type { MintedToken } from '../contracts/certificate-issuer.ts';
+import type { CertificateInfo, MintedToken } from '../contracts/certificate-issuer.ts';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -11,6 +12,7 @@ export interface FleetTokenComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly events?: EventRecorder | undefined;
   readonly metrics: Pick<Metrics, 'tokenNotAfter'>;
   /** Signature, dates, revocations. */
   readonly verify: (token: string) => Promise<EnrolmentToken>;
@@ -45,6 +47,7 @@ export class FleetToken {
   #stopping: AbortController | undefined;
   #wake: (() => void) | undefined;
   #running: Promise<void> = Promise.resolve();
+  #stored: EnrolmentToken | undefined;
 
   constructor(components: FleetTokenComponents, options: () => FleetTokenOptions) {
     this.#components = components;
@@ -75,10 +78,30 @@ export class FleetToken {
       const secret = await store.get(name, signal);
       const token = (await this.#usable(secret)) ?? (await this.#write(secret, signal));
       if (!token) continue;
+      this.#stored = await this.#components.verify(token.token);
       metrics.tokenNotAfter.set(token.expiresAt.getTime() / 1000);
       return token;
     }
     throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: `secret ${name} changes too often` });
+  }
+
+  /** The stored token beside the certificates it stands with; nothing of it that could be used. */
+  describe(): CertificateInfo | undefined {
+    const { secret, enabled } = this.#options();
+    const token = this.#stored;
+    if (!enabled || token === undefined) return undefined;
+    return {
+      kind: 'fleet-token',
+      secret,
+      subject: 'any node',
+      issuer: token.kind === 'kubeedge' ? 'KubeEdge' : 'Sallyport',
+      serial: token.kind === 'kubeedge' ? '' : token.id,
+      sha256: '',
+      notBefore: new Date(issuedAt(token)).toISOString(),
+      notAfter: new Date(token.expiresAt).toISOString(),
+      names: [],
+      managed: true,
+    };
   }
 
   /** Replaces a revoked token: at once when the store allows, else as soon as it does. Never rejects. */
@@ -101,8 +124,7 @@ export class FleetToken {
     try {
       const token = await verify(text);
       if (token.kind === 'node') return undefined;
-      const lifeMs = token.kind === 'fleet' ? token.expiresAt - token.issuedAt : KUBEEDGE_TOKEN_TTL_MS;
-      const freshUntil = token.expiresAt - lifeMs * (1 - REFRESH_AFTER);
+      const freshUntil = token.expiresAt - (token.expiresAt - issuedAt(token)) * (1 - REFRESH_AFTER);
       return clock.now() < freshUntil ? { token: text, expiresAt: new Date(token.expiresAt) } : undefined;
     } catch (error) {
       if (isSallyportError(error, 'TOKEN_INVALID', 'TOKEN_EXPIRED', 'TOKEN_REVOKED', 'TOKEN_USED'))
@@ -113,7 +135,7 @@ export class FleetToken {
 
   /** Undefined when another replica was faster: what it wrote is to be looked at. */
   async #write(previous: Secret | undefined, signal?: AbortSignal): Promise<MintedToken | undefined> {
-    const { store, log, mint } = this.#components;
+    const { store, log, mint, events } = this.#components;
     const minted = await mint();
     const data = { ...previous?.data, [FIELD]: Buffer.from(minted.token, 'utf8') };
     try {
@@ -129,6 +151,12 @@ export class FleetToken {
       { secret: this.#options().secret, expiresAt: minted.expiresAt.toISOString() },
       'fleet token stored',
     );
+    events?.record({
+      reason: 'FleetTokenStored',
+      type: 'Normal',
+      secret: this.#options().secret,
+      message: 'stored a new fleet token',
+    });
     return minted;
   }
 
@@ -159,4 +187,9 @@ export class FleetToken {
       };
     });
   }
+}
+
+/** KubeEdge's tokens do not say it, but always live equally long. */
+function issuedAt(token: EnrolmentToken): number {
+  return token.kind === 'kubeedge' ? token.expiresAt - KUBEEDGE_TOKEN_TTL_MS : token.issuedAt;
 }

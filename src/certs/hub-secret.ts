@@ -1,3 +1,4 @@
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import type { Clock } from '../core/clock.ts';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
@@ -27,6 +28,7 @@ interface Components {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly events?: EventRecorder;
 }
 
 /** Each lost race means that somebody else wrote, so one or two re-reads are enough in practice. */
@@ -82,8 +84,11 @@ export function renewalDueAt(
   return end - life * (1 - renewFraction);
 }
 
-/** Undefined when the stored certificate is good; throws when it is not and may not be written. */
-function whyIssue(
+/**
+ * Undefined when the stored certificate is good, or is somebody else's.
+ * @throws SECRET_NOT_FOUND when it is missing and somebody else keeps it
+ */
+export function whyIssue(
   stored: Secret | undefined,
   { ca, names, options }: HubSecretWish,
   now: number,
@@ -110,7 +115,7 @@ function whyIssue(
 }
 
 async function issue(
-  { store, clock, log }: Components,
+  { store, clock, log, events }: Components,
   { ca, names, options, stored, why }: HubSecretWish & { stored: Secret | undefined; why: string },
   signal: AbortSignal | undefined,
 ): Promise<Secret> {
@@ -135,6 +140,12 @@ async function issue(
     },
     'issued a hub certificate',
   );
+  events?.record({
+    reason: 'HubCertificateIssued',
+    type: 'Normal',
+    secret: options.hubSecret,
+    message: `issued a hub certificate (${why}) for ${[...wanted.dns, ...wanted.ips].join(', ')}`,
+  });
   return secret;
 }
 

@@ -1,4 +1,5 @@
 import type { IssuedCertificate } from '../contracts/certificate-issuer.ts';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { Logger } from '../core/log.ts';
 
 /** Who got which certificate, and on the strength of what (requirement D12). Holds nothing secret. */
@@ -25,21 +26,42 @@ export interface IssuanceRecord {
 export interface IssuanceLogOptions {
   /** Records kept for `recent()`. */
   readonly limit?: number;
+  /** Secret of the CA, which Events are about. */
+  readonly caSecret?: string;
+}
+
+export interface IssuanceLogComponents {
+  readonly log: Logger;
+  readonly events?: EventRecorder;
 }
 
 /** The audit trail of issuance: one log line each, and the latest in memory. */
 export class IssuanceLog {
   readonly #log: Logger;
+  readonly #events: EventRecorder | undefined;
+  readonly #caSecret: string;
   readonly #limit: number;
   readonly #records: IssuanceRecord[] = [];
 
-  constructor({ log }: { log: Logger }, { limit = 1_000 }: IssuanceLogOptions = {}) {
+  constructor(
+    { log, events }: IssuanceLogComponents,
+    { limit = 1_000, caSecret = 'casecret' }: IssuanceLogOptions = {},
+  ) {
     this.#log = log;
+    this.#events = events;
+    this.#caSecret = caSecret;
     this.#limit = limit;
   }
 
   record(record: IssuanceRecord): void {
     this.#log.info({ audit: 'certificate-issued', ...record }, 'edge certificate issued');
+    const { node, how, serial, notAfter } = record;
+    this.#events?.record({
+      reason: 'EdgeCertificateIssued',
+      type: 'Normal',
+      secret: this.#caSecret,
+      message: `issued certificate ${serial} to node ${node} (${how}), valid until ${notAfter}`,
+    });
     this.#records.push(record);
     if (this.#records.length > this.#limit) this.#records.shift();
   }

@@ -139,6 +139,12 @@ export class KubeClient {
     }
   }
 
+  /** The token that calls are made with now; undefined when the user of the kubeconfig identifies itself otherwise. */
+  async bearerToken(): Promise<string | undefined> {
+    const { headers } = await this.#credentials();
+    return /^Bearer (.+)$/.exec(headers.Authorization ?? '')?.[1];
+  }
+
   async close(): Promise<void> {
     await this.#dispatcher?.agent.destroy();
     this.#dispatcher = undefined;

@@ -39,7 +39,12 @@ export class KubeSecretStore implements SecretStore {
   readonly #watching = new Set<Watching>();
   readonly #closed = new AbortController();
 
-  private constructor(components: StoreComponents & { client: KubeClient }, resyncMs: number) {
+  /** @throws CONFIG_INVALID when the namespace cannot be one */
+  constructor(
+    components: StoreComponents & { client: KubeClient },
+    { resyncMs }: Pick<KubeSecretStoreOptions, 'resyncMs'>,
+  ) {
+    assertNamespace(components.client.namespace);
     this.#components = components;
     this.#client = components.client;
     this.#health = new StoreHealth(components);
@@ -53,9 +58,8 @@ export class KubeSecretStore implements SecretStore {
     components: StoreComponents,
     options: KubeSecretStoreOptions,
   ): Promise<KubeSecretStore> {
-    if (options.namespace !== undefined) assertNamespace(options.namespace);
     const client = await KubeClient.load(components, options);
-    return new KubeSecretStore({ ...components, client }, options.resyncMs);
+    return new KubeSecretStore({ ...components, client }, options);
   }
 
   get(name: string, signal?: AbortSignal): Promise<Secret | undefined> {
@@ -176,6 +180,10 @@ export class KubeSecretStore implements SecretStore {
     };
     this.#watching.add(watching);
     return () => void watching.close();
+  }
+
+  problem(): string | undefined {
+    return this.#health.problem();
   }
 
   async close(): Promise<void> {

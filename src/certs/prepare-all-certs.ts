@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { Secret, SecretSnapshot, SecretStore } from '../contracts/secret-store.ts';
 import { type BackoffOptions, retry } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -16,6 +17,7 @@ export interface CertificateComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly events?: EventRecorder;
 }
 
 /** Section `certificates` of the configuration, as far as it is needed here. */
@@ -92,7 +94,7 @@ export async function prepareAllCerts(
  * joined with the first (KubeEdge issues 5922 and 6052).
  */
 async function loadOrCreateCa(
-  { store, clock, log }: CertificateComponents,
+  { store, clock, log, events }: CertificateComponents,
   { certificates: { caSecret: name, caDays } }: PrepareOptions,
   signal: AbortSignal,
 ): Promise<{ ca: CertificateAuthority; caSecret: Secret }> {
@@ -102,6 +104,8 @@ async function loadOrCreateCa(
   try {
     const caSecret = await store.create(created.toSecret(name), signal);
     log.info({ secret: name, ca: created.certificate.sha256 }, 'created a new CA');
+    const message = `created a new CA, SHA-256 ${created.certificate.sha256}; back up this Secret`;
+    events?.record({ reason: 'CertificateAuthorityCreated', type: 'Normal', secret: name, message });
     return { ca: CertificateAuthority.fromSecret(caSecret, { clock }), caSecret };
   } catch (error) {
     const theirs = isSallyportError(error, 'SECRET_ALREADY_EXISTS')

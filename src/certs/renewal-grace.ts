@@ -73,9 +73,12 @@ export class RenewalGrace {
   }
 }
 
-/** Of issuer and serial, not of the certificate's bytes: an ECDSA signature can be changed without becoming invalid. Short, to fit the state. */
-function idOf({ certificate: { issuerSha256, serial } }: NodeIdentity): string {
-  return hash('sha256', `${issuerSha256}:${serial}`, 'base64url').slice(0, 16);
+/**
+ * Of issuer, serial and node, not of the certificate's bytes: an ECDSA signature can be changed without becoming invalid. Certificates of
+ * KubeEdge may share one serial. Short, to fit the state.
+ */
+function idOf({ nodeName, certificate: { issuerSha256, serial } }: NodeIdentity): string {
+  return hash('sha256', `${issuerSha256}:${serial}:${nodeName}`, 'base64url').slice(0, 16);
 }
 
 function parse(der: Uint8Array): X509Certificate {

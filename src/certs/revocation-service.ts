@@ -78,6 +78,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   readonly #run = randomBytes(6).toString('base64url');
   #receipts: Receipts = new Map();
   #appliedAt = 0;
+  #toldAt = 0;
   #loaded = false;
   #closed: readonly ClosedSession[] = [];
   readonly #seen = new Map<string, SeenCertificate>();
@@ -130,7 +131,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     );
     this.#timers = [
       clock.setInterval(() => void this.#read(), pollMs),
-      clock.setInterval(() => void this.#tell(), aliveMs),
+      clock.setInterval(() => this.#sayAlive(), aliveMs),
     ];
     void this.#tell();
   }
@@ -273,6 +274,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     metrics.revocationListUsable.set(1);
     metrics.revocationListLastRead.set(clock.now() / 1000);
     this.#receipts = receipts;
+    if (clock.now() - this.#toldAt >= (this.#options().aliveMs ?? ALIVE_MS)) this.#sayAlive();
     const known = this.#list.value;
     // Whoever wrote has adopted already what a read that began earlier brings now.
     if (this.#loaded && (list === known || list.version < known.version)) return;
@@ -304,6 +306,11 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 
   // — receipts —
 
+  /** Only to others: a gateway that is alone writes nothing while nothing changes. */
+  #sayAlive(): void {
+    if ([...this.#receipts.keys()].some((run) => run !== this.#run)) void this.#tell();
+  }
+
   /** Stores what this replica has seen and closed. Never rejects: the next turn of the heartbeat tries again. */
   #tell(): Promise<void> {
     if (this.#stopped || this.#timers.length === 0) return Promise.resolve();
@@ -331,6 +338,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       });
       for (const [node, certificate] of seen)
         if (this.#seen.get(node) === certificate) this.#seen.delete(node);
+      this.#toldAt = this.#components.clock.now();
       this.#adopt(shared);
     } catch (error) {
       if (!this.#stopped) this.#unusable(error);

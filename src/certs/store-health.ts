@@ -14,13 +14,20 @@ export class StoreHealth {
   readonly #components: StoreComponents;
   readonly #sampler: LogSampler;
   #isUp: boolean | undefined;
+  #downSince: string | undefined;
 
   constructor(components: StoreComponents) {
     this.#components = components;
     this.#sampler = new LogSampler({ clock: components.clock });
   }
 
+  /** For `SecretStore.problem`. A stranger may read it: no path, no address. */
+  problem(): string | undefined {
+    return this.#downSince && `the secret store cannot be used since ${this.#downSince}`;
+  }
+
   succeeded(): void {
+    this.#downSince = undefined;
     if (this.#isUp === false && this.#sampler.pass('up') !== undefined)
       this.#components.log.info({}, 'the secret store answers again');
     this.#isUp = true;
@@ -45,5 +52,6 @@ export class StoreHealth {
     metrics.storeUp.set(0);
     if (this.#isUp !== false) log.warn({ problem: describeError(error) }, 'the secret store cannot be used');
     this.#isUp = false;
+    this.#downSince ??= new Date(this.#components.clock.now()).toISOString();
   }
 }

@@ -1,5 +1,6 @@
-import type { MintedToken, TokenMinter } from '../contracts/certificate-issuer.ts';
+import type { CertificateInfo, MintedToken, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { CaCertificate } from '../contracts/certificate-source.ts';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import { retry } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
@@ -23,6 +24,7 @@ export interface TokenServiceComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly events?: EventRecorder;
   readonly metrics: Pick<Metrics, 'tokenNotAfter'>;
   /** The CA in use now. */
   readonly authority: () => TokenAuthority;
@@ -48,6 +50,7 @@ export class TokenService implements TokenMinter, Component {
   readonly name = 'enrolment tokens';
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #events: EventRecorder | undefined;
   readonly #authority: () => TokenAuthority;
   readonly #state: TokenState;
   readonly #fleet: FleetToken;
@@ -56,6 +59,7 @@ export class TokenService implements TokenMinter, Component {
   constructor(components: TokenServiceComponents, options: () => TokenServiceOptions) {
     this.#clock = components.clock;
     this.#log = components.log;
+    this.#events = components.events;
     this.#authority = components.authority;
     this.#options = options;
     this.#state = new TokenState(components, { secret: options().stateSecret });
@@ -114,10 +118,20 @@ export class TokenService implements TokenMinter, Component {
     return this.#fleet.ensure();
   }
 
+  describeFleetToken(): CertificateInfo | undefined {
+    return this.#fleet.describe();
+  }
+
   /** Resolves when it is written; other replicas hold to it within 5 s, when they read the state again (E8). @throws errors of the store */
   async revokeAll(): Promise<void> {
     await this.#state.revokeAll();
     this.#log.warn({}, 'all enrolment tokens were revoked');
+    this.#events?.record({
+      reason: 'TokensRevoked',
+      type: 'Warning',
+      secret: this.#options().stateSecret,
+      message: 'every enrolment token created until now is refused',
+    });
     await this.#fleet.replaceSoon();
   }
 

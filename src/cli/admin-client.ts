@@ -1,15 +1,30 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../core/errors.ts';
 
-export interface AdminTarget {
+export interface AdminFilesTarget {
   /** host:port */
   readonly address: string;
   /** PEM files. */
   readonly cert: string;
   readonly key: string;
   readonly ca: string;
+}
+
+export interface BearerCredentials {
+  readonly bearerToken: string;
+  /** PEM, of the gateway. */
+  readonly ca: string;
+}
+
+export interface AdminBearerTarget {
+  readonly address: string;
+  /** Asked before the first request. */
+  readonly credentials: () => Promise<BearerCredentials>;
+  /** Names of which the hub certificate has to hold one, besides the address: a forwarded port has another. */
+  readonly hubNames: readonly string[];
 }
 
 /** An answer of the admin API that is no success, with what it says. */
@@ -27,18 +42,41 @@ export class AdminError extends Error {
   }
 }
 
-/** Speaks to the admin listener over mutual TLS. */
+interface Identification {
+  readonly tls: {
+    readonly ca: Buffer | string;
+    readonly cert?: Buffer;
+    readonly key?: Buffer;
+    readonly checkServerIdentity?: typeof checkServerIdentity;
+  };
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Speaks to the admin listener over TLS, identified by an admin certificate or a bearer token of the cluster. */
 export class AdminClient {
   readonly #address: string;
-  readonly #tls: { cert: Buffer; key: Buffer; ca: Buffer };
+  readonly #identify: () => Promise<Identification>;
 
-  constructor(target: AdminTarget) {
+  /** @throws ADMIN_CREDENTIALS_MISSING when a file is not there */
+  constructor(target: AdminFilesTarget | AdminBearerTarget) {
     this.#address = target.address;
-    this.#tls = {
+    if ('credentials' in target) {
+      let known: Promise<Identification> | undefined;
+      this.#identify = () => {
+        known ??= target.credentials().then(({ bearerToken, ca }) => ({
+          tls: { ca, checkServerIdentity: checkOneOf(target.hubNames) },
+          headers: { authorization: `Bearer ${bearerToken}` },
+        }));
+        return known;
+      };
+      return;
+    }
+    const tls = {
       cert: readCredential(target.cert),
       key: readCredential(target.key),
       ca: readCredential(target.ca),
     };
+    this.#identify = async () => ({ tls, headers: {} });
   }
 
   async get<T>(path: string): Promise<T> {
@@ -82,16 +120,23 @@ export class AdminClient {
     return text === '' ? undefined : JSON.parse(text);
   }
 
-  #open(
+  async #open(
     method: string,
     path: string,
     options: { body?: string | undefined; headers: Record<string, string>; signal?: AbortSignal | undefined },
   ): Promise<IncomingMessage> {
     const url = new URL(path, `https://${this.#address}`);
+    const { tls, headers } = await this.#identify();
     return new Promise((resolve, reject) => {
       const call = request(
         url,
-        { method, ...this.#tls, headers: options.headers, signal: options.signal, agent: false },
+        {
+          method,
+          ...tls,
+          headers: { ...headers, ...options.headers },
+          signal: options.signal,
+          agent: false,
+        },
         resolve,
       );
       call.on('error', (cause) => {
@@ -106,6 +151,13 @@ export class AdminClient {
       call.end(options.body);
     });
   }
+}
+
+function checkOneOf(names: readonly string[]): typeof checkServerIdentity {
+  return (host: string, certificate: PeerCertificate) => {
+    const isNamed = [host, ...names].some((name) => checkServerIdentity(name, certificate) === undefined);
+    return isNamed ? undefined : checkServerIdentity(host, certificate);
+  };
 }
 
 async function toError(response: IncomingMessage): Promise<AdminError> {

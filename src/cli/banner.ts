@@ -1,35 +1,46 @@
-import type { Config } from '../config/schema.ts';
+import { resolve } from 'node:path';
+import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
-import type { ReadyInfo } from '../gateway.ts';
+import type { Gateway, ReadyInfo } from '../gateway.ts';
+import { configSources, type GlobalOptions } from './context.ts';
 import { paint } from './output.ts';
 
 /** What a person sees when the gateway is up: what listens where, and what to type next. */
-export function banner(ready: ReadyInfo, config: Config): string {
+export function banner(gateway: Pick<Gateway, 'ready' | 'info'>, options: GlobalOptions): string {
   const { bold, dim, green, cyan } = paint(process.stderr);
+  const ready = gateway.ready();
   const run = process.env.npm_lifecycle_event ? 'npm run -s sallyport --' : 'sallyport';
-  const listeners = Object.entries(ready).filter(([name]) =>
-    ['https', 'websocket', 'quic', 'webtransport', 'admin'].includes(name),
-  );
-  const ownPorts =
-    Number(
-      String(ready.admin ?? '')
-        .split(':')
-        .at(-1),
-    ) === config.admin.port
-      ? ''
-      : ` --admin ${ready.admin}`;
+  const same = commandOptions(ready, options);
+  const listeners = gateway
+    .info()
+    .listeners.map(({ name, detail }) => ({ name, address: ready[name] ?? '', detail: detail ?? '' }));
+  const line = (name: string, value: string) => `  ${name.padEnd(13)} ${value}`;
   return [
     '',
     `${bold('Sallyport')} ${VERSION} ${green('is ready')}`,
-    ...listeners.map(([name, address]) => `  ${name.padEnd(13)} ${address}`),
-    `  ${'CA sha256'.padEnd(13)} ${ready.caSha256}`,
-    `  ${'Secrets'.padEnd(13)} ${ready.store}`,
+    ...listeners.map(({ name, address, detail }) => line(name, `${address}  ${dim(detail)}`.trimEnd())),
+    line('CA sha256', ready.caSha256),
+    line('Secrets', ready.store),
     '',
     dim('In a second terminal:'),
-    `  ${cyan(`${run} edge run${ownPorts} --node edge-1 --token "$(${run} token create${ownPorts} --node edge-1)"`)}`,
-    `  ${cyan(`${run} nodes list${ownPorts}`)}`,
-    `  ${cyan(`${run} send edge-1${ownPorts} --resource app/hello --operation update --content '{"hello":"edge"}' --ack`)}`,
-    `  ${cyan(`${run} certs rotate hub${ownPorts}`)}   ${dim('and nothing drops')}`,
+    `  ${cyan(`${run} edge run --node edge-1 --token "$(${run} token create --node edge-1${same})"${same}`)}`,
+    `  ${cyan(`${run} nodes list${same}`)}`,
+    `  ${cyan(`${run} send edge-1 --resource app/hello --operation update --content '{"hello":"edge"}' --ack${same}`)}`,
+    `  ${cyan(`${run} certs rotate hub${same}`)}   ${dim('and nothing drops')}`,
     '',
   ].join('\n');
+}
+
+/** The options with which another command means this very gateway: the file, and what differs from what that command would assume. */
+function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {
+  const { config } = loadConfig(configSources(file === undefined ? {} : { config: file }));
+  const differing: string[] = [];
+  for (const name of ['https', 'websocket', 'quic', 'admin'] as const) {
+    const port = Number(ready[name]?.split(':').at(-1) ?? config[name].port);
+    if (ready[name] && !config[name].enabled) differing.push(` --set ${name}.enabled=true`);
+    if (port !== config[name].port) differing.push(` --set ${name}.port=${port}`);
+  }
+  if (config.secretStore.kind === 'directory' && resolve(config.secretStore.path) !== ready.store)
+    differing.push(` --set secretStore.path=${ready.store}`);
+  return `${file === undefined ? '' : ` --config ${file}`}${differing.join('')}`;
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import { AdminClient } from './admin-client.ts';
+import { bearerCredentials } from './bearer-credentials.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
 
 /** Options every command has; commander gives them through `optsWithGlobals()`. */
@@ -12,6 +13,7 @@ export interface GlobalOptions {
   readonly cert?: string;
   readonly key?: string;
   readonly ca?: string;
+  readonly bearerToken?: string;
   readonly output?: OutputFormat;
 }
 
@@ -36,7 +38,8 @@ export function addGlobalOptions(program: Command): Command {
     )
     .option('--cert <file>', 'admin certificate')
     .option('--key <file>', 'key of the admin certificate')
-    .option('--ca <file>', 'CA of the gateway');
+    .option('--ca <file>', 'CA of the gateway')
+    .option('--bearer-token <token>', 'token of the cluster, instead of an admin certificate');
 }
 
 export function outputOption(): Option {
@@ -57,9 +60,17 @@ export function loadForCommand(options: GlobalOptions): LoadedConfig {
 export function connectAdmin(options: GlobalOptions): AdminClient {
   const { config } = loadForCommand(options);
   const folder = config.secretStore.path;
+  const address =
+    options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(config.admin.host)}:${config.admin.port}`;
+  const hasCertificate = options.cert !== undefined || options.key !== undefined;
+  if (options.bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
+    return new AdminClient({
+      address,
+      credentials: () => bearerCredentials(config, options),
+      hubNames: config.advertise.addresses.filter(Boolean),
+    });
   return new AdminClient({
-    address:
-      options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(config.admin.host)}:${config.admin.port}`,
+    address,
     cert: options.cert ?? `${folder}/admin.crt`,
     key: options.key ?? `${folder}/admin.key`,
     ca: options.ca ?? `${folder}/ca.crt`,

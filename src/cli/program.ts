@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin-client.ts';
+import { adoptCommand } from './commands/adopt.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
 import { edgeCommand } from './commands/edge.ts';
@@ -29,6 +30,7 @@ export function createProgram(): Command {
   const commands = [
     serveCommand(),
     prepareCertsCommand(),
+    adoptCommand(),
     tokenCommand(),
     nodesCommand(),
     ...revocationCommands(),

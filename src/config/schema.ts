@@ -6,13 +6,17 @@ import { z } from 'zod';
  */
 const live = { live: true } as const;
 
-const duration = (defaultMs: number, what: string, limits: { min?: number; max?: number } = {}) =>
+const duration = (
+  defaultMs: number,
+  what: string,
+  limits: { min?: number; max?: number; live?: boolean } = {},
+) =>
   z
     .int()
     .min(limits.min ?? 1)
     .max(limits.max ?? 2 ** 40)
     .default(defaultMs)
-    .meta({ ...live, description: `${what}, milliseconds` });
+    .meta({ live: limits.live ?? true, description: `${what}, milliseconds` });
 const count = (defaultValue: number, what: string, min = 1) =>
   z
     .int()
@@ -27,22 +31,22 @@ const days = (defaultDays: number, what: string) =>
     .default(defaultDays)
     .meta({ ...live, description: `${what}, days` });
 
+const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
+  enabled: z
+    .boolean()
+    .default(enabled)
+    .meta({ description: `Whether to listen for ${protocol}` }),
+  host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(port)
+    .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
+});
+
 const endpoint = (port: number, protocol: string, enabled = true) =>
-  z
-    .strictObject({
-      enabled: z
-        .boolean()
-        .default(enabled)
-        .meta({ description: `Whether to listen for ${protocol}` }),
-      host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
-      port: z
-        .int()
-        .min(0)
-        .max(65_535)
-        .default(port)
-        .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
-    })
-    .prefault({});
+  z.strictObject(endpointFields(port, protocol, enabled)).prefault({});
 
 export const configSchema = z.strictObject({
   apiVersion: z
@@ -80,15 +84,32 @@ export const configSchema = z.strictObject({
         .optional()
         .meta({ description: 'Namespace of the Secrets; in a cluster the own one, else kubeedge' }),
       context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
-      resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', { min: 50 }),
-      requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store'),
+      resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', {
+        min: 50,
+        live: false,
+      }),
+      requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store', { live: false }),
     })
     .prefault({}),
 
   https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
   websocket: endpoint(10_000, 'WebSocket'),
   quic: endpoint(10_001, 'QUIC', false),
-  webtransport: endpoint(10_005, 'WebTransport', false),
+  webtransport: z
+    .strictObject({
+      ...endpointFields(10_005, 'WebTransport', false),
+      // The credit of a session is a 32-bit setting, and is not renewed; what may be under way stays in reserve.
+      sessionBytes: z
+        .int()
+        .min(64 * 1024)
+        .max(2 ** 32 - 1 - 64 * 1024 * 1024)
+        .default(3 * 1024 ** 3)
+        .meta({
+          ...live,
+          description: 'Bytes in either direction after which an edge is asked for a new session',
+        }),
+    })
+    .prefault({}),
   admin: z
     .strictObject({
       enabled: z
@@ -186,7 +207,7 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Let edge nodes ask for serverAuth besides clientAuth (ExtKeyUsages header)',
         }),
-      checkMs: duration(60_000, 'Period of the validity check', { min: 50 }),
+      checkMs: duration(60_000, 'Period of the validity check', { min: 50, live: false }),
     })
     .prefault({}),
 
@@ -255,6 +276,14 @@ export const configSchema = z.strictObject({
         .prefault({}),
       flapWindowMs: duration(60_000, 'Window in which take-overs are counted'),
       flapThreshold: count(6, 'Take-overs within the window from which on a node counts as flapping'),
+      nodeMetrics: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description:
+            'One series of metrics for each connected node, from its next connect on: when its certificate ends',
+        }),
       expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
     })
     .prefault({}),

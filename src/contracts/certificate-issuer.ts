@@ -42,6 +42,8 @@ export interface TokenMinter {
   createNodeToken(nodeName: string, ttlMs?: number): Promise<MintedToken>;
   /** The stored fleet token, renewed when little of its life is left. */
   fleetToken(): Promise<MintedToken>;
+  /** What is known of the stored fleet token, never the token; undefined while none is kept. */
+  describeFleetToken(): CertificateInfo | undefined;
   /** Refuses every token minted until now, on every replica within 10 s (E8). */
   revokeAll(): Promise<void>;
 }

@@ -25,4 +25,6 @@ export interface ListenerInfo {
   readonly port: number;
   /** Fingerprint of the bundle that new handshakes get; compare with `wantedFingerprint`. */
   readonly servedFingerprint: string;
+  /** How it serves, where that is not obvious: `HTTP/2 only: …`. */
+  readonly detail?: string;
 }

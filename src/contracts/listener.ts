@@ -17,6 +17,8 @@ export interface Listener {
   applyBundle(next: CertificateBundle): void | Promise<void>;
   /** Fingerprint of the bundle that new handshakes get at this moment. */
   servedFingerprint(): string;
+  /** What an operator should know about how it serves, one short line; absent when there is nothing to say. */
+  describe?(): string;
   /** Where it listens, with the real port when 0 was asked. */
   address(): ListenAddress;
   /** Stops accepting; connections that are no session of the hub end with `reason`. Idempotent. `signal` ends the politeness. */

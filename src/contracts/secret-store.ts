@@ -30,6 +30,8 @@ export interface SecretStore {
     onSnapshot: (snapshot: SecretSnapshot, unreadable?: ReadonlyMap<string, string>) => void,
     onError: (error: unknown) => void,
   ): Unsubscribe;
+  /** Why the store cannot be used now; undefined when its last answer was one. */
+  problem(): string | undefined;
   close(): Promise<void>;
 }
 

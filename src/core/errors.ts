@@ -301,6 +301,21 @@ export const ERRORS = {
     message: 'this certificate may not use the admin interface',
     fix: 'use the admin certificate (O=sallyport:admins)',
   },
+  BEARER_REFUSED: {
+    status: 401,
+    message: 'the bearer token is refused: {reason}',
+    fix: 'create a new one with `kubectl create token`, or use the admin certificate',
+  },
+  BEARER_FORBIDDEN: {
+    status: 403,
+    message: 'the owner of the bearer token is not allowed to do this: {reason}',
+    fix: 'bind a ClusterRole with this verb on this nonResourceURL; docs/operations.md has one',
+  },
+  BEARER_UNAVAILABLE: {
+    status: 503,
+    message: 'bearer tokens cannot be checked now: {reason}',
+    fix: 'bind system:auth-delegator to the gateway and see its log, or use the admin certificate',
+  },
   NOT_FOUND: {
     status: 404,
     message: 'there is nothing at this path',
@@ -327,6 +342,11 @@ export const ERRORS = {
     status: 400,
     message: 'no admin certificate was found at {path}',
     fix: 'run where the Secret folder is, or pass --cert, --key and --ca',
+  },
+  BEARER_MISSING: {
+    status: 400,
+    message: 'the user of the kubeconfig has no bearer token',
+    fix: 'pass --bearer-token "$(kubectl create token SERVICEACCOUNT)", or --cert, --key and --ca',
   },
   CA_MISMATCH: {
     status: 401,

@@ -1,19 +1,19 @@
-import { type DestinationStream, pino } from 'pino';
+import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { Clock } from './clock.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 export type LogFields = Readonly<Record<string, unknown>>;
-type Write = (fields: LogFields, message: string) => void;
 
 /** A constant message plus fields. Never key material, tokens or values of Secrets (requirement A10). */
 export interface Logger {
-  readonly trace: Write;
-  readonly debug: Write;
-  readonly info: Write;
-  readonly warn: Write;
-  readonly error: Write;
+  trace(fields: LogFields, message: string): void;
+  debug(fields: LogFields, message: string): void;
+  info(fields: LogFields, message: string): void;
+  warn(fields: LogFields, message: string): void;
+  error(fields: LogFields, message: string): void;
   level: string;
+  /** For components, made once: children live as long as the logger. */
   child(fields: LogFields): Logger;
 }
 
@@ -40,9 +40,15 @@ export function createLogger({ level, format, destination }: LoggerOptions): Log
   const raw = destination ?? pino.destination({ dest: 2, sync: true });
   const stream =
     format === 'pretty'
-      ? pretty({ destination: raw, colorize: !process.env.NO_COLOR, ignore: 'pid,hostname', sync: true })
+      ? pretty({
+          destination: raw,
+          colorize: !process.env.NO_COLOR,
+          ignore: 'pid,hostname',
+          singleLine: true,
+          sync: true,
+        })
       : raw;
-  return pino(
+  const root = pino(
     {
       level,
       base: null,
@@ -52,7 +58,53 @@ export function createLogger({ level, format, destination }: LoggerOptions): Log
       serializers: { err: pino.stdSerializers.errWithCause },
     },
     stream,
-  ) as unknown as Logger;
+  );
+  return new FamilyLogger(root, [root]);
+}
+
+/** A child of pino's keeps the level it was born with; a family has one level, because it can change while a gateway runs. */
+class FamilyLogger implements Logger {
+  readonly #own: PinoLogger;
+  readonly #family: PinoLogger[];
+
+  constructor(own: PinoLogger, family: PinoLogger[]) {
+    this.#own = own;
+    this.#family = family;
+  }
+
+  get level(): string {
+    return this.#own.level;
+  }
+
+  set level(next: string) {
+    for (const logger of this.#family) logger.level = next;
+  }
+
+  trace(fields: LogFields, message: string): void {
+    this.#own.trace(fields, message);
+  }
+
+  debug(fields: LogFields, message: string): void {
+    this.#own.debug(fields, message);
+  }
+
+  info(fields: LogFields, message: string): void {
+    this.#own.info(fields, message);
+  }
+
+  warn(fields: LogFields, message: string): void {
+    this.#own.warn(fields, message);
+  }
+
+  error(fields: LogFields, message: string): void {
+    this.#own.error(fields, message);
+  }
+
+  child(fields: LogFields): Logger {
+    const child = this.#own.child(fields);
+    this.#family.push(child);
+    return new FamilyLogger(child, this.#family);
+  }
 }
 
 export const silentLogger: Logger = pino({ level: 'silent' }) as unknown as Logger;

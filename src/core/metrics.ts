@@ -102,6 +102,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     connections: gauge('connections', 'Open sockets.', ['transport']),
     sessions: gauge('sessions', 'Nodes with a session.', ['transport']),
+    nodeNotAfter: gauge(
+      'node_certificate_not_after_timestamp_seconds',
+      'When the certificate of a connected node ends; only with hub.nodeMetrics.',
+      ['node'],
+    ),
     sessionsEnded: counter('sessions_ended_total', 'Sessions that ended, by reason.', [
       'transport',
       'reason',

@@ -5,6 +5,7 @@ import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createResponse, type Message } from '../protocol/message.ts';
+import { RecentMessages } from './recent-messages.ts';
 import { whyForbidden, withNodePrefix } from './resources.ts';
 import type { Session } from './session.ts';
 import { upstreamKind, wantsReceipt } from './upstream-kind.ts';
@@ -26,6 +27,7 @@ export class Dispatcher {
   readonly #metrics: Metrics;
   readonly #hooks: DispatcherHooks;
   readonly #sampler: LogSampler;
+  readonly #recent = new RecentMessages();
 
   constructor(
     { bus, clock, log, metrics }: { bus: MessageBus; clock: Clock; log: Logger; metrics: Metrics },
@@ -66,7 +68,11 @@ export class Dispatcher {
     const resource = withNodePrefix(node, message.route.resource);
     const upstream = { ...message, route: { ...message.route, resource } };
     session.pendingUpstream++;
-    return this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes }).then(
+    const publish = () =>
+      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes });
+    // Who asks for an acknowledgement sends again until it comes.
+    const { sync, msg_id } = message.header;
+    return (sync ? this.#recent.once(node, msg_id, publish) : publish()).then(
       () => {
         session.pendingUpstream--;
         if (wantsReceipt(message, session.connection.agent)) return this.#tell(session, message, 'OK');

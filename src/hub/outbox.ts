@@ -116,31 +116,31 @@ export class Outbox {
     for (const entry of rest) this.#finish(entry, 'disconnected');
   }
 
+  /** Does not wait for one message to be taken before the next is handed over: a connection may carry large ones beside small ones. */
   #queue(entry: Entry): void {
     this.#line.push(entry);
-    if (!this.#sending) this.#sendAll();
+    if (this.#sending) return;
+    this.#sending = true;
+    for (let next = this.#line.shift(); next; next = this.#line.shift()) void this.#sendOne(next);
+    this.#sending = false;
   }
 
-  async #sendAll(): Promise<void> {
-    this.#sending = true;
-    for (let entry = this.#line.shift(); entry; entry = this.#line.shift()) {
-      if (entry.done || this.#isExpired(entry)) continue;
-      entry.everSent = true;
-      try {
-        await this.#send(entry.message);
-      } catch (error) {
-        // The end of the connection gives everything back by close(); any other error is this message's own.
-        if (isSallyportError(error, 'MESSAGE_INVALID', 'MESSAGE_TOO_LARGE'))
-          this.#finish(entry, { kind: 'dropped', reason: error.code.toLowerCase().replaceAll('_', '-') });
-        else this.#finish(entry, 'disconnected');
-        continue;
-      }
-      if (entry.sent > 0 || entry.round > 0) this.#metrics.messagesRetried.inc();
-      entry.sent++;
-      if (!entry.acknowledged) this.#finish(entry, { kind: 'sent' });
-      else if (!entry.done) this.#wait(entry);
+  async #sendOne(entry: Entry): Promise<void> {
+    if (entry.done || this.#isExpired(entry)) return;
+    entry.everSent = true;
+    try {
+      await this.#send(entry.message);
+    } catch (error) {
+      // The end of the connection gives everything back by close(); any other error is this message's own.
+      if (isSallyportError(error, 'MESSAGE_INVALID', 'MESSAGE_TOO_LARGE'))
+        this.#finish(entry, { kind: 'dropped', reason: error.code.toLowerCase().replaceAll('_', '-') });
+      else this.#finish(entry, 'disconnected');
+      return;
     }
-    this.#sending = false;
+    if (entry.sent > 0 || entry.round > 0) this.#metrics.messagesRetried.inc();
+    entry.sent++;
+    if (!entry.acknowledged) this.#finish(entry, { kind: 'sent' });
+    else if (!entry.done) this.#wait(entry);
   }
 
   #wait(entry: Entry): void {

@@ -261,7 +261,11 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
-    this.#parts.metrics.sessions.inc({ transport: connection.transport });
+    const { metrics } = this.#parts;
+    metrics.sessions.inc({ transport: connection.transport });
+    // A series a node is much for a large fleet, so it is asked for (L1).
+    if (this.#options().nodeMetrics)
+      metrics.nodeNotAfter.set({ node }, connection.peer.certificate.notAfter / 1000);
   }
 
   /** Told before anything the edge says, which may come as soon as the connection knows who receives it. */
@@ -288,6 +292,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     const why = reason?.name ?? 'Gone';
     const { metrics, log, clock } = this.#parts;
     metrics.sessions.dec({ transport });
+    metrics.nodeNotAfter.remove({ node });
     metrics.sessionsEnded.inc({ transport, reason: why });
     log.info({ node, session: id, transport, reason: why }, 'node disconnected');
     this.#publish({ type: 'disconnected', node, sessionId: id, transport, at: clock.now(), reason: why });

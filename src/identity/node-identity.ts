@@ -21,7 +21,7 @@ export interface PeerCertificate {
 
 /**
  * Why a peer is refused: the same word in metric label, log, answer header and close text.
- * `node-mismatch` and `protocol` are decided by listeners, the others by the gate.
+ * `node-mismatch` and `protocol` are decided by listeners, `ticket-refused` by the ticket book, the others by the gate.
  */
 export type RefusalReason =
   | 'no-certificate'
@@ -34,6 +34,7 @@ export type RefusalReason =
   | 'legacy-certificate'
   | 'revoked'
   | 'node-mismatch'
+  | 'ticket-refused'
   | 'protocol';
 
 export interface Refusal {
@@ -41,7 +42,7 @@ export interface Refusal {
   readonly reason: RefusalReason;
   /** One plain sentence for the edge and the log: what is wrong and, where known, since when. */
   readonly detail: string;
-  /** The node the certificate claims, when it can be read and was issued by a trusted CA. Never to be used as an identity. */
+  /** The node the certificate claims, when it can be read; with `unknown-ca` anybody may have written it. Never to be used as an identity. */
   readonly claimedNode?: string;
 }
 

@@ -149,9 +149,12 @@ export class PeerGate {
       if (this.#dateProblem(facts) === undefined) return facts;
       candidate ??= facts;
     }
-    return (
-      candidate ??
-      refuse('unknown-ca', 'the client certificate was not issued by a CA that this hub trusts (any longer)')
+    if (candidate) return candidate;
+    const reading = readNodeSubject(leaf.subject);
+    return refuse(
+      'unknown-ca',
+      'the client certificate was not issued by a CA that this hub trusts (any longer)',
+      reading.kind === 'node' ? reading.nodeName : undefined,
     );
   }
 

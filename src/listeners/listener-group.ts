@@ -54,11 +54,23 @@ export class ListenerGroup implements Component {
     return this.#started.filter((listener) => listener.servedFingerprint() !== wanted);
   }
 
+  /** Lets no new session begin. HTTPS and admin go on, so that probes see a process that lives and is not ready (requirement H2). */
+  stopSessions(signal: AbortSignal): Promise<void> {
+    return this.#stop(
+      this.#started.filter(({ name }) => name !== 'https' && name !== 'admin'),
+      signal,
+    );
+  }
+
   async stop(signal: AbortSignal): Promise<void> {
     this.#unsubscribe?.();
     this.#retry?.cancel();
+    await this.#stop(this.#started, signal);
+  }
+
+  async #stop(listeners: readonly Listener[], signal: AbortSignal): Promise<void> {
     const reason = closeReason('Draining');
-    const results = await Promise.allSettled(this.#started.map((listener) => listener.stop(reason, signal)));
+    const results = await Promise.allSettled(listeners.map((listener) => listener.stop(reason, signal)));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed) throw new SallyportError('INTERNAL', {}, failed.reason);
   }

@@ -11,7 +11,7 @@ export interface RefusalReporterComponents {
 }
 
 /**
- * Counts every refused peer and logs it at most once a minute for each node (or address, when no node can be read) and reason
+ * Counts every refused peer and logs it at most once a minute for each node (or address, when no trusted CA names a node) and reason
  * (requirements F3, I14, L2).
  */
 export class RefusalReporter {
@@ -34,7 +34,9 @@ export class RefusalReporter {
       log.debug({ remoteAddress, reason }, 'a connection without client certificate was refused');
       return;
     }
-    const suppressed = this.#sampler.pass(`${claimedNode ?? remoteAddress} ${reason}`);
+    // Names that nobody vouches for could be made up without end: each address gets its line a minute, whatever it claims.
+    const who = reason === 'unknown-ca' ? remoteAddress : (claimedNode ?? remoteAddress);
+    const suppressed = this.#sampler.pass(`${who} ${reason}`);
     if (suppressed === undefined) return;
     log.warn(
       { remoteAddress, reason, detail, ...(claimedNode ? { claimedNode } : {}), suppressed },

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
-import { createSecureContext, type TLSSocket } from 'node:tls';
+import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
 import type { Clock, Timer } from '../core/clock.ts';
@@ -70,6 +70,7 @@ export class TlsServer {
   readonly #components: TlsServerComponents;
   readonly #options: () => TlsServerOptions;
   readonly #name: ListenerName;
+  readonly #speaksHttp1: boolean;
   readonly #connections = new Set<Connection>();
   /** Sockets whose handshake is not done, oldest first. */
   readonly #unfinished = new Set<Connection>();
@@ -87,7 +88,12 @@ export class TlsServer {
   #sweep: Timer | undefined;
   #stopping = false;
 
-  constructor(components: TlsServerComponents, options: () => TlsServerOptions, onRequest?: RequestListener) {
+  /** @param serve what answers requests, or makes a server that speaks something else than HTTP/1.1 over TLS */
+  constructor(
+    components: TlsServerComponents,
+    options: () => TlsServerOptions,
+    serve?: RequestListener | { create(tls: TlsOptions): TlsOnlyServer },
+  ) {
     const { name, tls, limits } = options();
     this.#components = components;
     this.#options = options;
@@ -96,18 +102,21 @@ export class TlsServer {
     this.#sampler = new LogSampler({ clock: components.clock });
     this.#handshakeLog = new HandshakeLog(components, name, () => this.#served.server.names);
     this.#proxies = new CidrList(limits.proxyProtocolFrom);
-    this.server = createServer(
-      {
-        ...tlsOptions(this.#served, tls),
-        ...CLIENT_AUTH,
-        SNICallback: rememberName,
-        noDelay: true,
-        connectionsCheckingInterval: 500,
-        requestTimeout: limits.requestTimeoutMs,
-        headersTimeout: limits.requestTimeoutMs,
-      },
-      onRequest,
-    );
+    const secure = { ...tlsOptions(this.#served, tls), ...CLIENT_AUTH, SNICallback: rememberName };
+    this.#speaksHttp1 = typeof serve !== 'object';
+    this.server =
+      typeof serve === 'object'
+        ? (serve.create(secure) as Server)
+        : createServer(
+            {
+              ...secure,
+              noDelay: true,
+              connectionsCheckingInterval: 500,
+              requestTimeout: limits.requestTimeoutMs,
+              headersTimeout: limits.requestTimeoutMs,
+            },
+            serve,
+          );
     const begin = this.server.listeners('connection') as ((socket: Socket) => void)[];
     this.#handshake = (socket) => {
       for (const listener of begin) listener.call(this.server, socket);
@@ -123,7 +132,8 @@ export class TlsServer {
     this.server.on('tlsClientError', (error, secure) =>
       this.#handshakeLog.failed(error, connectionOf(secure)),
     );
-    this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
+    if (this.#speaksHttp1)
+      this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
   }
 
   /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
@@ -318,6 +328,9 @@ export class TlsServer {
     connection.sni = undefined;
     this.#leaveHandshake(connection);
     connection.phase = 'open';
+    // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
+    // for a failure of the next read on any connection. Reading the certificate empties the queue.
+    secure.getPeerX509Certificate();
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -337,8 +350,10 @@ export class TlsServer {
 
   #sweepDeadlines(): void {
     const { requestTimeoutMs, handshakeTimeoutMs } = this.#options().limits;
-    this.server.headersTimeout = requestTimeoutMs;
-    this.server.requestTimeout = requestTimeoutMs;
+    if (this.#speaksHttp1) {
+      this.server.headersTimeout = requestTimeoutMs;
+      this.server.requestTimeout = requestTimeoutMs;
+    }
     const latest = this.#components.clock.now() - handshakeTimeoutMs;
     for (const connection of this.#unfinished) {
       if (connection.acceptedAt > latest) break;

@@ -23,8 +23,8 @@ interface Entry {
   readonly resolve: (answer?: Message) => void;
   readonly reject: (error: unknown) => void;
   sent: boolean;
-  /** Milliseconds since the epoch. */
-  sentAt: number;
+  /** When the link took it, milliseconds since the epoch; undefined before. */
+  takenAt: number | undefined;
 }
 
 /**
@@ -38,7 +38,6 @@ export class Outbox {
   #bytes = 0;
   #link: EdgeLink | undefined;
   #held = false;
-  #pumping = false;
   #overdueTimer: Timer | undefined;
   readonly #onCaughtUp = new Set<() => void>();
   readonly #clock: Clock;
@@ -71,10 +70,10 @@ export class Outbox {
       resolve,
       reject,
       sent: false,
-      sentAt: 0,
+      takenAt: undefined,
     });
     this.#bytes += bytes;
-    void this.#pump();
+    this.#pump();
     return promise;
   }
 
@@ -88,7 +87,7 @@ export class Outbox {
       const problem = typeof content === 'string' ? content.slice(0, 300) : JSON.stringify(content);
       entry.reject(new SallyportError('HUB_REFUSED_MESSAGE', { problem: problem?.slice(0, 300) }));
     } else entry.resolve(answer);
-    void this.#pump();
+    this.#pump();
     return true;
   }
 
@@ -98,7 +97,7 @@ export class Outbox {
     if (!entry) return;
     this.#remove(entry);
     entry.reject(error);
-    void this.#pump();
+    this.#pump();
   }
 
   /** Everything not answered goes to this link, in order, oldest first. */
@@ -107,7 +106,7 @@ export class Outbox {
     this.#link = link;
     this.#overdueTimer = this.#clock.setInterval(() => this.#repeatOverdue(), this.#options.ackTimeoutMs);
     for (const entry of this.#entries.values()) entry.sent = false;
-    void this.#pump();
+    this.#pump();
   }
 
   detach(): void {
@@ -132,7 +131,7 @@ export class Outbox {
 
   resume(): void {
     this.#held = false;
-    void this.#pump();
+    this.#pump();
   }
 
   failAll(error: unknown): void {
@@ -142,27 +141,33 @@ export class Outbox {
     }
   }
 
-  async #pump(): Promise<void> {
-    if (this.#pumping) return;
-    this.#pumping = true;
+  /** Does not wait for one message to be taken before the next is handed over: a link may carry large ones beside small ones. */
+  #pump(): void {
     for (let entry = this.#next(); entry && this.#link; entry = this.#next()) {
-      const link = this.#link;
       entry.sent = true;
-      entry.sentAt = this.#clock.now();
-      try {
-        await link.send(entry.message);
-        if (!entry.answered && this.#remove(entry)) entry.resolve();
-      } catch (error) {
-        if (isSallyportError(error, 'MESSAGE_INVALID')) {
-          if (this.#remove(entry)) entry.reject(error);
-        } else {
-          entry.sent = false;
-          // Its end is on its way; the next link takes over.
-          if (this.#link === link) this.#link = undefined;
-        }
+      entry.takenAt = undefined;
+      void this.#send(entry, this.#link);
+    }
+  }
+
+  async #send(entry: Entry, link: EdgeLink): Promise<void> {
+    try {
+      await link.send(entry.message);
+      entry.takenAt = this.#clock.now();
+      if (!entry.answered && this.#remove(entry)) {
+        entry.resolve();
+        this.#pump();
+      }
+    } catch (error) {
+      if (isSallyportError(error, 'MESSAGE_INVALID')) {
+        if (this.#remove(entry)) entry.reject(error);
+        this.#pump();
+      } else if (this.#link === link) {
+        // Its end is on its way; the next link takes over.
+        entry.sent = false;
+        this.#link = undefined;
       }
     }
-    this.#pumping = false;
   }
 
   #next(): Entry | undefined {
@@ -190,10 +195,12 @@ export class Outbox {
 
   #repeatOverdue(): void {
     const since = this.#clock.now() - this.#options.ackTimeoutMs;
-    const waiting = [...this.#entries.values()].filter(({ sent, message }) => sent && message.header.sync);
-    if (!waiting.some(({ sentAt }) => sentAt <= since)) return;
+    const waiting = [...this.#entries.values()].filter(
+      ({ sent, takenAt, message }) => sent && takenAt !== undefined && message.header.sync,
+    );
+    if (!waiting.some(({ takenAt }) => takenAt! <= since)) return;
     // All of them, so that the order stays.
     for (const entry of waiting) entry.sent = false;
-    void this.#pump();
+    this.#pump();
   }
 }

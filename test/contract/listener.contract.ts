@@ -75,6 +75,12 @@ export function listenerContract(adapter: ListenerAdapter): void {
       };
       return { listener, source, port, connect, swap };
     }
+    /** What became of each kind of edge, for the table in docs/protocol.md. */
+    const verdicts = new Map<string, string>();
+    const record = (edgeIs: string, attempt: Attempt) => {
+      verdicts.set(edgeIs, attempt.accepted ? 'accepted' : `refused: ${attempt.reason ?? 'no answer'}`);
+      return attempt;
+    };
     const accepted = (attempt: Attempt) => {
       if (!attempt.accepted) throw new Error(`refused: ${attempt.reason}`);
       return attempt;
@@ -86,7 +92,7 @@ export function listenerContract(adapter: ListenerAdapter): void {
 
     test('accepts an edge of a trusted CA and shows it the hub certificate of the bundle', async () => {
       const { connect, listener, source } = await start();
-      const attempt = accepted(await connect({ edge }));
+      const attempt = accepted(record('of a trusted CA', await connect({ edge })));
       expectServed(attempt, hub.sha256);
       expect(await attempt.works()).toBe(true);
       expect(listener.servedFingerprint()).toBe(source.current().fingerprint);
@@ -98,8 +104,10 @@ export function listenerContract(adapter: ListenerAdapter): void {
         const same = { serial: '0400', keyIdentifiers: false };
         const [older, newer] = [await mintCa(same), await mintCa(same)];
         const { connect } = await start({ clientCAs: [older, newer] });
-        for (const issuer of [older, newer])
-          accepted(await connect({ edge: await mintEdge(issuer, 'edge-1', { keyIdentifiers: false }) }));
+        for (const issuer of [older, newer]) {
+          const twin = await mintEdge(issuer, 'edge-1', { keyIdentifiers: false });
+          accepted(record('of the second of two CAs that look alike', await connect({ edge: twin })));
+        }
       });
 
     const refusals: [string, string, () => Promise<Pair>][] = [
@@ -137,16 +145,25 @@ export function listenerContract(adapter: ListenerAdapter): void {
       ],
       ['of another node (G1)', 'node-mismatch', () => mintEdge(ca, 'attacker')],
     ];
-    test.each(refusals)('refuses a certificate %s and says %s', async (_, reason, make) => {
+    test.each(refusals)('refuses a certificate %s and says %s', async (kind, reason, make) => {
       const { connect } = await start();
-      expect(await connect({ edge: await make() })).toEqual({ accepted: false, reason });
+      expect(record(kind, await connect({ edge: await make() }))).toEqual({ accepted: false, reason });
       accepted(await connect({ edge }));
     });
 
-    if (adapter.clientCertificate === 'required')
+    if (adapter.clientCertificate === 'optional')
+      test('G2: serves a connection without certificate as a stranger, who is given nothing', async () => {
+        const { connect } = await start();
+        const attempt = await connect({});
+        // A word means that the connection was served and the request refused.
+        expect(attempt).toEqual({ accepted: false, reason: expect.any(String) });
+        verdicts.set('without certificate', 'served as a stranger');
+      });
+    else
       test('G2: refuses a connection without certificate', async () => {
         const { connect } = await start();
-        expect(await connect({})).toMatchObject({ accepted: false, reason: 'no-certificate' });
+        const attempt = record('without certificate', await connect({}));
+        expect(attempt).toMatchObject({ accepted: false, reason: 'no-certificate' });
       });
 
     test('keeps open connections across a swap and gives new ones the new certificate', async () => {
@@ -158,6 +175,7 @@ export function listenerContract(adapter: ListenerAdapter): void {
       const fresh = accepted(await connect({ edge }));
       expectServed(fresh, next.server.sha256);
       expect(await open.works()).toBe(true);
+      record('connected before a swap of the hub certificate', open);
     });
 
     test('keeps the old certificate when the new key does not match, and says so by throwing', async () => {
@@ -174,8 +192,10 @@ export function listenerContract(adapter: ListenerAdapter): void {
       accepted(await connect({ edge }));
       const added = await mintCa();
       await swap(bundleOf({ ca, server: hub, clientCAs: [added] }));
-      expect(await connect({ edge })).toEqual({ accepted: false, reason: 'unknown-ca' });
-      accepted(await connect({ edge: await mintEdge(added, 'edge-1') }));
+      const stale = record('of a CA that was removed', await connect({ edge }));
+      expect(stale).toEqual({ accepted: false, reason: 'unknown-ca' });
+      const newcomer = await connect({ edge: await mintEdge(added, 'edge-1') });
+      accepted(record('of a CA that was added', newcomer));
     });
 
     test('I3: refuses what is beyond the cap of connections, and has place again afterwards', async () => {
@@ -183,9 +203,9 @@ export function listenerContract(adapter: ListenerAdapter): void {
       const first = accepted(await connect({ edge }));
       accepted(await connect({ edge: await mintEdge(ca, 'edge-2'), node: 'edge-2' }));
       const third = { edge: await mintEdge(ca, 'edge-3'), node: 'edge-3' };
-      expect((await connect(third)).accepted).toBe(false);
+      expect(record('beyond the cap of connections', await connect(third)).accepted).toBe(false);
       await first.close();
-      await expect.poll(async () => (await connect(third)).accepted).toBe(true);
+      await expect.poll(async () => (await connect(third)).accepted, { timeout: 10_000 }).toBe(true);
     });
 
     test('stops twice without complaint and accepts nobody any more', async () => {
@@ -194,7 +214,13 @@ export function listenerContract(adapter: ListenerAdapter): void {
       const { signal } = new AbortController();
       await Promise.all([listener.stop(reason, signal), listener.stop(reason, signal)]);
       await listener.stop(reason, signal);
-      expect((await connect({ edge })).accepted).toBe(false);
+      expect(record('after the listener stopped', await connect({ edge })).accepted).toBe(false);
+    });
+
+    // Last: the tests above fill the table. `npx vitest run --project contract -u` writes the file, `npm run docs` the table.
+    test('the verdicts above are those of the table in docs/protocol.md', async () => {
+      const text = `${JSON.stringify(Object.fromEntries(verdicts), undefined, 2)}\n`;
+      await expect(text).toMatchFileSnapshot(`verdicts/${adapter.name.toLowerCase().split(' ')[0]}.json`);
     });
   });
 }

@@ -64,6 +64,8 @@ export class MemorySecretStore implements SecretStore {
     return () => this.#watches.delete(tell);
   }
 
+  problem(): undefined {}
+
   async close(): Promise<void> {
     this.#watches.clear();
     this.#shared.stores.delete(this);

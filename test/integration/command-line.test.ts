@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { MiniHub } from '../support/mini-hub.ts';
 import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/process.ts';
+import { eventually } from '../support/test-gateway.ts';
 
 let folder: string;
 let gateway: GatewayProcess;
@@ -42,6 +45,7 @@ describe('the command line', () => {
     const table = await run('certs', 'list');
     expect(table.stdout).toMatch(/^KIND +SECRET +SUBJECT/);
     expect(table.stdout).toMatch(/websocket .* yes$/m);
+    expect(table.stdout).toMatch(/^fleet-token +tokensecret +any node +\d{4}-/m);
     const before = JSON.parse((await run('certs', 'list', '-o', 'json')).stdout) as {
       wantedFingerprint: string;
     };
@@ -150,6 +154,23 @@ describe('the command line', () => {
       2,
       expect.stringContaining(`${file}:1: unknown key logs; did you mean log?`),
     ]);
+  });
+
+  test('edge run ends with 1 when the hub says never', async () => {
+    await using hub = await MiniHub.start();
+    const port = hub.address.split(':')[1]!;
+    const directory = mkdtempSync(join(tmpdir(), 'sallyport-edge-'));
+    const edge = sallyport([
+      ...['edge', 'run', '--node', 'edge-1', '--hub', '127.0.0.1', '--token', hub.token],
+      ...['--directory', directory, '--transport', 'websocket'],
+      ...['--set', `https.port=${port}`, '--set', `websocket.port=${port}`],
+    ]);
+    await eventually('it is connected', () => hub.sessions.length === 1);
+    hub.closeWith(closeReason('Revoked'));
+    const { code, stderr } = await edge;
+    rmSync(directory, { recursive: true });
+    expect([code, stderr]).toEqual([1, expect.stringContaining('the certificate or node is revoked')]);
+    expect(stderr).toContain('not trying again');
   });
 
   test('--help gives examples', async () => {

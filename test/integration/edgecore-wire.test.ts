@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { randomUUID, X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, makeRequest, renewAsEdgeCore } from '../support/edgecore.ts';
 import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
@@ -59,6 +59,29 @@ describe('an unmodified EdgeCore', () => {
     const again = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', renewed.credentials);
     again.keepalive();
     again.socket.close();
+  });
+
+  test('sync questions (query, patch) get no receipt of the hub, other sync messages do; control is answered at once', async () => {
+    const { credentials } = await joinAsEdgeCore(hub.port('https'), {
+      node: 'edge-sync',
+      token: await fleetToken(),
+    });
+    const edge = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-sync', credentials);
+    const ask = (operation: string) => {
+      const header = { msg_id: randomUUID(), timestamp: Date.now(), sync: true };
+      const route = { source: 'edged', group: 'resource', operation, resource: 'default/node/edge-sync' };
+      edge.socket.send(`${JSON.stringify({ header, route, content: {} })}\n`);
+      return header.msg_id;
+    };
+    const silent = [ask('query'), ask('patch')];
+    const [taken, control] = [ask('update'), ask('ping')];
+    await eventually('both answers', () => edge.received.length >= 2);
+    const answers = Object.fromEntries(
+      edge.received.map(({ header, content }) => [header.parent_msg_id, content]),
+    );
+    expect(answers).toEqual({ [taken]: 'OK', [control]: 'ack' });
+    for (const id of silent) expect(answers).not.toHaveProperty(id);
+    edge.socket.close();
   });
 
   test("D1: an old EdgeCore's generic subject gets the subject of its node", async () => {

@@ -1,3 +1,4 @@
+import { createSecureServer } from 'node:http2';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
@@ -12,7 +13,10 @@ import { startTestGateway } from '../support/test-gateway.ts';
 
 test('a gateway knocks at each of its listeners as a stranger and is refused everywhere', async () => {
   const log = captureLog();
-  await using hub = await startTestGateway({ settings: { 'quic.enabled': 'true' }, log: log.log });
+  await using hub = await startTestGateway({
+    settings: { 'quic.enabled': 'true', 'webtransport.enabled': 'true' },
+    log: log.log,
+  });
   expect(hub.gateway.ready().quic).toMatch(/^127\.0\.0\.1:\d+$/);
   expect(log.lines()).toContain('self-test passed');
   expect(log.lines()).not.toContain('could not reach');
@@ -44,3 +48,27 @@ test.each(['websocket', 'https', 'admin'] as const)(
     open.close();
   },
 );
+
+test('a webtransport listener that lets a stranger in stops the start', async () => {
+  const ca = await mintCa();
+  const server = await mintServer(ca);
+  const open = createSecureServer({
+    cert: server.pem,
+    key: server.key,
+    settings: { enableConnectProtocol: true },
+  });
+  open.on('stream', (stream) => stream.respond({ ':status': 200 }));
+  await new Promise<void>((resolve) => open.listen(0, '127.0.0.1', resolve));
+  const listener = {
+    name: 'webtransport',
+    address: () => ({ host: '127.0.0.1', port: (open.address() as AddressInfo).port }),
+  } as Listener;
+  const source = new FixedSource(bundleOf({ ca, server }));
+  await expect(selfTest({ source, clock: systemClock, log: silentLogger }, [listener])).rejects.toMatchObject(
+    {
+      code: 'SELF_TEST_FAILED',
+      details: { listener: 'webtransport', probe: 'no certificate' },
+    },
+  );
+  open.close();
+});

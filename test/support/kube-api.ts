@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { stringify } from 'yaml';
+import { KubeReviews } from './kube-reviews.ts';
 import { mintCa, mintServer, type Pair } from './pki.ts';
 
 /** `rbac.authorization.k8s.io/v1` PolicyRule. */
@@ -18,7 +19,12 @@ export interface KubeCall {
   readonly resource: string;
   readonly name: string | undefined;
   readonly query: URLSearchParams;
+  /** The bearer token of the caller: tells replicas apart that were given one each. */
+  readonly token?: string | undefined;
 }
+
+/** A write that took effect. */
+export type KubeWrite = Pick<KubeCall, 'verb' | 'name' | 'token'>;
 
 /** What happens to a call instead of, or before, its normal answer. */
 export type KubeFault =
@@ -66,9 +72,13 @@ export class KubeApi implements AsyncDisposable {
   readonly namespace: string;
   readonly ca: Pair;
   readonly calls: KubeCall[] = [];
+  /** Writes of Secrets that took effect, in their order; those of the test itself are not among them. */
+  readonly writes: KubeWrite[] = [];
   /** Tokens that are accepted. */
   readonly tokens = new Set(['token-1']);
   rules: readonly PolicyRule[] = ALL;
+  /** Whose tokens there are and who may what, for TokenReview and SubjectAccessReview. */
+  readonly reviews = new KubeReviews();
   connections = 0;
   readonly events = new Map<string, Stored>();
   readonly #server: Server;
@@ -163,7 +173,7 @@ export class KubeApi implements AsyncDisposable {
 
   /** The next `times` calls that match get the fault. Gives back how to end it. */
   fail(
-    match: Partial<Pick<KubeCall, 'verb' | 'name' | 'resource'>>,
+    match: Partial<Pick<KubeCall, 'verb' | 'name' | 'resource' | 'token'>>,
     fault: KubeFault,
     times = Number.POSITIVE_INFINITY,
   ): () => void {
@@ -227,15 +237,17 @@ export class KubeApi implements AsyncDisposable {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
-    const call = parseCall(request.method!, url);
-    if (!call) return status(response, 404, 'NotFound');
+    const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1];
+    const parsed = parseCall(request.method!, url);
+    if (!parsed) return status(response, 404, 'NotFound');
+    // A create has its name in the body; for faults and records it is as good as one in the path.
+    const call = { ...parsed, name: parsed.name ?? nameIn(text), token };
     this.calls.push(call);
     const rule = this.#faults.find(({ left, matches }) => left > 0 && matches(call));
     if (rule) {
       rule.left--;
       if (await this.#misbehave(rule.fault, { call, text, response })) return;
     }
-    const token = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1];
     if (!token || !this.tokens.has(token)) return status(response, 401, 'Unauthorized');
     this.#serve(call, text, response);
   }
@@ -274,13 +286,25 @@ export class KubeApi implements AsyncDisposable {
     const reply = (code: number, body: unknown) => response && json(response, code, body);
     const refuse = (code: number, reason: string, kind = 'secrets') =>
       response && status(response, code, reason, { kind });
+    if (call.resource === 'tokenreviews' || call.resource === 'subjectaccessreviews') {
+      if (!this.#allows('create', call.resource, undefined)) return void refuse(403, 'Forbidden');
+      return void reply(201, this.reviews.answer(call.resource, JSON.parse(text)));
+    }
+    if (call.resource === 'namespaces') {
+      if (!this.#allows(call.verb, call.resource, undefined)) return void refuse(403, 'Forbidden');
+      // There is one namespace, whatever its name: who removes it removes everything.
+      if (call.verb === 'delete') for (const name of [...this.#secrets.keys()]) this.remove(name);
+      const answer = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: call.name } };
+      return void reply(call.verb === 'create' ? 201 : 200, answer);
+    }
     if (call.resource === 'selfsubjectaccessreviews') {
       const review = JSON.parse(text) as { spec: { resourceAttributes: Record<string, string> } };
       const { verb = '', resource = '', name } = review.spec.resourceAttributes;
       return void reply(201, { ...review, status: { allowed: this.#allows(verb, resource, name) } });
     }
     const selector = /^metadata\.name=(.*)$/.exec(call.query.get('fieldSelector') ?? '')?.[1];
-    if (!this.#allows(call.verb, call.resource, call.name ?? selector)) return void refuse(403, 'Forbidden');
+    const named = call.verb === 'create' ? undefined : (call.name ?? selector);
+    if (!this.#allows(call.verb, call.resource, named)) return void refuse(403, 'Forbidden');
     const body = text
       ? (JSON.parse(text) as Record<string, unknown> & { metadata: Record<string, string> })
       : undefined;
@@ -299,6 +323,7 @@ export class KubeApi implements AsyncDisposable {
       }
       case 'create': {
         if (this.#secrets.has(body!.metadata.name!)) return void refuse(409, 'AlreadyExists');
+        this.writes.push(call);
         return void reply(201, this.#store(body!.metadata.name!, body!));
       }
       case 'update': {
@@ -308,7 +333,14 @@ export class KubeApi implements AsyncDisposable {
         const version = body!.metadata.resourceVersion;
         if (version && version !== found.metadata.resourceVersion) return void refuse(409, 'Conflict');
         if (body!.type !== found.type) return void refuse(422, 'Invalid');
+        this.writes.push(call);
         return void reply(200, this.#store(call.name!, body!));
+      }
+      case 'delete': {
+        const found = this.#secrets.get(call.name!);
+        if (!found) return void refuse(404, 'NotFound');
+        this.remove(call.name!);
+        return void reply(200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' });
       }
       case 'list': {
         const items = [...this.#secrets.values()].filter(
@@ -384,17 +416,37 @@ export class KubeApi implements AsyncDisposable {
       (rule) =>
         covers(rule.verbs, verb) &&
         covers(rule.resources, resource) &&
-        covers(rule.apiGroups, resource === 'selfsubjectaccessreviews' ? 'authorization.k8s.io' : '') &&
+        covers(rule.apiGroups, GROUPS[resource] ?? '') &&
         (!rule.resourceNames?.length ||
           (verb !== 'create' && name !== undefined && rule.resourceNames.includes(name))),
     );
   }
 }
 
+const GROUPS: Readonly<Record<string, string>> = {
+  selfsubjectaccessreviews: 'authorization.k8s.io',
+  subjectaccessreviews: 'authorization.k8s.io',
+  tokenreviews: 'authentication.k8s.io',
+};
+
+function nameIn(text: string): string | undefined {
+  return text ? (JSON.parse(text) as { metadata?: { name?: string } }).metadata?.name : undefined;
+}
+
 function parseCall(method: string, url: URL): KubeCall | undefined {
   const query = url.searchParams;
-  if (url.pathname === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews')
-    return { verb: 'create', resource: 'selfsubjectaccessreviews', name: undefined, query };
+  const review = Object.keys(GROUPS).find(
+    (resource) => url.pathname === `/apis/${GROUPS[resource]}/v1/${resource}`,
+  );
+  if (review) return { verb: 'create', resource: review, name: undefined, query };
+  const namespace = /^\/api\/v1\/namespaces(?:\/([^/]+))?$/.exec(url.pathname);
+  if (namespace)
+    return {
+      verb: method === 'POST' ? 'create' : method.toLowerCase(),
+      resource: 'namespaces',
+      name: namespace[1],
+      query,
+    };
   const match = /^\/api\/v1\/namespaces\/[^/]+\/(secrets|events)(?:\/([^/]+))?$/.exec(url.pathname);
   if (!match) return undefined;
   const [, resource = '', name] = match;

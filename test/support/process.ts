@@ -37,7 +37,24 @@ export interface GatewayProcess extends AsyncDisposable {
 export async function startGatewayProcess(
   folder: string,
   settings: Readonly<Record<string, string>> = {},
+  env: NodeJS.ProcessEnv = {},
 ): Promise<GatewayProcess> {
+  return launchGateway(folder, settings, env).whenReady;
+}
+
+/** A gateway process that may never get ready. */
+export interface LaunchedGateway extends AsyncDisposable {
+  readonly child: ChildProcess;
+  /** Rejects when the process ends before. */
+  readonly whenReady: Promise<GatewayProcess>;
+  log(): string;
+}
+
+export function launchGateway(
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+  env: NodeJS.ProcessEnv = {},
+): LaunchedGateway {
   const all: Record<string, string> = {
     'https.port': '0',
     'websocket.port': '0',
@@ -47,11 +64,14 @@ export async function startGatewayProcess(
     'secretStore.path': folder,
     ...settings,
   };
-  const child = start([
-    'serve',
-    '--print-ready',
-    ...Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
-  ]);
+  const child = start(
+    [
+      'serve',
+      '--print-ready',
+      ...Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
+    ],
+    { env },
+  );
   let log = '';
   child.stderr!.on('data', (chunk) => {
     log += chunk;
@@ -60,18 +80,18 @@ export async function startGatewayProcess(
   const failed = once(child, 'exit').then(([code]) =>
     Promise.reject(new Error(`the gateway ended with ${code}: ${log.slice(-2000)}`)),
   );
-  const [line] = (await Promise.race([once(lines, 'line'), failed])) as [string];
-  failed.catch(() => {});
-  return {
-    child,
-    ready: JSON.parse(line),
-    log: () => log,
-    [Symbol.asyncDispose]: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.kill('SIGTERM');
-      await once(child, 'exit');
-    },
+  const dispose = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    await once(child, 'exit');
   };
+  const common = { child, log: () => log, [Symbol.asyncDispose]: dispose };
+  const whenReady = Promise.race([once(lines, 'line'), failed]).then(([line]) => ({
+    ...common,
+    ready: JSON.parse(line as string) as GatewayProcess['ready'],
+  }));
+  whenReady.catch(() => {});
+  return { ...common, whenReady };
 }
 
 function start(

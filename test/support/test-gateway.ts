@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AdminClient } from '../../src/cli/admin-client.ts';
 import { LiveConfig } from '../../src/config/live-config.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -30,6 +30,8 @@ export interface TestGatewayOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** A folder to share or to start again on; it is then not removed. */
   readonly folder?: string;
+  /** Removes the given folder's parent at the end: the test made it for this gateway. */
+  readonly ownsFolder?: boolean;
   /** Content of the configuration file. */
   readonly yaml?: string;
   readonly log?: Logger;
@@ -69,6 +71,16 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     key: join(folder, 'admin.key'),
     ca: join(folder, 'ca.crt'),
   });
+  const addresses = () => {
+    const at = (name: PortName) => `localhost:${port(name)}`;
+    const { quic, webtransport } = gateway.ready();
+    return {
+      https: at('https'),
+      websocket: at('websocket'),
+      ...(quic ? { quic: at('quic') } : {}),
+      ...(webtransport ? { webtransport: at('webtransport') } : {}),
+    };
+  };
   let edges = 0;
   return {
     gateway,
@@ -81,12 +93,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       node,
       directory: join(base, `edge-${node}-${edges++}`),
       transport: 'websocket',
-      hub: {
-        https: `localhost:${port('https')}`,
-        websocket: `localhost:${port('websocket')}`,
-        ...(config.current.quic.enabled ? { quic: `localhost:${port('quic')}` } : {}),
-        ...(config.current.webtransport.enabled ? { webtransport: `localhost:${port('webtransport')}` } : {}),
-      },
+      hub: addresses(),
       reconnect: { minMs: 50, maxMs: 500 },
       ...more,
     }),
@@ -95,6 +102,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     [Symbol.asyncDispose]: async () => {
       await gateway.stop();
       rmSync(base, { recursive: true, force: true });
+      if (options.ownsFolder) rmSync(dirname(folder), { recursive: true, force: true });
     },
   };
 }

@@ -2,6 +2,8 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 
 export interface UdpRelayOptions {
   readonly targetPort: number;
+  /** Where clients send to; a free one by default. */
+  readonly port?: number;
   /** Part of the datagrams lost each way, 0 to 1. */
   readonly loss?: number;
   /** One-way delay, milliseconds. */
@@ -19,6 +21,8 @@ export class UdpRelay {
   toClient = { datagrams: 0, bytes: 0, largest: 0 };
   /** True: nothing the client sends arrives any more. */
   isDeaf = false;
+  /** True: nothing the server sends arrives any more. */
+  isMute = false;
   onToServer: (datagram: Buffer) => void = () => {};
 
   private constructor(options: UdpRelayOptions) {
@@ -27,7 +31,7 @@ export class UdpRelay {
 
   static async start(options: UdpRelayOptions): Promise<UdpRelay> {
     const relay = new UdpRelay(options);
-    await new Promise<void>((resolve) => relay.#near.bind(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => relay.#near.bind(options.port ?? 0, '127.0.0.1', resolve));
     relay.#near.on('message', (datagram, from) => {
       relay.#client = from;
       relay.onToServer(datagram);
@@ -47,11 +51,12 @@ export class UdpRelay {
     const far = createSocket('udp4');
     await new Promise<void>((resolve) => far.connect(this.#options.targetPort, '127.0.0.1', resolve));
     far.on('error', () => {});
-    far.on('message', (datagram) =>
+    far.on('message', (datagram) => {
+      if (this.isMute) return;
       this.#pass(datagram, this.toClient, () =>
         this.#near.send(datagram, this.#client!.port, this.#client!.address),
-      ),
-    );
+      );
+    });
     this.#far = far;
     old?.close();
   }

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.ts';
@@ -11,10 +12,12 @@ interface Service {
   readonly environment?: Readonly<Record<string, string>>;
   readonly ports?: readonly string[];
   readonly volumes?: readonly string[];
-  readonly healthcheck?: { readonly test: readonly string[] };
+  readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
   readonly read_only?: boolean;
   readonly cap_drop?: readonly string[];
   readonly stop_grace_period?: string;
+  readonly profiles?: readonly string[];
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
 }
 
 const { config } = loadConfig();
@@ -29,19 +32,66 @@ const instruction = (name: string) =>
     ([, rest]) => rest!,
   );
 
+interface LockedPackage {
+  readonly version: string;
+  readonly dev?: boolean;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+  packages: Record<string, LockedPackage>;
+};
+const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+  bin: Record<string, string>;
+  dependencies: Record<string, string>;
+  optionalDependencies: Record<string, string>;
+  peerDependencies: Record<string, string>;
+  engines: { node: string };
+};
+
+describe('package.json and its lockfile', () => {
+  test('npm ci finds every optional package in the lockfile, also those of other platforms', () => {
+    const missing = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).filter(
+        (name) => !lock.packages[`${path}/node_modules/${name}`] && !lock.packages[`node_modules/${name}`],
+      ),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test('every dependency is imported by src, and what src imports is a dependency', () => {
+    const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.ts'),
+    );
+    const text = files.map((file) => readFileSync(`src/${file}`, 'utf8')).join('\n');
+    const imported = new Set(
+      [...text.matchAll(/(?:from |import |import\()'((?:@[\w-]+\/)?[a-z][\w.-]*)(?:\/[^']*)?'/g)]
+        .map(([, name]) => name!)
+        .filter((name) => !isBuiltin(name)),
+    );
+    const declared = { ...manifest.dependencies, ...manifest.peerDependencies };
+    expect([...imported].filter((name) => !(name in declared))).toEqual([]);
+    const unused = Object.keys(declared).filter((name) => !imported.has(name));
+    // What WebTransport needs may be named by variables.
+    expect(unused.filter((name) => !name.startsWith('@fails-components/'))).toEqual([]);
+    for (const name of Object.keys(manifest.dependencies))
+      expect(lock.packages[`node_modules/${name}`]!.dev).toBeUndefined();
+  });
+});
+
 describe('Dockerfile', () => {
   test('builds in one stage and runs another, on a glibc base of the Node version the lockfile was made with', () => {
     const stages = instruction('FROM');
     expect(stages).toHaveLength(2);
     for (const stage of stages) expect(stage).toMatch(/^node:24-bookworm-slim/);
+    expect(manifest.engines.node).toBe('>=24');
     expect(instruction('RUN')[1]).toContain('--omit=dev');
+    for (const peer of Object.keys(manifest.peerDependencies))
+      expect(instruction('RUN')[1]).toContain(`mv /tmp/http3 node_modules/${peer}`);
   });
 
   test('runs as a user that is not root, and starts what the package calls its binary', () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
-    const bin = (
-      JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
-    ).bin.sallyport!.replace('./', '');
+    const bin = manifest.bin.sallyport!.replace('./', '');
     expect(JSON.parse(instruction('ENTRYPOINT')[0]!)).toEqual(['node', bin]);
     expect(createProgram().commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
@@ -55,6 +105,8 @@ describe('Dockerfile', () => {
       `${config.websocket.port}/tcp`,
       `${config.quic.port}/udp`,
       `${config.webtransport.port}/tcp`,
+      // HTTP/3, where the library's native part is installed.
+      `${config.webtransport.port}/udp`,
       `${config.admin.port}/tcp`,
     ];
     expect(instruction('EXPOSE')[0]!.split(' ').sort()).toEqual(ports.sort());
@@ -113,5 +165,49 @@ describe('docker-compose.yml', () => {
     expect(Number.parseInt(gateway.stop_grace_period!, 10) * 1000).toBeGreaterThan(
       config.limits.stopTimeoutMs,
     );
+  });
+
+  const gateways = Object.entries(compose.services).filter(([, { command }]) => command?.[0] === 'serve');
+  const edges = Object.entries(compose.services).filter(([, { command }]) => command?.[0] === 'edge');
+  const flagOf = (command: readonly string[], flag: string) => command[command.indexOf(flag) + 1]!;
+
+  test('without a profile there are one gateway and two edges, with the profile two and three', () => {
+    const count = (services: typeof gateways, profile?: string) =>
+      services.filter(([, { profiles = [] }]) => profiles.length === 0 || profiles.includes(profile ?? ''))
+        .length;
+    expect([count(gateways), count(edges)]).toEqual([1, 2]);
+    expect([count(gateways, 'two'), count(edges, 'two')]).toEqual([2, 3]);
+  });
+
+  test('gateways on one folder advertise the same names, all of theirs among them, and publish different ports', () => {
+    const addresses = gateways.map(([, { environment }]) => environment!.SALLYPORT_ADVERTISE_ADDRESSES!);
+    expect(new Set(addresses).size).toBe(1);
+    for (const [name, { volumes, stop_grace_period }] of gateways) {
+      expect(addresses[0]!.split(',')).toContain(name);
+      expect(volumes).toEqual(gateway.volumes);
+      expect(stop_grace_period).toBe(gateway.stop_grace_period);
+    }
+    const published = gateways.flatMap(([, { ports }]) => ports!.map((port) => port.replace(/:\d+\/.*/, '')));
+    expect(new Set(published).size).toBe(published.length);
+  });
+
+  test('an edge waits for its token, calls a gateway that exists, and keeps its key in a volume of its own', () => {
+    for (const [name, { command, depends_on, volumes }] of edges) {
+      expect(depends_on).toMatchObject({ token: { condition: 'service_completed_successfully' } });
+      expect(flagOf(command!, '--node')).toBe(name);
+      expect(gateways.map(([known]) => known)).toContain(flagOf(command!, '--hub'));
+      const token = flagOf(command!, '--token-file');
+      expect(volumes!.some((volume) => token.startsWith(volume.split(':')[1]!))).toBe(true);
+      const folder = flagOf(command!, '--directory');
+      expect(volumes!.filter((volume) => folder.startsWith(`${volume.split(':')[1]}/`))).toEqual([
+        `${name}:/var/lib/edge`,
+      ]);
+      expect(volumes!.some((volume) => volume.startsWith('secrets'))).toBe(false);
+    }
+  });
+
+  test('only gateways have the health check of a gateway', () => {
+    for (const [name, { healthcheck }] of Object.entries(compose.services))
+      if (!gateways.some(([known]) => known === name)) expect(healthcheck).toEqual({ disable: true });
   });
 });

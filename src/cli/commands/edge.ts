@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Command, Option } from 'commander';
+import { SallyportError } from '../../core/errors.ts';
 import { createLogger } from '../../core/log.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
@@ -80,7 +81,9 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
 
   const say = (text: string) => printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
   client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
+  let leaving = false;
   client.on('disconnected', ({ reason, final }) => {
+    if (leaving) return say('bye');
     say(
       `${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${final ? 'not trying again' : 'trying again'}`,
     );
@@ -91,7 +94,16 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
     print(`${bold(route.operation ?? '')} ${route.resource ?? ''} ${JSON.stringify(content)}`);
   });
 
-  const stopped = new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));
+  const stopped = new Promise<undefined>((resolve) => {
+    const asked = () => resolve(undefined);
+    process.once('SIGINT', asked).once('SIGTERM', asked);
+  });
+  // The hub said never: a supervisor has to see that nobody is connected any more.
+  const refused = new Promise<string>((resolve) => {
+    client.on('disconnected', ({ reason, final }) => {
+      if (final) resolve(reason?.text ?? 'the hub is gone');
+    });
+  });
   await client.connect();
   const lines = createInterface({ input: process.stdin });
   const pending = new Set<Promise<void>>();
@@ -104,10 +116,14 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
     pending.add(sending);
     void sending.finally(() => pending.delete(sending));
   });
-  await stopped;
+  const why = await Promise.race([stopped, refused]);
+  leaving = true;
   lines.close();
   await Promise.race([Promise.allSettled(pending), new Promise((resolve) => setTimeout(resolve, 2_000))]);
   await client.close();
+  // An open pipe would keep the process waiting for lines that nobody takes.
+  process.stdin.destroy();
+  if (why !== undefined) throw new SallyportError('SESSION_CLOSED', { reason: why });
 }
 
 function draftOf(line: string): { resource: string; operation: string; content: unknown } {

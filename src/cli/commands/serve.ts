@@ -16,7 +16,8 @@ export function serveCommand(): Command {
       '\nExamples:\n  sallyport serve\n  sallyport serve --config gateway.yaml\n  sallyport serve --print-ready --set https.port=0 --set websocket.port=0 --set admin.port=0',
     )
     .action(async (options: { printReady?: boolean }, self: Command) => {
-      const sources = configSources(self.optsWithGlobals<GlobalOptions>());
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const sources = configSources(globals);
       const loaded = loadConfig(sources);
       const { level, format } = loaded.config.log;
       const isTerminal = process.stderr.isTTY === true;
@@ -35,7 +36,7 @@ export function serveCommand(): Command {
       config.watch();
 
       if (options.printReady) print(JSON.stringify(gateway.ready()));
-      if (isTerminal) printError(banner(gateway.ready(), config.current));
+      if (isTerminal) printError(banner(gateway, globals));
       await stopped;
       config.unwatch();
       await stopOnce(gateway);

@@ -17,8 +17,12 @@ import type { HttpsOptions } from './options.ts';
 import { type Gate, peerReader } from './peer.ts';
 import { answerClientError, sendError } from './plain-answers.ts';
 import { observeRequests } from './request-observer.ts';
+import { type TicketRouteComponents, ticketRoute } from './ticket-route.ts';
 
-export type HttpsComponents = Omit<EnrolmentComponents & NodeRouteComponents, 'peerOf'> & {
+export type HttpsComponents = Omit<
+  EnrolmentComponents & NodeRouteComponents & TicketRouteComponents,
+  'peerOf'
+> & {
   /** The TLS server of this listener alone. */
   readonly server: TlsServer;
   readonly gate: Gate;
@@ -98,6 +102,7 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
   enrolmentRoutes(app, { ...components, peerOf }, options);
   nodeRoutes(app, { ...components, peerOf }, options);
+  ticketRoute(app, { ...components, peerOf }, options);
   healthRoutes(app, components);
   return app;
 }

@@ -1,4 +1,5 @@
 import type { createQuicServer } from '@currentspace/http3';
+import { SallyportError } from '../../core/errors.ts';
 
 export type QuicLibrary = typeof import('@currentspace/http3');
 export type QuicServer = ReturnType<typeof createQuicServer>;
@@ -7,11 +8,19 @@ export type QuicServer = ReturnType<typeof createQuicServer>;
  * Loads the native library, only when QUIC is enabled: 58 MB that nobody else needs. It reads the system's CA file for every connection,
  * although it is given the CAs to trust; pointing it at nothing halves the cost of a handshake (measured, docs/decisions/quic-library.md).
  * An operator's own setting stays.
+ *
+ * @throws CONFIG_INVALID when it is not installed: for users of the package it is an optional peer (docs/decisions/optional-quic.md)
  */
 export async function loadQuicLibrary(): Promise<QuicLibrary> {
   process.env.SSL_CERT_FILE ??= '/dev/null';
   process.env.SSL_CERT_DIR ??= '/var/empty';
-  return import('@currentspace/http3');
+  try {
+    return await import('@currentspace/http3');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    const problem = 'quic.enabled is true, but its library is not installed: npm install @currentspace/http3';
+    throw new SallyportError('CONFIG_INVALID', { problem }, cause);
+  }
 }
 
 export interface HandshakeObserver {

@@ -96,6 +96,11 @@ export class QuicListener implements Listener {
     return this.#generations.length;
   }
 
+  /** Where the generations listen, oldest first. Nobody but the steering has business there. */
+  get generationPorts(): readonly number[] {
+    return this.#generations.map(({ port }) => port);
+  }
+
   /** Connections of the hub live on until the hub or `signal` ends them; the sockets close after the last. */
   stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     this.#stopping ??= this.#stop(reason, signal);
@@ -149,6 +154,8 @@ export class QuicListener implements Listener {
     );
     this.#generations.push(generation);
     this.#steering.target = generation;
+    // Bundles that change faster than the sweep must not push out those who sit on an old one.
+    this.#retireEmpty();
     this.#drainOldest();
   }
 
@@ -192,6 +199,10 @@ export class QuicListener implements Listener {
   #sweep(): void {
     const now = this.#components.clock.now();
     for (const opening of this.#openings.values()) opening.connection?.sweep(now);
+    this.#retireEmpty();
+  }
+
+  #retireEmpty(): void {
     for (const generation of this.#generations.slice(0, -1))
       if (generation.sessions.size === 0 && this.#steering.flowsOf(generation) === 0)
         this.#retire(generation);

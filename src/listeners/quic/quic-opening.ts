@@ -4,14 +4,10 @@ import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
-import {
-  type CloseReason,
-  type CloseReasonName,
-  closeReason,
-  closeText,
-} from '../../protocol/close-reasons.ts';
-import { FRAME_TYPES, type Frame, FrameDecoder } from '../../protocol/codec-framed.ts';
-import { encodeWelcome, type Hello, parseHello, refusalText } from '../../protocol/quic-control.ts';
+import { type CloseReason, closeReason, closeText } from '../../protocol/close-reasons.ts';
+import { type Frame, FrameDecoder } from '../../protocol/codec-framed.ts';
+import { encodeWelcome, type Hello } from '../../protocol/quic-control.ts';
+import { judgeHello, protocolRefusal, refused } from '../framed/hello.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { QuicConnection } from './quic-connection.ts';
 
@@ -90,7 +86,7 @@ export class QuicOpening {
       return;
     }
     stream.on('error', () => {});
-    this.#refuse(protocolRefusal('a message stream was opened before the welcome'), 'ProtocolError');
+    this.#refuse(protocolRefusal('a message stream was opened before the welcome'));
   }
 
   #onControl(stream: QuicStream): void {
@@ -106,42 +102,20 @@ export class QuicOpening {
         });
       } catch (error) {
         if (this.#connection) this.#connection.onControlBroken(error);
-        else this.#refuse(protocolRefusal(describeError(error)), 'ProtocolError');
+        else this.#refuse(protocolRefusal(describeError(error)));
       }
     });
   }
 
   #onHello(frame: Frame, control: QuicStream): void {
-    if (frame.type !== FRAME_TYPES.hello) {
-      this.#refuse(protocolRefusal('the first frame is not a hello'), 'ProtocolError');
-      return;
-    }
-    const hello = parseHello(frame.payload);
-    const verdict = this.#identify(hello.node_id);
-    if (!verdict.ok) {
-      this.#refuse(verdict);
-      return;
-    }
-    const { identity } = verdict;
-    if (hello.node_id !== identity.nodeName) {
-      this.#refuse(
-        {
-          ok: false,
-          reason: 'node-mismatch',
-          detail: `the certificate belongs to node ${identity.nodeName}, the hello names another`,
-          claimedNode: identity.nodeName,
-        },
-        'NodeMismatch',
-      );
-      return;
-    }
-    const admission = this.#components.acceptor.admit(identity, 'quic');
-    if (!admission.ok) {
-      const { close, detail, retryAfterMs } = admission;
-      this.#stop(close.code, refusalText(close.name, 'limit', detail, retryAfterMs));
-      return;
-    }
-    this.#welcome(hello, verdict.identity, control);
+    const outcome = judgeHello(frame, {
+      transport: 'quic',
+      identify: (claimedNode) => this.#identify(claimedNode),
+      acceptor: this.#components.acceptor,
+    });
+    if (outcome.ok) this.#welcome(outcome.hello, outcome.identity, control);
+    else if (outcome.refusal) this.#refuse(outcome.refusal);
+    else this.#stop(outcome.code, outcome.text);
   }
 
   #welcome(hello: Hello, peer: QuicConnection['peer'], control: QuicStream): void {
@@ -177,10 +151,11 @@ export class QuicOpening {
     }
   }
 
-  #refuse(refusal: Refusal, name: CloseReasonName = CLOSE_OF[refusal.reason]): void {
+  #refuse(refusal: Refusal): void {
     if (this.#over) return;
     this.#components.onRefused(refusal);
-    this.#stop(closeReason(name).code, refusalText(name, refusal.reason, refusal.detail));
+    const { code, text } = refused(refusal);
+    this.#stop(code, text);
   }
 
   #stop(code: number, text: string): void {
@@ -190,22 +165,3 @@ export class QuicOpening {
     this.#components.session.close(code, text);
   }
 }
-
-function protocolRefusal(detail: string): Refusal {
-  return { ok: false, reason: 'protocol', detail };
-}
-
-/** The close reason that tells the edge what to do about a refusal. */
-const CLOSE_OF = {
-  'no-certificate': 'Unauthenticated',
-  'malformed-certificate': 'Unauthenticated',
-  'unknown-ca': 'TrustRemoved',
-  expired: 'CertificateExpired',
-  'not-yet-valid': 'TryAgainLater',
-  'wrong-usage': 'Unauthenticated',
-  'no-node-name': 'Unauthenticated',
-  'legacy-certificate': 'Unauthenticated',
-  revoked: 'Revoked',
-  'node-mismatch': 'NodeMismatch',
-  protocol: 'ProtocolError',
-} as const satisfies Record<Refusal['reason'], CloseReasonName>;

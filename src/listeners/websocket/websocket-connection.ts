@@ -71,6 +71,9 @@ export class WebSocketConnection implements EdgeConnection {
   #writeDeadline = 0;
   #writeGoal = 0;
   #drained: PromiseWithResolvers<void> | undefined;
+  /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
+  #pingedAt = 0;
+  #rttMs: number | undefined;
 
   /** @param ends the WebSocket, and the stream under it */
   constructor(
@@ -105,7 +108,17 @@ export class WebSocketConnection implements EdgeConnection {
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
       bytesBuffered: this.#socket.bufferedAmount,
+      ...(this.#rttMs === undefined ? {} : { rttMs: this.#rttMs }),
     };
+  }
+
+  /** Measures the round trip, at most once in `periodMs`. Nobody is ended for not answering. */
+  ping(now: number, periodMs: number): void {
+    if (now - this.#pingedAt < periodMs) return;
+    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN || this.#socket.bufferedAmount > 0)
+      return;
+    this.#pingedAt = now;
+    this.#socket.ping(String(now));
   }
 
   receive(handler: EdgeConnectionHandler): void {
@@ -279,8 +292,11 @@ export class WebSocketConnection implements EdgeConnection {
     if (this.#socket.bufferedAmount <= MAX_BUFFERED_FOR_PONG) this.#socket.pong(data);
   }
 
-  onPong(): void {
-    this.#handler?.onAlive();
+  /** An answer to a ping of ours is the work of the peer's library: it tells the round trip, not that the node lives. */
+  onPong(data: Buffer): void {
+    if (this.#pingedAt !== 0 && data.toString('latin1') === String(this.#pingedAt))
+      this.#rttMs = this.#context.clock.now() - this.#pingedAt;
+    else this.#handler?.onAlive();
   }
 
   onEnd(code: number, text: Buffer): void {
@@ -332,8 +348,8 @@ function onMessage(this: WebSocket, data: unknown, isBinary: boolean): void {
 function onPing(this: WebSocket, data: Buffer): void {
   (this as Owned)[CONNECTION].onPing(data);
 }
-function onPong(this: WebSocket): void {
-  (this as Owned)[CONNECTION].onPong();
+function onPong(this: WebSocket, data: Buffer): void {
+  (this as Owned)[CONNECTION].onPong(data);
 }
 function onDrain(this: Duplex): void {
   (this as OwnedStream)[CONNECTION].onDrain();

@@ -30,6 +30,10 @@ export interface WebSocketListenerComponents {
 
 /** One sweep for all connections that write, are paused or close. */
 const SWEEP_MS = 500;
+/** How often the round trip to each peer is measured, milliseconds; spread evenly over the sweeps, so that a fleet does not answer at once. */
+const PING_MS = 30_000;
+/** Looked at in each sweep at least, so that a small fleet is measured soon after it connects. */
+const MIN_PINGS = 64;
 /** How long a refused peer may take to read why. Its frames go nowhere meanwhile. */
 const LINGER_MS = 1_000;
 
@@ -49,6 +53,8 @@ export class WebSocketListener implements Listener {
   /** Refused sockets that may still read their answer → when they are destroyed. */
   readonly #lingering = new Map<Duplex, number>();
   #sweep: Timer | undefined;
+  /** Goes round the open connections, which may come and go meanwhile. */
+  #toPing: Iterator<WebSocketConnection> | undefined;
   #stopping = false;
 
   constructor(components: WebSocketListenerComponents, options: () => WebSocketListenerOptions) {
@@ -255,6 +261,20 @@ export class WebSocketListener implements Listener {
     const { watched } = this.#context;
     for (const connection of watched) if (!connection.sweep(now)) watched.delete(connection);
     for (const [socket, until] of this.#lingering) if (now >= until) socket.destroy();
+    this.#pingSome(now);
+  }
+
+  #pingSome(now: number): void {
+    const due = Math.ceil((this.#open.size * SWEEP_MS) / PING_MS);
+    for (let left = Math.max(due, MIN_PINGS); left > 0; left--) {
+      this.#toPing ??= this.#open.values();
+      const { value, done } = this.#toPing.next();
+      if (!done) value.ping(now, PING_MS);
+      else {
+        this.#toPing = undefined;
+        return;
+      }
+    }
   }
 
   #endSweepWhenIdle(): void {

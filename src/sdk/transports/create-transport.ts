@@ -4,6 +4,7 @@ import { AutoTransport } from './auto-transport.ts';
 import { QuicTransport } from './quic-transport.ts';
 import type { EdgeTransport, TransportComponents, TransportName } from './transport.ts';
 import { WebSocketTransport } from './websocket-transport.ts';
+import { WebTransportTransport } from './webtransport-transport.ts';
 
 type Factory = (components: TransportComponents, address: string) => EdgeTransport;
 
@@ -24,6 +25,11 @@ function factories({ heartbeatMs }: CreateTransportOptions): readonly (readonly 
     [
       'websocket',
       (components, address) => new WebSocketTransport(components, { address, pingIntervalMs: heartbeatMs }),
+    ],
+    [
+      'webtransport',
+      (components, address) =>
+        new WebTransportTransport(components, { address, pingIntervalMs: heartbeatMs }),
     ],
   ];
 }

@@ -130,6 +130,7 @@ const REFUSAL_WORDS = {
   'legacy-certificate': 'Unauthenticated',
   revoked: 'Revoked',
   'node-mismatch': 'NodeMismatch',
+  'ticket-refused': 'TryAgainLater',
   protocol: 'ProtocolError',
   Draining: 'Draining',
   ProtocolError: 'ProtocolError',

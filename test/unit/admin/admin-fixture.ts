@@ -1,6 +1,7 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
+import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type {
   MessageBus,
@@ -95,10 +96,12 @@ export async function startAdmin({
   options = {},
   clock = systemClock,
   log = silentLogger,
+  reviewer,
 }: {
   options?: Partial<AdminOptions>;
   clock?: Clock;
   log?: Logger;
+  reviewer?: BearerReviewer;
 } = {}) {
   const { ca, source } = await freshSource();
   const admin = await mintAdmin(ca);
@@ -124,6 +127,7 @@ export async function startAdmin({
   const tokens: TokenMinter = {
     createNodeToken: async (node, ttlMs) => ({ token: `${node} ${ttlMs}`, expiresAt: new Date(0) }),
     fleetToken: async () => ({ token: 'fleet', expiresAt: new Date(0) }),
+    describeFleetToken: () => undefined,
     revokeAll: async () => void calls.push('revoke'),
   };
   const revocations = new RevocationService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
@@ -140,6 +144,7 @@ export async function startAdmin({
         const { leaf, intermediates } = peerCertificates(socket);
         return gate.check(leaf, intermediates);
       },
+      reviewer,
       nodes,
       bus,
       certificates,

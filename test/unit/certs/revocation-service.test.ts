@@ -209,7 +209,8 @@ describe('G7: what can go wrong with the stored list', () => {
     damage({ [RECEIPTS_FIELD]: Buffer.from('garbage'), other: Buffer.from('kept') });
     await settle(20);
     expect(service.problem()).toBeUndefined();
-    await advance(60_000);
+    await revoke(service, 'edge-2');
+    await settle(20);
     expect(Buffer.from(store.peek(SECRET)!.data[RECEIPTS_FIELD]!).toString()).toContain('"replica":"one"');
     expect(Buffer.from(store.peek(SECRET)!.data.other!).toString()).toBe('kept');
   });
@@ -266,8 +267,13 @@ describe('G7: what can go wrong with the stored list', () => {
   test('nothing is left running after the stop, and nothing is written while nothing changes', async () => {
     const { service } = await startReplica('one');
     const before = store.writes.length;
-    await advance(50_000);
+    await advance(3 * 3_600_000);
     expect(store.writes.length).toBe(before);
+    // Another comes: now each says that it lives.
+    const other = await startReplica('two');
+    await advance(60_000);
+    expect(other.service.replicas().replicas).toMatchObject([{ alive: true }, { alive: true }]);
+    await other.service.stop();
     await service.stop();
     expect(clock.pending).toBe(0);
     expect(store.watchers).toBe(0);

@@ -102,11 +102,11 @@ describe('who is refused, and what they are told', () => {
     expect(gateFor([ca]).gate.check(undefined)).toMatchObject({ ok: false, reason: 'no-certificate' });
   });
 
-  test('a stranger claims no node, because its signature proves nothing', async () => {
+  test('L2, I14: what a stranger calls itself is told as a claim for the log, and is no identity', async () => {
     const rogue = await mintCa({ ...around, subject: 'CN=rogue' });
     const verdict = gateFor([ca]).gate.check((await edge('victim', { issuer: rogue })).certificate);
-    expect(verdict).toMatchObject({ ok: false, reason: 'unknown-ca' });
-    expect(verdict).not.toHaveProperty('claimedNode');
+    expect(verdict).toMatchObject({ ok: false, reason: 'unknown-ca', claimedNode: 'victim' });
+    expect(verdict).not.toHaveProperty('identity');
   });
 
   test('F3: an expired certificate is reported as "node X, expired D days ago" with the clock of the hub', async () => {

@@ -8,6 +8,7 @@ import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import { TicketBook } from '../../../src/identity/ticket-book.ts';
 import { HttpsListener } from '../../../src/listeners/https/https-listener.ts';
 import type { HttpsOptions } from '../../../src/listeners/https/options.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
@@ -64,9 +65,21 @@ export async function startHttps({
     allowLegacy: false,
     legacyNodes: {},
   }));
+  const tickets = new TicketBook({ clock, stillTrusted: (identity) => gate.stillTrusted(identity) });
   const server = testTlsServer({ name: 'https', source, log });
   const listener = new HttpsListener(
-    { server, source, gate, issuer, health, isKnownNode: (node) => known.has(node), clock, log, metrics },
+    {
+      server,
+      source,
+      gate,
+      issuer,
+      tickets,
+      health,
+      isKnownNode: (node) => known.has(node),
+      clock,
+      log,
+      metrics,
+    },
     () => limits,
   );
   await listener.start();
@@ -75,6 +88,7 @@ export async function startHttps({
     hub,
     source,
     issuer,
+    tickets,
     health,
     known,
     metrics,

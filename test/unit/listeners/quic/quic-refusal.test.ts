@@ -216,3 +216,16 @@ test('an edge does not take the certificate of another edge for the hub, nor a h
   }
   expect(hub.acceptor.connections).toEqual([]);
 });
+
+test('a session that goes straight to the port of a generation, past the steering and its limits, is closed at once', async () => {
+  await using hub = await startQuic();
+  const [port] = hub.listener.generationPorts;
+  const stranger = await rawQuic(port!, { ca: hub.ca, pair: await mintEdge(hub.ca, 'edge-1') });
+  expect(await stranger.ended).toEqual({
+    errorCode: closeReason('TryAgainLater').code,
+    reason: 'connect to the public port',
+  });
+  expect(hub.acceptor.connections).toHaveLength(0);
+  const edge = await hub.connect('edge-1');
+  expect((await edge.echo('through the steering')).content).toBe('through the steering');
+});

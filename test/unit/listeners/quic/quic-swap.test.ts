@@ -58,15 +58,30 @@ test('B6: a key that does not match changes nothing', async () => {
 
 test('beyond the bound, the connections of the oldest generation are asked to reconnect', async () => {
   await using hub = await startQuic({ maxGenerations: 2, drainMs: 50 });
+  const edges = [await hub.connect('edge-1')];
+  for (const node of ['edge-2', 'edge-3']) {
+    const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
+    hub.source.set(next);
+    await hub.listener.applyBundle(next);
+    edges.push(await hub.connect(node));
+  }
+  const reason = await edges[0]!.closed;
+  expect(reason).toMatchObject({ name: 'Rebalance', retry: 'soon', reconnectAfterMs: expect.any(Number) });
+  await until(() => hub.listener.generations === 2, 'the oldest generation is closed');
+  await edges[1]!.echo('still here');
+});
+
+test('bundles that nobody connected under push nobody out', async () => {
+  await using hub = await startQuic({ maxGenerations: 2, drainMs: 50 });
   const edge = await hub.connect('edge-1');
-  for (let i = 0; i < 2; i++) {
+  for (let i = 0; i < 5; i++) {
     const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca) });
     hub.source.set(next);
     await hub.listener.applyBundle(next);
   }
-  const reason = await edge.closed;
-  expect(reason).toMatchObject({ name: 'Rebalance', retry: 'soon', reconnectAfterMs: expect.any(Number) });
-  await until(() => hub.listener.generations === 1, 'both old generations are closed');
+  expect(hub.listener.generations).toBe(2);
+  await edge.echo('still here');
+  expect(hub.acceptor.closed).toEqual([]);
 });
 
 test('a client whose address changes (NAT rebinding) keeps its connection, on an old generation too', async () => {

@@ -398,6 +398,27 @@ describe('life', () => {
     await until(() => record.alive === 2, 'a pong counted');
   });
 
+  test('L3: the round trip is measured by a ping now and then; its answer is no sign of life, and nobody is ended for silence', async () => {
+    const clock = new ManualClock();
+    const { join } = await start({ clock });
+    const { socket, record } = await join();
+    const mute = await join({ client: { autoPong: false } });
+    const pings: string[] = [];
+    socket.on('ping', (data: Buffer) => void pings.push(data.toString()));
+    await clock.advance(1_000);
+    await until(() => record.connection.stats().rttMs !== undefined, 'a round trip');
+    expect(record.connection.stats().rttMs).toBeLessThanOrEqual(1_000);
+    expect(record.alive).toBe(0);
+    socket.pong('something else');
+    await until(() => record.alive === 1, 'a pong of its own counted');
+    await clock.advance(20_000);
+    expect(pings).toHaveLength(1);
+    await clock.advance(300_000);
+    await until(() => pings.length > 1, 'another ping');
+    expect(mute.record.connection.stats().rttMs).toBeUndefined();
+    expect(mute.record.closes).toEqual([]);
+  });
+
   test('I9: with all consumers blocked it reads no further than the bounds, and life goes on being reported', async () => {
     const clock = new ManualClock();
     const { join, acceptor } = await start({ clock, options: { maxPendingUpstream: 4 } });

@@ -1,0 +1,71 @@
+import { Command } from 'commander';
+import type { Finding } from '../../certs/adoption-report.ts';
+import { systemClock } from '../../core/clock.ts';
+import { createLogger } from '../../core/log.ts';
+import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
+import { formatTable, formatValue } from '../output.ts';
+import { print } from '../streams.ts';
+import { UsageError } from '../usage-error.ts';
+
+export function adoptCommand(): Command {
+  return new Command('adopt')
+    .description("show what taking over a KubeEdge cluster's Secrets would find, change and break")
+    .option('--dry-run', 'look only; the gateway itself adopts when it starts')
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport adopt --dry-run --set secretStore.kind=kubernetes\n  sallyport adopt --dry-run -o json\n\nExits with 1 when something would keep the gateway from starting.',
+    )
+    .action(async (options: { dryRun?: boolean }, self: Command) => {
+      if (!options.dryRun)
+        throw new UsageError(
+          'a gateway adopts by itself when it starts (sallyport serve); use --dry-run to see beforehand what it would do',
+        );
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const findings = await look(globals);
+      const format = globals.output ?? 'table';
+      if (format === 'json' || format === 'yaml') print(formatValue(findings, format));
+      else
+        print(
+          formatTable<Finding>(findings, [
+            ['', ({ level }) => level.toUpperCase()],
+            ['SECRET', ({ secret }) => secret],
+            ['WHAT', ({ text }) => text],
+          ]),
+        );
+      if (findings.some(({ level }) => level === 'blocks')) process.exitCode = 1;
+    });
+}
+
+async function look(globals: GlobalOptions): Promise<readonly Finding[]> {
+  const [{ openSecretStore }, { reportAdoption }, { parseAdvertisedNames }, { createMetrics }] =
+    await Promise.all([
+      import('../../certs/open-secret-store.ts'),
+      import('../../certs/adoption-report.ts'),
+      import('../../certs/advertised-names.ts'),
+      import('../../core/metrics.ts'),
+    ]);
+  const { config } = loadForCommand(globals);
+  const log = createLogger({ level: 'error', format: process.stderr.isTTY ? 'pretty' : 'json' });
+  const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
+  const store = await openSecretStore(components, config.secretStore);
+  try {
+    const { certificates, tokens } = config;
+    const names = [
+      certificates.caSecret,
+      certificates.hubSecret,
+      certificates.trustSecret,
+      tokens.fleetSecret,
+      tokens.stateSecret,
+    ];
+    const snapshot = new Map(
+      await Promise.all(names.map(async (name) => [name, await store.get(name)] as const)),
+    );
+    return await reportAdoption(components, snapshot, {
+      ...config,
+      names: parseAdvertisedNames(config.advertise.addresses),
+    });
+  } finally {
+    await store.close();
+  }
+}

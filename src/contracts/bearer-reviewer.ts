@@ -1,0 +1,17 @@
+/** Says whether the owner of a bearer token may do something at the admin interface. */
+export interface BearerReviewer {
+  /** Never throws: whatever goes wrong is a refusal. */
+  review(token: string, wish: AccessWish): Promise<BearerVerdict>;
+}
+
+/** A request in the words of Kubernetes RBAC for non-resource URLs. */
+export interface AccessWish {
+  readonly path: string;
+  /** HTTP method in lower case. */
+  readonly verb: string;
+}
+
+export type BearerVerdict =
+  | { readonly ok: true; readonly name: string }
+  /** `unknown`: nobody's token; `forbidden`: somebody's who may not; `unavailable`: nobody could be asked. */
+  | { readonly ok: false; readonly why: 'unknown' | 'forbidden' | 'unavailable'; readonly detail: string };

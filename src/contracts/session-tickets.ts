@@ -1,0 +1,22 @@
+import type { NodeIdentity, Verdict } from '../identity/node-identity.ts';
+
+/**
+ * Tickets stand in for a client certificate where a transport cannot carry one: WebTransport over HTTP/3, and programs in a browser. A node
+ * gets one over mutual TLS and opens one session with it. `identity/ticket-book.ts` implements it.
+ */
+export interface SessionTickets {
+  /** @throws RATE_LIMITED when too many wait to be used */
+  issue(identity: NodeIdentity): SessionTicket;
+  /**
+   * Takes the ticket: whatever the verdict, it works no second time.
+   * @param presentedSha256 SHA-256 of the client certificate of this very connection, where there is one; it has to be the ticket's
+   */
+  redeem(ticket: string, presentedSha256?: string): Verdict;
+}
+
+export interface SessionTicket {
+  /** To be treated as a secret until it is used or late. */
+  readonly ticket: string;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+}

@@ -1,0 +1,231 @@
+import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
+import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { SessionTickets } from '../../contracts/session-tickets.ts';
+import type { Clock, Timer } from '../../core/clock.ts';
+import { describeError, SallyportError } from '../../core/errors.ts';
+import type { Logger } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import type { Refusal, Verdict } from '../../identity/node-identity.ts';
+import type { PeerGate } from '../../identity/peer-gate.ts';
+import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { peerCertificates } from '../peer-certificates.ts';
+import { RefusalReporter } from '../refusals.ts';
+import type { EdgeSession } from './edge-session.ts';
+import { Http2Endpoint, type SessionRefusal, type SessionRequest } from './http2-endpoint.ts';
+import { Http3Endpoint, type Http3Request } from './http3-endpoint.ts';
+import { Http2Engine, loadWebTransportLibrary } from './library.ts';
+import type { WebTransportListenerOptions } from './options.ts';
+import { WebTransportOpening } from './webtransport-opening.ts';
+
+export interface WebTransportListenerComponents {
+  readonly source: CertificateSource;
+  readonly gate: Pick<PeerGate, 'check'>;
+  readonly tickets: Pick<SessionTickets, 'redeem'>;
+  readonly acceptor: EdgeAcceptor;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+const SWEEP_MS = 1_000;
+const STOP_POLL_MS = 20;
+
+/**
+ * WebTransport at `/edge`, with the frames of QUIC on one stream a session: over HTTP/2 with client certificates or tickets, and over HTTP/3
+ * with tickets where the library's native part is installed. docs/decisions/webtransport.md says why it is built so.
+ */
+export class WebTransportListener implements Listener {
+  readonly name = 'webtransport';
+  readonly #components: WebTransportListenerComponents;
+  readonly #options: () => WebTransportListenerOptions;
+  readonly #http2: Http2Endpoint;
+  readonly #refusals: RefusalReporter;
+  readonly #openings = new Set<WebTransportOpening>();
+  #engine: Http2Engine | undefined;
+  #http3: Http3Endpoint | undefined;
+  #noHttp3: string | undefined = 'not started';
+  #sweep: Timer | undefined;
+  #stopping = false;
+
+  constructor(components: WebTransportListenerComponents, options: () => WebTransportListenerOptions) {
+    const log = components.log.child({ listener: this.name });
+    this.#components = { ...components, log };
+    this.#options = options;
+    this.#refusals = new RefusalReporter(this.#components, this.name);
+    this.#http2 = new Http2Endpoint(
+      {
+        ...this.#components,
+        engine: () => this.#engine!,
+        events: { onRequest: (request) => this.#onHttp2Request(request) },
+      },
+      options,
+    );
+  }
+
+  /** @throws LISTEN_FAILED, also when HTTP/3 is possible and its UDP port is taken */
+  async start(): Promise<void> {
+    const { source, log } = this.#components;
+    try {
+      const { module, missing } = await loadWebTransportLibrary();
+      this.#engine = await Http2Engine.create(module, source.current().server);
+      await this.#http2.tls.start();
+      this.#noHttp3 = missing;
+      if (missing === undefined) {
+        this.#http3 = new Http3Endpoint(module, { onRequest: (request) => this.#onHttp3Request(request) });
+        await this.#http3.start(this.address(), source.current());
+      }
+    } catch (cause) {
+      await this.#http2.tls.stop(AbortSignal.abort());
+      if (cause instanceof SallyportError) throw cause;
+      const { host, port } = this.#options();
+      throw new SallyportError(
+        'LISTEN_FAILED',
+        { address: `${host}:${port}`, listener: this.name, problem: describeError(cause) },
+        cause,
+      );
+    }
+    log.info({ serves: this.describe() }, 'WebTransport is served');
+    this.#sweep = this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);
+  }
+
+  /** Which versions of HTTP are served, and why not more; for operators. */
+  describe(): string {
+    return this.#noHttp3 === undefined ? 'HTTP/2 and HTTP/3' : `HTTP/2 only: ${this.#noHttp3}`;
+  }
+
+  /**
+   * HTTP/2 takes `next` in place, and no session ends. The library's HTTP/3 cannot: its server is replaced, and its sessions are asked to
+   * come back first.
+   */
+  async applyBundle(next: CertificateBundle): Promise<void> {
+    this.#http2.tls.applyBundle(next);
+    await this.#http3?.replace(next);
+  }
+
+  servedFingerprint(): string {
+    return this.#http2.tls.servedFingerprint();
+  }
+
+  address(): ListenAddress {
+    return this.#http2.tls.address();
+  }
+
+  /** Connections of the hub stay for the hub to drain; whatever is left when `signal` is aborted is ended without words. */
+  async stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
+    this.#stopping = true;
+    for (const opening of this.#openings) opening.end(reason);
+    const force = () => {
+      for (const opening of [...this.#openings]) opening.destroy();
+    };
+    if (signal.aborted) force();
+    else signal.addEventListener('abort', force, { once: true });
+    await this.#http2.tls.stop(signal);
+    if (this.#http3) {
+      // Its sessions live in its server.
+      while (!signal.aborted && this.#openings.size > 0)
+        await new Promise((resolve) => setTimeout(resolve, STOP_POLL_MS));
+      this.#http3.stop();
+    }
+    this.#endSweepWhenIdle();
+  }
+
+  /** HTTP/2: refused with a status before anything is upgraded. */
+  #onHttp2Request({
+    socket,
+    remoteAddress,
+    nodeId,
+    ticket,
+  }: SessionRequest): SessionRefusal | ((session: EdgeSession) => void) {
+    const draining = this.#draining();
+    if (draining) return draining;
+    const { leaf, intermediates } = peerCertificates(socket);
+    const { gate, tickets } = this.#components;
+    let redeemed: Verdict | undefined;
+    const identify = (claimedNode: string | undefined): Verdict => {
+      if (ticket === undefined) return gate.check(leaf, intermediates, claimedNode);
+      const sha256 = leaf?.fingerprint256.replaceAll(':', '').toLowerCase();
+      // A ticket works once; this is the one session it opens.
+      redeemed ??= tickets.redeem(ticket, sha256);
+      return redeemed;
+    };
+    const verdict = matchNode(identify(nodeId), nodeId);
+    // A certificate that names no node may still be let in by the name in the hello.
+    const helloDecides = !verdict.ok && verdict.reason === 'legacy-certificate' && nodeId === undefined;
+    if (!verdict.ok && !helloDecides) {
+      this.#refusals.report(verdict, remoteAddress);
+      return refusalAnswer(verdict);
+    }
+    return (session) => this.#open(session, (claimedNode) => matchNode(identify(claimedNode), nodeId));
+  }
+
+  /** HTTP/3: no client certificates, so a ticket. */
+  #onHttp3Request({ ticket }: Http3Request): SessionRefusal | ((session: EdgeSession) => void) {
+    const draining = this.#draining();
+    if (draining) return draining;
+    const verdict: Verdict =
+      ticket === undefined
+        ? { ok: false, reason: 'no-certificate', detail: 'over HTTP/3 a session is opened with a ticket' }
+        : this.#components.tickets.redeem(ticket);
+    if (verdict.ok) return (session) => this.#open(session, () => verdict);
+    // The library tells the address of a session only once there is one.
+    this.#refusals.report(verdict, '');
+    return refusalAnswer(verdict);
+  }
+
+  #draining(): SessionRefusal | undefined {
+    return this.#stopping
+      ? { status: 503, reason: 'Draining', detail: 'the hub is restarting', retryAfterMs: 1_000 }
+      : undefined;
+  }
+
+  #open(session: EdgeSession, identify: (claimedNode: string) => Verdict): void {
+    const { acceptor, clock, metrics } = this.#components;
+    const opening = new WebTransportOpening(
+      {
+        session,
+        identify,
+        acceptor,
+        clock,
+        onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
+        onAccepted: () =>
+          metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - session.startedAt) / 1000),
+        onEnded: () => {
+          this.#openings.delete(opening);
+          this.#endSweepWhenIdle();
+        },
+      },
+      this.#options(),
+    );
+    this.#openings.add(opening);
+    opening.begin();
+  }
+
+  #sweepAll(): void {
+    const now = this.#components.clock.now();
+    for (const opening of this.#openings) opening.connection?.sweep(now);
+  }
+
+  #endSweepWhenIdle(): void {
+    if (!this.#stopping || this.#openings.size > 0) return;
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+  }
+}
+
+/** The header `node_id`, where it is given, has to name the node of the certificate (requirement G1). */
+function matchNode(verdict: Verdict, nodeId: string | undefined): Verdict {
+  if (!verdict.ok || nodeId === undefined || nodeId === verdict.identity.nodeName) return verdict;
+  const { nodeName } = verdict.identity;
+  return {
+    ok: false,
+    reason: 'node-mismatch',
+    detail: `the certificate belongs to node ${nodeName}; header node_id has to name the same`,
+    claimedNode: nodeName,
+  };
+}
+
+/** 401: another certificate or ticket would help. 403: it would not. */
+function refusalAnswer({ reason, detail }: Refusal): SessionRefusal {
+  return { status: reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401, reason, detail };
+}

@@ -1,0 +1,159 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { loadConfig } from '../../src/config/load.ts';
+import { listSettings, type Setting } from '../../src/config/settings.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { describeDeployment } from '../support/deployment-tests.ts';
+import { type Manifest, Manifests } from '../support/manifests.ts';
+
+const HELM = process.env.HELM ?? 'helm';
+const CHART = 'deploy/helm/sallyport';
+
+/** Needs Helm 3; `--kube-version` because a Helm built by `go install` thinks of an old one. */
+function template(...flags: readonly string[]): string {
+  const words = ['template', 'sallyport', CHART, '-n', 'edge', '--kube-version', '1.30.0', ...flags];
+  return execFileSync(HELM, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+const render = (...flags: readonly string[]) => new Manifests(template(...flags));
+const set = (values: Readonly<Record<string, unknown>>) =>
+  Object.entries(values).flatMap(([path, value]) => ['--set-json', `${path}=${JSON.stringify(value)}`]);
+const checksum = (manifests: Manifests) =>
+  manifests.get('Deployment').spec!.template!.metadata.annotations!['checksum/restart'];
+
+describe('with the values as they are', () => {
+  const manifests = render();
+  describeDeployment(() => manifests);
+
+  test('helm lint finds nothing wrong', () => {
+    expect(execFileSync(HELM, ['lint', CHART], { encoding: 'utf8' })).toContain('0 chart(s) failed');
+  });
+
+  test('everything but the addresses and the store has the default of the code', () => {
+    const { config } = manifests.configuration();
+    const defaults = loadConfig().config;
+    expect(config).toEqual({
+      ...defaults,
+      advertise: config.advertise,
+      secretStore: { ...defaults.secretStore, kind: 'kubernetes', path: config.secretStore.path },
+    });
+  });
+
+  test('nothing is granted beyond the namespace, and nothing needs an operator', () => {
+    for (const { kind } of manifests.all)
+      expect(kind).not.toMatch(/^(Cluster|ServiceMonitor|PrometheusRule)/);
+    for (const { metadata } of manifests.all) expect(metadata.namespace).toBe('edge');
+  });
+});
+
+describe('with other settings', () => {
+  const manifests = render(
+    ...set({
+      'config.https.port': 20002,
+      'config.websocket.enabled': false,
+      'config.quic': { enabled: true, port: 20001 },
+      'config.webtransport': { enabled: true },
+      'config.admin.port': 20010,
+      'config.certificates': { caSecret: 'our-ca', hubSecret: 'hub-tls', hubSecretManaged: false },
+      'config.tokens.stateSecret': 'our-tokens',
+      'config.limits': { drainMs: 60_000, stopTimeoutMs: 90_500 },
+      'config.hub.maxMessageBytes': 33_554_432,
+      'config.advertise.addresses': ['hub.example.com'],
+      preStopSeconds: 12,
+      'serviceMonitor.enabled': true,
+      'prometheusRule.enabled': true,
+      'admin.bearerTokens.enabled': true,
+      'networkPolicy.adminFrom': [{ namespaceSelector: {} }],
+    }),
+  );
+  describeDeployment(() => manifests);
+
+  test('they reach the gateway', () => {
+    const { config } = manifests.configuration();
+    expect(config.hub.maxMessageBytes).toBe(33_554_432);
+    expect(config.advertise.addresses[0]).toBe('hub.example.com');
+    expect(config.advertise.addresses).toContain('sallyport.edge.svc');
+    expect(manifests.pod.terminationGracePeriodSeconds).toBe(12 + 91 + 5);
+  });
+
+  test('the ServiceMonitor finds the admin port, which listens for it', () => {
+    const { config } = manifests.configuration();
+    expect(config.admin.host).toBe('0.0.0.0');
+    const monitor = manifests.get('ServiceMonitor').spec!;
+    expect(manifests.get('Service', 'sallyport-admin').metadata.labels).toMatchObject(
+      monitor.selector!.matchLabels!,
+    );
+    expect(manifests.get('Service').metadata.labels).not.toMatchObject(monitor.selector!.matchLabels!);
+    const [endpoint] = monitor.endpoints!;
+    expect(endpoint).toMatchObject({ port: 'admin', scheme: 'https', path: '/metrics' });
+    expect(config.advertise.addresses).toContain((endpoint!.tlsConfig as { serverName: string }).serverName);
+    expect(JSON.stringify(endpoint)).not.toContain('insecureSkipVerify');
+  });
+
+  test('L1: every metric the alerts name exists', async () => {
+    const exposed = await createMetrics({ process: false }).expose();
+    const rules = manifests.get('PrometheusRule').spec!.groups![0]!.rules;
+    expect(rules.length).toBeGreaterThan(5);
+    for (const { alert, expr } of rules) {
+      const names = [...expr.matchAll(/sallyport_\w+/g)].map(([name]) => name);
+      expect(names, alert).not.toHaveLength(0);
+      for (const name of names) expect(exposed).toContain(`# HELP ${name} `);
+    }
+  });
+
+  test('bearer tokens add the one cluster-wide binding', () => {
+    expect(manifests.ofKind('ClusterRoleBinding').map(({ roleRef }) => roleRef!.name)).toEqual([
+      'system:auth-delegator',
+    ]);
+    const { rules } = parse(
+      readFileSync('deploy/kustomize/bearer-tokens/administrators.yaml', 'utf8'),
+    ) as Manifest;
+    expect(manifests.ofKind('ClusterRole').map((role) => role.rules)).toEqual([rules]);
+  });
+});
+
+describe('what changes while it runs', () => {
+  /** Another valid value. */
+  function other({ path, type, allowed, default: value }: Setting): unknown {
+    if (path === 'admin.host' || path.endsWith('.host')) return '127.0.0.2';
+    if (allowed) return allowed.find((word) => word !== value) ?? value;
+    if (type === 'boolean') return value !== true;
+    if (type === 'integer') return Number(value) + 1;
+    if (type === 'number') return Number(value) === 0 ? 1 : Number(value) * 0.9;
+    if (type === 'array') return path === 'advertise.addresses' ? ['new.example.com'] : ['192.0.2.0/24'];
+    if (type === 'object') return { aa: 'edge-1' };
+    return 'another';
+  }
+  // Of no effect, or fixed, in a pod.
+  const fixed = /^(apiVersion|kind|secretStore\.(kind|path|context)|https\.enabled)$/;
+  const settings = listSettings().filter(({ path }) => !fixed.test(path));
+  const before = checksum(render());
+
+  test('B1: no live setting restarts a pod', () => {
+    const live = settings.filter((setting) => setting.live);
+    expect(live.length).toBeGreaterThan(30);
+    const after = render(
+      ...set(Object.fromEntries(live.map((setting) => [`config.${setting.path}`, other(setting)]))),
+    );
+    expect(checksum(after)).toBe(before);
+    expect(after.configuration().config.advertise.addresses).toContain('new.example.com');
+  });
+
+  test.each(settings.filter((setting) => !setting.live))('$path restarts the pods', (setting) => {
+    expect(checksum(render(...set({ [`config.${setting.path}`]: other(setting) })))).not.toBe(before);
+  });
+});
+
+describe('values that make no sense are refused before anything is installed', () => {
+  test.each([
+    [{ 'config.htps.port': 1 }, /htps/],
+    [{ 'config.https.port': 0 }, /minimum/],
+    [{ 'config.https.enabled': false }, /probes/],
+    [{ 'config.secretStore.kind': 'directory' }, /kubernetes/],
+    [{ 'config.limits.drainMs': 'soon' }, /drainMs/],
+    [{ replicas: 2 }, /replicas/],
+  ])('%j', (values, problem) => {
+    expect(() => render(...set(values))).toThrow(problem);
+  });
+});

@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest';
+import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import { readCa } from '../support/secret-files.ts';
+import { servedCertificate } from '../support/serving.ts';
+import { eventually, startTestGateway } from '../support/test-gateway.ts';
+
+const SECOND = 1 / 86_400;
+
+test('B4: at two thirds of its life the hub certificate is renewed by itself, by one of two gateways, both serve it, nothing drops', async () => {
+  const settings = {
+    'certificates.hubDays': String(15 * SECOND),
+    'certificates.backdateMs': '0',
+    'certificates.checkMs': '100',
+  };
+  await using one = await startTestGateway({ settings });
+  await using two = await startTestGateway({ folder: one.folder, settings });
+  await using edge = await EdgeClient.join({
+    ...one.edgeOptions('edge-1'),
+    token: await one.nodeToken('edge-1'),
+  });
+  let dropped = 0;
+  await edge.connect();
+  edge.on('disconnected', () => void dropped++);
+  const served = () => Promise.all([one, two].map((hub) => servedCertificate(hub.port('websocket'))));
+  const [first, same] = await served();
+  expect(same!.serialNumber).toBe(first!.serialNumber);
+  const serials = new Set<string>();
+  let renewedAt = 0;
+  await eventually(
+    'both serve one new certificate',
+    async () => {
+      const [a, b] = await served();
+      for (const { serialNumber } of [a!, b!]) serials.add(serialNumber);
+      if (renewedAt === 0 && serials.size > 1) renewedAt = Date.now();
+      return a!.serialNumber === b!.serialNumber && a!.serialNumber !== first!.serialNumber;
+    },
+    15_000,
+  );
+  // One renewal, not one each.
+  expect(serials.size).toBe(2);
+  const [begin, end] = [first!.validFromDate.getTime(), first!.validToDate.getTime()];
+  const part = (renewedAt - begin) / (end - begin);
+  expect(part).toBeGreaterThan(0.6);
+  expect(part).toBeLessThan(1);
+  const [next] = await served();
+  expect(next!.verify(readCa(one.folder).certificate.publicKey)).toBe(true);
+  await edge.send({ resource: 'app/alive', operation: 'update', content: 1 });
+  expect(dropped).toBe(0);
+});
+
+test('B4: a hub certificate never outlives its CA', async () => {
+  await using hub = await startTestGateway({
+    settings: { 'certificates.caDays': '10', 'certificates.hubDays': '90' },
+  });
+  const served = await servedCertificate(hub.port('https'));
+  expect(served.validToDate.getTime()).toBeLessThanOrEqual(
+    readCa(hub.folder).certificate.validToDate.getTime(),
+  );
+});

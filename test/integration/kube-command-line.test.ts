@@ -1,0 +1,58 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { joinAsEdgeCore } from '../support/edgecore.ts';
+import { KubeFleet, portOf } from '../support/kube-fleet.ts';
+import { sallyport } from '../support/process.ts';
+
+const ADMIN = '/sallyport/admin';
+let fleet: KubeFleet;
+let hub: Awaited<ReturnType<KubeFleet['start']>>[number];
+beforeAll(async () => {
+  fleet = await KubeFleet.start();
+  [hub] = (await fleet.start(['a'])) as [typeof hub];
+  const { users } = fleet.api.reviews;
+  users.set('token-a', { username: 'operator' });
+  users.set('token-viewer', { username: 'viewer' });
+  fleet.api.reviews.grants = [
+    { username: 'operator', nonResourceURLs: ['/sallyport/*'], verbs: ['get', 'post'] },
+    { username: 'viewer', nonResourceURLs: [ADMIN], verbs: ['get'] },
+  ];
+}, 60_000);
+afterAll(() => fleet[Symbol.asyncDispose]());
+
+const run = (...args: string[]) =>
+  sallyport(['--admin', hub.ready.admin, '--set', 'secretStore.kind=kubernetes', ...args], {
+    env: { KUBECONFIG: hub.kubeconfig },
+  });
+
+test("the command line uses the kubeconfig: its user's token, and the CA from the Secret", async () => {
+  const created = await run('token', 'create', '--node', 'edge-1');
+  expect([created.code, created.stderr]).toEqual([0, '']);
+  const joined = await joinAsEdgeCore(portOf(hub.ready.https), {
+    node: 'edge-1',
+    token: created.stdout.trim(),
+  });
+  expect(joined.answer.status).toBe(200);
+  const list = await run('certs', 'list');
+  expect(list.stdout).toContain('cloudcoresecret');
+});
+
+test('a token of `kubectl create token` may be given; what its owner may not do is refused with the missing right', async () => {
+  const seen = await run('--bearer-token', 'token-viewer', 'nodes', 'list');
+  expect(seen.code).toBe(0);
+  const refused = await run('--bearer-token', 'token-viewer', 'certs', 'rotate', 'hub');
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('BEARER_FORBIDDEN');
+  expect(refused.stderr).toContain(`viewer may not post the non-resource URL ${ADMIN}`);
+  const unknown = await run('--bearer-token', 'nobody', 'nodes', 'list');
+  expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining('BEARER_REFUSED')]);
+});
+
+test('`adopt --dry-run` looks at the cluster and writes nothing', async () => {
+  const writes = fleet.api.writes.length;
+  const shown = await run('adopt', '--dry-run');
+  expect([shown.code, shown.stderr]).toEqual([0, '']);
+  expect(shown.stdout).toContain(`SHA-256 ${fleet.caSha256()}`);
+  expect(fleet.api.writes.length).toBe(writes);
+  const usage = await run('adopt');
+  expect(usage.code).toBe(2);
+});

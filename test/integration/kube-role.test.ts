@@ -1,0 +1,143 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import type { CertificateStatus } from '../../src/contracts/certificate-issuer.ts';
+import { describeError } from '../../src/core/errors.ts';
+import { joinAsEdgeCore } from '../support/edgecore.ts';
+import { KubeApi, type PolicyRule } from '../support/kube-api.ts';
+import { putHub, storedBytes, storedCa } from '../support/kube-fleet.ts';
+import { type KubeGateway, startKubeGateway } from '../support/kube-gateway.ts';
+import { mintCa, mintServer } from '../support/pki.ts';
+import { servedCertificate } from '../support/serving.ts';
+import { eventually } from '../support/test-gateway.ts';
+
+const manifest = (path: string) => parse(readFileSync(`deploy/kustomize/${path}`, 'utf8')) as object;
+const { rules } = manifest('role.yaml') as { rules: PolicyRule[] };
+/** Kubernetes' own ClusterRole, which `bearer-tokens` binds. */
+const AUTH_DELEGATOR: readonly PolicyRule[] = [
+  { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+  { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
+];
+const shipped = [...rules, ...AUTH_DELEGATOR];
+const PATIENCE_MS = 2_500;
+
+/** What a gateway does on a cluster, by name; the periodic full read is out of the way, so that only the watch can tell of a change. */
+const deeds: Readonly<Record<string, (gateway: KubeGateway, api: KubeApi) => Promise<void>>> = {
+  'lets an administrator in by bearer token': async ({ admin }) => {
+    await admin.get('/api/v1/info');
+  },
+  'holds a watch on CA, hub certificate and trust, and need not ask again': async (_gateway, api) => {
+    await eventually('three watches are open', () => api.watches === 3, PATIENCE_MS);
+  },
+  'follows the hub Secret': async (gateway, api) => {
+    const next = await mintServer(storedCa(api));
+    putHub(api, next);
+    await eventually(
+      'the new one is served',
+      async () =>
+        (await servedCertificate(gateway.port('websocket'))).serialNumber === next.certificate.serialNumber,
+      PATIENCE_MS,
+    );
+  },
+  'follows the trust Secret': async ({ admin }, api) => {
+    api.put('sallyport-trust', { data: { old: (await mintCa()).der.toString('base64') } });
+    await eventually(
+      'a second CA is trusted',
+      async () =>
+        (await admin.get<CertificateStatus>('/api/v1/certificates')).certificates.some(
+          ({ kind }) => kind === 'client-ca',
+        ),
+      PATIENCE_MS,
+    );
+  },
+  'renews the hub certificate': async ({ admin }) => {
+    await admin.post('/api/v1/certificates/hub/rotate');
+  },
+  'enrols a node with a token, which is then used up': async (gateway) => {
+    const { token } = await gateway.admin.post<{ token: string }>('/api/v1/tokens', { node: 'edge-1' });
+    const join = () => joinAsEdgeCore(gateway.port('https'), { node: 'edge-1', token });
+    expect([(await join()).answer.status, (await join()).answer.status]).toEqual([200, 401]);
+  },
+  'keeps the fleet token': async (_gateway, api) => {
+    await eventually(
+      'it is stored',
+      () => storedBytes(api, 'tokensecret', 'tokendata').length > 0,
+      PATIENCE_MS,
+    );
+  },
+  'leaves Events, and counts what happens again': async ({ admin }, api) => {
+    await admin.post('/api/v1/tokens/revoke-all');
+    await admin.post('/api/v1/tokens/revoke-all');
+    const has = (reason: string, count: number) =>
+      [...api.events.values()].some((event) => event.reason === reason && event.count === count);
+    await eventually(
+      'they are there',
+      () =>
+        has('CertificateAuthorityCreated', 1) && has('EdgeCertificateIssued', 1) && has('TokensRevoked', 2),
+      PATIENCE_MS,
+    );
+  },
+};
+
+/** Lives the whole story with these rules. @returns the names of the deeds that failed, with their causes */
+async function live(rulesInForce: readonly PolicyRule[]): Promise<Map<string, string>> {
+  await using api = await KubeApi.start();
+  api.rules = rulesInForce;
+  const failed = new Map<string, string>();
+  const starting = startKubeGateway(api, {
+    settings: { 'secretStore.resyncMs': '600000' },
+    signal: AbortSignal.timeout(PATIENCE_MS * 2),
+  });
+  const gateway = await starting.catch((error: unknown) => void failed.set('starts', describeError(error)));
+  if (!gateway) return failed;
+  try {
+    for (const [name, deed] of Object.entries(deeds))
+      await deed(gateway, api).catch((error: unknown) => failed.set(name, describeError(error)));
+  } finally {
+    await gateway[Symbol.asyncDispose]();
+  }
+  return failed;
+}
+
+test('A6: with the shipped Role everything works, and nothing was asked for that it does not grant', async () => {
+  expect(await live(shipped)).toEqual(new Map());
+});
+
+const without = (rule: PolicyRule, verb: string) =>
+  shipped.map((one) => (one === rule ? { ...one, verbs: one.verbs.filter((other) => other !== verb) } : one));
+const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule, verb })));
+
+/** What each right is for: the first deed that fails without it. */
+const PURPOSES: Readonly<Record<string, string>> = {
+  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations': 'starts',
+  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+    'follows the hub Secret',
+  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+    'holds a watch on CA, hub certificate and trust, and need not ask again',
+  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+    'renews the hub certificate',
+  'get secrets sallyport-trust': 'starts',
+  'list secrets sallyport-trust': 'follows the hub Secret',
+  'watch secrets sallyport-trust': 'holds a watch on CA, hub certificate and trust, and need not ask again',
+  'create secrets': 'starts',
+  'create events': 'leaves Events, and counts what happens again',
+  'patch events': 'leaves Events, and counts what happens again',
+  'create tokenreviews': 'lets an administrator in by bearer token',
+  'create subjectaccessreviews': 'lets an administrator in by bearer token',
+};
+
+test('A6: the purpose of every right of the shipped Role is known', () => {
+  expect(rights.map(nameOf).sort()).toEqual(Object.keys(PURPOSES).sort());
+});
+
+for (const right of rights) {
+  const purpose = PURPOSES[nameOf(right)] ?? 'nothing';
+  test(`A6: without the right to ${nameOf(right)} it fails where it says "${purpose}"`, async () => {
+    const failed = await live(without(right.rule, right.verb));
+    expect([...failed.keys()]).toContain(purpose);
+  });
+}
+
+function nameOf({ rule, verb }: { rule: PolicyRule; verb: string }): string {
+  return [verb, rule.resources?.join(','), rule.resourceNames?.join(',')].filter(Boolean).join(' ');
+}

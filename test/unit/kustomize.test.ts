@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { listSettings } from '../../src/config/settings.ts';
+import { chartSchema } from '../../tools/chart-schema.ts';
+import { describeDeployment } from '../support/deployment-tests.ts';
+import { Manifests } from '../support/manifests.ts';
+
+interface Kustomization {
+  readonly namespace: string;
+  readonly resources: readonly string[];
+  readonly configMapGenerator: readonly { readonly name: string; readonly files: readonly string[] }[];
+}
+const folder = 'deploy/kustomize';
+const read = (file: string) => readFileSync(`${folder}/${file}`, 'utf8');
+const kustomization = parse(read('kustomization.yaml')) as Kustomization;
+
+/** What `kubectl kustomize` does with these few features: the namespace into every object, files into ConfigMaps. */
+function build(): Manifests {
+  const { namespace, resources, configMapGenerator } = kustomization;
+  const maps = configMapGenerator.map(({ name, files }) => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name },
+    data: Object.fromEntries(files.map((file) => [file, read(file)])),
+  }));
+  const objects = [...new Manifests(resources.map(read).join('\n---\n')).all, ...maps].map((manifest) => ({
+    ...manifest,
+    metadata: { ...manifest.metadata, namespace },
+    ...('subjects' in manifest
+      ? { subjects: manifest.subjects!.map((subject) => ({ ...subject, namespace })) }
+      : {}),
+  }));
+  return new Manifests(objects.map((object) => stringify(object)).join('---\n'));
+}
+
+describe('kubectl apply -k deploy/kustomize', () => {
+  const manifests = build();
+  describeDeployment(() => manifests);
+
+  test('grants nothing beyond its namespace unless the component is added', () => {
+    expect(manifests.all.filter(({ kind }) => kind.startsWith('Cluster'))).toEqual([]);
+    const component = parse(read('bearer-tokens/kustomization.yaml')) as {
+      kind: string;
+      resources: string[];
+    };
+    expect(component.kind).toBe('Component');
+    expect(component.resources).toEqual(['auth-delegator.yaml', 'administrators.yaml']);
+    const { roleRef, subjects } = parse(read('bearer-tokens/auth-delegator.yaml')) as ReturnType<
+      Manifests['get']
+    >;
+    expect(roleRef!.name).toBe('system:auth-delegator');
+    expect(subjects).toEqual([
+      {
+        kind: 'ServiceAccount',
+        name: manifests.pod.serviceAccountName,
+        namespace: kustomization.namespace,
+      },
+    ]);
+  });
+});
+
+describe('the chart, without Helm', () => {
+  const values = parse(readFileSync('deploy/helm/sallyport/values.yaml', 'utf8')) as Record<string, unknown>;
+  const schema = JSON.parse(readFileSync('deploy/helm/sallyport/values.schema.json', 'utf8')) as Node;
+  interface Node {
+    readonly properties?: Record<string, Node>;
+    readonly additionalProperties?: unknown;
+  }
+
+  test('values.schema.json is what the code says', () => {
+    expect(`${JSON.stringify(schema, null, 2)}\n`).toBe(chartSchema());
+    const settings = listSettings().map(({ path }) => path.split('.'));
+    for (const path of settings) {
+      let node = schema.properties!.config;
+      for (const key of path) node = node?.properties?.[key];
+      expect(node, path.join('.')).toBeDefined();
+    }
+  });
+
+  test('every value of values.yaml is in the schema, and the other way round', () => {
+    const compare = (value: unknown, node: Node, path: string) => {
+      if (node.additionalProperties !== false || path === 'config') return;
+      const known = Object.keys(node.properties!).filter((key) => key !== 'global');
+      expect(Object.keys(value as object).sort(), path).toEqual(known.sort());
+      for (const key of known) compare((value as Record<string, unknown>)[key], node.properties![key]!, key);
+    };
+    compare(values, schema, 'values');
+  });
+
+  test('chart and package have one version', () => {
+    const { version, appVersion } = parse(readFileSync('deploy/helm/sallyport/Chart.yaml', 'utf8')) as {
+      version: string;
+      appVersion: string;
+    };
+    const own = (JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version;
+    expect([version, appVersion]).toEqual([own, own]);
+  });
+});

@@ -1,0 +1,260 @@
+/**
+ * `npm run release:check`: builds and packs the package, installs the tarball into an empty folder as a user would, and tries there what the package
+ * promises: both commands, both imports, their types. Tarball and SBOM are left in `.tmp/release`.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const out = resolve('.tmp/release');
+const user = mkdtempSync(join(tmpdir(), 'sallyport-release-'));
+const children: ChildProcess[] = [];
+const run = (cwd: string, command: string, ...args: readonly string[]) =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+const bin = join(user, 'node_modules', '.bin', 'sallyport');
+
+interface Packed {
+  readonly filename: string;
+  readonly unpackedSize: number;
+  readonly files: readonly { readonly path: string }[];
+}
+let packed: Packed;
+let connection: readonly string[] = [];
+
+/** In order; each throws what is wrong, and may say what it found. */
+const steps: Readonly<Record<string, () => Promise<string | undefined> | string | undefined>> = {
+  build: () => void run('.', 'npm', 'run', '-s', 'build'),
+
+  pack: () => {
+    rmSync(out, { recursive: true, force: true });
+    mkdirSync(out, { recursive: true });
+    // Version 12 of npm prints an object by name, earlier ones a list.
+    const answer = JSON.parse(run('.', 'npm', 'pack', '--json', '--pack-destination', out)) as Record<
+      string,
+      Packed
+    >;
+    packed = Object.values(answer)[0]!;
+    const paths = packed.files.map(({ path }) => path);
+    for (const wanted of ['LICENSE', 'README.md', 'CHANGELOG.md', 'package.json', 'dist/main.js'])
+      assert(paths.includes(wanted), `${wanted} is not in the tarball`);
+    const strange = paths.filter(
+      (path) => !/^(dist\/.*\.(js|d\.ts|js\.map)|[A-Z]+(\.md)?|package\.json)$/.test(path),
+    );
+    assert(strange.length === 0, `the tarball holds ${strange.slice(0, 3).join(', ')}`);
+    return `${paths.length} files, ${Math.round(packed.unpackedSize / 1024)} KiB`;
+  },
+
+  'npm install, and npm ci from the lockfile it wrote': () => {
+    writeFileSync(
+      join(user, 'package.json'),
+      JSON.stringify({ name: 'user-of-sallyport', version: '0.0.0', private: true, type: 'module' }),
+    );
+    run(user, 'npm', 'install', '--no-audit', '--no-fund', '--loglevel=error', join(out, packed.filename));
+    run(user, 'npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error');
+    assert(!existsSync(join(user, 'node_modules/@currentspace')), 'the QUIC library was installed unasked');
+    assert(existsSync(bin), 'there is no command sallyport');
+    return `${readdirSync(join(user, 'node_modules')).length} folders in node_modules`;
+  },
+
+  'bill of materials': () => {
+    // Of what was installed: in the repository `--omit dev` also omits yaml, which a development tool may use too (npm 11.19).
+    const text = run(user, 'npm', 'sbom', '--sbom-format', 'cyclonedx');
+    const { components } = JSON.parse(text) as { components: readonly { readonly name: string }[] };
+    const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+      dependencies: Record<string, string>;
+    };
+    for (const name of Object.keys(dependencies))
+      assert(
+        components.some((component) => fullName(component) === name),
+        `${name} is not in the bill`,
+      );
+    writeFileSync(join(out, packed.filename.replace(/\.tgz$/, '.sbom.json')), text);
+    return `${components.length} components`;
+  },
+
+  'import sallyport and sallyport/sdk': () => {
+    const script = `const [a, b] = await Promise.all([import('sallyport'), import('sallyport/sdk')]);
+      console.log(typeof a.startGateway, typeof a.loadConfig, typeof b.EdgeClient, typeof b.WebSocketTransport);`;
+    const said = run(user, process.execPath, '--input-type=module', '-e', script).trim();
+    assert(said === 'function function function function', said);
+    return undefined;
+  },
+
+  'types resolve and are checked': () => {
+    const program = (token: string) => `import { type Gateway, loadConfig, startGateway } from 'sallyport';
+import { createMessage, EdgeClient, type EdgeClientOptions, type EdgeEvents } from 'sallyport/sdk';
+export const start: typeof startGateway = startGateway;
+export const port: number = loadConfig().config.https.port;
+export type Stop = Gateway['stop'];
+export type Events = EdgeEvents;
+const options: EdgeClientOptions = { node: 'edge-1', hub: { https: 'localhost:10002' }, directory: 'edge-1' };
+export const join = (): Promise<EdgeClient> => EdgeClient.join({ ...options, token: ${token} });
+export const message = createMessage;
+`;
+    writeFileSync(
+      join(user, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: {
+          target: 'es2024',
+          lib: ['es2024', 'esnext.disposable'],
+          module: 'nodenext',
+          strict: true,
+          noEmit: true,
+          types: ['node'],
+          typeRoots: [resolve('node_modules/@types')],
+        },
+        files: ['program.ts'],
+      }),
+    );
+    const check = () => run(user, resolve('node_modules/.bin/tsc'), '-p', 'tsconfig.json');
+    writeFileSync(join(user, 'program.ts'), program("'x'"));
+    try {
+      check();
+    } catch (error) {
+      throw new Error((error as { stdout: string }).stdout);
+    }
+    writeFileSync(join(user, 'program.ts'), program('42'));
+    let refused = false;
+    try {
+      check();
+    } catch {
+      refused = true;
+    }
+    assert(refused, 'a number was taken as a token: the types are not there');
+    return undefined;
+  },
+
+  'sallyport serve --print-ready': async () => {
+    const child = start(
+      'serve',
+      '--print-ready',
+      ...settings({ 'https.port': '0', 'websocket.port': '0', 'admin.port': '0' }),
+    );
+    const ready = JSON.parse(await line(child, () => true)) as Record<
+      'https' | 'websocket' | 'admin',
+      string
+    >;
+    const port = (address: string) => address.split(':').pop()!;
+    connection = settings({
+      'https.port': port(ready.https),
+      'websocket.port': port(ready.websocket),
+      'admin.port': port(ready.admin),
+    });
+    return `https ${ready.https}, websocket ${ready.websocket}`;
+  },
+
+  'sallyport edge run, and a message to it': async () => {
+    const token = run(user, bin, 'token', 'create', '--node', 'edge-1', ...connection).trim();
+    const edge = start('edge', 'run', '--node', 'edge-1', '--token', token, ...connection);
+    const arrived = line(edge, (text) => text.includes('"hello"'));
+    for (
+      let left = 100;
+      run(user, bin, 'nodes', 'list', '-o', 'name', ...connection).trim() !== 'node/edge-1';
+      left--
+    ) {
+      assert(left > 0, 'the edge does not appear');
+      await new Promise((done) => setTimeout(done, 200));
+    }
+    const message = ['--resource', 'app/hello', '--operation', 'update', '--content', '{"hello":1}', '--ack'];
+    run(user, bin, 'send', 'edge-1', ...message, ...connection);
+    return (await arrived).trim();
+  },
+
+  'quic.enabled without its library is refused with the remedy': async () => {
+    const child = start(
+      'serve',
+      ...settings({
+        'https.port': '0',
+        'websocket.port': '0',
+        'admin.port': '0',
+        'quic.port': '0',
+        'quic.enabled': 'true',
+      }),
+    );
+    let said = '';
+    child.stderr!.on('data', (chunk) => {
+      said += chunk;
+    });
+    const [code] = (await once(child, 'close')) as [number];
+    assert(code !== 0 && said.includes('npm install @currentspace/http3'), said);
+    return undefined;
+  },
+
+  'SIGTERM stops both': async () => {
+    for (const child of children.splice(0).reverse()) {
+      if (child.exitCode !== null) continue;
+      const ended = once(child, 'close');
+      child.kill('SIGTERM');
+      const [code, signal] = (await ended) as [number | null, string | null];
+      assert(code === 0, `it ended with ${signal ?? code}`);
+    }
+    return undefined;
+  },
+};
+
+function settings(all: Readonly<Record<string, string>>): string[] {
+  return Object.entries({ ...all, 'secretStore.path': 'secrets' }).flatMap(([path, value]) => [
+    '--set',
+    `${path}=${value}`,
+  ]);
+}
+
+function start(...args: readonly string[]): ChildProcess {
+  const child = spawn(bin, args, { cwd: user, stdio: ['pipe', 'pipe', 'pipe'] });
+  children.push(child);
+  return child;
+}
+
+/** The first line on standard output that fits. @throws what the process said when it ends before */
+function line(child: ChildProcess, fits: (text: string) => boolean): Promise<string> {
+  let said = '';
+  child.stderr!.on('data', (chunk) => {
+    said += chunk;
+  });
+  return new Promise((done, fail) => {
+    createInterface({ input: child.stdout! }).on('line', (text) => fits(text) && done(text));
+    child.once('close', (code) => fail(new Error(`it ended with ${code}: ${said}`)));
+    setTimeout(() => fail(new Error(`nothing within 60 s: ${said}`)), 60_000).unref();
+  });
+}
+
+function fullName(component: { readonly name: string; readonly group?: string }): string {
+  return component.group ? `${component.group}/${component.name}` : component.name;
+}
+
+function assert(condition: boolean, problem: string): asserts condition {
+  if (!condition) throw new Error(problem);
+}
+
+let failed = 0;
+let passed = 0;
+try {
+  for (const [name, step] of Object.entries(steps)) {
+    const startedAt = performance.now();
+    const found = await step();
+    passed++;
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    process.stdout.write(`ok    ${name} (${seconds} s)${found ? `: ${found}` : ''}\n`);
+  }
+} catch (error) {
+  failed++;
+  process.stdout.write(
+    `FAIL  ${Object.keys(steps)[passed]}: ${error instanceof Error ? error.message : error}\n`,
+  );
+} finally {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(user, { recursive: true, force: true });
+}
+process.stdout.write(`release:check ${passed} passed, ${failed} failed\n`);
+process.exitCode = failed === 0 ? 0 : 1;
