@@ -26,8 +26,11 @@ const deeds: Readonly<Record<string, (gateway: KubeGateway, api: KubeApi) => Pro
   'lets an administrator in by bearer token': async ({ admin }) => {
     await admin.get('/api/v1/info');
   },
-  'holds a watch on CA, hub certificate and trust, and need not ask again': async (_gateway, api) => {
-    await eventually('three watches are open', () => api.watches === 3, PATIENCE_MS);
+  'holds a watch on CA, hub certificate, trust and revocations, and need not ask again': async (
+    _gateway,
+    api,
+  ) => {
+    await eventually('four watches are open', () => api.watches === 4, PATIENCE_MS);
   },
   'follows the hub Secret': async (gateway, api) => {
     const next = await mintServer(storedCa(api));
@@ -113,12 +116,13 @@ const PURPOSES: Readonly<Record<string, string>> = {
   'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
     'follows the hub Secret',
   'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
-    'holds a watch on CA, hub certificate and trust, and need not ask again',
+    'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
   'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',
-  'watch secrets sallyport-trust': 'holds a watch on CA, hub certificate and trust, and need not ask again',
+  'watch secrets sallyport-trust':
+    'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',

@@ -9,6 +9,7 @@ import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { Revocation, RevocationReceipt } from '../../src/contracts/revocations.ts';
 import type { CloseReason } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import type { TransportName } from '../../src/sdk/transports/transport.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
 import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
@@ -30,7 +31,7 @@ const metricsOf = async (hub: TestGateway) =>
   ).body.toString();
 
 /** Joins, connects, and remembers why it was disconnected. */
-async function connected(hub: TestGateway, node: string, transport: 'websocket' | 'quic') {
+async function connected(hub: TestGateway, node: string, transport: TransportName) {
   const options = { ...hub.edgeOptions(node), transport };
   const client = await EdgeClient.join({ ...options, token: await hub.nodeToken(node) });
   const ends: { reason: CloseReason | undefined; final: boolean }[] = [];
@@ -39,9 +40,9 @@ async function connected(hub: TestGateway, node: string, transport: 'websocket' 
   return { client, ends, options };
 }
 
-for (const transport of ['websocket', 'quic'] as const) {
+for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
   test(`G7: a revoked node is closed at once on ${transport}, cannot connect, renew or join with a fresh token, until it is lifted`, async () => {
-    await using hub = await startTestGateway({ settings: { 'quic.enabled': 'true' } });
+    await using hub = await startTestGateway({ settings: { [`${transport}.enabled`]: 'true' } });
     const { client, ends, options } = await connected(hub, 'edge-1', transport);
     await using bystander = (await connected(hub, 'edge-2', transport)).client;
     const serial = (await hub.admin.get<NodeInfo>('/api/v1/nodes/edge-1')).certificate.serial;
