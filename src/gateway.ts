@@ -85,7 +85,7 @@ export async function startGateway(
     addresses: settings().advertise.addresses,
   });
   const revocations = new RevocationService(
-    { ...shared, store, certificateOf: (node) => hub.identityOf(node)?.certificate },
+    { ...shared, store, events, certificateOf: (node) => hub.identityOf(node)?.certificate },
     config.view(({ certificates: { revocationSecret, backdateMs } }) => ({
       secret: revocationSecret,
       replica,

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type {
   ClosedSession,
   LiftRequest,
@@ -27,6 +28,7 @@ export interface RevocationComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly events?: EventRecorder;
   readonly metrics: Pick<
     Metrics,
     'revocations' | 'revocationListVersion' | 'revocationListLastRead' | 'revocationListUsable'
@@ -222,6 +224,12 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     await this.#change((list) => list.add(draft, seen ? [seen] : []));
     const entry = this.#list.value.get(target);
     this.#audit('revoked', { target: targetKey(target), reason, note, by });
+    this.#components.events?.record({
+      reason: 'Revoked',
+      type: 'Warning',
+      secret: this.#secret,
+      message: `${targetKey(target)} is shut out (${reason}), by ${by}`,
+    });
     return this.#receiptOf(entry?.version ?? this.#list.value.version, entry);
   }
 
@@ -232,6 +240,12 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       return list.letRejoin(target, this.#rejoinLimit(since));
     });
     this.#audit(rejoin ? 'rejoin-allowed' : 'revocation-lifted', { target: targetKey(target), by });
+    this.#components.events?.record({
+      reason: 'RevocationLifted',
+      type: 'Normal',
+      secret: this.#secret,
+      message: `${targetKey(target)} ${rejoin ? 'may join again' : 'is let in again'}, by ${by}`,
+    });
     return this.#receiptOf(this.#list.value.version, rejoin ? this.#list.value.get(target) : undefined);
   }
 

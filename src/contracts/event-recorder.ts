@@ -17,7 +17,9 @@ export type EventReason =
   | 'SecretRefused'
   | 'EdgeCertificateIssued'
   | 'FleetTokenStored'
-  | 'TokensRevoked';
+  | 'TokensRevoked'
+  | 'Revoked'
+  | 'RevocationLifted';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

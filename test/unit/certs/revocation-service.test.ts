@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LIST_FIELD } from '../../../src/certs/revocation-codec.ts';
 import { RECEIPTS_FIELD } from '../../../src/certs/revocation-receipts.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
+import type { GatewayEvent } from '../../../src/contracts/event-recorder.ts';
 import type { Secret } from '../../../src/contracts/secret-store.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
@@ -32,8 +33,10 @@ afterEach(async () => {
 async function startReplica(replica: string, on = store.connect()) {
   const log = capturedLog();
   const metrics = createMetrics({ process: false });
+  const recorded: GatewayEvent[] = [];
+  const events = { record: (event: GatewayEvent) => void recorded.push(event) };
   const service = new RevocationService(
-    { store: on, clock, log, metrics, certificateOf: () => undefined },
+    { store: on, clock, log, metrics, certificateOf: () => undefined, events },
     () => ({ secret: SECRET, replica, backdateMs: 3_600_000 }),
   );
   const changes: number[] = [];
@@ -42,7 +45,7 @@ async function startReplica(replica: string, on = store.connect()) {
   running.push(service);
   await settle(20);
   changes.length = 0;
-  return { service, store: on, log, metrics, changes };
+  return { service, recorded, store: on, log, metrics, changes };
 }
 
 async function advance(ms: number): Promise<void> {
@@ -136,6 +139,15 @@ describe('G7: one decision for all replicas', () => {
     await two.service.lift({ target: { node: 'edge-1' }, by: 'bob' });
     await two.service.lift({ target: { node: 'edge-2' }, rejoin: true, by: 'bob' });
     await settle(50);
+    // L5: by whoever decided, once.
+    expect(one.recorded.map(({ reason, message }) => [reason, message])).toEqual([
+      ['Revoked', 'node edge-1 is shut out (keyCompromise), by admin'],
+      ['Revoked', 'node edge-2 is shut out (keyCompromise), by admin'],
+    ]);
+    expect(two.recorded.map(({ reason, message }) => [reason, message])).toEqual([
+      ['RevocationLifted', 'node edge-1 is let in again, by bob'],
+      ['RevocationLifted', 'node edge-2 may join again, by bob'],
+    ]);
     expect(one.service.isRevoked(peer('edge-1'))).toBeUndefined();
     expect(one.service.isNodeRevoked('edge-2')).toBeUndefined();
     // Half of the minute between, minus what certificates are backdated.
