@@ -23,11 +23,19 @@ const OUTER_MTU = 1600;
 export const HUB_ADDRESS = '10.99.0.1';
 const EDGE_ADDRESS = '10.99.0.2';
 
-/** Whether this machine lets us have such a link; otherwise why not, in one line. */
+/** Why this machine does not let us have such a link, in one line; undefined when it does. */
 export function whyNoLink(): string | undefined {
+  return whyNot('ip link add probe type vxlan id 1 remote 10.0.0.1 dstport 4789');
+}
+
+/** Why this machine does not let us have a network namespace; undefined when it does. */
+export function whyNoNamespace(): string | undefined {
+  return whyNot('ip link set lo up');
+}
+
+function whyNot(command: string): string | undefined {
   try {
-    const probe = 'ip link add probe type vxlan id 1 remote 10.0.0.1 dstport 4789';
-    execFileSync('unshare', ['--map-root-user', '--net', 'sh', '-c', probe], { stdio: 'pipe' });
+    execFileSync('unshare', ['--map-root-user', '--net', 'sh', '-c', command], { stdio: 'pipe' });
     return undefined;
   } catch (error) {
     const { stderr, message } = error as { stderr?: Buffer; message: string };

@@ -10,7 +10,7 @@ export interface OutboxOptions {
   readonly bytes: number;
   /** Messages that may wait for their answer at once on a link. */
   readonly window: number;
-  /** Messages whose acknowledgement is overdue by this are sent again on the same link: a replica may have died owing it. */
+  /** Messages whose acknowledgement is overdue by this, counted from when the link took them, are sent again on it: a replica may have died owing it. */
   readonly ackTimeoutMs: number;
 }
 

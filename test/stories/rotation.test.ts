@@ -5,21 +5,24 @@ import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
 const ROTATIONS = 1_000;
 const EDGES = 200;
-/** Of these, over QUIC. */
-const QUIC_EDGES = 50;
+/** Of these, over the other transports. */
+const QUIC_EDGES = 20;
+const WEBTRANSPORT_EDGES = 10;
 
 test(`B5: the hub certificate is replaced ${ROTATIONS} times under ${EDGES} edges and traffic: nothing drops, no handshake fails, nothing is lost`, async () => {
   await using hub = await startTestGateway({
     settings: {
       'quic.enabled': 'true',
+      'webtransport.enabled': 'true',
       'limits.enrolmentsPerMinutePerIp': '100000',
       'limits.enrolmentsPerMinute': '100000',
     },
   });
   await using fleet = new Fleet(hub);
-  await fleet.join(EDGES - QUIC_EDGES);
+  await fleet.join(EDGES - QUIC_EDGES - WEBTRANSPORT_EDGES);
   await fleet.join(QUIC_EDGES, 'quic');
-  const ports = (['https', 'websocket', 'admin'] as const).map((name) => hub.port(name));
+  await fleet.join(WEBTRANSPORT_EDGES, 'webtransport');
+  const ports = (['https', 'websocket', 'webtransport', 'admin'] as const).map((name) => hub.port(name));
   const serials = new Set<string>();
   let failedHandshakes = 0;
   for (let rotation = 0; rotation < ROTATIONS; rotation++) {
