@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
-import { ensureAdminCertificate } from './certs/admin-certificate.ts';
+import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
@@ -96,6 +96,9 @@ export async function startGateway(
     const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
     return certs;
+  }).catch(async (cause) => {
+    await store.close();
+    throw cause;
   });
   const certificates = new CertificateManager(
     {
@@ -182,6 +185,7 @@ export async function startGateway(
   certificates.onChange(applyTrust);
   revocations.onChange(applyTrust);
 
+  const { kind, path } = settings().secretStore;
   const lifecycle = new Lifecycle(
     [
       cluster.component,
@@ -190,6 +194,14 @@ export async function startGateway(
       tokens,
       bus,
       hub,
+      ...(kind === 'directory'
+        ? [
+            new AdminCertificateKeeper(
+              { clock, log, authority: () => certificates.authority() },
+              { directory: path, days: 365 },
+            ),
+          ]
+        : []),
       {
         name: 'listeners',
         start: () => listeners.start(),
@@ -207,12 +219,6 @@ export async function startGateway(
     clock,
   );
   await lifecycle.start({ signal, stopTimeoutMs: settings().limits.stopTimeoutMs });
-  if (settings().secretStore.kind === 'directory') {
-    await ensureAdminCertificate(
-      { clock, log, authority: certificates.authority() },
-      { directory: settings().secretStore.path, days: 365 },
-    );
-  }
 
   // — what changes while it runs —
   config.onChange((next, previous) => {

@@ -1,0 +1,54 @@
+import type { Clock, Timer } from '../core/clock.ts';
+import { describeError } from '../core/errors.ts';
+import type { Component } from '../core/lifecycle.ts';
+import type { Logger } from '../core/log.ts';
+import {
+  type AdminCertificateOptions,
+  type AdminIssuer,
+  ensureAdminCertificate,
+} from './admin-certificate.ts';
+
+export interface AdminKeeperComponents {
+  /** The CA in use now. */
+  readonly authority: () => AdminIssuer;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How often the certificate is looked at: a day is little of the life of any. */
+const CHECK_MS = 86_400_000;
+
+/** Keeps the admin certificate beside the directory store usable for as long as the gateway runs. */
+export class AdminCertificateKeeper implements Component {
+  readonly name = 'admin certificate';
+  readonly #components: AdminKeeperComponents;
+  readonly #options: AdminCertificateOptions;
+  #timer: Timer | undefined;
+
+  constructor(components: AdminKeeperComponents, options: AdminCertificateOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  /** @throws what the file system says when the files cannot be written */
+  async start(): Promise<void> {
+    await this.#ensure();
+    this.#timer = this.#components.clock.setInterval(() => {
+      this.#ensure().catch((error) => {
+        this.#components.log.error(
+          { problem: describeError(error) },
+          'the admin certificate could not be renewed',
+        );
+      });
+    }, CHECK_MS);
+  }
+
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+  }
+
+  async #ensure(): Promise<void> {
+    const { authority, clock, log } = this.#components;
+    await ensureAdminCertificate({ authority: authority(), clock, log }, this.#options);
+  }
+}
