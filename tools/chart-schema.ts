@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { configSchema } from '../src/config/schema.ts';
+import { listSettings } from '../src/config/settings.ts';
 
 export const CHART_SCHEMA_FILE = 'deploy/helm/sallyport/values.schema.json';
+export const CHART_RESTART_SETTINGS_FILE = 'deploy/helm/sallyport/files/restart-settings.txt';
 
 type Schema = Readonly<Record<string, unknown>>;
 const object = (properties: Record<string, Schema>): Schema => ({
@@ -80,4 +82,12 @@ export function chartSchema(): string {
     }),
   };
   return `${JSON.stringify(schema, null, 2)}\n`;
+}
+
+/** The settings whose change restarts the pods, a line each. */
+export function chartRestartSettings(): string {
+  return listSettings()
+    .filter(({ live }) => !live)
+    .map(({ path }) => path)
+    .join('\n');
 }

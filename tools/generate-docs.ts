@@ -1,6 +1,6 @@
 /**
  * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics;
- * and the schema of the chart's values.
+ * and what the chart knows of the settings.
  * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,12 @@ import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
-import { CHART_SCHEMA_FILE, chartSchema } from './chart-schema.ts';
+import {
+  CHART_RESTART_SETTINGS_FILE,
+  CHART_SCHEMA_FILE,
+  chartRestartSettings,
+  chartSchema,
+} from './chart-schema.ts';
 
 type Row = readonly string[];
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -110,21 +115,25 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   commands,
   verdicts,
 };
+/** Files that are generated as a whole. */
+const whole: Readonly<Record<string, () => string>> = {
+  [CHART_SCHEMA_FILE]: chartSchema,
+  [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
+};
 const files = [
   'README.md',
   'docs/configuration.md',
   'docs/errors.md',
   'docs/protocol.md',
   'docs/operations.md',
-  CHART_SCHEMA_FILE,
+  ...Object.keys(whole),
 ];
 
 const check = process.argv.includes('--check');
 let stale = 0;
 for (const file of files) {
-  let text = readFileSync(file, 'utf8');
-  const before = text;
-  if (file === CHART_SCHEMA_FILE) text = chartSchema();
+  const before = readFileSync(file, 'utf8');
+  let text = whole[file]?.() ?? before;
   for (const [name, make] of Object.entries(parts)) {
     const [open, close] = [`<!-- generated:${name} -->`, `<!-- /generated:${name} -->`];
     const [start, end] = [text.indexOf(open), text.indexOf(close)];

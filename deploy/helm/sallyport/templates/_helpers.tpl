@@ -86,18 +86,18 @@ ConfigMap, so that a new address in advertise.addresses drops no connection.
 */}}
 {{- define "sallyport.restart" -}}
 {{- $config := fromYaml (include "sallyport.config" .) -}}
-{{- $certificates := dig "certificates" dict $config -}}
-{{- $tokens := dig "tokens" dict $config -}}
-{{- $store := dig "secretStore" dict $config -}}
-{{- $parts := list
-  (pick $config "apiVersion" "kind" "https" "websocket" "quic" "webtransport" "admin" "tls")
-  (pick $store "kind" "namespace" "context" "path")
-  (pick $certificates "caSecret" "hubSecret" "hubSecretManaged" "trustSecret")
-  (pick $tokens "fleetSecret" "stateSecret")
-  (dig "hub" "replica" "" $config)
-  (dig "limits" "proxyProtocolFrom" list $config)
-  (dig "log" "format" "" $config) -}}
-{{- toJson $parts | sha256sum -}}
+{{- $set := dict -}}
+{{- range $path := .Files.Lines "files/restart-settings.txt" -}}
+{{- $keys := splitList "." $path -}}
+{{- $section := $config -}}
+{{- range initial $keys -}}
+{{- $section = get $section . | default dict -}}
+{{- end -}}
+{{- if hasKey $section (last $keys) -}}
+{{- $_ := set $set $path (get $section (last $keys)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $set | sha256sum -}}
 {{- end -}}
 
 {{- define "sallyport.gracePeriodSeconds" -}}
