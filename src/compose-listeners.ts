@@ -3,6 +3,7 @@ import { AdminListener } from './admin/admin-listener.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
+import type { CaRolloverAdmin } from './contracts/ca-rollover.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
@@ -37,6 +38,7 @@ export interface ListenerParts {
   readonly tokens: TokenMinter;
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
+  readonly rollover: CaRolloverAdmin;
   readonly crl: CrlSource;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
@@ -122,6 +124,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         certificates,
         tokens,
         revocations,
+        rollover: parts.rollover,
         info,
         authenticate,
         reviewer: parts.reviewer,

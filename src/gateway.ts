@@ -11,6 +11,7 @@ import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
+import { composeRollover } from './compose-rollover.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { ListenerName } from './contracts/listener.ts';
@@ -117,7 +118,7 @@ export async function startGateway(
   const gate = new PeerGate({ clock, trust, isRevoked }, () => settings().identity);
   const adminGate = new AdminGate({
     clock,
-    ca: () => certificates.current().ca,
+    cas: () => certificates.ownCas(),
     isRevoked: (certificate) => isRevoked({ ...certificate, nodeName: '' }),
   });
   const crl = new CrlPublisher({
@@ -149,6 +150,20 @@ export async function startGateway(
     config.view((now) => ({ ...now.certificates, ...now.tokens, ...now.identity, replica })),
   );
 
+  const rollover = composeRollover({
+    ...shared,
+    config,
+    replica,
+    store,
+    events,
+    certificates,
+    revocations,
+    hub,
+  });
+  certificates.onChange((next, previous) => {
+    if (next.ca.sha256 !== previous.ca.sha256) tokens.caChanged();
+  });
+
   // — listeners —
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
@@ -161,6 +176,7 @@ export async function startGateway(
       tokens,
       issuer,
       revocations,
+      rollover,
       crl,
       hub,
       bus,
@@ -194,10 +210,11 @@ export async function startGateway(
       tokens,
       bus,
       hub,
+      rollover,
       ...(kind === 'directory'
         ? [
             new AdminCertificateKeeper(
-              { clock, log, authority: () => certificates.authority() },
+              { clock, log, authority: () => certificates.authority(), source: certificates },
               { directory: path, days: 365 },
             ),
           ]

@@ -21,10 +21,12 @@ import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
+import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
+  RolloverRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -112,7 +114,12 @@ function createApp(
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
   requireAdmin(app, components);
 
-  const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
+  const routes = [
+    ...gatewayRoutes(components),
+    ...nodeRoutes(components),
+    ...revocationRoutes(components),
+    ...rolloverRoutes(components),
+  ];
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,

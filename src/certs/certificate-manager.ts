@@ -1,5 +1,6 @@
+import type { X509Certificate } from 'node:crypto';
 import type { CertificateAdmin, CertificateStatus } from '../contracts/certificate-issuer.ts';
-import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
+import type { CaCertificate, CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
 import type { Timer } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -7,11 +8,13 @@ import type { Component } from '../core/lifecycle.ts';
 import { LogSampler } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
 import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
-import type { CertificateAuthority } from './certificate-authority.ts';
+import { isSameRollover, type RolloverState } from './ca-rollover-state.ts';
+import { type CertificateAuthority, toCaCertificate } from './certificate-authority.ts';
 import { readClientTrust } from './certificate-bundle.ts';
 import { describeBundle, publishValidity } from './certificate-status.ts';
 import {
   type BundleInUse,
+  type CaParts,
   type Evaluation,
   evaluateSnapshot,
   type StoredProblem,
@@ -56,6 +59,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #certificates: ManagerOptions['certificates'];
   #names: AdvertisedNames;
   #inUse: BundleInUse;
+  /** The CAs as stored: ahead of what is in use for the moment in which the hub certificate is issued anew. */
+  #cas: CaParts;
+  readonly #rollover: Property<RolloverState>;
+  #ownCas: readonly CaCertificate[];
   #snapshot: SecretSnapshot;
   #storedCa: Evaluation['storedCa'] = { is: 'same' };
   #problems: readonly StoredProblem[] = [];
@@ -75,8 +82,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#settleMs = options.settleMs ?? 10_000;
     this.#sampler = new LogSampler({ clock });
     this.#snapshot = prepared.snapshot;
+    this.#cas = prepared.cas;
+    this.#rollover = new Property(prepared.cas.rollover);
+    this.#ownCas = ownCas(prepared.cas);
     this.#inUse = {
-      ca: prepared.ca,
+      ...prepared.cas,
       hub: prepared.snapshot.get(options.certificates.hubSecret)!,
       trust: readClientTrust(prepared.snapshot.get(options.certificates.trustSecret)),
     };
@@ -84,7 +94,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#lastReload = new Date(clock.now());
     this.#renewal = new HubRenewal(components, {
       caSecret: options.certificates.caSecret,
-      wish: () => ({ ca: this.#inUse.ca, names: this.#names, options: this.#certificates }),
+      rolloverSecret: options.certificates.rolloverSecret,
+      wish: () => ({ ca: this.#cas.roles.issuing, names: this.#names, options: this.#certificates }),
       mayWrite: () => this.#isOurs() && this.#storedCa.is !== 'other',
       adopt: (secret, replaced) => this.#adopt(secret, replaced),
     });
@@ -102,7 +113,43 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   /** The CA that new edge certificates come from; always the one of `current().ca` (requirement C3). */
   authority(): CertificateAuthority {
-    return this.#inUse.ca;
+    return this.#inUse.roles.issuing;
+  }
+
+  /** The CA of the CA Secret, and the rollover from it to another. */
+  get cas(): CaParts {
+    return this.#cas;
+  }
+
+  /** The CA that issues and, during a rollover, the other one: whoever one of them made an administrator stays one. */
+  ownCas(): readonly CaCertificate[] {
+    return this.#ownCas;
+  }
+
+  /** The CAs of the trust Secret. */
+  get furtherTrust(): readonly X509Certificate[] {
+    return this.#inUse.trust;
+  }
+
+  /** False when somebody else, such as cert-manager, keeps the hub Secret. */
+  get hubIsManaged(): boolean {
+    return this.#isOurs();
+  }
+
+  /** Issues the hub certificate anew if it needs to be; resolves when it is current. @throws as {@link rotateHub} */
+  async repairHub(): Promise<void> {
+    if (this.#isOurs()) await this.#renewal.repair();
+  }
+
+  /** Told after each change of the rollover's state, receipts included. */
+  onRollover(listener: (next: RolloverState, previous: RolloverState) => void): Unsubscribe {
+    return this.#rollover.onChange(listener);
+  }
+
+  /** Makes a state of the rollover current that was just written or read. */
+  adoptRollover(secret: Secret): void {
+    this.#snapshot = new Map(this.#snapshot).set(this.#certificates.rolloverSecret, secret);
+    this.#evaluate();
   }
 
   /** False when the CA Secret is gone, unusable, or holds another CA than the one in use. */
@@ -134,9 +181,9 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   async start(_signal: AbortSignal): Promise<void> {
     const { store, clock, log } = this.#components;
-    const { caSecret, hubSecret, trustSecret } = this.#certificates;
+    const { caSecret, hubSecret, trustSecret, rolloverSecret } = this.#certificates;
     this.#unwatch = store.watch(
-      [caSecret, hubSecret, trustSecret],
+      [caSecret, hubSecret, trustSecret, rolloverSecret],
       (snapshot, unreadable) => this.#onSnapshot(snapshot, unreadable),
       (error) => {
         const suppressed = this.#sampler.pass('watch');
@@ -226,21 +273,30 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #evaluate(): Evaluation {
     const evaluation = evaluateSnapshot({
       snapshot: this.#snapshot,
-      inUse: this.#inUse,
+      inUse: { ...this.#inUse, ...this.#cas },
       secrets: this.#certificates,
       names: this.#names,
       clock: this.#components.clock,
     });
-    const { bundle, parts, problems, storedCa, storedHub } = evaluation;
+    const { bundle, parts, problems, storedCa, storedHub, cas, hubBehind } = evaluation;
     this.#storedCa = storedCa;
+    this.#cas = cas;
     if (bundle) {
       this.#inUse = parts;
+      this.#ownCas = ownCas(parts, this.#ownCas);
       if (bundle.fingerprint !== this.#bundle.value.fingerprint) this.#swap(bundle);
     }
-    if (storedHub === 'good') this.#renewal.problem = undefined;
-    else this.#renewal.planWithin(storedHub === 'names' ? 0 : this.#settleMs);
+    if (storedHub === 'good' && !hubBehind) this.#renewal.problem = undefined;
+    else this.#renewal.planWithin(this.#isExpected(storedHub) ? 0 : this.#settleMs);
     this.#report(problems);
+    if (!isSameRollover(cas.rollover, this.#rollover.value)) this.#rollover.set(cas.rollover);
     return evaluation;
+  }
+
+  /** What the hub certificate lacks is known to be nobody's half-done work: a new name, or a step of the rollover. */
+  #isExpected(storedHub: Evaluation['storedHub']): boolean {
+    if (storedHub === 'good' || storedHub === 'names') return true;
+    return storedHub === 'wrong-ca' && this.#cas.rollover.phase !== 'idle';
   }
 
   #swap(next: CertificateBundle): void {
@@ -298,7 +354,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const { metrics, nodesNotIssuedBy } = this.#components;
     const wanted = new Set(this.#bundle.value.clientCAs.map(({ sha256 }) => sha256));
     if (this.#storedCa.is === 'other') {
-      wanted.delete(this.#inUse.ca.certificate.sha256);
+      wanted.delete(this.#inUse.own.certificate.sha256);
       wanted.add(this.#storedCa.sha256);
     }
     const nodes = nodesNotIssuedBy?.(wanted) ?? 0;
@@ -329,6 +385,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return describeBundle(this.#bundle.value, {
       secrets: this.#certificates,
       hubManaged: this.#isOurs(),
+      own: this.#inUse.own.certificate.sha256,
+      rollover: new Set([this.#inUse.rollover.pair?.next.certificate.sha256 ?? '']),
     });
   }
 
@@ -337,6 +395,15 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const stored = this.#snapshot.get(this.#certificates.hubSecret);
     return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));
   }
+}
+
+/** The gate parses its CAs anew for every new array, so an equal one stays the same. */
+function ownCas({ roles }: CaParts, present: readonly CaCertificate[] = []): readonly CaCertificate[] {
+  const { issuing, partner } = roles;
+  const next = [issuing.certificate, ...(partner ? [toCaCertificate(partner)] : [])];
+  const isSame =
+    next.length === present.length && next.every(({ sha256 }, i) => sha256 === present[i]!.sha256);
+  return isSame ? present : next;
 }
 
 function unusable(reason: string, problems: readonly StoredProblem[]): SallyportError {

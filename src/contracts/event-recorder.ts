@@ -19,7 +19,9 @@ export type EventReason =
   | 'FleetTokenStored'
   | 'TokensRevoked'
   | 'Revoked'
-  | 'RevocationLifted';
+  | 'RevocationLifted'
+  | 'CaRollover'
+  | 'CertificateAuthorityExpiring';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

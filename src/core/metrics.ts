@@ -83,6 +83,30 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
 
+    // — CA rollover —
+    rolloverPhase: gauge('ca_rollover_phase', '1 for the phase the CA rollover is in, 0 for the others.', [
+      'phase',
+    ]),
+    rolloverNodes: gauge(
+      'ca_rollover_nodes',
+      'Known nodes by the CA of their certificate (old, new, other); only while a rollover is under way.',
+      ['ca'],
+    ),
+    rolloverDependent: gauge(
+      'ca_rollover_dependent_nodes',
+      'Known nodes that would be locked out, had the CA that does not issue no trust any more.',
+      [],
+    ),
+    rolloverSteps: counter('ca_rollover_steps_total', 'Steps of CA rollovers asked for here, by result.', [
+      'step',
+      'result',
+    ]),
+    caExpiryLevel: gauge(
+      'ca_expiry_level',
+      'How soon a trusted CA ends: 0 later than 180 days, 1 within 180, 2 within 30, 3 within 7, 4 has ended (C5).',
+      ['subject', 'sha256'],
+    ),
+
     // — enrolment —
     issued: counter('certificates_issued_total', 'Edge certificates issued.', ['how']),
     enrolmentRefused: counter('enrolment_refused_total', 'Requests for a certificate that were refused.', [

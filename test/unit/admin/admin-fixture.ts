@@ -2,6 +2,11 @@ import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
+import type {
+  CaRolloverAdmin,
+  CaRolloverStatus,
+  RolloverRequest,
+} from '../../../src/contracts/ca-rollover.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type {
   MessageBus,
@@ -91,6 +96,32 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   }
 }
 
+export class FakeRollover implements CaRolloverAdmin {
+  readonly requests: RolloverRequest[] = [];
+  refusal: Error | undefined;
+  current: CaRolloverStatus = {
+    phase: 'idle',
+    version: 0,
+    issuing: { sha256: 'ab', subject: 'CN=KubeEdge', notAfter: '2036-01-01T00:00:00.000Z' },
+    steps: [],
+    asking: false,
+    replicas: [],
+    nodes: { total: 0, old: 0, new: 0, other: 0, dependent: 0 },
+    summary: 'no rollover is under way',
+    next: [{ step: 'prepare', blockers: [] }],
+    warnings: [],
+    items: [],
+  };
+
+  status = () => this.current;
+
+  async step(request: RolloverRequest): Promise<CaRolloverStatus> {
+    this.requests.push(request);
+    if (this.refusal) throw this.refusal;
+    return this.current;
+  }
+}
+
 /** An admin listener on a free port with a real CA; everything behind it is a fake a test can look at. */
 export async function startAdmin({
   options = {},
@@ -112,7 +143,7 @@ export async function startAdmin({
   const calls: string[] = [];
   const gateClock = { now: () => Date.now() + fixture.skewMs };
   const gate = new AdminGate({
-    ca: () => source.current().ca,
+    cas: () => [source.current().ca],
     clock: gateClock,
     isRevoked: (certificate) => revocations.isRevoked({ ...certificate, nodeName: '' }),
   });
@@ -136,6 +167,7 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const rollover = new FakeRollover();
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -150,6 +182,7 @@ export async function startAdmin({
       certificates,
       tokens,
       revocations,
+      rollover,
       health,
       info: () => ({
         version: '1.2.3',
@@ -183,6 +216,7 @@ export async function startAdmin({
     nodes,
     bus,
     revocations,
+    rollover,
     health,
     metrics,
     calls,
