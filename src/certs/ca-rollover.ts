@@ -283,6 +283,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       await this.#tell();
       this.#failures = 0;
     } catch (error) {
+      if (this.#stopped) return;
       log.warn({ problem: describeError(error) }, 'the CA rollover cannot be followed up yet; trying again');
       const delayMs = backoffDelayMs(this.#failures++, RETRY);
       this.#retry = clock.setTimeout(() => this.#follow(), delayMs);
