@@ -7,6 +7,7 @@ import type { CertificateIssuer, TokenMinter } from './contracts/certificate-iss
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeHistory } from './contracts/node-history.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
@@ -38,6 +39,7 @@ export interface ListenerParts {
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
   readonly crl: CrlSource;
+  readonly history: NodeHistory;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
@@ -122,6 +124,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         certificates,
         tokens,
         revocations,
+        history: parts.history,
         info,
         authenticate,
         reviewer: parts.reviewer,

@@ -5,6 +5,7 @@ import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
+import { NodeHistoryService } from './certs/node-history-service.ts';
 import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
@@ -73,7 +74,15 @@ export async function startGateway(
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    {
+      ...shared,
+      bus,
+      onRevoked: (session) => revocations.sessionEnded(session),
+      presence: {
+        nodeConnected: (peer, transport) => history.nodeConnected(peer, transport),
+        nodeDisconnected: (node) => history.nodeDisconnected(node),
+      },
+    },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
 
@@ -90,6 +99,15 @@ export async function startGateway(
       secret: revocationSecret,
       replica,
       backdateMs,
+    })),
+  );
+  const history = new NodeHistoryService(
+    { ...shared, store, events, isNodeRevoked: (node) => revocations.isNodeRevoked(node) },
+    config.view(({ certificates: { historySecret, historySyncMs, graceDays } }) => ({
+      secret: historySecret,
+      replica,
+      syncMs: historySyncMs,
+      graceDays,
     })),
   );
   const prepared = await withStartupProbe(shared, settings().https, async () => {
@@ -130,7 +148,10 @@ export async function startGateway(
     { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
+  const audit = new IssuanceLog(
+    { log, events, onIssued: (record) => history.certificateIssued(record) },
+    { caSecret: settings().certificates.caSecret },
+  );
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -162,6 +183,7 @@ export async function startGateway(
       issuer,
       revocations,
       crl,
+      history,
       hub,
       bus,
       health,
@@ -191,6 +213,7 @@ export async function startGateway(
       cluster.component,
       certificates,
       revocations,
+      history,
       tokens,
       bus,
       hub,

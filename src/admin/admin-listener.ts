@@ -15,6 +15,7 @@ import { serveRoutes } from './api-route.ts';
 import { eventRoute, serveEvents } from './event-route.ts';
 import { type EventStreamComponents, EventStreams } from './event-stream.ts';
 import { type GatewayRouteComponents, gatewayRoutes } from './gateway-routes.ts';
+import { type HistoryRouteComponents, historyRoutes } from './history-routes.ts';
 import { answerClientError, sendFailure, toAdminError } from './json-errors.ts';
 import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import { openApiDocument } from './openapi.ts';
@@ -25,6 +26,7 @@ import { type RevocationRouteComponents, revocationRoutes } from './revocation-r
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
+  HistoryRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -112,7 +114,12 @@ function createApp(
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
   requireAdmin(app, components);
 
-  const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
+  const routes = [
+    ...gatewayRoutes(components),
+    ...historyRoutes(components),
+    ...nodeRoutes(components),
+    ...revocationRoutes(components),
+  ];
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,

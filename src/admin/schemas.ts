@@ -234,6 +234,45 @@ export const revocationReceipt = z.object({
   ),
 });
 
+const knownCertificate = z.object({
+  serial: z.string(),
+  issuerSha256: z.string(),
+  notBefore: time,
+  notAfter: time,
+});
+export const nodeRecordList = z.object({
+  items: z.array(
+    z.object({
+      node: z.string(),
+      certificate: knownCertificate,
+      issued: knownCertificate
+        .optional()
+        .meta({ description: 'A certificate issued since its last connection, not seen yet' }),
+      firstSeen: time,
+      lastSeen: time.optional(),
+      connectedHere: z.boolean(),
+      transport: z.enum(['websocket', 'quic', 'webtransport']).optional(),
+      replica: z.string().optional(),
+      absences: z.array(z.object({ from: time, to: time })),
+    }),
+  ),
+});
+export const nodeForecastList = z.object({
+  items: z.array(
+    z.object({
+      node: z.string(),
+      certificate: knownCertificate,
+      lastSeen: time.optional(),
+      connectedHere: z.boolean(),
+      usualGapMs: count.optional().meta({ description: 'Longest of its absences, milliseconds' }),
+      nextContactBy: time.optional(),
+      overdue: z.boolean(),
+      renewableUntil: time,
+      verdict: z.enum(['ok', 'renewable', 'at-risk', 'expired', 'revoked']),
+    }),
+  ),
+});
+
 export const failure = z.object({
   error: z.object({
     code: z

@@ -8,7 +8,7 @@ import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import { isNodeName } from '../protocol/node-name.ts';
-import type { CertificateAuthority, KeyUsage } from './certificate-authority.ts';
+import type { CertificateAuthority, IssuedLeaf, KeyUsage } from './certificate-authority.ts';
 import { type CheckedCsr, readCsr } from './csr.ts';
 import type { EnrolmentToken } from './enrolment-token.ts';
 import type { IssuanceLog } from './issuance-log.ts';
@@ -185,7 +185,7 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     return [...usages];
   }
 
-  #sign({ nodeName }: Caller, { publicKey }: CheckedCsr, usages: readonly KeyUsage[]): Promise<Signed> {
+  #sign({ nodeName }: Caller, { publicKey }: CheckedCsr, usages: readonly KeyUsage[]): Promise<IssuedLeaf> {
     const { edgeDays, backdateMs } = this.#options();
     return this.#components
       .authority()
@@ -206,6 +206,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
       node: nodeName,
       how,
       serial: certificate.serial,
+      issuerSha256: certificate.issuerSha256,
+      notBefore: certificate.notBefore.toISOString(),
       publicKeySha256: createHash('sha256').update(csr.publicKey).digest('hex'),
       usages,
       notAfter: certificate.notAfter.toISOString(),
@@ -216,7 +218,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
         : { oldSerial: caller.identity.certificate.serial }),
       ...(replaces ? { replacedConnected: true } : {}),
     });
-    return { ...certificate, nodeName, how };
+    const { der, serial, notAfter } = certificate;
+    return { der, serial, notAfter, nodeName, how };
   }
 
   /** Counts and logs, a line a minute for each address and reason (I14); what is unexpected becomes INTERNAL, with its cause in the log. */
@@ -239,14 +242,12 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 }
 
-type Signed = Awaited<ReturnType<CertificateAuthority['issueEdge']>>;
-
 interface Issuance {
   readonly request: IssueRequest;
   readonly caller: Caller;
   readonly csr: CheckedCsr;
   readonly usages: readonly KeyUsage[];
-  readonly certificate: Signed;
+  readonly certificate: IssuedLeaf;
   readonly replaces: boolean;
 }
 

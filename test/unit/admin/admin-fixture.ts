@@ -1,5 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
+import { NodeHistoryService } from '../../../src/certs/node-history-service.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
@@ -136,6 +137,12 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const history = new NodeHistoryService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
+    secret: 'sallyport-history',
+    replica: 'hub-1',
+    syncMs: 300_000,
+    graceDays: 30,
+  }));
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -150,6 +157,7 @@ export async function startAdmin({
       certificates,
       tokens,
       revocations,
+      history,
       health,
       info: () => ({
         version: '1.2.3',
@@ -183,6 +191,7 @@ export async function startAdmin({
     nodes,
     bus,
     revocations,
+    history,
     health,
     metrics,
     calls,
