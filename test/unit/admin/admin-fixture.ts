@@ -21,6 +21,7 @@ import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { freshSource } from '../../support/fixed-source.ts';
@@ -136,6 +137,7 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const rejections = new RejectionLog({ clock });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -150,6 +152,7 @@ export async function startAdmin({
       certificates,
       tokens,
       revocations,
+      rejections,
       health,
       info: () => ({
         version: '1.2.3',
@@ -183,6 +186,7 @@ export async function startAdmin({
     nodes,
     bus,
     revocations,
+    rejections,
     health,
     metrics,
     calls,
