@@ -28,6 +28,7 @@ import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
+import { RejectionLog } from './listeners/rejection-log.ts';
 import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
@@ -171,6 +172,7 @@ export async function startGateway(
   );
 
   // — listeners —
+  const rejections = new RejectionLog({ clock });
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
     composeListeners({
@@ -184,6 +186,7 @@ export async function startGateway(
       revocations,
       crl,
       history,
+      rejections,
       hub,
       bus,
       health,
@@ -235,7 +238,10 @@ export async function startGateway(
       },
       {
         name: 'self-test',
-        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        start: async () => {
+          await selfTest({ ...shared, source: certificates }, listeners.listeners);
+          rejections.clear();
+        },
         stop: async () => {},
       },
     ],

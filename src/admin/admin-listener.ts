@@ -2,6 +2,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { ListenAddress, Listener } from '../contracts/listener.ts';
+import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { HealthRegistry } from '../core/health.ts';
@@ -21,12 +22,14 @@ import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
+import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
   HistoryRouteComponents &
+  RejectionRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -36,6 +39,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly health: HealthRegistry;
     readonly log: Logger;
     readonly metrics: Metrics;
+    readonly rejections: RejectionDirectory & RejectionSink;
   };
 
 /** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
@@ -119,6 +123,7 @@ function createApp(
     ...historyRoutes(components),
     ...nodeRoutes(components),
     ...revocationRoutes(components),
+    ...rejectionRoutes(components),
   ];
   serveRoutes(app, routes);
   serveEvents(app, {

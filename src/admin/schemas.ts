@@ -272,6 +272,37 @@ export const nodeForecastList = z.object({
     }),
   ),
 });
+export const rejectionQuery = z.strictObject({
+  node: nodeName.optional(),
+  reason: label.optional().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+});
+export const rejection = z.object({
+  node: z.string().optional().meta({ description: 'The node, where a trusted CA vouches for the name' }),
+  claimedNode: z
+    .string()
+    .optional()
+    .meta({ description: 'What the peer claims to be: anybody may have written it' }),
+  reason: z.string().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+  listener: listenerName,
+  remoteAddress: z.string(),
+  count: count.meta({ description: 'Attempts since firstAt' }),
+  firstAt: time,
+  lastAt: time,
+  detail: z.string().meta({ description: 'As the edge was told' }),
+  fix: z.string().meta({ description: 'What to do about it' }),
+  facts: z
+    .object({
+      hubTime: time.optional(),
+      notBefore: time.optional(),
+      notAfter: time.optional(),
+      serial: z.string().optional(),
+      presentedIssuer: z.string().optional(),
+      presentedIssuerSha256: z.string().optional(),
+      expectedIssuersSha256: z.array(z.string()).optional(),
+    })
+    .optional(),
+});
+export const rejectionList = z.object({ items: z.array(rejection) });
 
 export const failure = z.object({
   error: z.object({

@@ -3,10 +3,11 @@ import type { CertificateIssuer, IssuedCertificate, IssueRequest } from '../cont
 import type { CertificateSource } from '../contracts/certificate-source.ts';
 import type { RevocationDecisions } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
-import { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
+import { rejectionReason } from '../identity/rejection-reason.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import type { CertificateAuthority, IssuedLeaf, KeyUsage } from './certificate-authority.ts';
 import { type CheckedCsr, readCsr } from './csr.ts';
@@ -223,14 +224,16 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 
   /** Counts and logs, a line a minute for each address and reason (I14); what is unexpected becomes INTERNAL, with its cause in the log. */
-  #refused(cause: unknown, { nodeName, remoteAddress }: IssueRequest): SallyportError {
+  #refused(cause: unknown, { nodeName, remoteAddress, peer }: IssueRequest): SallyportError {
     const error = isSallyportError(cause) ? cause : new SallyportError('INTERNAL', {}, cause);
     const { log, metrics } = this.#components;
-    metrics.enrolmentRefused.inc({ reason: reasonOf(error.code) });
+    const reason = rejectionReason(error, peer);
+    metrics.enrolmentRefused.inc({ reason });
     const suppressed = this.#sampler.pass(`${error.code} ${remoteAddress}`);
     if (suppressed === undefined) return error;
     const fields = {
       code: error.code,
+      reason,
       problem: error.message,
       remoteAddress,
       suppressed,
@@ -262,10 +265,4 @@ function sameSerial(configured: string, serial: string): boolean {
       .replace(/^0+/, '')
       .toUpperCase();
   return plain(configured) === plain(serial);
-}
-
-/** The metric's label: the error code in the form of the gate's reasons, `token-expired`. */
-function reasonOf(code: ErrorCode): string {
-  if (code === 'NODE_REVOKED') return 'revoked';
-  return code.toLowerCase().replaceAll('_', '-');
 }

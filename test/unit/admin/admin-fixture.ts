@@ -22,6 +22,7 @@ import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { freshSource } from '../../support/fixed-source.ts';
@@ -143,6 +144,7 @@ export async function startAdmin({
     syncMs: 300_000,
     graceDays: 30,
   }));
+  const rejections = new RejectionLog({ clock });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -158,6 +160,7 @@ export async function startAdmin({
       tokens,
       revocations,
       history,
+      rejections,
       health,
       info: () => ({
         version: '1.2.3',
@@ -192,6 +195,7 @@ export async function startAdmin({
     bus,
     revocations,
     history,
+    rejections,
     health,
     metrics,
     calls,
