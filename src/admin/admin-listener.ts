@@ -1,7 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { ListenAddress, Listener } from '../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -67,6 +67,10 @@ export class AdminListener implements Listener {
     this.#server.applyBundle(next);
     // Trust changes end old trust: who follows events must still be let in.
     this.#streams.recheck();
+  }
+
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    return this.#server.tryBundle(next, visit);
   }
 
   servedFingerprint(): string {

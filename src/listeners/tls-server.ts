@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, ListenerName } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
@@ -13,6 +13,7 @@ import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
+import { tryTlsBundle } from './tls-trial.ts';
 
 export interface TlsServerComponents {
   readonly source: CertificateSource;
@@ -161,6 +162,12 @@ export class TlsServer {
     createSecureContext(context);
     this.server.setSecureContext(context);
     this.#served = next;
+  }
+
+  /** Serves `next` off to the side, with the options the real server would have. */
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    const policy = this.#options().tls;
+    return tryTlsBundle(next, { policy, ...(this.#speaksHttp1 ? {} : { alpn: 'h2' }) }, visit);
   }
 
   servedFingerprint(): string {
