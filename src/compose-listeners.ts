@@ -10,6 +10,7 @@ import type { MessageBus } from './contracts/message-bus.ts';
 import type { NodeHistory } from './contracts/node-history.ts';
 import type { RejectionDirectory, RejectionSink } from './contracts/rejections.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
+import type { ServedCertificates } from './contracts/served-certificates.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { Logger } from './core/log.ts';
@@ -41,6 +42,7 @@ export interface ListenerParts {
   readonly revocations: RevocationAdmin;
   readonly crl: CrlSource;
   readonly history: NodeHistory;
+  readonly served: ServedCertificates;
   readonly rejections: RejectionSink & RejectionDirectory;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
@@ -128,6 +130,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         tokens,
         revocations,
         history: parts.history,
+        served: parts.served,
         info,
         authenticate,
         reviewer: parts.reviewer,

@@ -12,6 +12,7 @@ import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
+import { composeRecovery } from './compose-recovery.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { ListenerName } from './contracts/listener.ts';
@@ -80,8 +81,14 @@ export async function startGateway(
       bus,
       onRevoked: (session) => revocations.sessionEnded(session),
       presence: {
-        nodeConnected: (peer, transport) => history.nodeConnected(peer, transport),
-        nodeDisconnected: (node) => history.nodeDisconnected(node),
+        nodeConnected: ({ peer, transport, remoteAddress }) => {
+          history.nodeConnected(peer, transport);
+          recovery.swapWatch.nodeConnected(peer.nodeName, remoteAddress);
+        },
+        nodeDisconnected: (node) => {
+          history.nodeDisconnected(node);
+          recovery.swapWatch.nodeDisconnected(node);
+        },
       },
     },
     config.view(({ hub }) => ({ ...hub, replica })),
@@ -111,6 +118,14 @@ export async function startGateway(
       graceDays,
     })),
   );
+  const recovery = composeRecovery({
+    ...shared,
+    config,
+    store,
+    replica,
+    certificates: () => certificates,
+    listeners: () => listeners,
+  });
   const prepared = await withStartupProbe(shared, settings().https, async () => {
     const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
@@ -125,6 +140,7 @@ export async function startGateway(
       store,
       events,
       prepared,
+      preflight: (bundle, authorities) => recovery.preflight.check(bundle, authorities),
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
     certificateOptions(),
@@ -186,7 +202,8 @@ export async function startGateway(
       revocations,
       crl,
       history,
-      rejections,
+      rejections: recovery.watching(rejections),
+      served: recovery.served,
       hub,
       bus,
       health,
@@ -215,6 +232,7 @@ export async function startGateway(
     [
       cluster.component,
       certificates,
+      recovery.component,
       revocations,
       history,
       tokens,
@@ -244,6 +262,7 @@ export async function startGateway(
         },
         stop: async () => {},
       },
+      recovery.served,
     ],
     clock,
   );

@@ -121,6 +121,10 @@ export const listenerInfo = z.object({
 export const certificates = z.object({
   certificates: z.array(certificateInfo),
   wantedFingerprint: z.string(),
+  storedHubSha256: z
+    .string()
+    .optional()
+    .meta({ description: 'SHA-256 of the hub certificate in the Secret; absent when it is not valid' }),
   lastReload: z.string(),
   problem: z.string().optional(),
   listeners: z.array(
@@ -230,6 +234,22 @@ export const revocationReceipt = z.object({
           at: time,
         }),
       ),
+    }),
+  ),
+});
+
+export const servedCertificates = z.object({
+  items: z.array(
+    z.object({
+      replica: z.string(),
+      listener: listenerName,
+      wantedSha256: z
+        .string()
+        .meta({ description: 'SHA-256 of the hub certificate the replica wants to serve' }),
+      servedSha256: z.string().optional().meta({ description: 'What a handshake showed' }),
+      notAfter: time.optional(),
+      checkedAt: time,
+      problem: z.string().optional(),
     }),
   ),
 });

@@ -7,6 +7,7 @@ import type { AdvertisedNames } from './advertised-names.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { buildBundle, readClientTrust } from './certificate-bundle.ts';
 import type { HubProblem } from './hub-certificate.ts';
+import type { BundleRefusal } from './swap-guard.ts';
 
 /** The parts the current bundle is made of. */
 export interface BundleInUse {
@@ -18,7 +19,13 @@ export interface BundleInUse {
 export interface StoredProblem {
   readonly secret: string;
   /** Label of the reload metric. */
-  readonly reason: HubProblem | 'ca-missing' | 'ca-invalid' | 'ca-changed' | 'trust-invalid';
+  readonly reason:
+    | HubProblem
+    | BundleRefusal['reason']
+    | 'ca-missing'
+    | 'ca-invalid'
+    | 'ca-changed'
+    | 'trust-invalid';
   readonly problem: string;
 }
 
@@ -34,7 +41,9 @@ export interface Evaluation {
   readonly parts: BundleInUse;
   readonly problems: readonly StoredProblem[];
   readonly storedCa: StoredCa;
-  readonly storedHub: 'good' | HubProblem;
+  readonly storedHub: 'good' | HubProblem | BundleRefusal['reason'];
+  /** SHA-256 of the stored hub certificate, when it is valid. */
+  readonly storedSha256?: string;
 }
 
 interface Context {
@@ -43,6 +52,8 @@ interface Context {
   readonly secrets: { readonly caSecret: string; readonly hubSecret: string; readonly trustSecret: string };
   readonly names: AdvertisedNames;
   readonly clock: Clock;
+  /** Why a valid bundle must not be taken all the same. */
+  readonly refusal?: (bundle: CertificateBundle) => BundleRefusal | undefined;
 }
 
 const NO_NAMES: AdvertisedNames = { dns: [], ips: [] };
@@ -63,12 +74,23 @@ export function evaluateSnapshot(context: Context): Evaluation {
   }
   const stored = snapshot.get(secrets.hubSecret);
   const good = tryBundle(context, { ca, trust, hub: stored }, problems);
-  if (typeof good !== 'string')
-    return { bundle: good, parts: { ca, trust, hub: stored! }, problems, storedCa, storedHub: 'good' };
+  const valid = typeof good === 'string' ? undefined : good;
+  const refusal = valid && context.refusal?.(valid);
+  const storedSha256 = valid ? { storedSha256: valid.server.sha256 } : {};
+  const asStored = { bundle: valid, parts: { ca, trust, hub: stored! }, problems, storedCa, ...storedSha256 };
+  if (valid && !refusal) return { ...asStored, storedHub: 'good' };
+  if (refusal) problems.push({ secret: secrets.hubSecret, ...refusal });
   // The hub certificate in use may lack a name that was advertised only now; it still is the best there is.
   const fallback = tryBundle({ ...context, names: NO_NAMES }, { ca, trust, hub: inUse.hub }, []);
-  const bundle = typeof fallback === 'string' ? undefined : fallback;
-  return { bundle, parts: { ca, trust, hub: inUse.hub }, problems, storedCa, storedHub: good };
+  const storedHub = refusal?.reason ?? (good as HubProblem);
+  // What some of the fleet cannot connect to is better than what nobody can.
+  if (typeof fallback === 'string' && refusal?.reason === 'returned') return { ...asStored, storedHub };
+  const bundle = typeof fallback === 'string' || isRefused(fallback, context) ? undefined : fallback;
+  return { bundle, parts: { ca, trust, hub: inUse.hub }, problems, storedCa, storedHub, ...storedSha256 };
+}
+
+function isRefused(bundle: CertificateBundle, { refusal }: Context): boolean {
+  return refusal?.(bundle) !== undefined;
 }
 
 /** A hub that runs never changes its CA by itself: docs/decisions/ca-change.md. */

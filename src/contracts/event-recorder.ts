@@ -20,7 +20,9 @@ export type EventReason =
   | 'TokensRevoked'
   | 'Revoked'
   | 'RevocationLifted'
-  | 'NodeAtRisk';
+  | 'NodeAtRisk'
+  | 'CertificatesReturned'
+  | 'CertificatesAccepted';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

@@ -51,6 +51,26 @@ export function createMetrics(options: { process?: boolean } = {}) {
       '1 when the listener serves the wanted bundle.',
       ['listener'],
     ),
+    servedCertificateWanted: gauge(
+      'served_certificate_is_wanted',
+      '1 when a handshake with the listener showed the wanted hub certificate, 0 when it did not.',
+      ['listener'],
+    ),
+    servedCertificateNotAfter: gauge(
+      'served_certificate_not_after_timestamp_seconds',
+      'When the certificate ends that a handshake with the listener showed.',
+      ['listener'],
+    ),
+    servedChecks: counter(
+      'served_certificate_checks_total',
+      'Handshakes of this replica with its own listeners, by result.',
+      ['listener', 'result'],
+    ),
+    bundleReturns: counter(
+      'certificate_returns_total',
+      'Times the previous hub certificate was served again because nodes could not connect to the new one.',
+      [],
+    ),
     nodesOnOtherCa: gauge(
       'nodes_not_trusted_by_wanted_ca',
       'Connected nodes that chain to a CA the wanted Secret no longer holds.',

@@ -120,6 +120,7 @@ export async function startAdmin({
   });
   const certificates: CertificateAdmin = {
     rotateHub: async () => void calls.push('rotate'),
+    acceptStored: async () => void calls.push('accept'),
     status: () => ({
       certificates: [],
       wantedFingerprint: source.current().fingerprint,
@@ -160,6 +161,7 @@ export async function startAdmin({
       tokens,
       revocations,
       history,
+      served: { list: async () => [] },
       rejections,
       health,
       info: () => ({
