@@ -5,12 +5,14 @@ import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
+import { NodeHistoryService } from './certs/node-history-service.ts';
 import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
+import { composeRecovery } from './compose-recovery.ts';
 import { composeRollover } from './compose-rollover.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
@@ -28,6 +30,7 @@ import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
+import { RejectionLog } from './listeners/rejection-log.ts';
 import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
@@ -74,7 +77,21 @@ export async function startGateway(
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    {
+      ...shared,
+      bus,
+      onRevoked: (session) => revocations.sessionEnded(session),
+      presence: {
+        nodeConnected: ({ peer, transport, remoteAddress }) => {
+          history.nodeConnected(peer, transport);
+          recovery.swapWatch.nodeConnected(peer.nodeName, remoteAddress);
+        },
+        nodeDisconnected: (node) => {
+          history.nodeDisconnected(node);
+          recovery.swapWatch.nodeDisconnected(node);
+        },
+      },
+    },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
 
@@ -93,6 +110,23 @@ export async function startGateway(
       backdateMs,
     })),
   );
+  const history = new NodeHistoryService(
+    { ...shared, store, events, isNodeRevoked: (node) => revocations.isNodeRevoked(node) },
+    config.view(({ certificates: { historySecret, historySyncMs, graceDays } }) => ({
+      secret: historySecret,
+      replica,
+      syncMs: historySyncMs,
+      graceDays,
+    })),
+  );
+  const recovery = composeRecovery({
+    ...shared,
+    config,
+    store,
+    replica,
+    certificates: () => certificates,
+    listeners: () => listeners,
+  });
   const prepared = await withStartupProbe(shared, settings().https, async () => {
     const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
@@ -107,6 +141,7 @@ export async function startGateway(
       store,
       events,
       prepared,
+      preflight: (bundle, authorities) => recovery.preflight.check(bundle, authorities),
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
     certificateOptions(),
@@ -131,7 +166,10 @@ export async function startGateway(
     { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
+  const audit = new IssuanceLog(
+    { log, events, onIssued: (record) => history.certificateIssued(record) },
+    { caSecret: settings().certificates.caSecret },
+  );
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -159,12 +197,14 @@ export async function startGateway(
     certificates,
     revocations,
     hub,
+    history,
   });
   certificates.onChange((next, previous) => {
     if (next.ca.sha256 !== previous.ca.sha256) tokens.caChanged();
   });
 
   // — listeners —
+  const rejections = new RejectionLog({ clock });
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
     composeListeners({
@@ -178,6 +218,9 @@ export async function startGateway(
       revocations,
       rollover,
       crl,
+      history,
+      rejections: recovery.watching(rejections),
+      served: recovery.served,
       hub,
       bus,
       health,
@@ -206,7 +249,9 @@ export async function startGateway(
     [
       cluster.component,
       certificates,
+      recovery.component,
       revocations,
+      history,
       tokens,
       bus,
       hub,
@@ -229,9 +274,13 @@ export async function startGateway(
       },
       {
         name: 'self-test',
-        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        start: async () => {
+          await selfTest({ ...shared, source: certificates }, listeners.listeners);
+          rejections.clear();
+        },
         stop: async () => {},
       },
+      recovery.served,
     ],
     clock,
   );

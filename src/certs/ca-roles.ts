@@ -30,7 +30,7 @@ export function resolveCaRoles(own: CertificateAuthority, state: RolloverState):
     case 'prepared':
       // Before the new CA has issued anything, nobody needs the way back, and the chain stays as it was.
       return isOld
-        ? { issuing: own, partner: next.x509, bridges: wasActive ? [back, ...bridges] : bridges }
+        ? { issuing: own, partner: next.x509, bridges: wasActive ? [cross, back, ...bridges] : bridges }
         : undefined;
     case 'active':
     case 'retiring':

@@ -28,6 +28,8 @@ export interface Assessment {
   readonly summary: string;
 }
 
+/** Twice what replicas take to tell each other who is connected (`certificates.historySyncMs`), milliseconds. */
+const RECENT_MS = 600_000;
 /** Nodes that a summary names. */
 const NAMED = 3;
 
@@ -131,7 +133,12 @@ function joinedWith(
 }
 
 function noteOf({ connected, lastSeen, notAfter, agent }: NodeEvidence, now: number): string {
-  if (!connected) return lastSeen === undefined ? 'never connected' : `offline for ${ago(now - lastSeen)}`;
+  if (!connected) {
+    if (lastSeen === undefined) return 'never connected';
+    // It may well be connected to another replica, which tells only every few minutes.
+    const what = now - lastSeen < RECENT_MS ? 'last seen' : 'offline for';
+    return `${what} ${ago(now - lastSeen)}${what === 'last seen' ? ' ago' : ''}`;
+  }
   if (agent?.startsWith(SDK_AGENT)) return 'connected, to be asked to renew';
   return `connected, renews by itself before ${new Date(notAfter).toISOString().slice(0, 10)}`;
 }

@@ -50,6 +50,7 @@ export interface CaRolloverComponents {
     CertificateManager,
     | 'cas'
     | 'current'
+    | 'status'
     | 'furtherTrust'
     | 'hubIsManaged'
     | 'caMatchesStore'
@@ -181,7 +182,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     let made: RolloverPair | undefined;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const { secret, state } = await this.#read();
-      if (secret) certificates.adoptRollover(secret);
+      if (secret) await certificates.adoptRollover(secret);
       if (isDone(state, step)) return false;
       const phase = phaseAfter(state.phase, step);
       if (!phase) throw new SallyportError('ROLLOVER_PHASE', { phase: state.phase, step });
@@ -193,7 +194,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       const next = this.#told(afterStep(state, { phase, record, ...(made ? { pair: made } : {}) }));
       const written = await this.#tryWrite(next, secret);
       if (!written) continue;
-      certificates.adoptRollover(written);
+      await certificates.adoptRollover(written);
       this.#audit(request, { from: state.phase, phase, version: next.version });
       // Followed up until it succeeds, whatever becomes of this attempt.
       if (phase === 'revoking') await this.#finish().catch(() => {});
@@ -231,7 +232,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       // The very nodes that block it are asked, here and on every replica, so that it can be done a little later.
       const written = await this.#tryWrite(nowAsking(state), secret);
       if (!written) return false;
-      certificates.adoptRollover(written);
+      await certificates.adoptRollover(written);
     }
     if (step === 'retire') blockers.push('connected nodes with the SDK have been asked to renew');
     throw new SallyportError('ROLLOVER_BLOCKED', { step, problem: blockers.join('; ') });
@@ -283,6 +284,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       await this.#tell();
       this.#failures = 0;
     } catch (error) {
+      if (this.#stopped) return;
       log.warn({ problem: describeError(error) }, 'the CA rollover cannot be followed up yet; trying again');
       const delayMs = backoffDelayMs(this.#failures++, RETRY);
       this.#retry = clock.setTimeout(() => this.#follow(), delayMs);
@@ -315,7 +317,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     const { caSecret, rolloverSecret } = this.#options();
     const secret = await finishRevoke({ store, clock }, { caSecret, rolloverSecret });
     if (!secret) return;
-    certificates.adoptRollover(secret);
+    await certificates.adoptRollover(secret);
     log.warn(
       { audit: 'ca-rollover', phase: 'idle' },
       'the new CA is stored as the CA; the rollover has ended',
@@ -349,7 +351,17 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     };
   }
 
-  #warnings({ rollover, roles }: CaParts, { nodes }: Assessment): string[] {
+  #warnings(cas: CaParts, assessment: Assessment): string[] {
+    const { certificates } = this.#components;
+    const isBehind = certificates.current().ca.sha256 !== cas.roles.issuing.certificate.sha256;
+    const problem = certificates.status().problem ?? 'the hub certificate is about to be issued anew';
+    return [
+      ...(isBehind ? [`this replica does not issue from the CA of this phase yet: ${problem}`] : []),
+      ...this.#bridgeWarnings(cas, assessment),
+    ];
+  }
+
+  #bridgeWarnings({ rollover, roles }: CaParts, { nodes }: Assessment): string[] {
     const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, this.#components.clock.now());
     const side = rollover.phase === 'active' || rollover.phase === 'retiring' ? 'new' : 'old';
     if (!bridge || rollover.phase === 'idle') return [];
@@ -357,7 +369,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     if (bridged === 0) return [];
     const until = bridge.validToDate.toISOString().slice(0, 10);
     return [
-      `${bridged} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
+      `${bridged} of ${nodes.length} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
     ];
   }
 

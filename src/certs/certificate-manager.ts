@@ -22,12 +22,15 @@ import {
 import { HubRenewal } from './hub-renewal.ts';
 import { isManaged, renewalDueAt } from './hub-secret.ts';
 import type { CertificateComponents, CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
+import { type BundleCheck, SwapGuard } from './swap-guard.ts';
 
 export interface ManagerComponents extends CertificateComponents {
   /** What `prepareAllCerts` returned: a manager that exists has a valid bundle. */
   readonly prepared: PreparedCerts;
   /** How many connected nodes were issued by none of these CAs (SHA-256 of their DER). Asked at each check. */
   readonly nodesNotIssuedBy?: (caSha256s: ReadonlySet<string>) => number;
+  /** Tries every bundle before the swap; without it a valid bundle is taken at once. */
+  readonly preflight?: BundleCheck;
 }
 
 export interface ManagerOptions {
@@ -55,6 +58,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   readonly #bundle: Property<CertificateBundle>;
   readonly #sampler: LogSampler;
   readonly #renewal: HubRenewal;
+  readonly #guard: SwapGuard;
+  /** The hub Secret that was in use before the present one. */
+  #previousHub: Secret | undefined;
+  /** SHA-256 of the hub certificate that is stored, when it is valid. */
+  #storedSha256: string | undefined;
   readonly #timers: { debounce?: Timer; check?: Timer } = {};
   #certificates: ManagerOptions['certificates'];
   #names: AdvertisedNames;
@@ -81,6 +89,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#debounceMs = options.debounceMs ?? 50;
     this.#settleMs = options.settleMs ?? 10_000;
     this.#sampler = new LogSampler({ clock });
+    this.#guard = new SwapGuard(components.preflight);
     this.#snapshot = prepared.snapshot;
     this.#cas = prepared.cas;
     this.#rollover = new Property(prepared.cas.rollover);
@@ -146,10 +155,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return this.#rollover.onChange(listener);
   }
 
-  /** Makes a state of the rollover current that was just written or read. */
-  adoptRollover(secret: Secret): void {
+  /** Makes a state of the rollover current that was just written or read; resolves when what follows from it is in use, as far as it can be. */
+  async adoptRollover(secret: Secret): Promise<void> {
     this.#snapshot = new Map(this.#snapshot).set(this.#certificates.rolloverSecret, secret);
-    this.#evaluate();
+    await this.#evaluateAndTry();
   }
 
   /** False when the CA Secret is gone, unusable, or holds another CA than the one in use. */
@@ -198,6 +207,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#unwatch?.();
     for (const timer of Object.values(this.#timers)) timer.cancel();
     await this.#renewal.stop();
+    await this.#guard.settled();
   }
 
   /** @throws HUB_NOT_MANAGED, CA_INVALID when the stored CA is another one, and what the store throws */
@@ -214,10 +224,66 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
    */
   async setAddresses(addresses: readonly string[]): Promise<void> {
     this.#names = parseAdvertisedNames(addresses);
-    const { storedHub, problems } = this.#evaluate();
+    const { storedHub, problems } = await this.#evaluateAndTry();
     if (storedHub === 'good') return;
     if (!this.#isOurs()) throw unusable(storedHub, problems);
     await this.#renewal.repair();
+  }
+
+  /**
+   * Goes back to the hub certificate that was in use before the present one, because the fleet cannot connect to it. What is trusted stays as it
+   * is stored. The certificate taken back is not used again until another one is stored, or {@link acceptStored}.
+   * @returns false when there is none to go back to, it is no longer valid, or a person wanted the present one
+   */
+  async returnToPrevious(problem: string): Promise<boolean> {
+    const bad = this.#bundle.value;
+    const hub = this.#inUse.hub;
+    if (!this.#previousHub || this.#guard.isAccepted(bad.server.sha256)) return false;
+    this.#guard.takeBack(bad, problem);
+    this.#inUse = { ...this.#inUse, hub: this.#previousHub };
+    await this.#evaluateAndTry();
+    const { log, metrics, events } = this.#components;
+    const { sha256, serial } = this.#bundle.value.server;
+    if (sha256 === bad.server.sha256) {
+      this.#inUse = { ...this.#inUse, hub };
+      this.#guard.forgive(bad);
+      this.#evaluate();
+      log.error(
+        { serial, problem },
+        'the hub certificate cannot be taken back: the previous one is not usable',
+      );
+      return false;
+    }
+    this.#previousHub = undefined;
+    metrics.bundleReturns.inc();
+    log.error(
+      { serial, refused: bad.server.serial, problem },
+      'the previous hub certificate is served again',
+    );
+    events?.record({
+      reason: 'CertificatesReturned',
+      type: 'Warning',
+      secret: this.#certificates.hubSecret,
+      message: `serving hub certificate ${serial} again instead of ${bad.server.serial}: ${problem}`,
+    });
+    return true;
+  }
+
+  async acceptStored(): Promise<void> {
+    const sha256 = this.#storedSha256 ?? this.#bundle.value.server.sha256;
+    this.#guard.accept(sha256);
+    this.#components.log.warn(
+      { audit: 'certificates-accepted', sha256 },
+      'the stored hub certificate is to be kept',
+    );
+    const { storedHub, problems } = await this.#evaluateAndTry();
+    if (storedHub !== 'good') throw unusable(storedHub, problems);
+    this.#components.events?.record({
+      reason: 'CertificatesAccepted',
+      type: 'Normal',
+      secret: this.#certificates.hubSecret,
+      message: `hub certificate ${this.#bundle.value.server.serial} is kept because an administrator wants it`,
+    });
   }
 
   /** Takes over lifetimes and fractions, live; names of Secrets stay as they were at the start. */
@@ -233,6 +299,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return {
       certificates: this.#describe(),
       wantedFingerprint: this.#bundle.value.fingerprint,
+      ...(this.#storedSha256 === undefined ? {} : { storedHubSha256: this.#storedSha256 }),
       lastReload: this.#lastReload.toISOString(),
       ...(problem === undefined ? {} : { problem }),
     };
@@ -263,7 +330,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   #check(): void {
     this.#written = undefined;
-    this.#evaluate();
+    const { storedHub } = this.#evaluate();
+    if (storedHub === 'preflight') void this.#guard.tryRefusedAgain().then(() => this.#evaluate());
+    // The stored certificate is new already, and waits.
+    if (storedHub === 'preflight' || storedHub === 'returned') return;
     const dueAt = renewalDueAt(this.#bundle.value.server, this.#bundle.value.ca, this.#certificates);
     if (this.#components.clock.now() >= dueAt) this.#renewal.planWithin(0);
   }
@@ -277,17 +347,16 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       secrets: this.#certificates,
       names: this.#names,
       clock: this.#components.clock,
+      refusal: (bundle) => this.#guard.refusal(bundle),
     });
-    const { bundle, parts, problems, storedCa, storedHub, cas, hubBehind } = evaluation;
+    const { bundle, parts, problems, storedCa, storedHub, storedSha256, cas, hubBehind } = evaluation;
     this.#storedCa = storedCa;
+    this.#storedSha256 = storedSha256;
     this.#cas = cas;
-    if (bundle) {
-      this.#inUse = parts;
-      this.#ownCas = ownCas(parts, this.#ownCas);
-      if (bundle.fingerprint !== this.#bundle.value.fingerprint) this.#swap(bundle);
-    }
+    if (bundle) this.#take(bundle, parts);
     if (storedHub === 'good' && !hubBehind) this.#renewal.problem = undefined;
-    else this.#renewal.planWithin(this.#isExpected(storedHub) ? 0 : this.#settleMs);
+    else if (storedHub !== 'preflight' && storedHub !== 'returned')
+      this.#renewal.planWithin(this.#isExpected(storedHub) ? 0 : this.#settleMs);
     this.#report(problems);
     if (!isSameRollover(cas.rollover, this.#rollover.value)) this.#rollover.set(cas.rollover);
     return evaluation;
@@ -297,6 +366,29 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #isExpected(storedHub: Evaluation['storedHub']): boolean {
     if (storedHub === 'good' || storedHub === 'names') return true;
     return storedHub === 'wrong-ca' && this.#cas.rollover.phase !== 'idle';
+  }
+
+  /** At once, or after it was tried. */
+  #take(bundle: CertificateBundle, parts: BundleInUse): void {
+    const present = this.#bundle.value;
+    if (bundle.fingerprint !== present.fingerprint && !this.#guard.hasPassed(bundle)) {
+      void this.#guard.try(bundle, authoritiesOf(parts)).then(() => this.#evaluate());
+      return;
+    }
+    const { hub } = this.#inUse;
+    this.#inUse = parts;
+    this.#ownCas = ownCas(parts, this.#ownCas);
+    if (bundle.fingerprint === present.fingerprint) return;
+    if (bundle.server.sha256 !== present.server.sha256) this.#previousHub = hub;
+    this.#guard.keepOnly([bundle.server.sha256, this.#storedSha256]);
+    this.#swap(bundle);
+  }
+
+  /** With the outcome of the trials it takes. */
+  async #evaluateAndTry(): Promise<Evaluation> {
+    this.#evaluate();
+    await this.#guard.settled();
+    return this.#evaluate();
   }
 
   #swap(next: CertificateBundle): void {
@@ -365,10 +457,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   /** Makes a hub Secret current that was just read or written. */
-  #adopt(secret: Secret, replaced: string | undefined): void {
+  async #adopt(secret: Secret, replaced: string | undefined): Promise<void> {
     this.#written = { secret, replaced };
     this.#snapshot = new Map(this.#snapshot).set(this.#certificates.hubSecret, secret);
-    const { storedHub, problems } = this.#evaluate();
+    const { storedHub, problems } = await this.#evaluateAndTry();
     if (storedHub !== 'good') throw unusable(storedHub, problems);
   }
 
@@ -395,6 +487,15 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const stored = this.#snapshot.get(this.#certificates.hubSecret);
     return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));
   }
+}
+
+/** The trusted CAs whose keys are here. */
+function authoritiesOf({ own, roles, rollover: { pair } }: CaParts): CertificateAuthority[] {
+  const { issuing, partner } = roles;
+  const other = [own, ...(pair ? [pair.next] : [])].find(
+    ({ x509 }) => partner !== undefined && x509.fingerprint256 === partner.fingerprint256,
+  );
+  return other ? [issuing, other] : [issuing];
 }
 
 /** The gate parses its CAs anew for every new array, so an equal one stays the same. */

@@ -11,6 +11,7 @@ import { CertificateAuthority } from './certificate-authority.ts';
 import { buildBundle, readClientTrust } from './certificate-bundle.ts';
 import { sha256Hex } from './certificate-signer.ts';
 import { type HubProblem, readHubCertificate } from './hub-certificate.ts';
+import type { BundleRefusal } from './swap-guard.ts';
 
 /** The CA of the CA Secret, the rollover, and what follows from both. */
 export interface CaParts {
@@ -30,6 +31,7 @@ export interface StoredProblem {
   /** Label of the reload metric. */
   readonly reason:
     | HubProblem
+    | BundleRefusal['reason']
     | 'ca-missing'
     | 'ca-invalid'
     | 'ca-changed'
@@ -51,7 +53,9 @@ export interface Evaluation {
   readonly parts: BundleInUse;
   readonly problems: readonly StoredProblem[];
   readonly storedCa: StoredCa;
-  readonly storedHub: 'good' | HubProblem;
+  readonly storedHub: 'good' | HubProblem | BundleRefusal['reason'];
+  /** SHA-256 of the stored hub certificate, when it is valid. */
+  readonly storedSha256?: string;
   /** The CAs to use from now on, even when the hub certificate does not fit them yet. */
   readonly cas: CaParts;
   /** The stored hub certificate is good, and from the CA that does not issue (any longer): it is to be replaced. */
@@ -69,6 +73,8 @@ interface Context {
   };
   readonly names: AdvertisedNames;
   readonly clock: Clock;
+  /** Why a valid bundle must not be taken all the same. */
+  readonly refusal?: (bundle: CertificateBundle) => BundleRefusal | undefined;
 }
 
 const NO_NAMES: AdvertisedNames = { dns: [], ips: [] };
@@ -92,17 +98,32 @@ export function evaluateSnapshot(context: Context): Evaluation {
   }
   const stored = snapshot.get(secrets.hubSecret);
   const good = tryBundle(context, { roles, trust, hub: stored }, problems);
-  if (typeof good !== 'string') {
-    const hubBehind =
-      roles.partner !== undefined && isIssuedBy(readHubCertificate(stored!).leaf, roles.partner);
-    const parts = { ...cas, trust, hub: stored! };
-    return { bundle: good, parts, problems, storedCa, storedHub: 'good', cas, hubBehind };
-  }
+  const valid = typeof good === 'string' ? undefined : good;
+  const refusal = valid && context.refusal?.(valid);
+  const { partner } = roles;
+  const hubBehind =
+    valid !== undefined && partner !== undefined && isIssuedBy(readHubCertificate(stored!).leaf, partner);
+  const about = {
+    problems,
+    storedCa,
+    cas,
+    hubBehind,
+    ...(valid ? { storedSha256: valid.server.sha256 } : {}),
+  };
+  const asStored = { ...about, bundle: valid, parts: { ...cas, trust, hub: stored! } };
+  if (valid && !refusal) return { ...asStored, storedHub: 'good' };
+  if (refusal) problems.push({ secret: secrets.hubSecret, ...refusal });
   // The hub certificate in use may lack a name that was advertised only now; it still is the best there is.
   const fallback = tryBundle({ ...context, names: NO_NAMES }, { roles, trust, hub: inUse.hub }, []);
-  const bundle = typeof fallback === 'string' ? undefined : fallback;
-  const parts = { ...cas, trust, hub: inUse.hub };
-  return { bundle, parts, problems, storedCa, storedHub: good, cas, hubBehind: false };
+  const storedHub = refusal?.reason ?? (good as HubProblem);
+  // What some of the fleet cannot connect to is better than what nobody can.
+  if (typeof fallback === 'string' && refusal?.reason === 'returned') return { ...asStored, storedHub };
+  const bundle = typeof fallback === 'string' || isRefused(fallback, context) ? undefined : fallback;
+  return { ...about, bundle, parts: { ...cas, trust, hub: inUse.hub }, storedHub };
+}
+
+function isRefused(bundle: CertificateBundle, { refusal }: Context): boolean {
+  return refusal?.(bundle) !== undefined;
 }
 
 /** The state in use never goes backwards: what is older than it comes from a late snapshot, or from a backup. */

@@ -16,7 +16,7 @@ export interface RenewalContext {
   /** False when the hub Secret is somebody else's, or another CA is stored. */
   mayWrite(): boolean;
   /** Makes what is stored now current. @throws BUNDLE_INVALID */
-  adopt(secret: Secret, replaced: string | undefined): void;
+  adopt(secret: Secret, replaced: string | undefined): Promise<void>;
 }
 
 const BACKOFF = { minMs: 1_000, maxMs: 60_000 };
@@ -92,7 +92,7 @@ export class HubRenewal {
       { ...wish, rotate },
       this.#stopped.signal,
     );
-    this.#context.adopt(secret, replaced);
+    await this.#context.adopt(secret, replaced);
   }
 
   /** Two CAs would take turns in the hub Secret: while another one is stored, this hub writes nothing. */

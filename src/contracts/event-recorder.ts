@@ -21,7 +21,10 @@ export type EventReason =
   | 'Revoked'
   | 'RevocationLifted'
   | 'CaRollover'
-  | 'CertificateAuthorityExpiring';
+  | 'CertificateAuthorityExpiring'
+  | 'NodeAtRisk'
+  | 'CertificatesReturned'
+  | 'CertificatesAccepted';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

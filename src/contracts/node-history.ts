@@ -31,8 +31,8 @@ export interface NodeRecord {
   /** Of the last connection. */
   readonly transport?: Transport;
   readonly replica?: string;
-  /** The latest contacts, oldest first, to the minute; short interruptions are none. */
-  readonly contacts: readonly { readonly from: string; readonly to: string }[];
+  /** Its longest absences of the last 400 days, oldest first; ones under two hours are none. */
+  readonly absences: readonly { readonly from: string; readonly to: string }[];
 }
 
 export interface KnownCertificate {
@@ -59,7 +59,7 @@ export interface NodeForecast {
   readonly certificate: KnownCertificate;
   readonly lastSeen?: string;
   readonly connectedHere: boolean;
-  /** The longest of its latest absences, milliseconds; undefined when none is known. */
+  /** The longest of its absences, milliseconds; undefined when none is known. */
   readonly usualGapMs?: number;
   /** When it should be back at the latest, going by its past; undefined while it is connected. */
   readonly nextContactBy?: string;

@@ -26,8 +26,7 @@ function verifies(hub: TestGateway, port: 'https' | 'websocket', ca: string): Pr
 
 const servedCa = async (hub: TestGateway) =>
   new X509Certificate((await goGet(hub.port('https'), '/ca.crt')).body);
-const sha256 = (certificate: X509Certificate) =>
-  createHash('sha256').update(certificate.raw).digest('hex');
+const sha256 = (certificate: X509Certificate) => createHash('sha256').update(certificate.raw).digest('hex');
 
 async function joinSdk(hub: TestGateway, node: string, transport: TransportName) {
   const options = { ...hub.edgeOptions(node), transport };
@@ -85,7 +84,9 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
       async () => (await status(hub)).nodes.dependent === 1,
       20_000,
     );
-    await expect(step(hub, 'retire')).rejects.toThrow(/1 of 5 node depends on the old CA: edge-core connected/);
+    await expect(step(hub, 'retire')).rejects.toThrow(
+      /1 of 5 node depends on the old CA: edge-core connected/,
+    );
 
     // an unmodified EdgeCore renews in its own time, and comes back
     const renewed = await renewAsEdgeCore(hub.port('https'), 'edge-core', edgeCore.credentials);

@@ -5,8 +5,8 @@ import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { Logger } from '../../core/log.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
 import type { SteeringTarget } from './flow-steering.ts';
-import { observeHandshakes, type QuicLibrary, type QuicServer } from './native.ts';
 import { hasKeyIdentifier, withKeyIdentifier } from './marked-ca.ts';
+import { observeHandshakes, type QuicLibrary, type QuicServer } from './native.ts';
 import { MAX_UDP_PAYLOAD_BYTES } from './quic-packet.ts';
 
 export interface GenerationComponents {

@@ -32,7 +32,9 @@ function keyIdentifierOf(pem: string): Buffer {
   const spki = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' });
   const [, key] = children(spki, element(spki, 0));
   // A BIT STRING begins with the number of unused bits.
-  return createHash('sha1').update(spki.subarray(key!.content + 1, key!.end)).digest();
+  return createHash('sha1')
+    .update(spki.subarray(key!.content + 1, key!.end))
+    .digest();
 }
 
 function addExtension(certificate: Buffer, keyIdentifier: Buffer): Buffer {

@@ -1,5 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
+import { NodeHistoryService } from '../../../src/certs/node-history-service.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type {
@@ -26,6 +27,7 @@ import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { freshSource } from '../../support/fixed-source.ts';
@@ -149,6 +151,7 @@ export async function startAdmin({
   });
   const certificates: CertificateAdmin = {
     rotateHub: async () => void calls.push('rotate'),
+    acceptStored: async () => void calls.push('accept'),
     status: () => ({
       certificates: [],
       wantedFingerprint: source.current().fingerprint,
@@ -168,6 +171,13 @@ export async function startAdmin({
   }));
   await revocations.load(AbortSignal.timeout(5_000));
   const rollover = new FakeRollover();
+  const history = new NodeHistoryService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
+    secret: 'sallyport-history',
+    replica: 'hub-1',
+    syncMs: 300_000,
+    graceDays: 30,
+  }));
+  const rejections = new RejectionLog({ clock });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -183,6 +193,9 @@ export async function startAdmin({
       tokens,
       revocations,
       rollover,
+      history,
+      served: { list: async () => [] },
+      rejections,
       health,
       info: () => ({
         version: '1.2.3',
@@ -217,6 +230,8 @@ export async function startAdmin({
     bus,
     revocations,
     rollover,
+    history,
+    rejections,
     health,
     metrics,
     calls,

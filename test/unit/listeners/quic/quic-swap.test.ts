@@ -141,7 +141,8 @@ test('C2: edges that the hub issued get in over QUIC, of any of several CAs of o
     const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
     hub.source.set(next);
     await hub.listener.applyBundle(next);
-    for (const ca of twins) await (await hub.connect('edge', { pair: await mintEdge(ca, 'edge') })).echo('in');
+    for (const ca of twins)
+      await (await hub.connect('edge', { pair: await mintEdge(ca, 'edge') })).echo('in');
   }
 });
 
