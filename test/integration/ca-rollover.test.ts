@@ -120,7 +120,7 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
   }
 }, 120_000);
 
-test('the way back from each phase: nodes of either CA stay, and those that got certificates of the new one are asked back', async () => {
+test('C1: the way back from each phase: nodes of either CA stay, and those that got certificates of the new one are asked back', async () => {
   await using hub = await startTestGateway();
   const old = readCa(hub.folder);
   const before = await joinSdk(hub, 'edge-before', 'websocket');
