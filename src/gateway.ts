@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
+import { CaExpiryWatch } from './certs/ca-expiry-watch.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
@@ -256,6 +257,7 @@ export async function startGateway(
       bus,
       hub,
       rollover,
+      new CaExpiryWatch({ ...shared, source: certificates, events }, settings().certificates),
       ...(kind === 'directory'
         ? [
             new AdminCertificateKeeper(

@@ -54,6 +54,7 @@ export interface CaRolloverComponents {
     | 'furtherTrust'
     | 'hubIsManaged'
     | 'caMatchesStore'
+    | 'onChange'
     | 'onRollover'
     | 'adoptRollover'
     | 'repairHub'
@@ -115,7 +116,12 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
 
   async start(): Promise<void> {
     const { certificates, clock } = this.#components;
-    this.#unfollow = certificates.onRollover(() => this.#follow());
+    const unfollow = [
+      certificates.onRollover(() => this.#follow()),
+      // Only then new certificates come from the CA of the phase, and it makes sense to ask for one.
+      certificates.onChange(() => this.#repeat()),
+    ];
+    this.#unfollow = () => unfollow.forEach((off) => void off());
     this.#timer = clock.setInterval(() => this.#repeat(), REPEAT_MS);
     this.#follow();
   }
@@ -332,7 +338,8 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     for (const ca of ['old', 'new', 'other'] as const)
       metrics.rolloverNodes.set({ ca }, cas.rollover.phase === 'idle' ? 0 : counts[ca]);
     const leaving = leavingSide(cas);
-    if (!cas.rollover.asking || !leaving) return;
+    const issues = certificates.current().ca.sha256 === cas.roles.issuing.certificate.sha256;
+    if (!cas.rollover.asking || !leaving || !issues) return;
     const asked = ask(sidesOf(cas)[leaving]!);
     if (asked > 0) log.info({ nodes: asked }, 'asked nodes to renew their certificate');
   }

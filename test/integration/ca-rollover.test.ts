@@ -1,7 +1,12 @@
+import { execFile } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { connect } from 'node:tls';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { TransportName } from '../../src/sdk/transports/transport.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
@@ -55,8 +60,8 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     token: await hub.nodeToken('edge-core'),
   });
   let core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', edgeCore.credentials);
-  let coreClosed = 0;
-  core.socket.on('close', () => coreClosed++);
+  const coreClosed: string[] = [];
+  core.socket.on('close', () => void coreClosed.push('before its renewal'));
   try {
     // prepare
     const prepared = await step(hub, 'prepare');
@@ -91,10 +96,10 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     // an unmodified EdgeCore renews in its own time, and comes back
     const renewed = await renewAsEdgeCore(hub.port('https'), 'edge-core', edgeCore.credentials);
     expect(renewed.answer.status).toBe(200);
-    expect(coreClosed).toBe(0);
-    core.socket.close();
+    expect(coreClosed).toEqual([]);
+    core.socket.removeAllListeners('close').close();
     core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', renewed.credentials);
-    core.socket.on('close', () => coreClosed++);
+    core.socket.on('close', () => void coreClosed.push('after it'));
     await eventually('nobody depends on the old CA', async () => (await status(hub)).nodes.dependent === 0);
     expect(await step(hub, 'retire')).toMatchObject({ phase: 'retiring' });
 
@@ -102,7 +107,7 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     const revoked = await step(hub, 'revoke');
     expect(revoked).toMatchObject({ phase: 'idle', issuing: { sha256: sha256(next) } });
     expect(readCa(hub.folder).sha256).toBe(sha256(next));
-    expect(edges.flatMap(({ drops }) => drops)).toEqual([]);
+    expect([...edges.flatMap(({ drops }) => drops), ...coreClosed]).toEqual([]);
     // Who knows only the old CA, as every EdgeCore does, goes on verifying the hub.
     for (const ca of [old.pem, next.toString()]) expect(await verifies(hub, 'websocket', ca)).toBe(true);
     const again = await renewAsEdgeCore(hub.port('https'), 'edge-core', renewed.credentials);
@@ -114,3 +119,85 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     for (const { client } of edges) await client.close();
   }
 }, 120_000);
+
+test('C1: the way back from each phase: nodes of either CA stay, and those that got certificates of the new one are asked back', async () => {
+  await using hub = await startTestGateway();
+  const old = readCa(hub.folder);
+  const before = await joinSdk(hub, 'edge-before', 'websocket');
+  let after: typeof before | undefined;
+  try {
+    for (const steps of [['prepare'], ['prepare', 'activate']]) {
+      for (const name of steps) await step(hub, name);
+      if (steps.length > 1) after = await joinSdk(hub, 'edge-after', 'websocket');
+      for (const _ of steps.slice(1)) expect(await step(hub, 'abort')).toMatchObject({ phase: 'prepared' });
+      await eventually(
+        'nobody depends on the new CA',
+        async () => (await status(hub)).nodes.dependent === 0,
+        20_000,
+      );
+      expect(await step(hub, 'abort')).toMatchObject({ phase: 'idle' });
+      expect(sha256(await servedCa(hub))).toBe(old.sha256);
+      expect(await verifies(hub, 'websocket', old.pem)).toBe(true);
+    }
+    expect([...before.drops, ...after!.drops]).toEqual([]);
+    expect(readCa(hub.folder).sha256).toBe(old.sha256);
+  } finally {
+    await before.client.close();
+    await after?.client.close();
+  }
+}, 60_000);
+
+test('G9: revoke by force ends the sessions of nodes on the old CA within the grace, and says why; the others stay', async () => {
+  await using hub = await startTestGateway({ settings: { 'hub.expiryGraceMs': '500' } });
+  const joinCore = async (node: string) => {
+    const { credentials } = await joinAsEdgeCore(hub.port('https'), {
+      node,
+      token: await hub.nodeToken(node),
+    });
+    const edge = await EdgeCoreSocket.open(hub.port('websocket'), node, credentials);
+    const closes: number[] = [];
+    edge.socket.on('close', (code) => void closes.push(code));
+    return { edge, closes };
+  };
+  const left = await joinCore('edge-left-behind');
+  await step(hub, 'prepare');
+  await step(hub, 'activate');
+  const moved = await joinCore('edge-moved');
+  await expect(step(hub, 'revoke', true)).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
+  await step(hub, 'retire', true);
+  await expect(step(hub, 'revoke')).rejects.toThrow(/1 of 2 node depends on the old CA: edge-left-behind/);
+  expect(left.closes).toEqual([]);
+  await step(hub, 'revoke', true);
+  await eventually('its session has ended', () => left.closes.length === 1);
+  expect(left.closes).toEqual([closeReason('TrustRemoved').code]);
+  expect(moved.closes).toEqual([]);
+  moved.edge.socket.terminate();
+}, 60_000);
+
+test('C1: what the hub presents during a rollover satisfies openssl with the old CA alone and with the new CA alone', async () => {
+  await using hub = await startTestGateway();
+  const old = readCa(hub.folder);
+  await step(hub, 'prepare');
+  await step(hub, 'activate');
+  const next = (await servedCa(hub)).toString();
+  for (const ca of [old.pem, next]) {
+    const file = join(hub.folder, 'one-ca.pem');
+    writeFileSync(file, ca);
+    const openssl = promisify(execFile)('openssl', [
+      's_client',
+      ...['-connect', `127.0.0.1:${hub.port('https')}`, '-servername', 'localhost'],
+      ...[
+        '-CAfile',
+        file,
+        '-no-CApath',
+        '-no-CAstore',
+        '-verify_hostname',
+        'localhost',
+        '-verify_return_error',
+      ],
+    ]);
+    openssl.child.stdin!.end();
+    const { stdout } = await openssl;
+    expect(stdout).toMatch(/Verif(y return code: 0 \(ok\)|ication: OK)/);
+  }
+}, 60_000);
