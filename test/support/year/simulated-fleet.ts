@@ -7,9 +7,9 @@ import { CoarseClock } from './coarse-clock.ts';
 import { type Outcome, SimulatedNode } from './simulated-node.ts';
 import { DAY_MS, HOUR_MS, type SimulatedReplica, startReplica } from './simulated-replica.ts';
 
-export const STEP_MS = 2 * HOUR_MS;
+const STEP_MS = 6 * HOUR_MS;
 
-/** A fleet on two replicas that share a store; time goes on by steps of two hours. */
+/** A fleet on two replicas that share a store; time goes on by steps of six hours. */
 export class SimulatedFleet implements AsyncDisposable {
   readonly clock: CoarseClock;
   readonly startedAt: number;

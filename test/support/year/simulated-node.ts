@@ -20,6 +20,7 @@ export class SimulatedNode {
   readonly sdk: boolean;
   readonly #keys: KeyPair;
   readonly #random: () => number;
+  #csr: Promise<Buffer> | undefined;
   #certificate: X509Certificate | undefined;
   #cas: X509Certificate[] = [];
   #renewAt = 0;
@@ -99,9 +100,10 @@ export class SimulatedNode {
   }
 
   async #request(hub: SimulatedReplica, proof: Partial<IssueRequest>): Promise<void> {
+    this.#csr ??= makeCsr({ subject: `O=system:nodes, CN=system:node:${this.name}`, keys: this.#keys });
     const issued = await hub.issuer.issue({
       nodeName: this.name,
-      csr: await makeCsr({ subject: `O=system:nodes, CN=system:node:${this.name}`, keys: this.#keys }),
+      csr: await this.#csr,
       token: undefined,
       peer: undefined,
       peerCertificate: undefined,

@@ -28,7 +28,7 @@ export const POLICY = {
   checkMs: 6 * HOUR_MS,
   fleetSecret: 'tokensecret',
   stateSecret: 'sallyport-tokens',
-  fleetTtlMs: 12 * HOUR_MS,
+  fleetTtlMs: 7 * 24 * HOUR_MS,
   nodeTtlMs: HOUR_MS,
   acceptFleet: true,
   acceptKubeEdge: true,
