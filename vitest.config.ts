@@ -10,6 +10,8 @@ const shared = {
 /** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. */
 export default defineConfig({
   test: {
+    // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
+    maxWorkers: 2,
     projects: [
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'] } },
       { test: { ...shared, name: 'contract', include: ['test/contract/**/*.test.ts'] } },
