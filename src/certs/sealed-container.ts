@@ -13,7 +13,6 @@ import {
   TAG,
   unreadable,
 } from './der.ts';
-import { readPem } from './pem.ts';
 
 /** Named in RFC 8018, RFC 3211, RFC 5083, RFC 5084, RFC 5652. */
 const OID = {
@@ -36,6 +35,8 @@ const BLOCK = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const LABEL = 'CMS';
+const BEGIN = `-----BEGIN ${LABEL}-----`;
+const END = `-----END ${LABEL}-----`;
 
 /**
  * Seals bytes with a passphrase: CMS AuthEnvelopedData (RFC 5083) with AES-256-GCM, whose key is wrapped for a password recipient (RFC 3211) by
@@ -84,9 +85,8 @@ export async function seal(
 
 /** @throws BACKUP_UNREADABLE, BACKUP_PASSPHRASE when the passphrase is another one or the file was altered */
 export async function open(pem: Uint8Array, passphrase: string): Promise<Buffer> {
-  const block = readPem(pem).find(({ label }) => label === LABEL);
-  if (!block || block.der.length === 0) throw unreadable(`it holds no whole PEM block "${LABEL}"`);
-  const { salt, iterations, iv, wrapped, nonce, encrypted, mac } = parse(block.der);
+  const bytes = fromPem(Buffer.from(pem).toString('latin1'));
+  const { salt, iterations, iv, wrapped, nonce, encrypted, mac } = parse(bytes);
   const contentKey = unwrapKey(wrapped, await deriveKey(passphrase, salt, iterations), iv);
   try {
     const decipher = createDecipheriv('aes-256-gcm', contentKey ?? randomBytes(KEY_BYTES), nonce, {
@@ -168,5 +168,15 @@ function unwrapKey(wrapped: Buffer, kek: Buffer, iv: Buffer): Buffer | undefined
 
 function toPem(bytes: Buffer): string {
   const lines = bytes.toString('base64').match(/.{1,64}/g) ?? [];
-  return [`-----BEGIN ${LABEL}-----`, ...lines, `-----END ${LABEL}-----`, ''].join('\n');
+  return [BEGIN, ...lines, END, ''].join('\n');
+}
+
+/** RFC 7468, of any size; text around the block is left out. */
+function fromPem(text: string): Buffer {
+  const begin = text.indexOf(BEGIN);
+  const end = text.indexOf(END, begin);
+  if (begin < 0 || end < 0) throw unreadable(`it holds no whole PEM block "${LABEL}"`);
+  const body = text.slice(begin + BEGIN.length, end);
+  if (!/^[A-Za-z0-9+/=\s]+$/.test(body)) throw unreadable('its PEM block is not base64');
+  return Buffer.from(body, 'base64');
 }
