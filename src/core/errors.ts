@@ -86,6 +86,16 @@ export const ERRORS = {
     message: 'cannot use the file {file}: {problem}',
     fix: 'check the path and its permissions',
   },
+  INSPECT_NOTHING: {
+    status: 400,
+    message: 'there is no certificate to be read in {source}',
+    fix: 'name a PEM or DER file, host:port, or secret/NAME',
+  },
+  ENDPOINT_UNREACHABLE: {
+    status: 502,
+    message: 'no TLS handshake with {address}: {problem}',
+    fix: 'check address and port; QUIC and other UDP ports cannot be asked this way',
+  },
   RESTORE_REFUSED: {
     status: 409,
     message: 'the restore stopped: {problem}',
