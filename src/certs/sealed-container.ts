@@ -28,7 +28,7 @@ const OID = {
 /** OWASP's advice for PBKDF2 with HMAC-SHA256 (Password Storage Cheat Sheet, 2023). */
 export const PBKDF2_ITERATIONS = 600_000;
 /** What a file may ask for: more would only hold up whoever opens it. */
-const MAX_ITERATIONS = 20_000_000;
+const MAX_ITERATIONS = 5_000_000;
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
 const BLOCK = 16;
@@ -111,7 +111,9 @@ function parse(bytes: Buffer) {
   const parameters = derivation.enter();
   const [salt, iterations] = [parameters.next(TAG.octetString), parameters.integer()];
   if (parameters.integer() !== KEY_BYTES) throw unreadable('its key length is not 32');
-  parameters.enter().expectOid(OID.hmacSha256);
+  const prf = parameters.enter();
+  prf.expectOid(OID.hmacSha256);
+  prf.next(TAG.null);
   if (iterations < 1 || iterations > MAX_ITERATIONS)
     throw unreadable('its number of iterations is out of range');
   const wrapping = recipient.enter();
