@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { describeError, SallyportError } from '../core/errors.ts';
-import { printError } from './streams.ts';
 import { UsageError } from './usage-error.ts';
 
 /** What the prompt needs of a terminal: `process.stdin` and `process.stderr`, or a test's. */
@@ -94,8 +93,7 @@ export async function confirm(
 ): Promise<boolean> {
   if (!streams.input.isTTY)
     throw new UsageError('nobody can be asked here: look with --dry-run, then run it with --yes');
-  printError(question);
-  streams.output.write('Type yes to go on: ');
+  streams.output.write(`${question}\nType yes to go on: `);
   const line = await new Promise<string>((resolve) => {
     streams.input.resume();
     streams.input.once('data', (chunk) => {
