@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
+import { BackupMonitor } from './certs/backup-monitor.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
@@ -130,6 +131,10 @@ export async function startGateway(
     { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
+  const backups = new BackupMonitor(
+    { ...shared, store, caSha256: () => certificates.current().ca.sha256 },
+    { secret: settings().certificates.backupSecret },
+  );
   const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
 
   const issuer = new EdgeCertificateIssuer(
@@ -159,6 +164,7 @@ export async function startGateway(
       adminGate,
       certificates,
       tokens,
+      backups,
       issuer,
       revocations,
       crl,
@@ -192,6 +198,7 @@ export async function startGateway(
       certificates,
       revocations,
       tokens,
+      backups,
       bus,
       hub,
       ...(kind === 'directory'

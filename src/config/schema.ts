@@ -181,6 +181,11 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-revocations')
         .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
+      backupSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-backup')
+        .meta({ description: 'Secret that records when the last backup was made' }),
       caDays: days(3_650, 'Lifetime of a new CA'),
       hubDays: days(90, 'Lifetime of a new hub certificate'),
       edgeDays: days(365, 'Lifetime of a new edge certificate'),

@@ -40,7 +40,13 @@ export const someNode: NodeInfo = {
   projectId: 'p',
   connectedSince: '2026-01-01T00:00:00.000Z',
   lastHeard: '2026-01-01T00:00:10.000Z',
-  certificate: { serial: '01', sha256: 'ab', issuer: 'CN=KubeEdge', notAfter: '2027-01-01T00:00:00.000Z' },
+  certificate: {
+    serial: '01',
+    sha256: 'ab',
+    issuer: 'CN=KubeEdge',
+    issuerSha256: 'cd',
+    notAfter: '2027-01-01T00:00:00.000Z',
+  },
   queued: 0,
   unacknowledged: 0,
   messagesReceived: 3,
@@ -149,6 +155,7 @@ export async function startAdmin({
       bus,
       certificates,
       tokens,
+      backups: { status: async () => ({ secret: 'sallyport-backup', coversCa: false }) },
       revocations,
       health,
       info: () => ({
