@@ -50,7 +50,7 @@ export class Preflight {
         try {
           await this.#try(listener, bundle, authority);
         } catch (error) {
-          throw refused(`${listener.name}: ${describeError(error)}`, error);
+          throw refused(`${listener.name}: ${describeError(error)}`);
         }
       }
     }
@@ -102,10 +102,9 @@ function sha256({ raw }: X509Certificate): string {
   return createHash('sha256').update(raw).digest('hex');
 }
 
-function refused(problem: string, cause?: unknown): SallyportError {
-  return new SallyportError(
-    'BUNDLE_INVALID',
-    { reason: 'preflight', problem: `it was tried before the swap, and failed: ${problem}` },
-    cause,
-  );
+function refused(problem: string): SallyportError {
+  return new SallyportError('BUNDLE_INVALID', {
+    reason: 'preflight',
+    problem: `it was tried before the swap, and failed: ${problem}`,
+  });
 }

@@ -25,8 +25,6 @@ const CAUSED_BY_HUB = new Set([
   'client-certificate-expired',
   'client-alert',
   'no-common-tls',
-  // Clients that verify after the handshake, as Node's do, leave without a word.
-  'disconnected',
 ]);
 /** Over QUIC an alert of the client looks like one of the hub about the client's certificate. */
 const CAUSED_OVER_QUIC = new Set(['unknown-ca', 'malformed-certificate', 'wrong-usage', 'expired']);
@@ -113,9 +111,10 @@ export class SwapWatch {
   }
 
   /** A connection was refused, or refused us. */
-  rejected({ listener, reason, remoteAddress }: RejectionReport): void {
+  rejected(report: RejectionReport): void {
+    if (!mayBeCausedByHub(report)) return;
+    const { listener, remoteAddress } = report;
     const isQuic = listener === 'quic';
-    if (!(isQuic ? CAUSED_OVER_QUIC : CAUSED_BY_HUB).has(reason)) return;
     const { clock } = this.#components;
     // What is kept is bounded by the nodes that are here, or were at the swap.
     if (this.#addresses.has(remoteAddress)) this.#lastFailures.set(remoteAddress, clock.now());
@@ -166,4 +165,10 @@ export class SwapWatch {
       log.error({ problem: describeError(error) }, 'the previous hub certificate could not be served again'),
     );
   }
+}
+
+function mayBeCausedByHub({ listener, reason, claimedNode }: RejectionReport): boolean {
+  if (listener === 'quic') return CAUSED_OVER_QUIC.has(reason);
+  // Clients that verify only after the handshake, as Node's do, leave without a word; probes do so too, but show no node's certificate.
+  return CAUSED_BY_HUB.has(reason) || (reason === 'disconnected' && claimedNode !== undefined);
 }

@@ -1,5 +1,6 @@
+import type { X509Certificate } from 'node:crypto';
 import { type AddressInfo, isIP } from 'node:net';
-import { checkServerIdentity, connect, createServer, type TLSSocket } from 'node:tls';
+import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { BundleTrial } from '../contracts/listener.ts';
 import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
@@ -64,7 +65,7 @@ export function tlsHandshake(request: HandshakeRequest): Promise<HandshakeResult
     socket.on('close', () => fail(new Error('the connection was closed')));
     socket.once('secureConnect', () => {
       const served = socket.getPeerX509Certificate();
-      const problem = problemOf(socket, name);
+      const problem = problemOf(socket, served, name);
       const reply: Buffer[] = [];
       const done = () => {
         clearTimeout(timer);
@@ -83,9 +84,14 @@ export function tlsHandshake(request: HandshakeRequest): Promise<HandshakeResult
   });
 }
 
-function problemOf(socket: TLSSocket, name: string): string | undefined {
-  const { authorizationError } = socket;
+function problemOf(
+  { authorizationError }: TLSSocket,
+  served: X509Certificate | undefined,
+  name: string,
+): string | undefined {
   const code = authorizationError instanceof Error ? authorizationError.message : authorizationError;
   if (code && !ABOUT_DATES.has(String(code))) return `a client does not verify it (${String(code)})`;
-  return checkServerIdentity(name, socket.getPeerCertificate())?.message;
+  // Names in the subject are no names (RFC 9525 section 6.3).
+  const matched = isIP(name) ? served?.checkIP(name) : served?.checkHost(name, { subject: 'never' });
+  return matched === undefined ? `the certificate is not for ${name}` : undefined;
 }
