@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ServedCertificate } from '../../src/contracts/served-certificates.ts';
+import { KubeApi } from '../support/kube-api.ts';
+import { type KubeGateway, startKubeGateway } from '../support/kube-gateway.ts';
 import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
 const served = async (hub: Awaited<ReturnType<typeof startTestGateway>>) =>
@@ -31,4 +33,26 @@ test('L1: each listener of every transport is seen to serve the wanted certifica
       ({ servedSha256, wantedSha256 }) => servedSha256 === wantedSha256 && servedSha256 !== hubSha256,
     ),
   );
+});
+
+test('A6: two replicas on one API server see what each of them serves, and one that stops is no longer listed', async () => {
+  await using api = await KubeApi.start();
+  const replicas = async ({ admin }: KubeGateway) =>
+    (await admin.get<{ items: ServedCertificate[] }>('/api/v1/certificates/served')).items.map(
+      ({ replica, listener, servedSha256, wantedSha256, problem }) =>
+        `${replica}/${listener} ${problem ?? (servedSha256 === wantedSha256 ? 'ok' : 'other')}`,
+    );
+  await using one = await startKubeGateway(api, { settings: { 'hub.replica': 'one' } });
+  const listeners = ['admin', 'https', 'websocket'];
+  const both = ['one', 'two'].flatMap((replica) => listeners.map((name) => `${replica}/${name} ok`));
+  {
+    await using two = await startKubeGateway(api, { settings: { 'hub.replica': 'two' } });
+    for (const gateway of [one, two])
+      await eventually('both are seen', async () => (await replicas(gateway)).join() === both.join(), 30_000);
+    const writes = () => api.writes.filter(({ name }) => name === 'sallyport-replicas').length;
+    const before = writes();
+    await eventually('it is looked at again', async () => (await replicas(one)).length === 6);
+    expect(writes()).toBe(before);
+  }
+  expect(await replicas(one)).toEqual(both.slice(0, 3));
 });
