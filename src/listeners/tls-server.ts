@@ -56,8 +56,8 @@ interface Connection {
   /** Requests without a complete answer. */
   requests: number;
   sni: string | undefined;
-  /** It showed a client certificate. */
-  presented: boolean;
+  /** Subject of the client certificate it showed. */
+  subject: string | undefined;
   /** It asked for something, or tried to. */
   spoke: boolean;
 }
@@ -272,7 +272,7 @@ export class TlsServer {
       phase: viaProxy ? 'proxy' : 'waiting',
       requests: 0,
       sni: undefined,
-      presented: false,
+      subject: undefined,
       spoke: false,
     };
     raw[CONNECTION] = connection;
@@ -349,7 +349,7 @@ export class TlsServer {
     connection.phase = 'open';
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
     // for a failure of the next read on any connection. Reading the certificate empties the queue.
-    connection.presented = secure.getPeerX509Certificate() !== undefined;
+    connection.subject = secure.getPeerX509Certificate()?.subject;
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -363,9 +363,9 @@ export class TlsServer {
   #closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#leaveHandshake(connection);
-    const { phase, presented, spoke } = connection;
-    if (this.#speaksHttp1 && phase === 'open' && presented && !spoke && !this.#stopping)
-      this.#handshakeLog.left(connection);
+    const { phase, subject, spoke } = connection;
+    if (this.#speaksHttp1 && phase === 'open' && subject !== undefined && !spoke && !this.#stopping)
+      this.#handshakeLog.left(connection, subject);
     if (connection.counted !== undefined) this.#perAddress.remove(connection.counted);
     this.#components.metrics.connections.dec({ transport: this.#name });
   }

@@ -68,6 +68,14 @@ const deeds: Readonly<Record<string, (gateway: KubeGateway, api: KubeApi) => Pro
       PATIENCE_MS,
     );
   },
+  'remembers nodes beside the other replicas': async ({ admin, port }) => {
+    for (const node of ['edge-h1', 'edge-h2']) {
+      const { token } = await admin.post<{ token: string }>('/api/v1/tokens', { node });
+      await joinAsEdgeCore(port('https'), { node, token });
+      // The first makes the Secret, the second changes it.
+      await admin.post(`/api/v1/nodes/${node}/forget`);
+    }
+  },
   'leaves Events, and counts what happens again': async ({ admin }, api) => {
     await admin.post('/api/v1/tokens/revoke-all');
     await admin.post('/api/v1/tokens/revoke-all');
@@ -124,6 +132,8 @@ const PURPOSES: Readonly<Record<string, string>> = {
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
     'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
+  'get secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
+  'update secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',
