@@ -4,11 +4,15 @@ import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { BackupWatcher } from './contracts/backups.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
+import type { CaRolloverAdmin } from './contracts/ca-rollover.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeHistory } from './contracts/node-history.ts';
+import type { RejectionDirectory, RejectionSink } from './contracts/rejections.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
+import type { ServedCertificates } from './contracts/served-certificates.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { Logger } from './core/log.ts';
@@ -39,7 +43,11 @@ export interface ListenerParts {
   readonly backups: BackupWatcher;
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
+  readonly rollover: CaRolloverAdmin;
   readonly crl: CrlSource;
+  readonly history: NodeHistory;
+  readonly served: ServedCertificates;
+  readonly rejections: RejectionSink & RejectionDirectory;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
@@ -53,7 +61,8 @@ export interface ListenerParts {
 export function composeListeners(parts: ListenerParts): Listener[] {
   const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
     parts;
-  const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
+  const { clock, log, metrics, rejections } = parts;
+  const shared = { clock, log, metrics, rejections };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
   const tickets = new TicketBook({
     clock: parts.clock,
@@ -125,6 +134,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         tokens,
         backups: parts.backups,
         revocations,
+        rollover: parts.rollover,
+        history: parts.history,
+        served: parts.served,
         info,
         authenticate,
         reviewer: parts.reviewer,

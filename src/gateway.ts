@@ -2,16 +2,20 @@ import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { BackupMonitor } from './certs/backup-monitor.ts';
+import { CaExpiryWatch } from './certs/ca-expiry-watch.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
+import { NodeHistoryService } from './certs/node-history-service.ts';
 import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
+import { composeRecovery } from './compose-recovery.ts';
+import { composeRollover } from './compose-rollover.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { ListenerName } from './contracts/listener.ts';
@@ -28,6 +32,7 @@ import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
+import { RejectionLog } from './listeners/rejection-log.ts';
 import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
@@ -74,7 +79,21 @@ export async function startGateway(
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    {
+      ...shared,
+      bus,
+      onRevoked: (session) => revocations.sessionEnded(session),
+      presence: {
+        nodeConnected: ({ peer, transport, remoteAddress }) => {
+          history.nodeConnected(peer, transport);
+          recovery.swapWatch.nodeConnected(peer.nodeName, remoteAddress);
+        },
+        nodeDisconnected: (node) => {
+          history.nodeDisconnected(node);
+          recovery.swapWatch.nodeDisconnected(node);
+        },
+      },
+    },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
 
@@ -93,6 +112,23 @@ export async function startGateway(
       backdateMs,
     })),
   );
+  const history = new NodeHistoryService(
+    { ...shared, store, events, isNodeRevoked: (node) => revocations.isNodeRevoked(node) },
+    config.view(({ certificates: { historySecret, historySyncMs, graceDays } }) => ({
+      secret: historySecret,
+      replica,
+      syncMs: historySyncMs,
+      graceDays,
+    })),
+  );
+  const recovery = composeRecovery({
+    ...shared,
+    config,
+    store,
+    replica,
+    certificates: () => certificates,
+    listeners: () => listeners,
+  });
   const prepared = await withStartupProbe(shared, settings().https, async () => {
     const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
@@ -107,6 +143,7 @@ export async function startGateway(
       store,
       events,
       prepared,
+      preflight: (bundle, authorities) => recovery.preflight.check(bundle, authorities),
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
     certificateOptions(),
@@ -118,7 +155,7 @@ export async function startGateway(
   const gate = new PeerGate({ clock, trust, isRevoked }, () => settings().identity);
   const adminGate = new AdminGate({
     clock,
-    ca: () => certificates.current().ca,
+    cas: () => certificates.ownCas(),
     isRevoked: (certificate) => isRevoked({ ...certificate, nodeName: '' }),
   });
   const crl = new CrlPublisher({
@@ -135,7 +172,10 @@ export async function startGateway(
     { ...shared, store, caSha256: () => certificates.current().ca.sha256 },
     { secret: settings().certificates.backupSecret },
   );
-  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
+  const audit = new IssuanceLog(
+    { log, events, onIssued: (record) => history.certificateIssued(record) },
+    { caSecret: settings().certificates.caSecret },
+  );
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -154,7 +194,23 @@ export async function startGateway(
     config.view((now) => ({ ...now.certificates, ...now.tokens, ...now.identity, replica })),
   );
 
+  const rollover = composeRollover({
+    ...shared,
+    config,
+    replica,
+    store,
+    events,
+    certificates,
+    revocations,
+    hub,
+    history,
+  });
+  certificates.onChange((next, previous) => {
+    if (next.ca.sha256 !== previous.ca.sha256) tokens.caChanged();
+  });
+
   // — listeners —
+  const rejections = new RejectionLog({ clock });
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
     composeListeners({
@@ -167,7 +223,11 @@ export async function startGateway(
       backups,
       issuer,
       revocations,
+      rollover,
       crl,
+      history,
+      rejections: recovery.watching(rejections),
+      served: recovery.served,
       hub,
       bus,
       health,
@@ -196,15 +256,19 @@ export async function startGateway(
     [
       cluster.component,
       certificates,
+      recovery.component,
       revocations,
+      history,
       tokens,
       backups,
       bus,
       hub,
+      rollover,
+      new CaExpiryWatch({ ...shared, source: certificates, events }, settings().certificates),
       ...(kind === 'directory'
         ? [
             new AdminCertificateKeeper(
-              { clock, log, authority: () => certificates.authority() },
+              { clock, log, authority: () => certificates.authority(), source: certificates },
               { directory: path, days: 365 },
             ),
           ]
@@ -219,9 +283,13 @@ export async function startGateway(
       },
       {
         name: 'self-test',
-        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        start: async () => {
+          await selfTest({ ...shared, source: certificates }, listeners.listeners);
+          rejections.clear();
+        },
         stop: async () => {},
       },
+      recovery.served,
     ],
     clock,
   );

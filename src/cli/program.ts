@@ -4,6 +4,7 @@ import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
 import { backupCommand } from './commands/backup.ts';
+import { caCommand } from './commands/ca.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
 import { edgeCommand } from './commands/edge.ts';
@@ -39,6 +40,7 @@ export function createProgram(): Command {
     watchCommand(),
     certsCommand(),
     backupCommand(),
+    caCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),

@@ -19,7 +19,12 @@ export type EventReason =
   | 'FleetTokenStored'
   | 'TokensRevoked'
   | 'Revoked'
-  | 'RevocationLifted';
+  | 'RevocationLifted'
+  | 'CaRollover'
+  | 'CertificateAuthorityExpiring'
+  | 'NodeAtRisk'
+  | 'CertificatesReturned'
+  | 'CertificatesAccepted';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

@@ -211,6 +211,16 @@ export const ERRORS = {
     message: 'the token belongs to another node',
     fix: 'create a token for this node',
   },
+  NODE_UNKNOWN: {
+    status: 404,
+    message: 'node {node} is not in the history',
+    fix: '`sallyport nodes forecast` lists the nodes that are known',
+  },
+  NODE_STILL_CONNECTED: {
+    status: 409,
+    message: 'node {node} is connected at this moment, so it cannot be forgotten',
+    fix: 'forget nodes that are gone; to shut one out, revoke it',
+  },
   NODE_CONNECTED: {
     status: 403,
     message: 'node {node} is connected at this moment, so a token cannot replace its certificate',
@@ -257,6 +267,23 @@ export const ERRORS = {
     status: 404,
     message: 'there is no CRL: {problem}',
     fix: 'the gateway enforces revocations without it; roll over to a CA with the key usage cRLSign to publish one',
+  },
+
+  // — CA rollover —
+  ROLLOVER_PHASE: {
+    status: 409,
+    message: 'the rollover is in phase {phase}, in which {step} cannot be done',
+    fix: 'see `sallyport ca rollover status`',
+  },
+  ROLLOVER_BLOCKED: {
+    status: 409,
+    message: '{step} is refused: {problem}',
+    fix: 'see `sallyport ca rollover status`; --force does it all the same and locks out what depends on the CA',
+  },
+  ROLLOVER_IMPOSSIBLE: {
+    status: 409,
+    message: 'the CA cannot be rolled over here: {problem}',
+    fix: 'docs/operations.md, section "Rolling over the CA", says what to do by hand',
   },
 
   // — sessions and messages —

@@ -51,6 +51,26 @@ export function createMetrics(options: { process?: boolean } = {}) {
       '1 when the listener serves the wanted bundle.',
       ['listener'],
     ),
+    servedCertificateWanted: gauge(
+      'served_certificate_is_wanted',
+      '1 when a handshake with the listener showed the wanted hub certificate, 0 when it did not.',
+      ['listener'],
+    ),
+    servedCertificateNotAfter: gauge(
+      'served_certificate_not_after_timestamp_seconds',
+      'When the certificate ends that a handshake with the listener showed.',
+      ['listener'],
+    ),
+    servedChecks: counter(
+      'served_certificate_checks_total',
+      'Handshakes of this replica with its own listeners, by result.',
+      ['listener', 'result'],
+    ),
+    bundleReturns: counter(
+      'certificate_returns_total',
+      'Times the previous hub certificate was served again because nodes could not connect to the new one.',
+      [],
+    ),
     nodesOnOtherCa: gauge(
       'nodes_not_trusted_by_wanted_ca',
       'Connected nodes that chain to a CA the wanted Secret no longer holds.',
@@ -90,6 +110,53 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
     lastBackupCoversCa: gauge('last_backup_covers_ca', '1 when the last backup holds the CA in use.', []),
+
+    // — CA rollover —
+    rolloverPhase: gauge('ca_rollover_phase', '1 for the phase the CA rollover is in, 0 for the others.', [
+      'phase',
+    ]),
+    rolloverNodes: gauge(
+      'ca_rollover_nodes',
+      'Known nodes by the CA of their certificate (old, new, other); only while a rollover is under way.',
+      ['ca'],
+    ),
+    rolloverDependent: gauge(
+      'ca_rollover_dependent_nodes',
+      'Known nodes that would be locked out, had the CA that does not issue no trust any more.',
+      [],
+    ),
+    rolloverSteps: counter('ca_rollover_steps_total', 'Steps of CA rollovers asked for here, by result.', [
+      'step',
+      'result',
+    ]),
+    caExpiryLevel: gauge(
+      'ca_expiry_level',
+      'How soon a trusted CA ends: 0 later than 180 days, 1 within 180, 2 within 30, 3 within 7, 4 has ended (C5).',
+      ['subject', 'sha256'],
+    ),
+
+    // — history and forecast —
+    nodesKnown: gauge('nodes_known', 'Nodes in the history, of all replicas.', []),
+    nodesAtRisk: gauge(
+      'nodes_at_risk',
+      'Nodes that will not simply renew in time, by verdict: renewable (within the grace), at-risk, expired.',
+      ['verdict'],
+    ),
+    nodeHistoryDropped: counter(
+      'node_history_dropped_total',
+      'Nodes forgotten because the history is full, those unseen for longest first.',
+      [],
+    ),
+    nodeHistoryUsable: gauge(
+      'node_history_usable',
+      '1 when the history was stored or read with the last attempt.',
+      [],
+    ),
+    nodeHistoryLastWrite: gauge(
+      'node_history_last_write_timestamp_seconds',
+      'When this replica last stored what it had seen.',
+      [],
+    ),
 
     // — enrolment —
     issued: counter('certificates_issued_total', 'Edge certificates issued.', ['how']),

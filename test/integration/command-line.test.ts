@@ -93,6 +93,25 @@ describe('the command line', () => {
     );
   });
 
+  test('ca rollover: each step says what comes next, status says what blocks it, abort goes back', async () => {
+    const rollover = (...args: string[]) => run('ca', 'rollover', ...args);
+    expect((await rollover('status')).stdout).toMatch(/^Phase: +idle\n.*\nNodes: .*\nMay prepare: +yes\n/s);
+    const early = await rollover('activate');
+    expect(early.code).toBe(1);
+    expect(early.stderr).toMatch(/phase idle, in which activate cannot be done.*\[ROLLOVER_PHASE\]/);
+    const prepared = await rollover('prepare');
+    expect(prepared.stderr).toContain('next: sallyport ca rollover activate');
+    expect(prepared.stdout).toMatch(
+      /^Phase: +prepared\n.*\nNew CA: +[0-9a-f]{16} CN=KubeEdge [0-9a-f]{8} until /s,
+    );
+    expect((await rollover('activate', '-o', 'name')).stdout).toBe('phase/active\n');
+    expect(JSON.parse((await rollover('status', '-o', 'json')).stdout)).toMatchObject({ phase: 'active' });
+    expect((await run('nodes', 'list')).code).toBe(0);
+    expect(parse((await rollover('abort', '-o', 'yaml')).stdout)).toMatchObject({ phase: 'prepared' });
+    expect((await rollover('abort')).stdout).toMatch(/^Phase: +idle\n/);
+    expect((await rollover('renew')).code).toBe(2);
+  });
+
   test('usage errors exit with 2 and say what to do', async () => {
     for (const args of [
       ['nonsense'],

@@ -78,6 +78,14 @@ const deeds: Readonly<Record<string, (deed: Deed) => Promise<void>>> = {
   'knows when the last backup was': async ({ gateway: { admin } }) => {
     expect((await admin.get<BackupStatus>('/api/v1/backup')).problem).toBeUndefined();
   },
+  'remembers nodes beside the other replicas': async ({ gateway: { admin, port } }) => {
+    for (const node of ['edge-h1', 'edge-h2']) {
+      const { token } = await admin.post<{ token: string }>('/api/v1/tokens', { node });
+      await joinAsEdgeCore(port('https'), { node, token });
+      // The first makes the Secret, the second changes it.
+      await admin.post(`/api/v1/nodes/${node}/forget`);
+    }
+  },
   'leaves Events, and counts what happens again': async ({ gateway: { admin }, api, patienceMs }) => {
     await admin.post('/api/v1/tokens/revoke-all');
     await admin.post('/api/v1/tokens/revoke-all');
@@ -130,18 +138,21 @@ const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule, verb 
 
 /** What each right is for: the first deed that fails without it. */
 const PURPOSES: Readonly<Record<string, string>> = {
-  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations': 'starts',
-  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
+    'starts',
+  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'follows the hub Secret',
-  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
-  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
     'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
   'get secrets sallyport-backup': 'knows when the last backup was',
+  'get secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
+  'update secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',

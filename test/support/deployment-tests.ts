@@ -77,6 +77,7 @@ export function describeDeployment(manifests: () => Manifests): void {
     const kept = [
       certificates.caSecret,
       certificates.revocationSecret,
+      certificates.rolloverSecret,
       tokens.fleetSecret,
       tokens.stateSecret,
     ];
@@ -96,6 +97,10 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
+      ...[certificates.historySecret, certificates.replicaSecret].map((name) => [
+        `secrets/${name}`,
+        ['get', 'update'],
+      ]),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

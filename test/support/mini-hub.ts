@@ -50,6 +50,8 @@ export class MiniHub {
   /** Answers `get`s with their own content when true. */
   answersGets = false;
   issuer: Pair | undefined;
+  /** What `/ca.crt` hands out, when it is not the CA of this hub's own certificate. */
+  servedCa: Pair | undefined;
   validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   readonly enrolments: { headers: IncomingMessage['headers']; peer: string | undefined }[] = [];
   readonly attempts: IncomingMessage[] = [];
@@ -58,6 +60,7 @@ export class MiniHub {
   readonly received: Message[] = [];
   readonly keepalives: Message[] = [];
   readonly #server: Server;
+  readonly #pair: Pair;
   readonly #sockets = new Set<Duplex>();
   readonly #webSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
 
@@ -71,6 +74,7 @@ export class MiniHub {
 
   private constructor(ca: Pair, server: Pair) {
     this.ca = ca;
+    this.#pair = server;
     this.#server = createServer(
       { cert: server.pem, key: server.key, ca: ca.pem, requestCert: true, rejectUnauthorized: false },
       (request, response) => void this.#answer(request, response),
@@ -80,6 +84,12 @@ export class MiniHub {
       socket.once('close', () => this.#sockets.delete(socket));
     });
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  /** Accepts edges of another CA as well. */
+  alsoTrust(other: Pair): void {
+    const { pem: cert, key } = this.#pair;
+    this.#server.setSecureContext({ cert, key, ca: [this.ca.pem, other.pem] });
   }
 
   get address(): string {
@@ -133,7 +143,7 @@ export class MiniHub {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-    if (request.url === '/ca.crt') return void response.end(this.ca.der);
+    if (request.url === '/ca.crt') return void response.end((this.servedCa ?? this.ca).der);
     const peer = peerOf(request);
     this.enrolments.push({ headers: request.headers, peer: peer?.subject });
     const refusal = this.refuseEnrolment ?? this.#judge(request, peer);

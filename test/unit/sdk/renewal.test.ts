@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import { expect, test, vi } from 'vitest';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
+import { createRenewRequest } from '../../../src/protocol/renew-request.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { renewAt } from '../../../src/sdk/edge-identity.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
@@ -126,4 +128,64 @@ test('a certificate that has expired on arrival is not put in the place of one t
   edge.hub.validity = validFor(1, Date.now() - 3 * HOUR);
   await expect(client.renew()).rejects.toMatchObject({ code: 'JOIN_REFUSED' });
   expect(await new CredentialStore(edge.options.directory).load('edge-1')).toEqual(before);
+});
+
+test('C1: a certificate of a new CA brings that CA along, fetched over a verified connection; the old one is kept until the new one has issued twice', async () => {
+  await using edge = await EdgeFixture.start();
+  const client = await edge.connect();
+  const load = async () => (await new CredentialStore(edge.options.directory).load('edge-1'))!.ca;
+  const agent = () => String(edge.hub.session.request.headers['user-agent']);
+  const old = edge.hub.ca;
+  expect(await load()).toBe(old.pem);
+  expect(agent()).toBe(`sallyport-sdk/0.1 (trusts ${old.sha256.slice(0, 16)})`);
+
+  const ca = await mintCa({ subject: 'CN=KubeEdge 2' });
+  edge.hub.issuer = ca;
+  edge.hub.servedCa = ca;
+  edge.hub.alsoTrust(ca);
+  const sessions = edge.hub.sessions.length;
+  await client.renew();
+  expect(await load()).toBe(ca.pem + old.pem);
+  await vi.waitFor(() => expect(edge.hub.sessions).toHaveLength(sessions + 1));
+  expect(agent()).toBe(`sallyport-sdk/0.1 (trusts ${ca.sha256.slice(0, 16)} ${old.sha256.slice(0, 16)})`);
+
+  await client.renew();
+  expect(await load()).toBe(ca.pem);
+});
+
+test('a CA that did not issue the certificate is not believed, whoever hands it out', async () => {
+  await using edge = await EdgeFixture.start();
+  const client = await edge.connect();
+  edge.hub.issuer = await mintCa({ subject: 'CN=KubeEdge 2' });
+  edge.hub.servedCa = await mintCa({ subject: 'CN=KubeEdge 2' });
+  await client.renew();
+  const stored = await new CredentialStore(edge.options.directory).load('edge-1');
+  expect(stored!.ca).toBe(edge.hub.ca.pem);
+});
+
+test('C4: asked by the hub it renews within the time given, without losing its link; a request about another certificate is nothing to it', async () => {
+  await using edge = await EdgeFixture.start();
+  const client = await edge.connect();
+  const [down, programs] = [vi.fn(), vi.fn()];
+  client.on('disconnected', down);
+  client.on('message', programs);
+  const present = (await new CredentialStore(edge.options.directory).load('edge-1'))!;
+  const { serialNumber } = new X509Certificate(present.certificate);
+  const ask = (serial: string) => {
+    const message = createRenewRequest({ reason: 'ca-rollover', serial, withinMs: 1 }, { now: Date.now() });
+    edge.hub.write(message);
+    return vi.waitFor(() =>
+      expect(edge.hub.received.some(({ header }) => header.parent_msg_id === message.header.msg_id)).toBe(
+        true,
+      ),
+    );
+  };
+  await ask('4711');
+  expect(edge.hub.enrolments).toHaveLength(1);
+  const renewed = next(client, 'renewed');
+  await ask(serialNumber);
+  await renewed;
+  expect(edge.hub.enrolments).toHaveLength(2);
+  expect(down).not.toHaveBeenCalled();
+  expect(programs).not.toHaveBeenCalled();
 });
