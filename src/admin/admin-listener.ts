@@ -21,6 +21,7 @@ import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
+import { serveStatusPage, statusPageRoute } from './status-page.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
@@ -109,7 +110,10 @@ function createApp(
   app.setNotFoundHandler(() => {
     throw new SallyportError('NOT_FOUND');
   });
-  app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
+  app.addHook('onSend', async (_request, reply) => {
+    // The status page has a policy of its own.
+    void reply.headers({ ...SECURITY_HEADERS, ...(reply.getHeaders() as Record<string, string>) });
+  });
   requireAdmin(app, components);
 
   const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
@@ -119,7 +123,8 @@ function createApp(
     isAllowed: (request) => isAdmin(request, components),
   });
   servePlain(app, components);
-  const documented = [...routes, eventRoute, ...plainRoutes];
+  serveStatusPage(app);
+  const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));
   return app;
 }

@@ -1,0 +1,46 @@
+import { count, quote, relative } from '../format.js';
+import { html } from '../lib.js';
+import { Command } from './command.js';
+import { Loaded, Section } from './section.js';
+
+/** @import { Rejection, Resource } from '../types.js' */
+
+const SHOWN = 10;
+
+/** @param {{ rejections: Resource<readonly Rejection[]>, now: number }} props */
+export function Rejections({ rejections, now }) {
+  return html`
+    <${Section} id="rejections" title="Rejections" note="Who was not let in, latest first.">
+      <${Loaded} of=${rejections}>
+        ${(/** @type {readonly Rejection[]} */ items) =>
+          items.length === 0
+            ? html`<p class="calm">Nobody was rejected.</p>`
+            : html`
+                <ul class="entries">
+                  ${items.slice(0, SHOWN).map((one) => html`<${Entry} key=${`${one.node}${one.remoteAddress}${one.listener}${one.reason}`} one=${one} now=${now} />`)}
+                </ul>
+                ${items.length > SHOWN ? html`<p class="quiet">and ${count(items.length - SHOWN)} more: <${Command} text="sallyport nodes rejected" /></p>` : null}
+              `}
+      <//>
+    <//>
+  `;
+}
+
+/** @param {{ one: Rejection, now: number }} props */
+function Entry({ one, now }) {
+  const { node, claimedNode, reason, listener, remoteAddress, lastAt, detail, fix } = one;
+  return html`
+    <li>
+      <p class="entry-head">
+        <strong>${node ?? (claimedNode ? `claims to be ${claimedNode}` : remoteAddress || 'unknown peer')}</strong>
+        <code class="reason">${reason}</code>
+        <span class="quiet when">${relative(lastAt, now)}</span>
+      </p>
+      <p>${detail}</p>
+      <p class="quiet">
+        ${listener}${remoteAddress && (node || claimedNode) ? ` from ${remoteAddress}` : ''}, ${count(one.count)}${one.count === 1 ? ' time' : ' times'}${fix ? `. ${fix}` : ''}
+      </p>
+      ${node ? html`<${Command} text=${`sallyport token create --node ${quote(node)}`} />` : null}
+    </li>
+  `;
+}
