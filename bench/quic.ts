@@ -84,7 +84,15 @@ async function serve(mode: Mode): Promise<void> {
         log,
         onHandshakeFailed() {},
         onSession(session) {
-          const own = { session, gate, acceptor, clock: systemClock, onRefused() {}, onAccepted() {} };
+          const own = {
+            session,
+            gate,
+            acceptor,
+            clock: systemClock,
+            onLimited() {},
+            onRefused() {},
+            onAccepted() {},
+          };
           const opening = new QuicOpening(own, options, session.remoteAddress);
           session.on('close', ({ errorCode, reason }) => opening.ended(parseClose(errorCode, reason)));
           opening.begin();

@@ -7,6 +7,8 @@ import type { CertificateIssuer, TokenMinter } from './contracts/certificate-iss
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeHistory } from './contracts/node-history.ts';
+import type { RejectionDirectory, RejectionSink } from './contracts/rejections.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
@@ -38,6 +40,8 @@ export interface ListenerParts {
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
   readonly crl: CrlSource;
+  readonly history: NodeHistory;
+  readonly rejections: RejectionSink & RejectionDirectory;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
@@ -51,7 +55,8 @@ export interface ListenerParts {
 export function composeListeners(parts: ListenerParts): Listener[] {
   const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
     parts;
-  const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
+  const { clock, log, metrics, rejections } = parts;
+  const shared = { clock, log, metrics, rejections };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
   const tickets = new TicketBook({
     clock: parts.clock,
@@ -122,6 +127,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         certificates,
         tokens,
         revocations,
+        history: parts.history,
         info,
         authenticate,
         reviewer: parts.reviewer,

@@ -6,6 +6,7 @@ import { CrlKeeper } from './certs/crl-keeper.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
+import { NodeHistoryService } from './certs/node-history-service.ts';
 import { openCluster } from './certs/open-cluster.ts';
 import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
@@ -29,6 +30,7 @@ import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
 import { ListenerGroup } from './listeners/listener-group.ts';
+import { RejectionLog } from './listeners/rejection-log.ts';
 import { selfTest } from './self-test.ts';
 import { withStartupProbe } from './startup.ts';
 
@@ -75,7 +77,15 @@ export async function startGateway(
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    {
+      ...shared,
+      bus,
+      onRevoked: (session) => revocations.sessionEnded(session),
+      presence: {
+        nodeConnected: (peer, transport) => history.nodeConnected(peer, transport),
+        nodeDisconnected: (node) => history.nodeDisconnected(node),
+      },
+    },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
 
@@ -92,6 +102,15 @@ export async function startGateway(
       secret: revocationSecret,
       replica,
       backdateMs,
+    })),
+  );
+  const history = new NodeHistoryService(
+    { ...shared, store, events, isNodeRevoked: (node) => revocations.isNodeRevoked(node) },
+    config.view(({ certificates: { historySecret, historySyncMs, graceDays } }) => ({
+      secret: historySecret,
+      replica,
+      syncMs: historySyncMs,
+      graceDays,
     })),
   );
   const prepared = await withStartupProbe(shared, settings().https, async () => {
@@ -132,7 +151,10 @@ export async function startGateway(
     { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
-  const audit = new IssuanceLog({ log, events }, { caSecret: settings().certificates.caSecret });
+  const audit = new IssuanceLog(
+    { log, events, onIssued: (record) => history.certificateIssued(record) },
+    { caSecret: settings().certificates.caSecret },
+  );
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -152,6 +174,7 @@ export async function startGateway(
   );
 
   // — listeners —
+  const rejections = new RejectionLog({ clock });
   const listeners = new ListenerGroup(
     { ...shared, source: certificates },
     composeListeners({
@@ -164,6 +187,8 @@ export async function startGateway(
       issuer,
       revocations,
       crl,
+      history,
+      rejections,
       hub,
       bus,
       health,
@@ -196,6 +221,7 @@ export async function startGateway(
       certificates,
       revocations,
       new CrlKeeper({ ...shared, crl }),
+      history,
       tokens,
       bus,
       hub,
@@ -217,7 +243,10 @@ export async function startGateway(
       },
       {
         name: 'self-test',
-        start: () => selfTest({ ...shared, source: certificates }, listeners.listeners),
+        start: async () => {
+          await selfTest({ ...shared, source: certificates }, listeners.listeners);
+          rejections.clear();
+        },
         stop: async () => {},
       },
     ],

@@ -1,12 +1,14 @@
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { BearerReviewer, BearerVerdict } from '../contracts/bearer-reviewer.ts';
+import type { RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { AdminVerdict } from '../identity/admin-gate.ts';
+import type { RejectionReason } from '../protocol/rejection-reasons.ts';
 
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
 export type Authenticate = (socket: TLSSocket) => AdminVerdict;
@@ -50,12 +52,13 @@ export interface AdminAccessComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'handshakeFailures'>;
+  readonly rejections: RejectionSink;
 }
 
 /** Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted, and logged once a minute. */
 export function requireAdmin(
   app: FastifyInstance,
-  { authenticate, reviewer, server, clock, log, metrics }: AdminAccessComponents,
+  { authenticate, reviewer, server, clock, log, metrics, rejections }: AdminAccessComponents,
 ): void {
   const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
@@ -65,9 +68,14 @@ export function requireAdmin(
     const verdict = authenticate(socket);
     const bearer = verdict.ok ? undefined : await reviewBearer(request, reviewer);
     if (!verdict.ok && bearer?.ok !== true) {
-      const reason = bearer ? `bearer-${bearer.why}` : verdict.known ? 'not-admin' : verdict.reason;
+      const reason: RejectionReason = bearer
+        ? `bearer-${bearer.why}`
+        : verdict.known
+          ? 'not-admin'
+          : verdict.reason;
       const { detail } = bearer ?? verdict;
       metrics.handshakeFailures.inc({ transport: 'admin', reason });
+      rejections.record({ listener: 'admin', reason, remoteAddress, detail });
       const suppressed = sampler.pass(`${remoteAddress} ${reason}`);
       if (suppressed !== undefined && reason !== 'no-certificate')
         log.warn({ remoteAddress, reason, detail, suppressed }, 'not let in as administrator');

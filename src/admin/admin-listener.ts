@@ -2,6 +2,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { ListenAddress, Listener } from '../contracts/listener.ts';
+import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { HealthRegistry } from '../core/health.ts';
@@ -15,17 +16,21 @@ import { serveRoutes } from './api-route.ts';
 import { eventRoute, serveEvents } from './event-route.ts';
 import { type EventStreamComponents, EventStreams } from './event-stream.ts';
 import { type GatewayRouteComponents, gatewayRoutes } from './gateway-routes.ts';
+import { type HistoryRouteComponents, historyRoutes } from './history-routes.ts';
 import { answerClientError, sendFailure, toAdminError } from './json-errors.ts';
 import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
+import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { serveStatusPage, statusPageRoute } from './status-page.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
+  HistoryRouteComponents &
+  RejectionRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -35,6 +40,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly health: HealthRegistry;
     readonly log: Logger;
     readonly metrics: Metrics;
+    readonly rejections: RejectionDirectory & RejectionSink;
   };
 
 /** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
@@ -116,7 +122,13 @@ function createApp(
   });
   requireAdmin(app, components);
 
-  const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
+  const routes = [
+    ...gatewayRoutes(components),
+    ...historyRoutes(components),
+    ...nodeRoutes(components),
+    ...revocationRoutes(components),
+    ...rejectionRoutes(components),
+  ];
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,

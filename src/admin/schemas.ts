@@ -234,6 +234,76 @@ export const revocationReceipt = z.object({
   ),
 });
 
+const knownCertificate = z.object({
+  serial: z.string(),
+  issuerSha256: z.string(),
+  notBefore: time,
+  notAfter: time,
+});
+export const nodeRecordList = z.object({
+  items: z.array(
+    z.object({
+      node: z.string(),
+      certificate: knownCertificate,
+      issued: knownCertificate
+        .optional()
+        .meta({ description: 'A certificate issued since its last connection, not seen yet' }),
+      firstSeen: time,
+      lastSeen: time.optional(),
+      connectedHere: z.boolean(),
+      transport: z.enum(['websocket', 'quic', 'webtransport']).optional(),
+      replica: z.string().optional(),
+      absences: z.array(z.object({ from: time, to: time })),
+    }),
+  ),
+});
+export const nodeForecastList = z.object({
+  items: z.array(
+    z.object({
+      node: z.string(),
+      certificate: knownCertificate,
+      lastSeen: time.optional(),
+      connectedHere: z.boolean(),
+      usualGapMs: count.optional().meta({ description: 'Longest of its absences, milliseconds' }),
+      nextContactBy: time.optional(),
+      overdue: z.boolean(),
+      renewableUntil: time,
+      verdict: z.enum(['ok', 'renewable', 'at-risk', 'expired', 'revoked']),
+    }),
+  ),
+});
+export const rejectionQuery = z.strictObject({
+  node: nodeName.optional(),
+  reason: label.optional().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+});
+export const rejection = z.object({
+  node: z.string().optional().meta({ description: 'The node, where a trusted CA vouches for the name' }),
+  claimedNode: z
+    .string()
+    .optional()
+    .meta({ description: 'What the peer claims to be: anybody may have written it' }),
+  reason: z.string().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+  listener: listenerName,
+  remoteAddress: z.string(),
+  count: count.meta({ description: 'Attempts since firstAt' }),
+  firstAt: time,
+  lastAt: time,
+  detail: z.string().meta({ description: 'As the edge was told' }),
+  fix: z.string().meta({ description: 'What to do about it' }),
+  facts: z
+    .object({
+      hubTime: time.optional(),
+      notBefore: time.optional(),
+      notAfter: time.optional(),
+      serial: z.string().optional(),
+      presentedIssuer: z.string().optional(),
+      presentedIssuerSha256: z.string().optional(),
+      expectedIssuersSha256: z.array(z.string()).optional(),
+    })
+    .optional(),
+});
+export const rejectionList = z.object({ items: z.array(rejection) });
+
 export const failure = z.object({
   error: z.object({
     code: z

@@ -33,6 +33,14 @@ export interface IssueEdgeOptions {
   readonly backdateMs: number;
 }
 
+export interface IssuedLeaf {
+  readonly der: Uint8Array;
+  readonly serial: string;
+  readonly issuerSha256: string;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+}
+
 export interface IssueServerOptions {
   readonly names: AdvertisedNames;
   readonly days: number;
@@ -150,7 +158,7 @@ export class CertificateAuthority {
   }
 
   /** An edge certificate; its subject is always `O=system:nodes, CN=system:node:<name>`. @throws NODE_NAME_INVALID, CA_INVALID */
-  async issueEdge(options: IssueEdgeOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }> {
+  async issueEdge(options: IssueEdgeOptions): Promise<IssuedLeaf> {
     if (!isNodeName(options.nodeName)) throw new SallyportError('NODE_NAME_INVALID');
     const certificate = await this.#issueLeaf(options, {
       subject: [{ O: ['system:nodes'] }, { CN: [`system:node:${options.nodeName}`] }],
@@ -158,7 +166,13 @@ export class CertificateAuthority {
       usages: options.usages,
       more: [],
     });
-    return { der: certificate.raw, serial: certificate.serialNumber, notAfter: certificate.validToDate };
+    return {
+      der: certificate.raw,
+      serial: certificate.serialNumber,
+      issuerSha256: this.certificate.sha256,
+      notBefore: certificate.validFromDate,
+      notAfter: certificate.validToDate,
+    };
   }
 
   /** A client certificate of an administrator (`identity/admin-gate.ts` reads it). @throws CA_INVALID */

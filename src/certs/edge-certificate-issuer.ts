@@ -3,12 +3,13 @@ import type { CertificateIssuer, IssuedCertificate, IssueRequest } from '../cont
 import type { CertificateSource } from '../contracts/certificate-source.ts';
 import type { RevocationDecisions } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
-import { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
+import { rejectionReason } from '../identity/rejection-reason.ts';
 import { isNodeName } from '../protocol/node-name.ts';
-import type { CertificateAuthority, KeyUsage } from './certificate-authority.ts';
+import type { CertificateAuthority, IssuedLeaf, KeyUsage } from './certificate-authority.ts';
 import { type CheckedCsr, readCsr } from './csr.ts';
 import type { EnrolmentToken } from './enrolment-token.ts';
 import type { IssuanceLog } from './issuance-log.ts';
@@ -185,7 +186,7 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     return [...usages];
   }
 
-  #sign({ nodeName }: Caller, { publicKey }: CheckedCsr, usages: readonly KeyUsage[]): Promise<Signed> {
+  #sign({ nodeName }: Caller, { publicKey }: CheckedCsr, usages: readonly KeyUsage[]): Promise<IssuedLeaf> {
     const { edgeDays, backdateMs } = this.#options();
     return this.#components
       .authority()
@@ -206,6 +207,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
       node: nodeName,
       how,
       serial: certificate.serial,
+      issuerSha256: certificate.issuerSha256,
+      notBefore: certificate.notBefore.toISOString(),
       publicKeySha256: createHash('sha256').update(csr.publicKey).digest('hex'),
       usages,
       notAfter: certificate.notAfter.toISOString(),
@@ -216,18 +219,21 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
         : { oldSerial: caller.identity.certificate.serial }),
       ...(replaces ? { replacedConnected: true } : {}),
     });
-    return { ...certificate, nodeName, how };
+    const { der, serial, notAfter } = certificate;
+    return { der, serial, notAfter, nodeName, how };
   }
 
   /** Counts and logs, a line a minute for each address and reason (I14); what is unexpected becomes INTERNAL, with its cause in the log. */
-  #refused(cause: unknown, { nodeName, remoteAddress }: IssueRequest): SallyportError {
+  #refused(cause: unknown, { nodeName, remoteAddress, peer }: IssueRequest): SallyportError {
     const error = isSallyportError(cause) ? cause : new SallyportError('INTERNAL', {}, cause);
     const { log, metrics } = this.#components;
-    metrics.enrolmentRefused.inc({ reason: reasonOf(error.code) });
+    const reason = rejectionReason(error, peer);
+    metrics.enrolmentRefused.inc({ reason });
     const suppressed = this.#sampler.pass(`${error.code} ${remoteAddress}`);
     if (suppressed === undefined) return error;
     const fields = {
       code: error.code,
+      reason,
       problem: error.message,
       remoteAddress,
       suppressed,
@@ -239,14 +245,12 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 }
 
-type Signed = Awaited<ReturnType<CertificateAuthority['issueEdge']>>;
-
 interface Issuance {
   readonly request: IssueRequest;
   readonly caller: Caller;
   readonly csr: CheckedCsr;
   readonly usages: readonly KeyUsage[];
-  readonly certificate: Signed;
+  readonly certificate: IssuedLeaf;
   readonly replaces: boolean;
 }
 
@@ -261,10 +265,4 @@ function sameSerial(configured: string, serial: string): boolean {
       .replace(/^0+/, '')
       .toUpperCase();
   return plain(configured) === plain(serial);
-}
-
-/** The metric's label: the error code in the form of the gate's reasons, `token-expired`. */
-function reasonOf(code: ErrorCode): string {
-  if (code === 'NODE_REVOKED') return 'revoked';
-  return code.toLowerCase().replaceAll('_', '-');
 }

@@ -9,6 +9,9 @@ export interface IssuanceRecord {
   readonly node: string;
   readonly how: IssuedCertificate['how'];
   readonly serial: string;
+  /** SHA-256 of the DER of the CA certificate that signed it, lower-case hexadecimal. */
+  readonly issuerSha256: string;
+  readonly notBefore: string;
   /** SHA-256 of the public key's SPKI, lower-case hexadecimal. */
   readonly publicKeySha256: string;
   readonly usages: readonly string[];
@@ -33,22 +36,26 @@ export interface IssuanceLogOptions {
 export interface IssuanceLogComponents {
   readonly log: Logger;
   readonly events?: EventRecorder;
+  /** Told of each issuance. */
+  readonly onIssued?: (record: IssuanceRecord) => void;
 }
 
 /** The audit trail of issuance: one log line each, and the latest in memory. */
 export class IssuanceLog {
   readonly #log: Logger;
   readonly #events: EventRecorder | undefined;
+  readonly #onIssued: (record: IssuanceRecord) => void;
   readonly #caSecret: string;
   readonly #limit: number;
   readonly #records: IssuanceRecord[] = [];
 
   constructor(
-    { log, events }: IssuanceLogComponents,
+    { log, events, onIssued = () => {} }: IssuanceLogComponents,
     { limit = 1_000, caSecret = 'casecret' }: IssuanceLogOptions = {},
   ) {
     this.#log = log;
     this.#events = events;
+    this.#onIssued = onIssued;
     this.#caSecret = caSecret;
     this.#limit = limit;
   }
@@ -63,6 +70,7 @@ export class IssuanceLog {
       message: `issued certificate ${serial} to node ${node} (${how}), valid until ${notAfter}`,
     });
     this.#records.push(record);
+    this.#onIssued(record);
     if (this.#records.length > this.#limit) this.#records.shift();
   }
 

@@ -181,6 +181,16 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-revocations')
         .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
+      historySecret: z
+        .string()
+        .min(1)
+        .default('sallyport-history')
+        .meta({ description: 'Secret of the history of nodes: certificates, last contacts, absences' }),
+      historySyncMs: duration(
+        300_000,
+        'How often the history of nodes is stored when something in it is new, and read from other replicas',
+        { min: 50, live: false },
+      ),
       caDays: days(3_650, 'Lifetime of a new CA'),
       hubDays: days(90, 'Lifetime of a new hub certificate'),
       edgeDays: days(365, 'Lifetime of a new edge certificate'),

@@ -19,7 +19,8 @@ export type EventReason =
   | 'FleetTokenStored'
   | 'TokensRevoked'
   | 'Revoked'
-  | 'RevocationLifted';
+  | 'RevocationLifted'
+  | 'NodeAtRisk';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

@@ -169,6 +169,16 @@ export const ERRORS = {
     message: 'the token belongs to another node',
     fix: 'create a token for this node',
   },
+  NODE_UNKNOWN: {
+    status: 404,
+    message: 'node {node} is not in the history',
+    fix: '`sallyport nodes forecast` lists the nodes that are known',
+  },
+  NODE_STILL_CONNECTED: {
+    status: 409,
+    message: 'node {node} is connected at this moment, so it cannot be forgotten',
+    fix: 'forget nodes that are gone; to shut one out, revoke it',
+  },
   NODE_CONNECTED: {
     status: 403,
     message: 'node {node} is connected at this moment, so a token cannot replace its certificate',

@@ -108,6 +108,29 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
 
+    // — history and forecast —
+    nodesKnown: gauge('nodes_known', 'Nodes in the history, of all replicas.', []),
+    nodesAtRisk: gauge(
+      'nodes_at_risk',
+      'Nodes that will not simply renew in time, by verdict: renewable (within the grace), at-risk, expired.',
+      ['verdict'],
+    ),
+    nodeHistoryDropped: counter(
+      'node_history_dropped_total',
+      'Nodes forgotten because the history is full, those unseen for longest first.',
+      [],
+    ),
+    nodeHistoryUsable: gauge(
+      'node_history_usable',
+      '1 when the history was stored or read with the last attempt.',
+      [],
+    ),
+    nodeHistoryLastWrite: gauge(
+      'node_history_last_write_timestamp_seconds',
+      'When this replica last stored what it had seen.',
+      [],
+    ),
+
     // — enrolment —
     issued: counter('certificates_issued_total', 'Edge certificates issued.', ['how']),
     enrolmentRefused: counter('enrolment_refused_total', 'Requests for a certificate that were refused.', [

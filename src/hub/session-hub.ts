@@ -35,6 +35,11 @@ interface HubParts {
     readonly sessionId: string;
     readonly transport: Transport;
   }) => void;
+  /** Told of every session when it begins and when it ends, in this order, in the same turn. */
+  readonly presence?: {
+    nodeConnected(peer: NodeIdentity, transport: Transport): void;
+    nodeDisconnected(node: string): void;
+  };
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }
@@ -46,7 +51,7 @@ type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }
 /** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
 export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   readonly name = 'hub';
-  readonly #parts: Required<HubParts>;
+  readonly #parts: Required<Omit<HubParts, 'presence'>> & Pick<HubParts, 'presence'>;
   readonly #options: () => HubOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
@@ -261,6 +266,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
+    this.#parts.presence?.nodeConnected(connection.peer, connection.transport);
     const { metrics } = this.#parts;
     metrics.sessions.inc({ transport: connection.transport });
     // A series a node is much for a large fleet, so it is asked for (L1).
@@ -286,7 +292,10 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
   #end(session: Session, reason: CloseReason | undefined, close: CloseReason | undefined): void {
     if (session.ended) return;
     const { node, id, connection } = session;
-    if (this.#sessions.get(node) === session) this.#sessions.delete(node);
+    if (this.#sessions.get(node) === session) {
+      this.#sessions.delete(node);
+      this.#parts.presence?.nodeDisconnected(node);
+    }
     session.end(close);
     const { transport } = connection;
     const why = reason?.name ?? 'Gone';

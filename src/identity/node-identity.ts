@@ -1,3 +1,6 @@
+import type { PeerFacts } from '../protocol/peer-facts.ts';
+import type { PeerReason } from '../protocol/rejection-reasons.ts';
+
 /** Who is at the other end: the node its client certificate names, and the facts of that certificate. */
 export interface NodeIdentity {
   readonly nodeName: string;
@@ -23,19 +26,7 @@ export interface PeerCertificate {
  * Why a peer is refused: the same word in metric label, log, answer header and close text.
  * `node-mismatch` and `protocol` are decided by listeners, `ticket-refused` by the ticket book, the others by the gate.
  */
-export type RefusalReason =
-  | 'no-certificate'
-  | 'malformed-certificate'
-  | 'unknown-ca'
-  | 'expired'
-  | 'not-yet-valid'
-  | 'wrong-usage'
-  | 'no-node-name'
-  | 'legacy-certificate'
-  | 'revoked'
-  | 'node-mismatch'
-  | 'ticket-refused'
-  | 'protocol';
+export type RefusalReason = PeerReason;
 
 export interface Refusal {
   readonly ok: false;
@@ -44,6 +35,9 @@ export interface Refusal {
   readonly detail: string;
   /** The node the certificate claims, when it can be read; with `unknown-ca` anybody may have written it. Never to be used as an identity. */
   readonly claimedNode?: string;
+  /** True when `claimedNode` is no mere claim: a trusted CA certified the name, whatever else is wrong. */
+  readonly nodeVerified?: boolean;
+  readonly facts?: PeerFacts;
 }
 
 export interface Accepted {

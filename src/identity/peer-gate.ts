@@ -2,6 +2,7 @@ import { hash, type X509Certificate } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import type { PeerFacts } from '../protocol/peer-facts.ts';
 import { findChain, prepareCa, type TrustedCa, type TrustedCaInput } from './chain.ts';
 import type { NodeIdentity, PeerCertificate, Refusal, Verdict } from './node-identity.ts';
 import { ago, isoSeconds } from './since.ts';
@@ -91,7 +92,7 @@ export class PeerGate {
     try {
       const facts = this.#verify(leaf, intermediates);
       if ('ok' in facts) return facts;
-      const problem = this.#revokedProblem(facts, '') ?? this.#problemOf(facts);
+      const problem = this.#revokedProblem(facts, undefined) ?? this.#problemOf(facts);
       if (problem) return problem;
       return { ok: true, certificate: facts.certificate, subject: facts.subject };
     } catch {
@@ -117,19 +118,23 @@ export class PeerGate {
     if ('ok' in facts) return facts;
     const named = this.#nameOf(facts, claimedNode);
     // Revocation comes before the dates: of a certificate that is revoked and has expired too, the first is what matters.
-    const problem =
-      this.#revokedProblem(facts, 'ok' in named ? '' : named.nodeName) ?? this.#problemOf(facts);
+    const problem = this.#revokedProblem(facts, 'ok' in named ? undefined : named) ?? this.#problemOf(facts);
     if (problem) return problem;
     if ('ok' in named) return named;
     return { ok: true, identity: { ...named, certificate: facts.certificate } };
   }
 
-  /** @param nodeName empty when the certificate names no node: then its serial alone may be revoked */
-  #revokedProblem({ certificate }: Facts, nodeName: string): Refusal | undefined {
+  /** @param named undefined when the certificate names no node: then its serial alone may be revoked */
+  #revokedProblem(
+    { certificate }: Facts,
+    named: { nodeName: string; legacy: boolean } | undefined,
+  ): Refusal | undefined {
+    const nodeName = named?.nodeName ?? '';
     const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
     if (revoked === undefined) return undefined;
-    if (nodeName === '') return refuse('revoked', revoked || 'the certificate is revoked');
-    return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, nodeName);
+    if (!named) return refuse('revoked', revoked || 'the certificate is revoked');
+    const claim = named.legacy ? { claimedNode: nodeName } : verified(nodeName);
+    return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, claim);
   }
 
   #verify(leaf: X509Certificate | undefined, intermediates: readonly X509Certificate[]): Facts | Refusal {
@@ -154,13 +159,27 @@ export class PeerGate {
     return refuse(
       'unknown-ca',
       'the client certificate was not issued by a CA that this hub trusts (any longer)',
-      reading.kind === 'node' ? reading.nodeName : undefined,
+      {
+        ...(reading.kind === 'node' ? { claimedNode: reading.nodeName } : {}),
+        facts: this.#strangerFacts(leaf, intermediates),
+      },
     );
   }
 
+  /** What both ends need to find out whose CA is meant. */
+  #strangerFacts(leaf: X509Certificate, intermediates: readonly X509Certificate[]): PeerFacts {
+    const sent = intermediates.find(({ subject }) => subject === leaf.issuer);
+    return {
+      hubTime: this.#components.clock.now(),
+      serial: leaf.serialNumber,
+      presentedIssuer: leaf.issuer.replaceAll('\n', ', '),
+      ...(sent ? { presentedIssuerSha256: hash('sha256', sent.raw, 'hex') } : {}),
+      expectedIssuersSha256: this.#trusted().map(({ sha256 }) => sha256),
+    };
+  }
+
   #problemOf(facts: Facts): Refusal | undefined {
-    const { reading } = facts;
-    const claimed = reading.kind === 'node' ? reading.nodeName : undefined;
+    const claimed = verified(nodeOf(facts));
     if (facts.isCa)
       return refuse('wrong-usage', 'a CA certificate cannot be used as client certificate', claimed);
     if (!facts.clientAuth)
@@ -174,30 +193,24 @@ export class PeerGate {
 
   #dateProblem(facts: Facts): Refusal | undefined {
     const now = this.#components.clock.now();
-    const { certificate, reading } = facts;
-    const claimed = reading.kind === 'node' ? reading.nodeName : undefined;
-    const who = claimed === undefined ? 'the certificate' : `node ${claimed},`;
+    const { certificate, chainNotAfter, chainNotBefore } = facts;
+    const node = nodeOf(facts);
+    const who = node === undefined ? 'the certificate' : `node ${node},`;
     const clock = `the clock of this hub says ${isoSeconds(now)}`;
-    if (now > certificate.notAfter)
-      return refuse(
-        'expired',
-        `${who} expired ${ago(now - certificate.notAfter)} ago, at ${isoSeconds(certificate.notAfter)}; ${clock}`,
-        claimed,
-      );
-    if (now < certificate.notBefore)
-      return refuse(
-        'not-yet-valid',
-        `${who} valid only from ${isoSeconds(certificate.notBefore)}; ${clock}`,
-        claimed,
-      );
-    if (now > facts.chainNotAfter)
-      return refuse(
-        'expired',
-        `${who} the CA of its certificate expired ${ago(now - facts.chainNotAfter)} ago; ${clock}`,
-        claimed,
-      );
-    if (now < facts.chainNotBefore)
-      return refuse('not-yet-valid', `${who} the CA of its certificate is not valid yet; ${clock}`, claimed);
+    const { notBefore, notAfter, serial } = certificate;
+    const no = (reason: 'expired' | 'not-yet-valid', detail: string, dates: PeerFacts) =>
+      refuse(reason, `${who} ${detail}; ${clock}`, {
+        ...verified(node),
+        facts: { hubTime: now, serial, ...dates },
+      });
+    const dates = { notBefore, notAfter };
+    if (now > notAfter)
+      return no('expired', `expired ${ago(now - notAfter)} ago, at ${isoSeconds(notAfter)}`, dates);
+    if (now < notBefore) return no('not-yet-valid', `valid only from ${isoSeconds(notBefore)}`, dates);
+    const chain = { notBefore: chainNotBefore, notAfter: chainNotAfter };
+    if (now > chainNotAfter)
+      return no('expired', `the CA of its certificate expired ${ago(now - chainNotAfter)} ago`, chain);
+    if (now < chainNotBefore) return no('not-yet-valid', 'the CA of its certificate is not valid yet', chain);
     return undefined;
   }
 
@@ -235,7 +248,8 @@ export class PeerGate {
     const { certificate, nodeName } = identity;
     const now = this.#components.clock.now();
     const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
-    if (revoked !== undefined) return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, nodeName);
+    if (revoked !== undefined)
+      return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, verified(nodeName));
     const issuer = this.#knownCas.get(certificate.issuerSha256);
     const trusted = this.#trusted();
     const ca =
@@ -247,25 +261,25 @@ export class PeerGate {
       return refuse(
         'unknown-ca',
         `node ${nodeName}, the CA of its certificate is trusted no longer`,
-        nodeName,
+        verified(nodeName),
       );
     if (now > certificate.notAfter)
       return refuse(
         'expired',
         `node ${nodeName}, expired ${ago(now - certificate.notAfter)} ago; the clock of this hub says ${isoSeconds(now)}`,
-        nodeName,
+        verified(nodeName),
       );
     if (now > ca.notAfter)
       return refuse(
         'expired',
         `node ${nodeName}, the CA of its certificate expired ${ago(now - ca.notAfter)} ago`,
-        nodeName,
+        verified(nodeName),
       );
     if (identity.legacy && !this.#legacyStillAllowed(identity))
       return refuse(
         'legacy-certificate',
         `node ${nodeName}, certificates that name no node are not allowed any longer`,
-        nodeName,
+        verified(nodeName),
       );
     return undefined;
   }
@@ -315,6 +329,17 @@ function factsOf(
   };
 }
 
-function refuse(reason: Refusal['reason'], detail: string, claimedNode?: string): Refusal {
-  return { ok: false, reason, detail, ...(claimedNode === undefined ? {} : { claimedNode }) };
+type Claim = Pick<Refusal, 'claimedNode' | 'nodeVerified' | 'facts'>;
+
+function refuse(reason: Refusal['reason'], detail: string, claim: Claim = {}): Refusal {
+  return { ok: false, reason, detail, ...claim };
+}
+
+/** A trusted CA put the name into the certificate. */
+function verified(node: string | undefined): Claim {
+  return node === undefined ? {} : { claimedNode: node, nodeVerified: true };
+}
+
+function nodeOf({ reading }: Facts): string | undefined {
+  return reading.kind === 'node' ? reading.nodeName : undefined;
 }

@@ -1,66 +1,33 @@
+import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
+
 /** Why a TLS handshake failed, as label and as advice. */
 export interface HandshakeFailure {
   /** Label of `handshake_failures_total`. */
-  readonly reason:
-    | 'client-unknown-ca'
-    | 'client-bad-certificate'
-    | 'client-certificate-expired'
-    | 'client-alert'
-    | 'plain-http'
-    | 'no-common-tls'
-    | 'disconnected'
-    | 'protocol';
+  readonly reason: HandshakeReason | 'protocol';
   readonly fix: string;
 }
 
-/** Alerts of RFC 8446 §6 in OpenSSL's words, and what an operator can do about each (requirement B3). */
-const TABLE: readonly (readonly [RegExp, HandshakeFailure])[] = [
-  [
-    /ALERT.UNKNOWN.CA/,
-    {
-      reason: 'client-unknown-ca',
-      fix: 'the client does not know the CA of the hub certificate: it joined another hub, or before the CA was replaced; let it join again',
-    },
-  ],
-  [
-    /ALERT.CERTIFICATE.EXPIRED/,
-    {
-      reason: 'client-certificate-expired',
-      fix: 'for the clock of the client the hub certificate has expired or is not valid yet; compare the clocks',
-    },
-  ],
+/** Alerts of RFC 8446 §6 and local faults in OpenSSL's words (requirement B3). */
+const TABLE: readonly (readonly [RegExp, HandshakeReason])[] = [
+  [/ALERT.UNKNOWN.CA/, 'client-unknown-ca'],
+  [/ALERT.CERTIFICATE.EXPIRED/, 'client-certificate-expired'],
   [
     /ALERT.(BAD.CERTIFICATE|CERTIFICATE.UNKNOWN|UNSUPPORTED.CERTIFICATE|CERTIFICATE.REVOKED|ACCESS.DENIED)/,
-    {
-      reason: 'client-bad-certificate',
-      fix: 'the client refuses the hub certificate, most often because the name or address it uses is not among the names served; add it to advertise.addresses',
-    },
+    'client-bad-certificate',
   ],
-  [/ALERT/, { reason: 'client-alert', fix: 'the log of the client says why it ended the handshake' }],
-  [/HTTP.REQUEST/, { reason: 'plain-http', fix: 'the client speaks plain HTTP; use https or wss' }],
+  [/ALERT/, 'client-alert'],
+  [/HTTP.REQUEST/, 'plain-http'],
   [
     /UNSUPPORTED.PROTOCOL|VERSION.TOO.LOW|NO.SHARED.(CIPHER|GROUP)|NO.SUITABLE|UNKNOWN.PROTOCOL/,
-    {
-      reason: 'no-common-tls',
-      fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',
-    },
+    'no-common-tls',
   ],
-  [
-    /ECONNRESET|EPIPE|ETIMEDOUT|disconnected before secure/,
-    {
-      reason: 'disconnected',
-      fix: 'the client closed the connection during the handshake; its log may say why',
-    },
-  ],
+  [/ECONNRESET|EPIPE|ETIMEDOUT|disconnected before secure/, 'disconnected'],
 ];
-
-const OTHER: HandshakeFailure = {
-  reason: 'protocol',
-  fix: 'what the client sent is not TLS; check which protocol it speaks on this port',
-};
 
 export function explainHandshakeError(error: Error): HandshakeFailure {
   const text = `${(error as NodeJS.ErrnoException).code ?? ''} ${error.message}`;
   // Codes are upper case with underscores, messages lower case with spaces.
-  return TABLE.find(([pattern]) => pattern.test(text) || pattern.test(text.toUpperCase()))?.[1] ?? OTHER;
+  const known = TABLE.find(([pattern]) => pattern.test(text) || pattern.test(text.toUpperCase()));
+  const reason = known?.[1] ?? 'protocol';
+  return { reason, fix: fixOf(reason)! };
 }

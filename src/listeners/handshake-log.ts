@@ -1,13 +1,16 @@
 import type { ListenerName } from '../contracts/listener.ts';
+import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
 import { explainHandshakeError } from './handshake-errors.ts';
 
 export interface HandshakeLogComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 /** What is known of a socket whose handshake failed. */
@@ -45,25 +48,34 @@ export class HandshakeLog {
       );
       if (peer?.raw.bytesRead === 0) return;
     } else if (peer) this.#warn(peer, reason, fix, (error as NodeJS.ErrnoException).code);
-    this.#count(reason);
+    this.#count(reason, peer, fix);
   }
 
   late(peer: HandshakePeer): void {
-    this.#count('timeout');
-    this.#components.log.debug({ remoteAddress: peer.address }, 'a handshake was not done in time');
-  }
-
-  noProxyHeader(peer: HandshakePeer): void {
-    this.#count('proxy-protocol');
-    this.#warn(
-      peer,
-      'proxy-protocol',
-      'the balancer is in limits.proxyProtocolFrom but sends no PROXY header; switch it on there or take the address out',
+    this.#count('timeout', peer, 'the handshake was not done in time');
+    this.#components.log.debug(
+      { remoteAddress: peer.address, reason: 'timeout' },
+      'a handshake was not done in time',
     );
   }
 
-  #count(reason: string): void {
-    this.#components.metrics.handshakeFailures.inc({ transport: this.#transport, reason });
+  noProxyHeader(peer: HandshakePeer): void {
+    const fix = fixOf('proxy-protocol')!;
+    this.#count('proxy-protocol', peer, fix);
+    this.#warn(peer, 'proxy-protocol', fix);
+  }
+
+  #count(reason: HandshakeReason | 'protocol', peer: HandshakePeer | undefined, what: string): void {
+    const { metrics, rejections } = this.#components;
+    metrics.handshakeFailures.inc({ transport: this.#transport, reason });
+    if (!peer) return;
+    const asked = peer.sni === undefined ? '' : ` (asked for ${peer.sni.slice(0, 255)})`;
+    rejections?.record({
+      listener: this.#transport,
+      reason,
+      remoteAddress: peer.address,
+      detail: `${what}${asked}`,
+    });
   }
 
   #warn({ address, sni }: HandshakePeer, reason: string, fix: string, error?: string): void {

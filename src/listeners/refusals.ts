@@ -1,13 +1,16 @@
 import type { ListenerName } from '../contracts/listener.ts';
+import type { RejectionReport, RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Refusal } from '../identity/node-identity.ts';
+import type { CloseReason } from '../protocol/close-reasons.ts';
 
 export interface RefusalReporterComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 /**
@@ -26,8 +29,9 @@ export class RefusalReporter {
   }
 
   report(refusal: Refusal, remoteAddress: string): void {
-    const { log, metrics } = this.#components;
+    const { log, metrics, rejections } = this.#components;
     const { reason, detail, claimedNode } = refusal;
+    rejections?.record(rejectionOf(refusal, { listener: this.#transport, remoteAddress }));
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
     // A connection without any certificate is a probe or a browser, not a fault of the fleet (requirement H2).
     if (reason === 'no-certificate') {
@@ -35,12 +39,50 @@ export class RefusalReporter {
       return;
     }
     // Names that nobody vouches for could be made up without end: each address gets its line a minute, whatever it claims.
-    const who = reason === 'unknown-ca' ? remoteAddress : (claimedNode ?? remoteAddress);
+    const who = refusal.nodeVerified ? (claimedNode ?? remoteAddress) : remoteAddress;
     const suppressed = this.#sampler.pass(`${who} ${reason}`);
     if (suppressed === undefined) return;
     log.warn(
-      { remoteAddress, reason, detail, ...(claimedNode ? { claimedNode } : {}), suppressed },
+      { remoteAddress, reason, detail, ...nameOf(refusal), suppressed },
       'a client certificate was refused',
     );
   }
+
+  /** What a stranger sent could not be read: counted and remembered, but not worth a line. */
+  reportUnread(what: { reason: 'timeout' | 'protocol'; detail: string }, remoteAddress: string): void {
+    const { metrics, rejections } = this.#components;
+    metrics.handshakeFailures.inc({ transport: this.#transport, reason: what.reason });
+    rejections?.record({ ...what, listener: this.#transport, remoteAddress });
+  }
+
+  /** A node with a good certificate that the hub does not take now. */
+  limited(
+    { node, close, detail }: { node: string; close: CloseReason; detail: string },
+    remoteAddress: string,
+  ): void {
+    const { metrics, rejections } = this.#components;
+    metrics.connectionsRefused.inc({ transport: this.#transport, limit: close.name });
+    // The hub's own restart is nobody's fault.
+    if (close.name === 'Draining') return;
+    rejections?.record({ listener: this.#transport, reason: close.name, remoteAddress, node, detail });
+  }
+}
+
+/** What came was none of ours: the frame, the path, the header. */
+export function protocolRefusal(detail: string): Refusal {
+  return { ok: false, reason: 'protocol', detail };
+}
+
+/** Who it is about: a name nobody vouches for never stands where a node's name does. */
+function nameOf({ claimedNode, nodeVerified }: Refusal): { node?: string; claimedNode?: string } {
+  if (claimedNode === undefined) return {};
+  return nodeVerified ? { node: claimedNode } : { claimedNode };
+}
+
+export function rejectionOf(
+  refusal: Refusal,
+  where: Pick<RejectionReport, 'listener' | 'remoteAddress'>,
+): RejectionReport {
+  const { reason, detail, facts } = refusal;
+  return { ...where, reason, detail, facts, ...nameOf(refusal) };
 }

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
@@ -18,6 +19,7 @@ export interface TlsServerComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 /** Asked again whenever a value is used, so limits change live. `host`, `port` and `proxyProtocolFrom` are read once. */

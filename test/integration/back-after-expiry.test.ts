@@ -53,7 +53,7 @@ describe('a node that was away too long', () => {
     edge.socket.close();
 
     const again = await renewAsEdgeCore(hub.port('https'), 'edge-1', old);
-    expect([again.answer.status, again.answer.headers['sallyport-reason']]).toEqual([401, 'GRACE_USED']);
+    expect([again.answer.status, again.answer.headers['sallyport-reason']]).toEqual([401, 'grace-used']);
     expect(await metric(hub, 'certificates_issued_total', { how: 'grace-renewal' })).toBe(1);
     expect(records().filter(({ how }) => how === 'grace-renewal')).toMatchObject([
       { node: 'edge-1', oldSerial: old.pair.certificate.serialNumber, serial: fresh.serialNumber },
@@ -113,12 +113,12 @@ describe('a node that was away too long', () => {
       const good = await ask(hub, 'edge-1', { tls, token });
       expect([good.status, good.body.toString('latin1').slice(0, 1)]).toEqual([200, '0']);
       const used = await ask(hub, 'edge-1', { tls, token });
-      expect([used.status, used.headers['sallyport-reason']]).toEqual([401, 'TOKEN_USED']);
+      expect([used.status, used.headers['sallyport-reason']]).toEqual([401, 'token-used']);
     }
     // Within the grace as well: a bad token is not healed by the certificate beside it.
     const recent = await mintNode(hub, 'edge-2', expired(5));
     const bad = await ask(hub, 'edge-2', { tls: recent, token: await hub.nodeToken('edge-3') });
-    expect([bad.status, bad.headers['sallyport-reason']]).toEqual([403, 'TOKEN_OTHER_NODE']);
+    expect([bad.status, bad.headers['sallyport-reason']]).toEqual([403, 'token-other-node']);
   });
 
   test('F3: on WebSocket an expired certificate is refused, and reported as "node X, expired D days ago"', async () => {
@@ -127,7 +127,7 @@ describe('a node that was away too long', () => {
     const old = await mintNode(hub, 'edge-1', expired(12));
     await expect(EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', old)).rejects.toThrow('401');
     expect(records().filter(({ reason }) => reason === 'expired')[0]).toMatchObject({
-      claimedNode: 'edge-1',
+      node: 'edge-1',
       detail: expect.stringMatching(/^node edge-1, expired 12 days ago/),
     });
     expect(await metric(hub, 'handshake_failures_total', { transport: 'websocket', reason: 'expired' })).toBe(

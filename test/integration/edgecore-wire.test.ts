@@ -113,7 +113,7 @@ describe('an unmodified EdgeCore', () => {
     expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-6', token })).answer.status).toBe(403);
     expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-5', token })).answer.status).toBe(200);
     const second = await joinAsEdgeCore(hub.port('https'), { node: 'edge-5', token });
-    expect([second.answer.status, second.answer.headers['sallyport-reason']]).toEqual([401, 'TOKEN_USED']);
+    expect([second.answer.status, second.answer.headers['sallyport-reason']]).toEqual([401, 'token-used']);
   });
 
   test('G1: the certificate of one node with the name of another never gets past the upgrade', async () => {

@@ -42,7 +42,7 @@ describe('what a request asks for', () => {
     });
     const token = await hub.nodeToken('edge-1');
     const wanting = await ask(hub, 'edge-1', csr, token, { ExtKeyUsages: '[1,2]' });
-    expect([wanting.status, wanting.headers['sallyport-reason']]).toEqual([403, 'USAGE_NOT_ALLOWED']);
+    expect([wanting.status, wanting.headers['sallyport-reason']]).toEqual([403, 'usage-not-allowed']);
     const { status, body } = await ask(hub, 'edge-1', csr, token, { ExtKeyUsages: '[2]' });
     expect(status).toBe(200);
     const certificate = new X509Certificate(body);

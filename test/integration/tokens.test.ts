@@ -41,13 +41,13 @@ describe('enrolment tokens over two gateways', () => {
     for (const hub of [one, two]) expect((await join2(hub, 'edge-9', fleet)).status).toBe(200);
     await one.admin.post('/api/v1/tokens/revoke-all');
     const start = Date.now();
-    expect(reason(await join2(one, 'edge-1', nodeTokens[0]!))).toEqual([401, 'TOKEN_REVOKED']);
+    expect(reason(await join2(one, 'edge-1', nodeTokens[0]!))).toEqual([401, 'token-revoked']);
     await eventually(
       'the other gateway refuses the fleet token',
-      async () => (await join2(two, 'edge-8', fleet)).headers['sallyport-reason'] === 'TOKEN_REVOKED',
+      async () => (await join2(two, 'edge-8', fleet)).headers['sallyport-reason'] === 'token-revoked',
       10_000,
     );
-    expect(reason(await join2(two, 'edge-2', nodeTokens[1]!))).toEqual([401, 'TOKEN_REVOKED']);
+    expect(reason(await join2(two, 'edge-2', nodeTokens[1]!))).toEqual([401, 'token-revoked']);
     expect(Date.now() - start).toBeLessThan(10_000);
     const next = await create(two, { fleet: true });
     expect(next).not.toBe(fleet);
@@ -119,7 +119,7 @@ describe('enrolment tokens of one gateway', () => {
       return answer.status === 401;
     });
     const text = answer.body.toString();
-    expect(reason(answer)).toEqual([401, 'TOKEN_EXPIRED']);
+    expect(reason(answer)).toEqual([401, 'token-expired']);
     expect(text).toMatch(/expired at \d{4}-\d\d-\d\dT[\d:]+.*clock of this hub says \d{4}-/);
     for (const part of token.split('.')) expect(text).not.toContain(part);
   });

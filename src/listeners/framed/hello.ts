@@ -1,8 +1,17 @@
-import type { Admission, EdgeAcceptor, Transport } from '../../contracts/edge-connection.ts';
+import type { EdgeAcceptor, Transport } from '../../contracts/edge-connection.ts';
 import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
-import { type CloseReasonName, closeReason } from '../../protocol/close-reasons.ts';
+import { type CloseReason, type CloseReasonName, closeReason } from '../../protocol/close-reasons.ts';
 import { FRAME_TYPES, type Frame } from '../../protocol/codec-framed.ts';
+import { encodeFacts } from '../../protocol/peer-facts.ts';
 import { type Hello, parseHello, refusalText } from '../../protocol/quic-control.ts';
+import { protocolRefusal } from '../refusals.ts';
+
+/** A limit of the hub that keeps a good edge out. */
+export interface HelloLimit {
+  readonly node: string;
+  readonly close: CloseReason;
+  readonly detail: string;
+}
 
 /** What becomes of a hello. `code` and `text` end the connection. */
 export type HelloOutcome =
@@ -14,7 +23,7 @@ export type HelloOutcome =
       /** Why, when it was not a limit of the hub. */
       readonly refusal?: Refusal;
       /** Undefined when it was not a limit of the hub. */
-      readonly admission?: Admission & { readonly ok: false };
+      readonly limit?: HelloLimit;
     };
 
 export interface HelloSteps {
@@ -41,6 +50,7 @@ export function judgeHello(frame: Frame, { transport, identify, acceptor }: Hell
       reason: 'node-mismatch',
       detail: `the certificate belongs to node ${identity.nodeName}, the hello names another`,
       claimedNode: identity.nodeName,
+      nodeVerified: true,
     });
   const admission = acceptor.admit(identity, transport);
   if (admission.ok) return { ok: true, hello, identity };
@@ -49,19 +59,16 @@ export function judgeHello(frame: Frame, { transport, identify, acceptor }: Hell
     ok: false,
     code: close.code,
     text: refusalText(close.name, 'limit', detail, retryAfterMs),
-    admission,
+    limit: { node: identity.nodeName, close, detail },
   };
 }
 
 /** How a refusal ends a connection: code and text for the edge. */
 export function refused(refusal: Refusal): HelloOutcome & { ok: false; refusal: Refusal } {
   const name = CLOSE_OF[refusal.reason];
-  const text = refusalText(name, refusal.reason, refusal.detail);
+  const told = encodeFacts(refusal.facts);
+  const text = refusalText(name, refusal.reason, told ? `${refusal.detail} [${told}]` : refusal.detail);
   return { ok: false, code: closeReason(name).code, text, refusal };
-}
-
-export function protocolRefusal(detail: string): Refusal {
-  return { ok: false, reason: 'protocol', detail };
 }
 
 /** The close reason that tells the edge what to do about a refusal. */

@@ -1,21 +1,24 @@
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { RejectionReport, RejectionSink } from '../../contracts/rejections.ts';
 import type { TlsServer } from '../../contracts/tls-server.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { HealthRegistry } from '../../core/health.ts';
 import { toSallyportError } from '../../core/http-errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
-import type { RefusalReason, Verdict } from '../../identity/node-identity.ts';
+import { rejectionFacts, rejectionReason } from '../../identity/rejection-reason.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { isNodeName } from '../../protocol/node-name.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { type EnrolmentComponents, enrolmentRoutes } from './enrolment-routes.ts';
 import { healthRoutes } from './health-routes.ts';
 import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import type { HttpsOptions } from './options.ts';
-import { type Gate, peerReader } from './peer.ts';
+import { type Gate, type Peer, peerReader } from './peer.ts';
 import { answerClientError, sendError } from './plain-answers.ts';
+import { headerText } from './request-headers.ts';
 import { observeRequests } from './request-observer.ts';
 import { type TicketRouteComponents, ticketRoute } from './ticket-route.ts';
 
@@ -29,6 +32,7 @@ export type HttpsComponents = Omit<
   readonly health: HealthRegistry;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 };
 
 /** Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client certificate is optional. */
@@ -67,7 +71,7 @@ export class HttpsListener implements Listener {
 }
 
 function createApp(components: HttpsComponents, options: () => HttpsOptions): FastifyInstance {
-  const { server, log, metrics, clock } = components;
+  const { server, log, metrics, clock, rejections } = components;
   const app = fastify({
     serverFactory: (handler) => {
       server.server.on('request', handler);
@@ -90,14 +94,19 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   app.addHttpMethod('POST', { hasBody: false, overrideExisting: true });
 
   const peerOf = peerReader(components);
-  const refusals = new RefusalReporter({ clock, log, metrics }, 'https');
+  const refusals = new RefusalReporter({ clock, log, metrics, rejections }, 'https');
   const observer = observeRequests(app, { server, clock, log, metrics });
   app.setErrorHandler((cause, request, reply) => {
     const error = toSallyportError(cause);
-    const refusal = error.code === 'PEER_REFUSED' ? peerOf(request).verdict : undefined;
-    if (refusal?.ok === false) refusals.report(refusal, server.remoteAddress(request.raw.socket));
-    else observer.failed(request, error);
-    return sendError(request, reply, error, reasonOf(error, refusal));
+    const peer = peerOf(request);
+    const { verdict, address } = peer;
+    if (error.code === 'PEER_REFUSED' && verdict?.ok === false) refusals.report(verdict, address);
+    else {
+      observer.failed(request, error, rejectionReason(error, verdict));
+      const rejection = rejectionOf(request, error, peer);
+      if (rejection) rejections?.record(rejection);
+    }
+    return sendError(request, reply, error, verdict);
   });
   app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
   enrolmentRoutes(app, { ...components, peerOf }, options);
@@ -107,9 +116,22 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   return app;
 }
 
-/** The word every transport uses for a refused peer, where there is one. */
-function reasonOf({ code }: SallyportError, verdict: Verdict | undefined): RefusalReason | undefined {
-  if (code === 'NODE_MISMATCH') return 'node-mismatch';
-  if (code === 'NODE_REVOKED') return 'revoked';
-  return verdict?.ok === false ? verdict.reason : undefined;
+/** Undefined when the request was not refused for who makes it or how: our own faults, and paths that lead nowhere. */
+function rejectionOf(
+  { headers, routeOptions }: FastifyRequest,
+  error: SallyportError,
+  { verdict, node, address }: Peer,
+): RejectionReport | undefined {
+  if (error.status >= 500 || routeOptions.url === undefined || error.code === 'NOT_FOUND') return undefined;
+  const claimed = headerText(headers, 'nodename');
+  return {
+    listener: 'https',
+    reason: rejectionReason(error, verdict),
+    remoteAddress: address,
+    node,
+    // Of a header anybody can send.
+    claimedNode: isNodeName(claimed) ? claimed : undefined,
+    detail: error.message,
+    facts: rejectionFacts(error, verdict),
+  };
 }

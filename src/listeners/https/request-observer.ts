@@ -4,11 +4,12 @@ import type { Clock } from '../../core/clock.ts';
 import type { SallyportError } from '../../core/errors.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { RejectionReason } from '../../protocol/rejection-reasons.ts';
 import { sourceOf } from './rate-limiter.ts';
 
 export interface RequestObserver {
   /** A request that is answered with `error`. */
-  failed(request: FastifyRequest, error: SallyportError): void;
+  failed(request: FastifyRequest, error: SallyportError, reason: RejectionReason): void;
 }
 
 export interface RequestObserverComponents {
@@ -39,13 +40,13 @@ export function observeRequests(
     log.debug({ ...fields, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request answered');
   });
   return {
-    failed(request, error) {
+    failed(request, error, reason) {
       const fields = describe(request);
       if (error.status >= 500) return log.error({ ...fields, err: error }, 'request failed');
       const heldBack = sampler.pass(`${sourceOf(fields.remoteAddress)} ${error.code}`);
       if (heldBack === undefined) return;
       const { code, message, status } = error;
-      log.info({ ...fields, code, status, problem: message, heldBack }, 'request refused');
+      log.info({ ...fields, code, reason, status, problem: message, heldBack }, 'request refused');
     },
   };
 }

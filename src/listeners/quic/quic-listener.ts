@@ -2,6 +2,7 @@ import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
 import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
@@ -24,6 +25,7 @@ export interface QuicListenerComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 const SWEEP_MS = 1_000;
@@ -172,6 +174,7 @@ export class QuicListener implements Listener {
         ...this.#components,
         session,
         onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
+        onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
         onAccepted: () =>
           metrics.connectSeconds.observe({ transport: 'quic' }, (clock.now() - flow.startedAt) / 1000),
       },

@@ -7,7 +7,8 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import { type CloseReason, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { type Frame, FrameDecoder } from '../../protocol/codec-framed.ts';
 import { encodeWelcome, type Hello } from '../../protocol/quic-control.ts';
-import { judgeHello, protocolRefusal, refused } from '../framed/hello.ts';
+import { type HelloLimit, type HelloOutcome, judgeHello, refused } from '../framed/hello.ts';
+import { protocolRefusal } from '../refusals.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { QuicConnection } from './quic-connection.ts';
 
@@ -18,6 +19,8 @@ export interface QuicOpeningComponents {
   readonly clock: Clock;
   /** Told once, when the edge is refused. */
   onRefused(refusal: Refusal): void;
+  /** Told once, when a good edge is not taken now. */
+  onLimited(limit: HelloLimit): void;
   /** Told once, before the hub gets the connection. */
   onAccepted(connection: QuicConnection): void;
 }
@@ -115,7 +118,7 @@ export class QuicOpening {
     });
     if (outcome.ok) this.#welcome(outcome.hello, outcome.identity, control);
     else if (outcome.refusal) this.#refuse(outcome.refusal);
-    else this.#stop(outcome.code, outcome.text);
+    else this.#limit(outcome);
   }
 
   #welcome(hello: Hello, peer: QuicConnection['peer'], control: QuicStream): void {
@@ -155,6 +158,11 @@ export class QuicOpening {
     if (this.#over) return;
     this.#components.onRefused(refusal);
     const { code, text } = refused(refusal);
+    this.#stop(code, text);
+  }
+
+  #limit({ code, text, limit }: HelloOutcome & { ok: false }): void {
+    if (limit) this.#components.onLimited(limit);
     this.#stop(code, text);
   }
 

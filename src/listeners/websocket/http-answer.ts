@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import { encodeFacts, type PeerFacts } from '../../protocol/peer-facts.ts';
 
 export interface HttpAnswer {
   readonly status: number;
@@ -7,15 +8,24 @@ export interface HttpAnswer {
   /** One line for a person. */
   readonly detail: string;
   readonly retryAfterMs?: number | undefined;
+  readonly facts?: PeerFacts | undefined;
 }
 
 /** Headers of every answer of this listener; the connection ends with it. */
-export function answerHeaders({ status, reason, detail, retryAfterMs }: HttpAnswer): Record<string, string> {
+export function answerHeaders({
+  status,
+  reason,
+  detail,
+  retryAfterMs,
+  facts,
+}: HttpAnswer): Record<string, string> {
+  const told = encodeFacts(facts);
   return {
     Connection: 'close',
     'Content-Type': 'text/plain; charset=utf-8',
     'Content-Length': String(Buffer.byteLength(answerBody(detail))),
     'Sallyport-Reason': reason,
+    ...(told === undefined ? {} : { 'Sallyport-Facts': told }),
     ...(status === 426 ? { Upgrade: 'websocket' } : {}),
     // Whole seconds, at least one (RFC 9110 §10.2.3).
     ...(retryAfterMs === undefined

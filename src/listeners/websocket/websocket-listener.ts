@@ -1,18 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
 import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
-import type { NodeIdentity, Refusal, RefusalReason, Verdict } from '../../identity/node-identity.ts';
+import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { peerCertificates } from '../peer-certificates.ts';
-import { RefusalReporter } from '../refusals.ts';
+import { protocolRefusal, RefusalReporter } from '../refusals.ts';
 import { TlsServer } from '../tls-server.ts';
 import { answerBody, answerHeaders, type HttpAnswer, rawAnswer } from './http-answer.ts';
 import type { WebSocketListenerOptions } from './options.ts';
@@ -26,6 +28,7 @@ export interface WebSocketListenerComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 /** One sweep for all connections that write, are paused or close. */
@@ -58,11 +61,11 @@ export class WebSocketListener implements Listener {
   #stopping = false;
 
   constructor(components: WebSocketListenerComponents, options: () => WebSocketListenerOptions) {
-    const { clock, metrics } = components;
+    const { clock, metrics, rejections } = components;
     const log = components.log.child({ listener: this.name });
     this.#components = { ...components, log };
     this.#options = options;
-    this.#refusals = new RefusalReporter({ clock, log, metrics }, this.name);
+    this.#refusals = new RefusalReporter({ clock, log, metrics, rejections }, this.name);
     this.#context = {
       clock,
       log,
@@ -73,7 +76,7 @@ export class WebSocketListener implements Listener {
       watched: new Set(),
     };
     this.#tls = new TlsServer(
-      { source: components.source, clock, log, metrics },
+      { source: components.source, clock, log, metrics, rejections },
       () => ({ ...options(), name: this.name }),
       (request, response) => this.#answerPlain(request, response),
     );
@@ -129,7 +132,7 @@ export class WebSocketListener implements Listener {
     try {
       const reading = readUpgrade(request);
       if (!reading.ok) {
-        this.#count('protocol');
+        this.#refusals.report(protocolRefusal(reading.detail), this.#tls.remoteAddress(request.socket));
         this.#end(socket, { status: reading.status, reason: 'protocol', detail: reading.detail });
         return;
       }
@@ -139,7 +142,7 @@ export class WebSocketListener implements Listener {
         this.#end(socket, refusalAnswer(verdict));
         return;
       }
-      if (!this.#admit(socket, verdict.identity)) return;
+      if (!this.#admit(socket, request.socket, verdict.identity)) return;
       this.#upgrade(request, socket, head, reading.request, verdict.identity);
     } catch (err) {
       this.#components.log.error({ err }, 'an upgrade failed unexpectedly');
@@ -158,10 +161,10 @@ export class WebSocketListener implements Listener {
       request.nodeId === undefined
         ? 'the header node_id has to be given exactly once'
         : `the certificate belongs to node ${nodeName}; header node_id and path have to name the same`;
-    return { ok: false, reason: 'node-mismatch', detail, claimedNode: nodeName };
+    return { ok: false, reason: 'node-mismatch', detail, claimedNode: nodeName, nodeVerified: true };
   }
 
-  #admit(socket: Duplex, identity: NodeIdentity): boolean {
+  #admit(socket: Duplex, tcp: Socket, identity: NodeIdentity): boolean {
     if (this.#stopping) {
       this.#end(socket, {
         status: 503,
@@ -174,7 +177,7 @@ export class WebSocketListener implements Listener {
     const admission = this.#components.acceptor.admit(identity, this.name);
     if (admission.ok) return true;
     const { status, close, detail, retryAfterMs } = admission;
-    this.#components.metrics.connectionsRefused.inc({ transport: this.name, limit: close.name });
+    this.#refusals.limited({ node: identity.nodeName, close, detail }, this.#tls.remoteAddress(tcp));
     this.#end(socket, { status, reason: close.name, detail, retryAfterMs });
     return false;
   }
@@ -235,13 +238,10 @@ export class WebSocketListener implements Listener {
       return;
     }
     const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-    this.#count(late ? 'timeout' : 'protocol');
+    const reason = late ? 'timeout' : 'protocol';
     const detail = late ? 'the request was not complete in time' : 'the request is not HTTP/1.1';
-    this.#end(socket, { status: late ? 408 : 400, reason: 'protocol', detail });
-  }
-
-  #count(reason: RefusalReason | 'timeout'): void {
-    this.#components.metrics.handshakeFailures.inc({ transport: this.name, reason });
+    this.#refusals.reportUnread({ reason, detail }, this.#tls.remoteAddress(socket as TLSSocket));
+    this.#end(socket, { status: late ? 408 : 400, reason, detail });
   }
 
   /** Answers and closes. What the peer sends from now on is thrown away unread (requirement G2). */
@@ -285,9 +285,9 @@ export class WebSocketListener implements Listener {
 }
 
 /** 401: another certificate would help. 403: it would not. */
-function refusalAnswer({ reason, detail }: Refusal): HttpAnswer {
+function refusalAnswer({ reason, detail, facts }: Refusal): HttpAnswer {
   const status = reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401;
-  return { status, reason, detail };
+  return { status, reason, detail, facts };
 }
 
 /** A socket without an `error` listener would end the process. */

@@ -7,6 +7,7 @@ import {
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { Clock, Timer } from '../../core/clock.ts';
+import { encodeFacts, FACTS_HEADER, type PeerFacts } from '../../protocol/peer-facts.ts';
 import {
   WEBTRANSPORT_PATH,
   WEBTRANSPORT_REMOTE_SETTINGS,
@@ -32,11 +33,14 @@ export interface SessionRefusal {
   readonly reason: string;
   readonly detail: string;
   readonly retryAfterMs?: number | undefined;
+  readonly facts?: PeerFacts | undefined;
 }
 
 export interface Http2EndpointEvents {
   /** Judges a request: a refusal, or what to do with the session. */
   onRequest(request: SessionRequest): SessionRefusal | ((session: Http2Session) => void);
+  /** A request that asks for something else than a session. */
+  onUnwanted(detail: string, remoteAddress: string): void;
 }
 
 /** HTTP/2 of one connection: one session needs one stream; the others are for answers to requests that ask for something else. */
@@ -119,6 +123,7 @@ export class Http2Endpoint {
     const socket = connection.socket as TLSSocket;
     const unwanted = this.#unwanted(connection, headers, url);
     if (unwanted) {
+      this.#events.onUnwanted(unwanted.detail, this.tls.remoteAddress(socket));
       this.#answer(stream, unwanted);
       return;
     }
@@ -159,8 +164,9 @@ export class Http2Endpoint {
   }
 
   /** Says no, and ends the connection: whoever was refused tries again with another certificate or ticket, on another connection. */
-  #answer(stream: ServerHttp2Stream, { status, reason, detail, retryAfterMs }: SessionRefusal): void {
+  #answer(stream: ServerHttp2Stream, { status, reason, detail, retryAfterMs, facts }: SessionRefusal): void {
     if (stream.destroyed) return;
+    const told = encodeFacts(facts);
     const text = detail.replace(/[^\x20-\x7e]+/g, ' ');
     stream.respond({
       ':status': status,
@@ -169,6 +175,7 @@ export class Http2Endpoint {
       'sallyport-reason': reason,
       // Clients of WebTransport are shown no body.
       'sallyport-detail': text,
+      ...(told === undefined ? {} : { [FACTS_HEADER]: told }),
       ...(retryAfterMs === undefined
         ? {}
         : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) }),

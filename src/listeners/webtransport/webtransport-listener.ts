@@ -1,6 +1,7 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
 import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
@@ -26,6 +27,7 @@ export interface WebTransportListenerComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly rejections?: RejectionSink | undefined;
 }
 
 const SWEEP_MS = 1_000;
@@ -57,7 +59,11 @@ export class WebTransportListener implements Listener {
       {
         ...this.#components,
         engine: () => this.#engine!,
-        events: { onRequest: (request) => this.#onHttp2Request(request) },
+        events: {
+          onRequest: (request) => this.#onHttp2Request(request),
+          onUnwanted: (detail, remoteAddress) =>
+            this.#refusals.reportUnread({ reason: 'protocol', detail }, remoteAddress),
+        },
       },
       options,
     );
@@ -188,6 +194,7 @@ export class WebTransportListener implements Listener {
         acceptor,
         clock,
         onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
+        onLimited: (limit) => this.#refusals.limited(limit, session.remoteAddress),
         onAccepted: () =>
           metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - session.startedAt) / 1000),
         onEnded: () => {
@@ -222,10 +229,11 @@ function matchNode(verdict: Verdict, nodeId: string | undefined): Verdict {
     reason: 'node-mismatch',
     detail: `the certificate belongs to node ${nodeName}; header node_id has to name the same`,
     claimedNode: nodeName,
+    nodeVerified: true,
   };
 }
 
 /** 401: another certificate or ticket would help. 403: it would not. */
-function refusalAnswer({ reason, detail }: Refusal): SessionRefusal {
-  return { status: reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401, reason, detail };
+function refusalAnswer({ reason, detail, facts }: Refusal): SessionRefusal {
+  return { status: reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401, reason, detail, facts };
 }

@@ -6,7 +6,8 @@ import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import { type CloseReason, closeReason, closeText, parseClose } from '../../protocol/close-reasons.ts';
 import { type Frame, FrameDecoder } from '../../protocol/codec-framed.ts';
 import { encodeWelcome } from '../../protocol/quic-control.ts';
-import { judgeHello, protocolRefusal, refused } from '../framed/hello.ts';
+import { type HelloLimit, type HelloOutcome, judgeHello, refused } from '../framed/hello.ts';
+import { protocolRefusal } from '../refusals.ts';
 import type { EdgeSession } from './edge-session.ts';
 import type { WebTransportListenerOptions } from './options.ts';
 import { WebTransportConnection } from './webtransport-connection.ts';
@@ -19,6 +20,8 @@ export interface WebTransportOpeningComponents {
   readonly clock: Clock;
   /** Told once, when the edge is refused. */
   onRefused(refusal: Refusal): void;
+  /** Told once, when a good edge is not taken now. */
+  onLimited(limit: HelloLimit): void;
   /** Told once, before the hub gets the connection. */
   onAccepted(connection: WebTransportConnection): void;
   /** Told once, when the session is over. */
@@ -105,7 +108,7 @@ export class WebTransportOpening {
     const outcome = judgeHello(frame, { transport: 'webtransport', identify, acceptor });
     if (!outcome.ok) {
       if (outcome.refusal) this.#refuse(outcome.refusal);
-      else this.#stop(outcome.code, outcome.text);
+      else this.#limit(outcome);
       return;
     }
     this.#deadline?.cancel();
@@ -135,6 +138,11 @@ export class WebTransportOpening {
     if (this.#over) return;
     this.#components.onRefused(refusal);
     const { code, text } = refused(refusal);
+    this.#stop(code, text);
+  }
+
+  #limit({ code, text, limit }: HelloOutcome & { ok: false }): void {
+    if (limit) this.#components.onLimited(limit);
     this.#stop(code, text);
   }
 

@@ -1,5 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
+import { NodeHistoryService } from '../../../src/certs/node-history-service.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
@@ -21,6 +22,7 @@ import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { freshSource } from '../../support/fixed-source.ts';
@@ -136,6 +138,13 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const history = new NodeHistoryService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
+    secret: 'sallyport-history',
+    replica: 'hub-1',
+    syncMs: 300_000,
+    graceDays: 30,
+  }));
+  const rejections = new RejectionLog({ clock });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -150,6 +159,8 @@ export async function startAdmin({
       certificates,
       tokens,
       revocations,
+      history,
+      rejections,
       health,
       info: () => ({
         version: '1.2.3',
@@ -183,6 +194,8 @@ export async function startAdmin({
     nodes,
     bus,
     revocations,
+    history,
+    rejections,
     health,
     metrics,
     calls,

@@ -248,6 +248,8 @@ test('D12: every issuance leaves a record and a log line with node, serial, key 
     node: 'edge-1',
     how: 'token',
     serial: issued.serial,
+    issuerSha256: createHash('sha256').update(world.ca.certificate.raw).digest('hex'),
+    notBefore: new X509Certificate(issued.der).validFromDate.toISOString(),
     publicKeySha256: createHash('sha256').update(spki).digest('hex'),
     usages: ['clientAuth'],
     notAfter: issued.notAfter.toISOString(),

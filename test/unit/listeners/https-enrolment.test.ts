@@ -80,7 +80,7 @@ describe('/edge.crt', () => {
   test('D8: a GET without a body is 400, and says what to send', async () => {
     await using hub = await startHttps();
     const answer = await hub.get('/edge.crt', { headers: join });
-    expect([answer.status, answer.headers['sallyport-reason']]).toEqual([400, 'CSR_MISSING']);
+    expect([answer.status, answer.headers['sallyport-reason']]).toEqual([400, 'csr-missing']);
     expect(answer.text).toBe(
       'the request has no body; send the certificate signing request in DER as the body\n',
     );
@@ -93,7 +93,7 @@ describe('/edge.crt', () => {
     const declared = await hub.get('/edge.crt', { headers: join, body: Buffer.alloc(1001) });
     expect([declared.status, declared.headers['sallyport-reason'], declared.headers.connection]).toEqual([
       413,
-      'CSR_TOO_LARGE',
+      'csr-too-large',
       'close',
     ]);
     expect((await hub.get('/edge.crt', { headers: join, body: Buffer.alloc(1000) })).status).toBe(200);
@@ -153,7 +153,7 @@ describe('/edge.crt', () => {
       await using hub = await startHttps();
       hub.issuer.failure = new SallyportError(code, details);
       const answer = await hub.get('/edge.crt', { headers: join, body: csr });
-      const reason = code === 'NODE_MISMATCH' ? 'node-mismatch' : code;
+      const reason = code.toLowerCase().replaceAll('_', '-');
       expect([answer.status, answer.headers['sallyport-reason']]).toEqual([status, reason]);
       expect(answer.headers['content-type']).toBe('text/plain; charset=utf-8');
       expect(answer.headers['www-authenticate']).toBe(status === 401 ? 'Bearer' : undefined);
@@ -176,7 +176,7 @@ describe('/edge.crt', () => {
       const edge = await mintEdge(hub.ca, 'edge-1');
       for (const as of [undefined, edge]) {
         const answer = await hub.get('/edge.crt', { as, headers: { ...join, authorization }, body: csr });
-        expect([answer.status, answer.headers['sallyport-reason']]).toEqual([401, 'TOKEN_INVALID']);
+        expect([answer.status, answer.headers['sallyport-reason']]).toEqual([401, 'token-invalid']);
       }
       expect(hub.issuer.requests).toEqual([]);
     },

@@ -20,7 +20,7 @@ test('a node with its certificate gets a ticket for itself, not to be cached', a
 test('nobody gets a ticket without a trusted certificate, or with GET', async () => {
   await using hub = await startHttps();
   const stranger = await hub.get(TICKET.path, TICKET);
-  expect([stranger.status, stranger.headers['sallyport-reason']]).toEqual([401, 'NOT_AUTHENTICATED']);
+  expect([stranger.status, stranger.headers['sallyport-reason']]).toEqual([401, 'not-authenticated']);
   const rogue = await hub.get(TICKET.path, { ...TICKET, as: await mintEdge(await mintCa(), 'edge-1') });
   expect([rogue.status, rogue.headers['sallyport-reason']]).toEqual([401, 'unknown-ca']);
   const as = await mintEdge(hub.ca, 'edge-1');

@@ -161,7 +161,7 @@ describe('before the upgrade', () => {
     });
     expect(log.lines.find(({ level }) => level === 'warn')?.fields).toMatchObject({
       reason: 'expired',
-      claimedNode: 'edge-1',
+      node: 'edge-1',
     });
   });
 

@@ -1,0 +1,60 @@
+import type { PeerFacts } from '../protocol/peer-facts.ts';
+import type { RejectionReason } from '../protocol/rejection-reasons.ts';
+import type { ListenerName } from './listener.ts';
+
+/** One refusal, as the listener that said no tells it. */
+export interface RejectionReport {
+  readonly listener: ListenerName;
+  readonly reason: RejectionReason;
+  /** Empty where the transport does not tell it. */
+  readonly remoteAddress: string;
+  /** The node, where a certificate of a trusted CA names it, or a token proves it. */
+  readonly node?: string | undefined;
+  /** The node the peer says it is, and nobody vouches for. */
+  readonly claimedNode?: string | undefined;
+  /** One sentence; never a token. */
+  readonly detail: string;
+  readonly facts?: PeerFacts | undefined;
+}
+
+/** Where listeners tell whom they did not let in. Never throws; its memory is bounded whatever is reported. */
+export interface RejectionSink {
+  record(report: RejectionReport): void;
+}
+
+/** What is known of one node, or one address, that is refused for one reason at one listener. Times are ISO 8601. */
+export interface Rejection {
+  /** Authenticated: a trusted CA vouches for the name. */
+  readonly node?: string;
+  /** What the peer last claimed to be: anybody may have written it. */
+  readonly claimedNode?: string;
+  readonly reason: RejectionReason;
+  readonly listener: ListenerName;
+  /** Of the latest attempt. */
+  readonly remoteAddress: string;
+  readonly count: number;
+  readonly firstAt: string;
+  readonly lastAt: string;
+  /** Of the latest attempt, as the edge was told. */
+  readonly detail: string;
+  /** What an operator can do about it. */
+  readonly fix: string;
+  readonly facts?: RejectionFacts;
+}
+
+/** {@link PeerFacts} for programs: times are ISO 8601. */
+export interface RejectionFacts {
+  readonly hubTime?: string;
+  readonly notBefore?: string;
+  readonly notAfter?: string;
+  readonly serial?: string;
+  readonly presentedIssuer?: string;
+  readonly presentedIssuerSha256?: string;
+  readonly expectedIssuersSha256?: readonly string[];
+}
+
+/** What the admin listener can show of rejections. */
+export interface RejectionDirectory {
+  /** Latest first. */
+  list(): readonly Rejection[];
+}

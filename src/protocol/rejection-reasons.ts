@@ -1,0 +1,158 @@
+import { ERRORS, type ErrorCode } from '../core/errors.ts';
+import { CLOSE_REASONS, type CloseReasonName } from './close-reasons.ts';
+
+/**
+ * Every word that says why somebody was not let in: the one source for answer headers, close texts, logs, metric labels, `nodes rejected` and
+ * docs/errors.md. `fix` is for the operator who reads the word.
+ */
+interface ReasonDefinition {
+  readonly meaning: string;
+  readonly fix: string;
+}
+
+/** What is wrong with a client certificate, or with what is said beside it; told to the edge on every transport. */
+export const PEER_REASONS = {
+  'no-certificate': {
+    meaning: 'the client sent none',
+    fix: "connect with the certificate of the node; Go clients send none when no CA of the hub's list issued theirs",
+  },
+  'malformed-certificate': {
+    meaning: 'it cannot be read, or its subject is not one a node certificate has',
+    fix: 'join again',
+  },
+  'unknown-ca': {
+    meaning: 'no trusted CA issued it; the facts say which CAs are expected',
+    fix: 'compare the CA of the edge with `sallyport certs list`; a node of another hub, or of a CA that was lost, has to join again',
+  },
+  expired: {
+    meaning: "its validity has ended; the facts say since when, and the hub's time",
+    fix: 'renew within the grace (certificates.graceDays), or join again; compare clocks',
+  },
+  'not-yet-valid': {
+    meaning: "its validity has not begun; the facts say when it does, and the hub's time",
+    fix: 'compare the clocks of node and hub',
+  },
+  'wrong-usage': {
+    meaning: 'it has no extended key usage clientAuth, or is a CA',
+    fix: 'join again',
+  },
+  'no-node-name': { meaning: 'it names no node', fix: 'join again' },
+  'legacy-certificate': {
+    meaning: 'it is of an old KubeEdge fleet and names no node',
+    fix: 'join again, or map it with `identity.legacyNodes`',
+  },
+  revoked: {
+    meaning: 'certificate or node is revoked',
+    fix: 'see `sallyport revocations list`; `sallyport lift NODE` lets it in again',
+  },
+  'node-mismatch': {
+    meaning: 'the request names another node than the certificate',
+    fix: 'correct the node name of the edge',
+  },
+  'ticket-refused': {
+    meaning: 'the ticket for WebTransport is used, late, or not of this hub',
+    fix: 'ask for a new one at `POST /webtransport/ticket`, on the same replica',
+  },
+  protocol: {
+    meaning: 'what came is no TLS, no valid upgrade or no valid header',
+    fix: 'see docs/protocol.md, and check which protocol is spoken on this port',
+  },
+} as const satisfies Record<string, ReasonDefinition>;
+
+/** Why there was no TLS session; nobody can be told but by a TLS alert. */
+export const HANDSHAKE_REASONS = {
+  'client-unknown-ca': {
+    meaning: 'the client does not know the CA of the hub certificate (TLS alert)',
+    fix: 'the client does not know the CA of the hub certificate: it joined another hub, or before the CA was replaced; let it join again',
+  },
+  'client-bad-certificate': {
+    meaning: 'the client refuses the hub certificate (TLS alert)',
+    fix: 'the client refuses the hub certificate, most often because the name or address it uses is not among the names served; add it to advertise.addresses',
+  },
+  'client-certificate-expired': {
+    meaning: 'for the client the hub certificate is out of date (TLS alert)',
+    fix: 'for the clock of the client the hub certificate has expired or is not valid yet; compare the clocks',
+  },
+  'client-alert': {
+    meaning: 'the client ended the handshake with another TLS alert',
+    fix: 'the log of the client says why it ended the handshake',
+  },
+  'plain-http': {
+    meaning: 'the client speaks HTTP without TLS',
+    fix: 'the client speaks plain HTTP; use https or wss',
+  },
+  'no-common-tls': {
+    meaning: 'no TLS version or suite in common',
+    fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',
+  },
+  disconnected: {
+    meaning: 'the client was gone in the middle of the handshake',
+    fix: 'the client closed the connection during the handshake; its log may say why',
+  },
+  timeout: {
+    meaning: 'the handshake or request was not complete in time',
+    fix: 'look for packet loss and for a balancer that holds connections open; see limits.handshakeTimeoutMs',
+  },
+  'proxy-protocol': {
+    meaning: 'a balancer that has to send a PROXY header sends none',
+    fix: 'the balancer is in limits.proxyProtocolFrom but sends no PROXY header; switch it on there or take the address out',
+  },
+} as const satisfies Record<string, ReasonDefinition>;
+
+/** Why somebody with a good certificate or token is no administrator. */
+export const ADMIN_REASONS = {
+  'not-admin': {
+    meaning: 'the certificate is good, and no administrator’s',
+    fix: 'use the admin certificate (O=sallyport:admins)',
+  },
+  'bearer-unknown': { meaning: 'the cluster does not know the bearer token', fix: ERRORS.BEARER_REFUSED.fix },
+  'bearer-forbidden': {
+    meaning: 'the owner of the bearer token may not do this',
+    fix: ERRORS.BEARER_FORBIDDEN.fix,
+  },
+  'bearer-unavailable': {
+    meaning: 'the cluster could not be asked about the bearer token',
+    fix: ERRORS.BEARER_UNAVAILABLE.fix,
+  },
+} as const satisfies Record<string, ReasonDefinition>;
+
+type Kebab<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}-${Kebab<Tail>}`
+  : Lowercase<S>;
+
+/** A request that is refused for something else than its certificate: the error code in the form of the other words, `token-expired`. */
+export type RequestReason = Kebab<ErrorCode>;
+
+export type PeerReason = keyof typeof PEER_REASONS;
+export type HandshakeReason = keyof typeof HANDSHAKE_REASONS;
+export type AdminReason = keyof typeof ADMIN_REASONS;
+/** Close reasons are words too: a node that is kept out by a limit is told one. */
+export type RejectionReason = PeerReason | HandshakeReason | AdminReason | RequestReason | CloseReasonName;
+
+const WORDS: Readonly<Record<string, ReasonDefinition>> = {
+  ...PEER_REASONS,
+  ...HANDSHAKE_REASONS,
+  ...ADMIN_REASONS,
+};
+
+/** The word of an error code, and the two that have one of their own among the peer's reasons. */
+export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {
+  if (code === 'NODE_REVOKED') return 'revoked';
+  return code.toLowerCase().replaceAll('_', '-') as RequestReason;
+}
+
+/** What an operator can do about it; undefined for a word that is not ours. */
+export function fixOf(reason: string): string | undefined {
+  if (Object.hasOwn(WORDS, reason)) return WORDS[reason]!.fix;
+  const code = reason.toUpperCase().replaceAll('-', '_');
+  if (Object.hasOwn(ERRORS, code)) return ERRORS[code as ErrorCode].fix;
+  if (Object.hasOwn(CLOSE_REASONS, reason))
+    return LIMIT_FIX[reason] ?? CLOSE_REASONS[reason as CloseReasonName].text;
+  return undefined;
+}
+
+const LIMIT_FIX: Readonly<Record<string, string>> = {
+  TryAgainLater: ERRORS.NODE_LIMIT.fix,
+  Flapping:
+    'two devices seem to use one certificate: find the copy, revoke the certificate and join both again',
+};
