@@ -9,6 +9,7 @@ import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
+import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
@@ -57,6 +58,14 @@ const closeReasons = () =>
       text,
       retry,
     ]),
+  );
+
+const rejectionReasons = () =>
+  table(
+    ['reason', 'meaning', 'what to do'],
+    Object.entries({ ...PEER_REASONS, ...HANDSHAKE_REASONS, ...ADMIN_REASONS }).map(
+      ([word, { meaning, fix }]) => [`\`${word}\``, cell(meaning), cell(fix)],
+    ),
   );
 
 async function metrics(): Promise<string> {
@@ -111,6 +120,7 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   errors,
   'close-reasons': closeReasons,
+  'rejection-reasons': rejectionReasons,
   metrics,
   commands,
   verdicts,
