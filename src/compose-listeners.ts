@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { AdminListener } from './admin/admin-listener.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
+import type { BackupWatcher } from './contracts/backups.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
@@ -37,6 +38,7 @@ export interface ListenerParts {
   readonly adminGate: AdminGate;
   readonly certificates: CertificateManager;
   readonly tokens: TokenMinter;
+  readonly backups: BackupWatcher;
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
   readonly crl: CrlSource;
@@ -126,6 +128,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         nodes: hub,
         certificates,
         tokens,
+        backups: parts.backups,
         revocations,
         history: parts.history,
         info,

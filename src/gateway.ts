@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { LocalBus } from './bus/local-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
+import { BackupMonitor } from './certs/backup-monitor.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlKeeper } from './certs/crl-keeper.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
@@ -155,6 +156,10 @@ export async function startGateway(
     { log, events, onIssued: (record) => history.certificateIssued(record) },
     { caSecret: settings().certificates.caSecret },
   );
+  const backups = new BackupMonitor(
+    { ...shared, store, caSha256: () => certificates.current().ca.sha256 },
+    { secret: settings().certificates.backupSecret },
+  );
 
   const issuer = new EdgeCertificateIssuer(
     {
@@ -184,6 +189,7 @@ export async function startGateway(
       adminGate,
       certificates,
       tokens,
+      backups,
       issuer,
       revocations,
       crl,
@@ -223,6 +229,7 @@ export async function startGateway(
       new CrlKeeper({ ...shared, crl }),
       history,
       tokens,
+      backups,
       bus,
       hub,
       ...(kind === 'directory'

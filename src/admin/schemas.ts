@@ -26,7 +26,15 @@ export const nodeInfo = z.object({
   projectId: z.string(),
   connectedSince: time,
   lastHeard: time,
-  certificate: z.object({ serial: z.string(), sha256: z.string(), issuer: z.string(), notAfter: time }),
+  certificate: z.object({
+    serial: z.string(),
+    sha256: z.string(),
+    issuer: z.string(),
+    issuerSha256: z
+      .string()
+      .meta({ description: 'SHA-256 of the DER of the CA certificate it verified against' }),
+    notAfter: time,
+  }),
   queued: count,
   unacknowledged: count,
   messagesReceived: count,
@@ -129,6 +137,16 @@ export const certificates = z.object({
       servesWanted: z.boolean().meta({ description: 'True when new handshakes get the wanted bundle' }),
     }),
   ),
+});
+
+export const backup = z.object({
+  secret: z.string().meta({ description: 'Secret of the record' }),
+  last: z
+    .object({ at: time, caSha256: z.array(z.string()), revocationVersion: count })
+    .optional()
+    .meta({ description: 'Absent when no backup was recorded' }),
+  coversCa: z.boolean().meta({ description: 'True when the CA in use is in the last backup' }),
+  problem: z.string().optional(),
 });
 
 export const info = z.object({

@@ -3,6 +3,7 @@ import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
+import { backupCommand } from './commands/backup.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
 import { edgeCommand } from './commands/edge.ts';
@@ -37,6 +38,7 @@ export function createProgram(): Command {
     sendCommand(),
     watchCommand(),
     certsCommand(),
+    backupCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),

@@ -191,6 +191,11 @@ export const configSchema = z.strictObject({
         'How often the history of nodes is stored when something in it is new, and read from other replicas',
         { min: 50, live: false },
       ),
+      backupSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-backup')
+        .meta({ description: 'Secret that records when the last backup was made' }),
       caDays: days(3_650, 'Lifetime of a new CA'),
       hubDays: days(90, 'Lifetime of a new hub certificate'),
       edgeDays: days(365, 'Lifetime of a new edge certificate'),

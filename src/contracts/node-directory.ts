@@ -42,6 +42,8 @@ export interface NodeInfo {
     readonly serial: string;
     readonly sha256: string;
     readonly issuer: string;
+    /** SHA-256 of the DER of the CA certificate it verified against, lower-case hexadecimal. */
+    readonly issuerSha256: string;
     readonly notAfter: string;
   };
   readonly queued: number;

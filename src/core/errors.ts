@@ -60,6 +60,38 @@ export const ERRORS = {
     fix: 'add the key to the Secret; Sallyport never overwrites it',
   },
 
+  // — backup —
+  BACKUP_UNREADABLE: {
+    status: 400,
+    message: 'the backup cannot be read: {problem}',
+    fix: 'take another copy of the file; docs/operations.md shows how to open one by hand',
+  },
+  BACKUP_PASSPHRASE: {
+    status: 400,
+    message: 'the backup cannot be opened: the passphrase is another one, or the file was altered',
+    fix: 'give the passphrase it was made with; if that is certain, take another copy of the file',
+  },
+  BACKUP_INCOMPLETE: {
+    status: 409,
+    message: 'there is nothing worth a backup: {problem}',
+    fix: 'make the store whole first; `sallyport prepare-certs` creates what is missing',
+  },
+  BACKUP_FILE_EXISTS: {
+    status: 409,
+    message: '{file} exists already',
+    fix: 'choose another name, or overwrite it with --force',
+  },
+  BACKUP_FILE_UNUSABLE: {
+    status: 400,
+    message: 'cannot use the file {file}: {problem}',
+    fix: 'check the path and its permissions',
+  },
+  RESTORE_REFUSED: {
+    status: 409,
+    message: 'the restore stopped: {problem}',
+    fix: 'compare with `sallyport backup verify`; --force replaces what is there, and says before what that breaks',
+  },
+
   // — certificates and keys —
   KEY_UNREADABLE: {
     status: 500,

@@ -130,6 +130,13 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'When this replica last stored what it had seen.',
       [],
     ),
+    // — backup —
+    lastBackup: gauge(
+      'last_backup_timestamp_seconds',
+      'When the last backup was made; 0 when none was recorded.',
+      [],
+    ),
+    lastBackupCoversCa: gauge('last_backup_covers_ca', '1 when the last backup holds the CA in use.', []),
 
     // — enrolment —
     issued: counter('certificates_issued_total', 'Edge certificates issued.', ['how']),

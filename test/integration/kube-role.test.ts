@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
+import type { BackupStatus } from '../../src/contracts/backups.ts';
 import type { CertificateStatus } from '../../src/contracts/certificate-issuer.ts';
 import { describeError } from '../../src/core/errors.ts';
 import { joinAsEdgeCore } from '../support/edgecore.ts';
@@ -68,6 +69,9 @@ const deeds: Readonly<Record<string, (gateway: KubeGateway, api: KubeApi) => Pro
       PATIENCE_MS,
     );
   },
+  'knows when the last backup was': async ({ admin }) => {
+    expect((await admin.get<BackupStatus>('/api/v1/backup')).problem).toBeUndefined();
+  },
   'leaves Events, and counts what happens again': async ({ admin }, api) => {
     await admin.post('/api/v1/tokens/revoke-all');
     await admin.post('/api/v1/tokens/revoke-all');
@@ -123,6 +127,7 @@ const PURPOSES: Readonly<Record<string, string>> = {
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
     'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
+  'get secrets sallyport-backup': 'knows when the last backup was',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',

@@ -95,6 +95,7 @@ export function describeDeployment(manifests: () => Manifests): void {
     const wanted = Object.fromEntries([
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
+      [`secrets/${certificates.backupSecret}`, ['get']],
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

@@ -18,6 +18,7 @@ test('the document names every route, each operation once, and is served as JSON
   ).toEqual([
     'get /api/v1/info',
     'get /api/v1/certificates',
+    'get /api/v1/backup',
     'post /api/v1/certificates/hub/rotate',
     'post /api/v1/tokens',
     'post /api/v1/tokens/revoke-all',
