@@ -5,7 +5,8 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdgeClient } from '../src/sdk/edge-client.ts';
-import { pageOf, visit } from '../test/support/browser.ts';
+import { knock, pageOf, visit } from '../test/support/browser.ts';
+import { mintCa, mintEdge } from '../test/support/pki.ts';
 import { startTestGateway } from '../test/support/test-gateway.ts';
 
 const [folder] = process.argv.slice(2);
@@ -50,6 +51,9 @@ await hub.admin.post('/api/v1/revocations', {
   note: 'stolen, case 4711',
 });
 await hub.admin.post('/api/v1/revocations/quarantine', { node: 'quito-02', note: 'odd traffic' });
+// One that is not let in: of a CA nobody here knows.
+await knock(hub, await mintEdge(await mintCa(), 'oslo-03'), 'oslo-03');
+await knock(hub, await mintEdge(await mintCa(), 'oslo-03'), 'oslo-03');
 for (const { file, width, scheme } of shots) {
   await using visitor = await visit({ as: hub, width, scheme: scheme as 'light' | 'dark' });
   const { page } = visitor;

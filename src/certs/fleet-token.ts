@@ -166,6 +166,7 @@ export class FleetToken {
       let delayMs = Math.min(CHECK_MS, this.#options().ttlMs / 12);
       try {
         if (this.#options().enabled) await this.ensure(signal);
+        else this.#components.metrics.tokenNotAfter.set(0);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;

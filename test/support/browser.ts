@@ -1,6 +1,8 @@
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { request } from 'node:https';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Pair } from './pki.ts';
 import type { TestGateway } from './test-gateway.ts';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -79,3 +81,33 @@ export async function visit(options: BrowserOptions = {}): Promise<Visitor> {
 }
 
 export const pageOf = (gateway: TestGateway) => `https://localhost:${gateway.port('admin')}/`;
+
+/** Asks for a session on the WebSocket listener with any certificate. @returns the status it is refused with */
+export function knock(gateway: TestGateway, as: Pair, node: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const ca = readFileSync(join(gateway.folder, 'ca.crt'));
+    const path = `/e632aba927ea4ac2b575ec1603d56f10/${node}/events`;
+    const headers = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+    };
+    const options = {
+      host: 'localhost',
+      port: gateway.port('websocket'),
+      path,
+      headers,
+      ca,
+      cert: as.pem,
+      key: as.key,
+      agent: false,
+    };
+    request(options, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode ?? 0);
+    })
+      .on('error', reject)
+      .end();
+  });
+}
