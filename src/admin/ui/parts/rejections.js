@@ -1,6 +1,7 @@
-import { count, quote, relative } from '../format.js';
+import { count as number, quote, relative } from '../format.js';
 import { html } from '../lib.js';
 import { Command } from './command.js';
+import { Prose } from './prose.js';
 import { Loaded, Section } from './section.js';
 
 /** @import { Rejection, Resource } from '../types.js' */
@@ -19,7 +20,7 @@ export function Rejections({ rejections, now }) {
                 <ul class="entries">
                   ${items.slice(0, SHOWN).map((one) => html`<${Entry} key=${`${one.node}${one.remoteAddress}${one.listener}${one.reason}`} one=${one} now=${now} />`)}
                 </ul>
-                ${items.length > SHOWN ? html`<p class="quiet">and ${count(items.length - SHOWN)} more: <${Command} text="sallyport nodes rejected" /></p>` : null}
+                ${items.length > SHOWN ? html`<p class="quiet">and ${number(items.length - SHOWN)} more: <${Command} text="sallyport nodes rejected" /></p>` : null}
               `}
       <//>
     <//>
@@ -28,7 +29,7 @@ export function Rejections({ rejections, now }) {
 
 /** @param {{ one: Rejection, now: number }} props */
 function Entry({ one, now }) {
-  const { node, claimedNode, reason, listener, remoteAddress, lastAt, detail, fix } = one;
+  const { node, claimedNode, reason, listener, remoteAddress, count, lastAt, detail, fix } = one;
   return html`
     <li>
       <p class="entry-head">
@@ -38,8 +39,10 @@ function Entry({ one, now }) {
       </p>
       <p>${detail}</p>
       <p class="quiet">
-        ${listener}${remoteAddress && (node || claimedNode) ? ` from ${remoteAddress}` : ''}, ${count(one.count)}${one.count === 1 ? ' time' : ' times'}${fix ? `. ${fix}` : ''}
+        ${listener}${remoteAddress && (node || claimedNode) ? ` from ${remoteAddress}` : ''},
+        ${count === 1 ? 'once' : `${number(count)} times`}
       </p>
+      ${fix ? html`<p class="quiet">To mend it: <${Prose} text=${fix} /></p>` : null}
       ${node ? html`<${Command} text=${`sallyport token create --node ${quote(node)}`} />` : null}
     </li>
   `;
