@@ -3,7 +3,16 @@ import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { knock, pageOf, visit } from '../support/browser.ts';
 import { mintCa, mintEdge } from '../support/pki.ts';
 import { startTestGateway, type TestGateway } from '../support/test-gateway.ts';
-import { poorContrast, unreadable } from './page-audit.ts';
+import {
+  barTransition,
+  clipboard,
+  contentWidth,
+  focused,
+  ground,
+  poorContrast,
+  setHidden,
+  unreadable,
+} from './in-page.js';
 
 /** The status page in Chromium, on a real gateway, with the admin certificate. */
 let hub: TestGateway;
@@ -99,14 +108,9 @@ describe('the page', () => {
 
   test('rests while it is hidden', async () => {
     await using visitor = await open();
-    const hide = (hidden: boolean) =>
-      visitor.page.evaluate((value) => {
-        Object.defineProperty(document, 'hidden', { value, configurable: true });
-        document.dispatchEvent(new Event('visibilitychange'));
-      }, hidden);
-    await hide(true);
+    await visitor.page.evaluate(setHidden, true);
     await visitor.page.getByText('Paused', { exact: true }).waitFor();
-    await hide(false);
+    await visitor.page.evaluate(setHidden, false);
     await visitor.page.getByText('Live', { exact: true }).waitFor();
   });
 });
@@ -186,23 +190,13 @@ describe('for everybody', () => {
     await using visitor = await open();
     const { page } = visitor;
     await page.keyboard.press('Tab');
-    const skip = page.getByRole('link', { name: 'Skip to content' });
-    expect(
-      await skip.evaluate((link) => link === document.activeElement && link.getBoundingClientRect().top >= 0),
-    ).toBe(true);
+    expect(await page.evaluate(focused)).toMatchObject({ name: 'Skip to content', isInView: true });
     await page.keyboard.press('Enter');
-    expect(await page.evaluate(() => document.activeElement?.id)).toBe('main');
+    expect((await page.evaluate(focused)).id).toBe('main');
     const reached: string[] = [];
     for (let step = 0; step < 60; step++) {
       await page.keyboard.press('Tab');
-      const { name, outline } = await page.evaluate(() => {
-        const focused = document.activeElement!;
-        const style = getComputedStyle(focused);
-        const name =
-          focused.ariaLabel ??
-          ((focused as HTMLInputElement).labels?.[0]?.textContent || focused.textContent);
-        return { name: name?.trim() ?? '', outline: `${style.outlineStyle} ${style.outlineWidth}` };
-      });
+      const { name, outline } = await page.evaluate(focused);
       if (name === '' || name.startsWith('/metrics')) break;
       expect(outline, name).toBe('solid 2px');
       reached.push(name);
@@ -222,9 +216,7 @@ describe('for everybody', () => {
     await visitor.context.grantPermissions(['clipboard-read', 'clipboard-write']);
     await visitor.page.getByRole('button', { name: 'Copy sallyport nodes rejected' }).click();
     await visitor.page.getByRole('status').filter({ hasText: 'Copied' }).waitFor();
-    expect(await visitor.page.evaluate(() => navigator.clipboard.readText())).toBe(
-      'sallyport nodes rejected',
-    );
+    expect(await visitor.page.evaluate(clipboard)).toBe('sallyport nodes rejected');
   });
 
   test.each(['light', 'dark'] as const)(
@@ -232,28 +224,21 @@ describe('for everybody', () => {
     async (scheme) => {
       await using visitor = await open({ scheme });
       const { page } = visitor;
-      expect(await unreadable(page)).toEqual([]);
-      expect(await poorContrast(page)).toEqual([]);
-      const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-      expect(ground).toBe(scheme === 'light' ? 'rgb(244, 246, 247)' : 'rgb(15, 20, 23)');
+      expect(await page.evaluate(unreadable)).toEqual([]);
+      expect(await page.evaluate(poorContrast)).toEqual([]);
+      expect(await page.evaluate(ground)).toBe(scheme === 'light' ? 'rgb(244, 246, 247)' : 'rgb(15, 20, 23)');
     },
   );
 
   test.each([360, 768, 1280])('at %i pixels nothing has to be scrolled sideways', async (width) => {
     await using visitor = await open({ width });
-    const wide = await visitor.page.evaluate(() => document.documentElement.scrollWidth);
-    expect(wide).toBeLessThanOrEqual(width);
+    expect(await visitor.page.evaluate(contentWidth)).toBeLessThanOrEqual(width);
   });
 
   test('nothing moves for those who asked for it', async () => {
     await using still = await open({ reducedMotion: true });
     await using moving = await open({ reducedMotion: false });
-    const transition = (visitor: typeof still) =>
-      visitor.page
-        .locator('.bar')
-        .first()
-        .evaluate((bar) => getComputedStyle(bar).transitionDuration);
-    expect(await transition(still)).toBe('0s');
-    expect(await transition(moving)).toContain('0.4s');
+    expect(await still.page.evaluate(barTransition)).toBe('0s');
+    expect(await moving.page.evaluate(barTransition)).toContain('0.4s');
   });
 });

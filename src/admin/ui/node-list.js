@@ -1,5 +1,4 @@
-/** @import { Node } from './types.js' */
-/** @import { Order } from './parts/data-table.js' */
+/** @import { Node, Order } from './types.js' */
 
 /** What a column sorts by. @type {Record<string, (node: Node) => string | number>} */
 const KEYS = {

@@ -127,6 +127,12 @@ export interface Data {
   readonly revocations: Resource<readonly Revocation[]>;
 }
 
+/** How a table is sorted: by the column of that name. */
+export interface Order {
+  readonly by: string;
+  readonly descending: boolean;
+}
+
 /** Something to act on. `level` 2 is urgent. */
 export interface Finding {
   readonly level: 1 | 2;

@@ -22,6 +22,9 @@ test('the document names every route, each operation once, and is served as JSON
     'post /api/v1/certificates/hub/rotate',
     'post /api/v1/tokens',
     'post /api/v1/tokens/revoke-all',
+    'get /api/v1/nodes/history',
+    'get /api/v1/nodes/forecast',
+    'post /api/v1/nodes/{node}/forget',
     'get /api/v1/nodes',
     'get /api/v1/nodes/{node}',
     'post /api/v1/nodes/{node}/disconnect',
@@ -37,6 +40,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /metrics',
     'get /livez',
     'get /readyz',
+    'get /',
   ]);
   const ids = Object.values(document.paths).flatMap((methods) =>
     Object.values(methods).map(({ operationId }) => operationId),

@@ -1,6 +1,7 @@
 import { html } from '../lib.js';
 
 /** @import { ComponentChildren } from 'preact' */
+/** @import { Order } from '../types.js' */
 
 /**
  * @template T
@@ -10,8 +11,6 @@ import { html } from '../lib.js';
  * @property {'number' | 'code'} [kind] how it is aligned and set
  * @property {boolean} [minor] left out on a narrow screen
  */
-
-/** @typedef {{ by: string, descending: boolean }} Order */
 
 /**
  * A table with a caption. With `onOrder` its headings are buttons that sort.

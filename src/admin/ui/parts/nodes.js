@@ -47,8 +47,8 @@ export function Nodes({ nodes, now }) {
  * @param {object} props
  * @param {readonly Node[]} props.all
  * @param {string} props.search
- * @param {import('./data-table.js').Order} props.order
- * @param {(order: import('./data-table.js').Order) => void} props.onOrder
+ * @param {import('../types.js').Order} props.order
+ * @param {(order: import('../types.js').Order) => void} props.onOrder
  * @param {number} props.page
  * @param {(page: number) => void} props.onPage
  * @param {number} props.now
