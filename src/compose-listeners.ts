@@ -4,6 +4,7 @@ import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { BackupWatcher } from './contracts/backups.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
+import type { CaRolloverAdmin } from './contracts/ca-rollover.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
@@ -11,6 +12,7 @@ import type { MessageBus } from './contracts/message-bus.ts';
 import type { NodeHistory } from './contracts/node-history.ts';
 import type { RejectionDirectory, RejectionSink } from './contracts/rejections.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
+import type { ServedCertificates } from './contracts/served-certificates.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { Logger } from './core/log.ts';
@@ -41,8 +43,10 @@ export interface ListenerParts {
   readonly backups: BackupWatcher;
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
+  readonly rollover: CaRolloverAdmin;
   readonly crl: CrlSource;
   readonly history: NodeHistory;
+  readonly served: ServedCertificates;
   readonly rejections: RejectionSink & RejectionDirectory;
   readonly hub: SessionHub;
   readonly bus: MessageBus;
@@ -130,7 +134,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         tokens,
         backups: parts.backups,
         revocations,
+        rollover: parts.rollover,
         history: parts.history,
+        served: parts.served,
         info,
         authenticate,
         reviewer: parts.reviewer,

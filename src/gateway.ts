@@ -14,6 +14,8 @@ import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
 import { composeListeners } from './compose-listeners.ts';
+import { composeRecovery } from './compose-recovery.ts';
+import { composeRollover } from './compose-rollover.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { ListenerName } from './contracts/listener.ts';
@@ -83,8 +85,14 @@ export async function startGateway(
       bus,
       onRevoked: (session) => revocations.sessionEnded(session),
       presence: {
-        nodeConnected: (peer, transport) => history.nodeConnected(peer, transport),
-        nodeDisconnected: (node) => history.nodeDisconnected(node),
+        nodeConnected: ({ peer, transport, remoteAddress }) => {
+          history.nodeConnected(peer, transport);
+          recovery.swapWatch.nodeConnected(peer.nodeName, remoteAddress);
+        },
+        nodeDisconnected: (node) => {
+          history.nodeDisconnected(node);
+          recovery.swapWatch.nodeDisconnected(node);
+        },
       },
     },
     config.view(({ hub }) => ({ ...hub, replica })),
@@ -114,6 +122,14 @@ export async function startGateway(
       graceDays,
     })),
   );
+  const recovery = composeRecovery({
+    ...shared,
+    config,
+    store,
+    replica,
+    certificates: () => certificates,
+    listeners: () => listeners,
+  });
   const prepared = await withStartupProbe(shared, settings().https, async () => {
     const certs = await prepareAllCerts({ ...shared, store, events }, certificateOptions(), signal);
     await revocations.load(signal);
@@ -128,6 +144,7 @@ export async function startGateway(
       store,
       events,
       prepared,
+      preflight: (bundle, authorities) => recovery.preflight.check(bundle, authorities),
       nodesNotIssuedBy: (cas) => hub.count(({ certificate }) => !cas.has(certificate.issuerSha256)),
     },
     certificateOptions(),
@@ -139,7 +156,7 @@ export async function startGateway(
   const gate = new PeerGate({ clock, trust, isRevoked }, () => settings().identity);
   const adminGate = new AdminGate({
     clock,
-    ca: () => certificates.current().ca,
+    cas: () => certificates.ownCas(),
     isRevoked: (certificate) => isRevoked({ ...certificate, nodeName: '' }),
   });
   const crl = new CrlPublisher({
@@ -178,6 +195,21 @@ export async function startGateway(
     config.view((now) => ({ ...now.certificates, ...now.tokens, ...now.identity, replica })),
   );
 
+  const rollover = composeRollover({
+    ...shared,
+    config,
+    replica,
+    store,
+    events,
+    certificates,
+    revocations,
+    hub,
+    history,
+  });
+  certificates.onChange((next, previous) => {
+    if (next.ca.sha256 !== previous.ca.sha256) tokens.caChanged();
+  });
+
   // — listeners —
   const rejections = new RejectionLog({ clock });
   const listeners = new ListenerGroup(
@@ -192,9 +224,11 @@ export async function startGateway(
       backups,
       issuer,
       revocations,
+      rollover,
       crl,
       history,
-      rejections,
+      rejections: recovery.watching(rejections),
+      served: recovery.served,
       hub,
       bus,
       health,
@@ -225,6 +259,7 @@ export async function startGateway(
     [
       cluster.component,
       certificates,
+      recovery.component,
       revocations,
       new CrlKeeper({ ...shared, crl }),
       history,
@@ -232,10 +267,11 @@ export async function startGateway(
       backups,
       bus,
       hub,
+      rollover,
       ...(kind === 'directory'
         ? [
             new AdminCertificateKeeper(
-              { clock, log, authority: () => certificates.authority() },
+              { clock, log, authority: () => certificates.authority(), source: certificates },
               { directory: path, days: 365 },
             ),
           ]
@@ -256,6 +292,7 @@ export async function startGateway(
         },
         stop: async () => {},
       },
+      recovery.served,
     ],
     clock,
   );

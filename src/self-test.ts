@@ -7,6 +7,7 @@ import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { Clock } from './core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from './core/errors.ts';
 import type { Logger } from './core/log.ts';
+import { PROBE_NODE as NODE, nearAddress } from './listener-handshake.ts';
 import { WEBTRANSPORT_PATH } from './protocol/webtransport.ts';
 import { createCertificateRequest } from './sdk/certificate-request.ts';
 import { QuicTransport } from './sdk/transports/quic-transport.ts';
@@ -26,8 +27,6 @@ interface Stranger {
 
 type Outcome = 'refused' | 'let in' | 'inconclusive';
 
-/** A node name no fleet uses; it stands in the log lines that these attempts cause. */
-const NODE = 'sallyport-self-test';
 const TIMEOUT_MS = 5_000;
 
 /**
@@ -149,7 +148,7 @@ function ask(
   { cert, key }: Stranger,
   options: { method?: string; path: string; headers?: Record<string, string>; body?: Uint8Array },
 ): Promise<number> {
-  const { host, port } = nearAddress(listener);
+  const { host, port } = nearAddress(listener.address());
   return new Promise((resolve, reject) => {
     const call = request(
       // It talks to itself: what it must find out is whom the listener lets in, not whom it talks to.
@@ -179,7 +178,7 @@ function ask(
 
 /** Asks for a session over HTTP/2 (RFC 8441). @returns the status */
 function askWebTransport(listener: Listener, { cert, key }: Stranger): Promise<number> {
-  const { host, port } = nearAddress(listener);
+  const { host, port } = nearAddress(listener.address());
   const connection = connect(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, {
     rejectUnauthorized: false,
     ...(cert ? { cert, key } : {}),
@@ -207,7 +206,7 @@ async function knockQuic(
   listener: Listener,
   { cert, key }: Stranger,
 ): Promise<Outcome> {
-  const { host, port } = nearAddress(listener);
+  const { host, port } = nearAddress(listener.address());
   const { ca, server } = source.current();
   const serverName = server.names.find((name) => !/^[\d.]+$|:/.test(name));
   const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -233,11 +232,6 @@ async function knockQuic(
     if (isSallyportError(error, 'CONNECT_REFUSED')) return 'refused';
     throw error;
   }
-}
-
-function nearAddress(listener: Listener): { host: string; port: number } {
-  const { host, port } = listener.address();
-  return { host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host, port };
 }
 
 async function makeStranger(clock: Clock): Promise<Stranger> {

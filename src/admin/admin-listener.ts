@@ -1,7 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { ListenAddress, Listener } from '../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -24,11 +24,13 @@ import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
+import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
 import { serveStatusPage, statusPageRoute } from './status-page.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
+  RolloverRouteComponents &
   HistoryRouteComponents &
   RejectionRouteComponents &
   EventStreamComponents & {
@@ -68,6 +70,10 @@ export class AdminListener implements Listener {
     this.#server.applyBundle(next);
     // Trust changes end old trust: who follows events must still be let in.
     this.#streams.recheck();
+  }
+
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    return this.#server.tryBundle(next, visit);
   }
 
   servedFingerprint(): string {
@@ -127,6 +133,7 @@ function createApp(
     ...historyRoutes(components),
     ...nodeRoutes(components),
     ...revocationRoutes(components),
+    ...rolloverRoutes(components),
     ...rejectionRoutes(components),
   ];
   serveRoutes(app, routes);

@@ -1,18 +1,28 @@
 import type { BackupWatcher } from '../contracts/backups.ts';
 import type { CertificateAdmin, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import type { ServedCertificates } from '../contracts/served-certificates.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import { backup, certificates as certificatesShape, info as infoShape, token, tokenBody } from './schemas.ts';
+import {
+  backup,
+  certificates as certificatesShape,
+  info as infoShape,
+  servedCertificates,
+  token,
+  tokenBody,
+} from './schemas.ts';
 
 export interface GatewayRouteComponents {
   readonly info: () => GatewayInfo;
   readonly certificates: CertificateAdmin;
   readonly tokens: TokenMinter;
   readonly backups: BackupWatcher;
+  readonly served: ServedCertificates;
 }
 
 /** The gateway itself: what it is, its certificates, its tokens. */
-export function gatewayRoutes({ info, certificates, tokens, backups }: GatewayRouteComponents): ApiRoute[] {
+export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
+  const { info, certificates, tokens, backups, served } = components;
   const certificateState = () => {
     const status = certificates.status();
     const listeners = info().listeners.map((listener) => ({
@@ -52,6 +62,23 @@ export function gatewayRoutes({ info, certificates, tokens, backups }: GatewayRo
       answers: { 200: { description: 'the state after it', schema: certificatesShape } },
       handle: async () => {
         await certificates.rotateHub();
+        return { status: 200, body: certificateState() };
+      },
+    }),
+    apiRoute({
+      method: 'GET',
+      path: '/api/v1/certificates/served',
+      summary: 'What the listeners of every replica were seen to serve, by handshakes with them',
+      answers: { 200: { description: 'one item a replica and listener', schema: servedCertificates } },
+      handle: async () => ({ status: 200, body: { items: await served.list() } }),
+    }),
+    apiRoute({
+      method: 'POST',
+      path: '/api/v1/certificates/accept',
+      summary: 'Keep the stored hub certificate, also when it was taken back because nodes could not connect',
+      answers: { 200: { description: 'the state after it', schema: certificatesShape } },
+      handle: async () => {
+        await certificates.acceptStored();
         return { status: 200, body: certificateState() };
       },
     }),

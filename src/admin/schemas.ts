@@ -129,6 +129,10 @@ export const listenerInfo = z.object({
 export const certificates = z.object({
   certificates: z.array(certificateInfo),
   wantedFingerprint: z.string(),
+  storedHubSha256: z
+    .string()
+    .optional()
+    .meta({ description: 'SHA-256 of the hub certificate in the Secret; absent when it is not valid' }),
   lastReload: z.string(),
   problem: z.string().optional(),
   listeners: z.array(
@@ -252,6 +256,22 @@ export const revocationReceipt = z.object({
   ),
 });
 
+export const servedCertificates = z.object({
+  items: z.array(
+    z.object({
+      replica: z.string(),
+      listener: listenerName,
+      wantedSha256: z
+        .string()
+        .meta({ description: 'SHA-256 of the hub certificate the replica wants to serve' }),
+      servedSha256: z.string().optional().meta({ description: 'What a handshake showed' }),
+      notAfter: time.optional(),
+      checkedAt: time,
+      problem: z.string().optional(),
+    }),
+  ),
+});
+
 const knownCertificate = z.object({
   serial: z.string(),
   issuerSha256: z.string(),
@@ -321,6 +341,50 @@ export const rejection = z.object({
     .optional(),
 });
 export const rejectionList = z.object({ items: z.array(rejection) });
+
+const rolloverCa = z.object({ sha256: z.string(), subject: z.string(), notAfter: time });
+const rolloverSide = z.enum(['old', 'new', 'other']);
+const rolloverStep = z.enum(['prepare', 'activate', 'retire', 'revoke', 'abort']);
+export const rolloverParams = z.strictObject({ step: rolloverStep });
+export const rolloverQuery = z.strictObject({
+  limit: z.coerce.number().int().min(0).max(100_000).default(100).meta({
+    description: 'How many nodes at most; those that depend on the other CA come first',
+  }),
+});
+export const rolloverBody = z.strictObject({
+  force: z.boolean().default(false).meta({ description: 'Do it although something speaks against it' }),
+});
+export const rolloverStatus = z.object({
+  phase: z.enum(['idle', 'prepared', 'active', 'retiring', 'revoking']),
+  version: count,
+  issuing: rolloverCa,
+  old: rolloverCa.optional(),
+  new: rolloverCa.optional(),
+  bridgedUntil: time.optional(),
+  steps: z.array(
+    z.object({ step: rolloverStep, at: time, by: z.string(), forced: z.literal(true).optional() }),
+  ),
+  asking: z.boolean(),
+  replicas: z.array(z.object({ replica: z.string(), version: count, at: time })),
+  nodes: z.object({ total: count, old: count, new: count, other: count, dependent: count }),
+  summary: z.string(),
+  next: z.array(z.object({ step: rolloverStep, blockers: z.array(z.string()) })),
+  warnings: z.array(z.string()),
+  items: z.array(
+    z.object({
+      node: z.string(),
+      issuedBy: rolloverSide,
+      trusts: z.array(rolloverSide),
+      trustsFrom: z.enum(['reported', 'inferred']),
+      serial: z.string(),
+      notAfter: time,
+      connected: z.boolean(),
+      lastSeen: time.optional(),
+      dependent: z.boolean(),
+      note: z.string().optional(),
+    }),
+  ),
+});
 
 export const failure = z.object({
   error: z.object({

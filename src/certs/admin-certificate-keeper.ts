@@ -1,7 +1,9 @@
+import type { CertificateSource } from '../contracts/certificate-source.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
+import type { Unsubscribe } from '../core/property.ts';
 import {
   type AdminCertificateOptions,
   type AdminIssuer,
@@ -11,6 +13,8 @@ import {
 export interface AdminKeeperComponents {
   /** The CA in use now. */
   readonly authority: () => AdminIssuer;
+  /** Tells of another CA: the certificate is then issued anew. */
+  readonly source?: Pick<CertificateSource, 'onChange'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -24,6 +28,8 @@ export class AdminCertificateKeeper implements Component {
   readonly #components: AdminKeeperComponents;
   readonly #options: AdminCertificateOptions;
   #timer: Timer | undefined;
+  #unsubscribe: Unsubscribe | undefined;
+  #running: Promise<void> = Promise.resolve();
 
   constructor(components: AdminKeeperComponents, options: AdminCertificateOptions) {
     this.#components = components;
@@ -33,18 +39,28 @@ export class AdminCertificateKeeper implements Component {
   /** @throws what the file system says when the files cannot be written */
   async start(): Promise<void> {
     await this.#ensure();
-    this.#timer = this.#components.clock.setInterval(() => {
-      this.#ensure().catch((error) => {
+    const { clock, source } = this.#components;
+    this.#timer = clock.setInterval(() => this.#renew(), CHECK_MS);
+    this.#unsubscribe = source?.onChange((next, previous) => {
+      if (next.ca.sha256 !== previous.ca.sha256) this.#renew();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+    this.#unsubscribe?.();
+    await this.#running;
+  }
+
+  #renew(): void {
+    this.#running = this.#running
+      .then(() => this.#ensure())
+      .catch((error) => {
         this.#components.log.error(
           { problem: describeError(error) },
           'the admin certificate could not be renewed',
         );
       });
-    }, CHECK_MS);
-  }
-
-  async stop(): Promise<void> {
-    this.#timer?.cancel();
   }
 
   async #ensure(): Promise<void> {

@@ -10,7 +10,7 @@ import { isNodeName } from '../protocol/node-name.ts';
 import type { IssueAdminOptions } from './admin-certificate.ts';
 import type { AdvertisedNames } from './advertised-names.ts';
 import { parseCertificates } from './certificate-chain.ts';
-import { sha256Hex, signCertificate } from './certificate-signer.ts';
+import { keyIdentifierOf, sha256Hex, signCertificate } from './certificate-signer.ts';
 import { type CrlContent, maySignCrl, signCrl } from './crl.ts';
 import { keyToDer, parsePrivateKey } from './private-key.ts';
 
@@ -49,7 +49,8 @@ export interface IssueServerOptions {
 
 /**
  * The root of the fleet: certificate and key of Secret `casecret`, in KubeEdge's keys `cadata` and `cakeydata`
- * (KubeEdge: cloud/pkg/cloudhub/servers/httpserver/certificate.go). Immutable; issues leaves, never another CA.
+ * (KubeEdge: cloud/pkg/cloudhub/servers/httpserver/certificate.go). Immutable; issues leaves, and
+ * signs another CA only for the sake of a rollover.
  */
 export class CertificateAuthority {
   readonly certificate: CaCertificate;
@@ -194,6 +195,42 @@ export class CertificateAuthority {
   /** A CRL of what this CA has issued, DER. */
   signCrl(content: CrlContent): Promise<Uint8Array> {
     return signCrl(content, { key: this.#key, certificate: this.x509 });
+  }
+
+  /**
+   * The other CA's name and key under this CA's signature: whoever knows only this CA verifies with it what the other one issued. It lives as long as
+   * both of them (RFC 5280 section 3.2: a cross-certificate).
+   * @throws CA_INVALID when this CA has expired, or may sign no CA (pathLenConstraint 0, RFC 5280 section 4.2.1.9)
+   */
+  async crossSign(other: CertificateAuthority): Promise<X509Certificate> {
+    const limit = new x509.X509Certificate(this.x509.raw).getExtension(
+      x509.BasicConstraintsExtension,
+    )?.pathLength;
+    const problem =
+      limit === 0
+        ? 'its certificate may sign no other CA (pathLenConstraint is 0)'
+        : this.#clock.now() >= this.certificate.notAfter.getTime()
+          ? `it expired at ${this.certificate.notAfter.toISOString()}`
+          : undefined;
+    if (problem !== undefined) throw new SallyportError('CA_INVALID', { secret: this.secretName, problem });
+    const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
+    const bounds = [this.x509, other.x509];
+    const subject = new x509.X509Certificate(other.x509.raw);
+    return signCertificate(
+      {
+        // What the other CA has issued names it so, byte for byte, and by this key identifier.
+        subject: subject.subjectName,
+        keyId: await keyIdentifierOf(subject),
+        publicKey: other.x509.publicKey.export({ type: 'spki', format: 'der' }),
+        notBefore: new Date(Math.max(...bounds.map((one) => one.validFromDate.getTime()))),
+        notAfter: new Date(Math.min(...bounds.map((one) => one.validToDate.getTime()))),
+        extensions: [
+          new x509.BasicConstraintsExtension(true, undefined, true),
+          new x509.KeyUsagesExtension(keyCertSign | cRLSign | digitalSignature, true),
+        ],
+      },
+      { key: this.#key, certificate: this.x509 },
+    );
   }
 
   async #issueLeaf(

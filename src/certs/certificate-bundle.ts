@@ -4,13 +4,19 @@ import type { CaCertificate, CertificateBundle } from '../contracts/certificate-
 import type { Secret } from '../contracts/secret-store.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import type { AdvertisedNames } from './advertised-names.ts';
+import { bridgesFrom } from './ca-roles.ts';
 import { type CertificateAuthority, toCaCertificate } from './certificate-authority.ts';
 import { parseCertificates } from './certificate-chain.ts';
 import { sha256Hex } from './certificate-signer.ts';
 import { checkHubCertificate, isTlsSecret, namesOf, oneLine, readHubCertificate } from './hub-certificate.ts';
 
 export interface BundleParts {
+  /** The CA that issues. */
   readonly ca: CertificateAuthority;
+  /** The other CA of a rollover: trusted as well, and the hub certificate may be from it. */
+  readonly partner?: X509Certificate | undefined;
+  /** Served behind the chain where they continue it. */
+  readonly bridges?: readonly X509Certificate[];
   readonly hub: Secret;
   /** Further CAs whose edges are accepted. */
   readonly trust: readonly X509Certificate[];
@@ -22,19 +28,28 @@ export interface BundleParts {
 /**
  * Builds the bundle from its parts and checks it whole; there is no such thing as a half-valid bundle. Pure.
  *
- * The hub certificate must chain to the CA that `/ca.crt` hands out; one that somebody else keeps (`kubernetes.io/tls`) may also
+ * The hub certificate must chain to the CA that `/ca.crt` hands out, or to the other one of a rollover; one that somebody else keeps (`kubernetes.io/tls`) may also
  * chain to a CA of the trust Secret. `ca.crt` beside it vouches for nothing: else every wrong CA would bring its own voucher (B6).
  * @throws BUNDLE_INVALID, CA_INVALID
  */
-export function buildBundle({ ca, hub, trust, names, now }: BundleParts): CertificateBundle {
+export function buildBundle({
+  ca,
+  partner,
+  bridges = [],
+  hub,
+  trust,
+  names,
+  now,
+}: BundleParts): CertificateBundle {
   const stored = readHubCertificate(hub);
-  const anchors = isTlsSecret(hub) ? [ca.x509, ...trust] : [ca.x509];
-  const { path, served } = checkHubCertificate(stored, { anchors, names, now });
+  const own = partner ? [ca.x509, partner] : [ca.x509];
+  const anchors = isTlsSecret(hub) ? [...own, ...trust] : own;
+  const { path, served, anchor } = checkHubCertificate(stored, { anchors, names, now });
   const { leaf } = stored;
   checkCaDates(ca, now);
-  const cert = served.map(String).join('');
+  const cert = [...served, ...bridgesFrom(anchor, bridges, now)].map(String).join('');
   const key = stored.key.export({ type: 'pkcs8', format: 'pem' }).toString();
-  const clientCAs = trusted(ca, trust);
+  const clientCAs = trusted(ca, partner ? [partner, ...trust] : trust);
   checkWithOpenSsl({ cert, key, ca: clientCAs.map(({ pem }) => pem) });
   return Object.freeze({
     fingerprint: fingerprint([cert, key, ca.certificate.sha256, ...clientCAs.map(({ sha256 }) => sha256)]),

@@ -1,5 +1,6 @@
+import type { X509Certificate } from 'node:crypto';
 import type { CertificateAdmin, CertificateStatus } from '../contracts/certificate-issuer.ts';
-import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
+import type { CaCertificate, CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
 import type { Timer } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -7,11 +8,13 @@ import type { Component } from '../core/lifecycle.ts';
 import { LogSampler } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
 import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
-import type { CertificateAuthority } from './certificate-authority.ts';
+import { isSameRollover, type RolloverState } from './ca-rollover-state.ts';
+import { type CertificateAuthority, toCaCertificate } from './certificate-authority.ts';
 import { readClientTrust } from './certificate-bundle.ts';
 import { describeBundle, publishValidity } from './certificate-status.ts';
 import {
   type BundleInUse,
+  type CaParts,
   type Evaluation,
   evaluateSnapshot,
   type StoredProblem,
@@ -19,12 +22,15 @@ import {
 import { HubRenewal } from './hub-renewal.ts';
 import { isManaged, renewalDueAt } from './hub-secret.ts';
 import type { CertificateComponents, CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
+import { type BundleCheck, SwapGuard } from './swap-guard.ts';
 
 export interface ManagerComponents extends CertificateComponents {
   /** What `prepareAllCerts` returned: a manager that exists has a valid bundle. */
   readonly prepared: PreparedCerts;
   /** How many connected nodes were issued by none of these CAs (SHA-256 of their DER). Asked at each check. */
   readonly nodesNotIssuedBy?: (caSha256s: ReadonlySet<string>) => number;
+  /** Tries every bundle before the swap; without it a valid bundle is taken at once. */
+  readonly preflight?: BundleCheck;
 }
 
 export interface ManagerOptions {
@@ -52,10 +58,19 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   readonly #bundle: Property<CertificateBundle>;
   readonly #sampler: LogSampler;
   readonly #renewal: HubRenewal;
+  readonly #guard: SwapGuard;
+  /** The hub Secret that was in use before the present one. */
+  #previousHub: Secret | undefined;
+  /** SHA-256 of the hub certificate that is stored, when it is valid. */
+  #storedSha256: string | undefined;
   readonly #timers: { debounce?: Timer; check?: Timer } = {};
   #certificates: ManagerOptions['certificates'];
   #names: AdvertisedNames;
   #inUse: BundleInUse;
+  /** The CAs as stored: ahead of what is in use for the moment in which the hub certificate is issued anew. */
+  #cas: CaParts;
+  readonly #rollover: Property<RolloverState>;
+  #ownCas: readonly CaCertificate[];
   #snapshot: SecretSnapshot;
   #storedCa: Evaluation['storedCa'] = { is: 'same' };
   #problems: readonly StoredProblem[] = [];
@@ -74,9 +89,13 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#debounceMs = options.debounceMs ?? 50;
     this.#settleMs = options.settleMs ?? 10_000;
     this.#sampler = new LogSampler({ clock });
+    this.#guard = new SwapGuard(components.preflight);
     this.#snapshot = prepared.snapshot;
+    this.#cas = prepared.cas;
+    this.#rollover = new Property(prepared.cas.rollover);
+    this.#ownCas = ownCas(prepared.cas);
     this.#inUse = {
-      ca: prepared.ca,
+      ...prepared.cas,
       hub: prepared.snapshot.get(options.certificates.hubSecret)!,
       trust: readClientTrust(prepared.snapshot.get(options.certificates.trustSecret)),
     };
@@ -84,7 +103,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#lastReload = new Date(clock.now());
     this.#renewal = new HubRenewal(components, {
       caSecret: options.certificates.caSecret,
-      wish: () => ({ ca: this.#inUse.ca, names: this.#names, options: this.#certificates }),
+      rolloverSecret: options.certificates.rolloverSecret,
+      wish: () => ({ ca: this.#cas.roles.issuing, names: this.#names, options: this.#certificates }),
       mayWrite: () => this.#isOurs() && this.#storedCa.is !== 'other',
       adopt: (secret, replaced) => this.#adopt(secret, replaced),
     });
@@ -102,7 +122,43 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   /** The CA that new edge certificates come from; always the one of `current().ca` (requirement C3). */
   authority(): CertificateAuthority {
-    return this.#inUse.ca;
+    return this.#inUse.roles.issuing;
+  }
+
+  /** The CA of the CA Secret, and the rollover from it to another. */
+  get cas(): CaParts {
+    return this.#cas;
+  }
+
+  /** The CA that issues and, during a rollover, the other one: whoever one of them made an administrator stays one. */
+  ownCas(): readonly CaCertificate[] {
+    return this.#ownCas;
+  }
+
+  /** The CAs of the trust Secret. */
+  get furtherTrust(): readonly X509Certificate[] {
+    return this.#inUse.trust;
+  }
+
+  /** False when somebody else, such as cert-manager, keeps the hub Secret. */
+  get hubIsManaged(): boolean {
+    return this.#isOurs();
+  }
+
+  /** Issues the hub certificate anew if it needs to be; resolves when it is current. @throws as {@link rotateHub} */
+  async repairHub(): Promise<void> {
+    if (this.#isOurs()) await this.#renewal.repair();
+  }
+
+  /** Told after each change of the rollover's state, receipts included. */
+  onRollover(listener: (next: RolloverState, previous: RolloverState) => void): Unsubscribe {
+    return this.#rollover.onChange(listener);
+  }
+
+  /** Makes a state of the rollover current that was just written or read; resolves when what follows from it is in use, as far as it can be. */
+  async adoptRollover(secret: Secret): Promise<void> {
+    this.#snapshot = new Map(this.#snapshot).set(this.#certificates.rolloverSecret, secret);
+    await this.#evaluateAndTry();
   }
 
   /** False when the CA Secret is gone, unusable, or holds another CA than the one in use. */
@@ -134,9 +190,9 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   async start(_signal: AbortSignal): Promise<void> {
     const { store, clock, log } = this.#components;
-    const { caSecret, hubSecret, trustSecret } = this.#certificates;
+    const { caSecret, hubSecret, trustSecret, rolloverSecret } = this.#certificates;
     this.#unwatch = store.watch(
-      [caSecret, hubSecret, trustSecret],
+      [caSecret, hubSecret, trustSecret, rolloverSecret],
       (snapshot, unreadable) => this.#onSnapshot(snapshot, unreadable),
       (error) => {
         const suppressed = this.#sampler.pass('watch');
@@ -151,6 +207,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#unwatch?.();
     for (const timer of Object.values(this.#timers)) timer.cancel();
     await this.#renewal.stop();
+    await this.#guard.settled();
   }
 
   /** @throws HUB_NOT_MANAGED, CA_INVALID when the stored CA is another one, and what the store throws */
@@ -167,10 +224,66 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
    */
   async setAddresses(addresses: readonly string[]): Promise<void> {
     this.#names = parseAdvertisedNames(addresses);
-    const { storedHub, problems } = this.#evaluate();
+    const { storedHub, problems } = await this.#evaluateAndTry();
     if (storedHub === 'good') return;
     if (!this.#isOurs()) throw unusable(storedHub, problems);
     await this.#renewal.repair();
+  }
+
+  /**
+   * Goes back to the hub certificate that was in use before the present one, because the fleet cannot connect to it. What is trusted stays as it
+   * is stored. The certificate taken back is not used again until another one is stored, or {@link acceptStored}.
+   * @returns false when there is none to go back to, it is no longer valid, or a person wanted the present one
+   */
+  async returnToPrevious(problem: string): Promise<boolean> {
+    const bad = this.#bundle.value;
+    const hub = this.#inUse.hub;
+    if (!this.#previousHub || this.#guard.isAccepted(bad.server.sha256)) return false;
+    this.#guard.takeBack(bad, problem);
+    this.#inUse = { ...this.#inUse, hub: this.#previousHub };
+    await this.#evaluateAndTry();
+    const { log, metrics, events } = this.#components;
+    const { sha256, serial } = this.#bundle.value.server;
+    if (sha256 === bad.server.sha256) {
+      this.#inUse = { ...this.#inUse, hub };
+      this.#guard.forgive(bad);
+      this.#evaluate();
+      log.error(
+        { serial, problem },
+        'the hub certificate cannot be taken back: the previous one is not usable',
+      );
+      return false;
+    }
+    this.#previousHub = undefined;
+    metrics.bundleReturns.inc();
+    log.error(
+      { serial, refused: bad.server.serial, problem },
+      'the previous hub certificate is served again',
+    );
+    events?.record({
+      reason: 'CertificatesReturned',
+      type: 'Warning',
+      secret: this.#certificates.hubSecret,
+      message: `serving hub certificate ${serial} again instead of ${bad.server.serial}: ${problem}`,
+    });
+    return true;
+  }
+
+  async acceptStored(): Promise<void> {
+    const sha256 = this.#storedSha256 ?? this.#bundle.value.server.sha256;
+    this.#guard.accept(sha256);
+    this.#components.log.warn(
+      { audit: 'certificates-accepted', sha256 },
+      'the stored hub certificate is to be kept',
+    );
+    const { storedHub, problems } = await this.#evaluateAndTry();
+    if (storedHub !== 'good') throw unusable(storedHub, problems);
+    this.#components.events?.record({
+      reason: 'CertificatesAccepted',
+      type: 'Normal',
+      secret: this.#certificates.hubSecret,
+      message: `hub certificate ${this.#bundle.value.server.serial} is kept because an administrator wants it`,
+    });
   }
 
   /** Takes over lifetimes and fractions, live; names of Secrets stay as they were at the start. */
@@ -186,6 +299,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return {
       certificates: this.#describe(),
       wantedFingerprint: this.#bundle.value.fingerprint,
+      ...(this.#storedSha256 === undefined ? {} : { storedHubSha256: this.#storedSha256 }),
       lastReload: this.#lastReload.toISOString(),
       ...(problem === undefined ? {} : { problem }),
     };
@@ -216,7 +330,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   #check(): void {
     this.#written = undefined;
-    this.#evaluate();
+    const { storedHub } = this.#evaluate();
+    if (storedHub === 'preflight') void this.#guard.tryRefusedAgain().then(() => this.#evaluate());
+    // The stored certificate is new already, and waits.
+    if (storedHub === 'preflight' || storedHub === 'returned') return;
     const dueAt = renewalDueAt(this.#bundle.value.server, this.#bundle.value.ca, this.#certificates);
     if (this.#components.clock.now() >= dueAt) this.#renewal.planWithin(0);
   }
@@ -226,21 +343,52 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #evaluate(): Evaluation {
     const evaluation = evaluateSnapshot({
       snapshot: this.#snapshot,
-      inUse: this.#inUse,
+      inUse: { ...this.#inUse, ...this.#cas },
       secrets: this.#certificates,
       names: this.#names,
       clock: this.#components.clock,
+      refusal: (bundle) => this.#guard.refusal(bundle),
     });
-    const { bundle, parts, problems, storedCa, storedHub } = evaluation;
+    const { bundle, parts, problems, storedCa, storedHub, storedSha256, cas, hubBehind } = evaluation;
     this.#storedCa = storedCa;
-    if (bundle) {
-      this.#inUse = parts;
-      if (bundle.fingerprint !== this.#bundle.value.fingerprint) this.#swap(bundle);
-    }
-    if (storedHub === 'good') this.#renewal.problem = undefined;
-    else this.#renewal.planWithin(storedHub === 'names' ? 0 : this.#settleMs);
+    this.#storedSha256 = storedSha256;
+    this.#cas = cas;
+    if (bundle) this.#take(bundle, parts);
+    if (storedHub === 'good' && !hubBehind) this.#renewal.problem = undefined;
+    else if (storedHub !== 'preflight' && storedHub !== 'returned')
+      this.#renewal.planWithin(this.#isExpected(storedHub) ? 0 : this.#settleMs);
     this.#report(problems);
+    if (!isSameRollover(cas.rollover, this.#rollover.value)) this.#rollover.set(cas.rollover);
     return evaluation;
+  }
+
+  /** What the hub certificate lacks is known to be nobody's half-done work: a new name, or a step of the rollover. */
+  #isExpected(storedHub: Evaluation['storedHub']): boolean {
+    if (storedHub === 'good' || storedHub === 'names') return true;
+    return storedHub === 'wrong-ca' && this.#cas.rollover.phase !== 'idle';
+  }
+
+  /** At once, or after it was tried. */
+  #take(bundle: CertificateBundle, parts: BundleInUse): void {
+    const present = this.#bundle.value;
+    if (bundle.fingerprint !== present.fingerprint && !this.#guard.hasPassed(bundle)) {
+      void this.#guard.try(bundle, authoritiesOf(parts)).then(() => this.#evaluate());
+      return;
+    }
+    const { hub } = this.#inUse;
+    this.#inUse = parts;
+    this.#ownCas = ownCas(parts, this.#ownCas);
+    if (bundle.fingerprint === present.fingerprint) return;
+    if (bundle.server.sha256 !== present.server.sha256) this.#previousHub = hub;
+    this.#guard.keepOnly([bundle.server.sha256, this.#storedSha256]);
+    this.#swap(bundle);
+  }
+
+  /** With the outcome of the trials it takes. */
+  async #evaluateAndTry(): Promise<Evaluation> {
+    this.#evaluate();
+    await this.#guard.settled();
+    return this.#evaluate();
   }
 
   #swap(next: CertificateBundle): void {
@@ -298,7 +446,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const { metrics, nodesNotIssuedBy } = this.#components;
     const wanted = new Set(this.#bundle.value.clientCAs.map(({ sha256 }) => sha256));
     if (this.#storedCa.is === 'other') {
-      wanted.delete(this.#inUse.ca.certificate.sha256);
+      wanted.delete(this.#inUse.own.certificate.sha256);
       wanted.add(this.#storedCa.sha256);
     }
     const nodes = nodesNotIssuedBy?.(wanted) ?? 0;
@@ -309,10 +457,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   /** Makes a hub Secret current that was just read or written. */
-  #adopt(secret: Secret, replaced: string | undefined): void {
+  async #adopt(secret: Secret, replaced: string | undefined): Promise<void> {
     this.#written = { secret, replaced };
     this.#snapshot = new Map(this.#snapshot).set(this.#certificates.hubSecret, secret);
-    const { storedHub, problems } = this.#evaluate();
+    const { storedHub, problems } = await this.#evaluateAndTry();
     if (storedHub !== 'good') throw unusable(storedHub, problems);
   }
 
@@ -329,6 +477,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return describeBundle(this.#bundle.value, {
       secrets: this.#certificates,
       hubManaged: this.#isOurs(),
+      own: this.#inUse.own.certificate.sha256,
+      rollover: new Set([this.#inUse.rollover.pair?.next.certificate.sha256 ?? '']),
     });
   }
 
@@ -337,6 +487,24 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     const stored = this.#snapshot.get(this.#certificates.hubSecret);
     return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));
   }
+}
+
+/** The trusted CAs whose keys are here. */
+function authoritiesOf({ own, roles, rollover: { pair } }: CaParts): CertificateAuthority[] {
+  const { issuing, partner } = roles;
+  const other = [own, ...(pair ? [pair.next] : [])].find(
+    ({ x509 }) => partner !== undefined && x509.fingerprint256 === partner.fingerprint256,
+  );
+  return other ? [issuing, other] : [issuing];
+}
+
+/** The gate parses its CAs anew for every new array, so an equal one stays the same. */
+function ownCas({ roles }: CaParts, present: readonly CaCertificate[] = []): readonly CaCertificate[] {
+  const { issuing, partner } = roles;
+  const next = [issuing.certificate, ...(partner ? [toCaCertificate(partner)] : [])];
+  const isSame =
+    next.length === present.length && next.every(({ sha256 }, i) => sha256 === present[i]!.sha256);
+  return isSame ? present : next;
 }
 
 function unusable(reason: string, problems: readonly StoredProblem[]): SallyportError {

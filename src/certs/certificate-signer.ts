@@ -4,14 +4,16 @@ import * as x509 from '@peculiar/x509';
 
 /** What a certificate shall say. Dates are cut to whole seconds, which is all X.509 holds. */
 export interface CertificateContent {
-  /** RDNs in their order, such as `[{ O: ['system:nodes'] }, { CN: ['system:node:edge-1'] }]`. */
-  readonly subject: x509.JsonName;
+  /** RDNs in their order, such as `[{ O: ['system:nodes'] }, { CN: ['system:node:edge-1'] }]`, or a name that is kept byte for byte. */
+  readonly subject: x509.JsonName | x509.Name;
   /** SPKI, DER. */
   readonly publicKey: Uint8Array;
   readonly notBefore: Date;
   readonly notAfter: Date;
   /** Extensions besides the key identifiers. */
   readonly extensions: readonly x509.Extension[];
+  /** Subject key identifier, hexadecimal, of a key that has one already; computed by default. */
+  readonly keyId?: string;
 }
 
 export interface Signer {
@@ -27,7 +29,7 @@ export interface Signer {
  */
 export async function signCertificate(content: CertificateContent, signer: Signer): Promise<X509Certificate> {
   const publicKey = new x509.PublicKey(content.publicKey);
-  const subject = new x509.Name(content.subject);
+  const subject = content.subject instanceof x509.Name ? content.subject : new x509.Name(content.subject);
   const issuer = signer.certificate && new x509.X509Certificate(signer.certificate.raw);
   const issuerKeyId = issuer ? await keyIdentifierOf(issuer) : await keyIdentifier(publicKey);
   const { algorithm, hash } = signatureOf(signer.key);
@@ -42,7 +44,7 @@ export async function signCertificate(content: CertificateContent, signer: Signe
     signingAlgorithm: { name: algorithm.name, hash },
     extensions: [
       ...content.extensions,
-      new x509.SubjectKeyIdentifierExtension(await keyIdentifier(publicKey)),
+      new x509.SubjectKeyIdentifierExtension(content.keyId ?? (await keyIdentifier(publicKey))),
       new x509.AuthorityKeyIdentifierExtension(issuerKeyId),
     ],
   });

@@ -9,24 +9,43 @@ interface Secrets {
   readonly caSecret: string;
   readonly hubSecret: string;
   readonly trustSecret: string;
+  readonly rolloverSecret: string;
 }
 
 /** The certificates of a bundle as the admin listener shows them: the CA, the hub's, then every further client CA. */
 export function describeBundle(
   bundle: CertificateBundle,
-  { secrets, hubManaged }: { secrets: Secrets; hubManaged: boolean },
+  {
+    secrets,
+    hubManaged,
+    rollover,
+    own,
+  }: {
+    secrets: Secrets;
+    hubManaged: boolean;
+    /** SHA-256 of the CAs that are kept in the Secret of the rollover. */
+    rollover: ReadonlySet<string>;
+    /** SHA-256 of the CA of the CA Secret. */
+    own: string;
+  },
 ): CertificateInfo[] {
   const ca = (one: CaCertificate) => new X509Certificate(one.der);
+  const secretOf = ({ sha256 }: CaCertificate, other: string) =>
+    rollover.has(sha256) ? secrets.rolloverSecret : other;
   const others = bundle.clientCAs.filter(({ sha256 }) => sha256 !== bundle.ca.sha256);
   return [
-    describe(ca(bundle.ca), { kind: 'ca', secret: secrets.caSecret, managed: false }),
+    describe(ca(bundle.ca), { kind: 'ca', secret: secretOf(bundle.ca, secrets.caSecret), managed: false }),
     describe(new X509Certificate(bundle.server.cert), {
       kind: 'hub',
       secret: secrets.hubSecret,
       managed: hubManaged,
     }),
     ...others.map((one) =>
-      describe(ca(one), { kind: 'client-ca', secret: secrets.trustSecret, managed: false }),
+      describe(ca(one), {
+        kind: 'client-ca',
+        secret: secretOf(one, one.sha256 === own ? secrets.caSecret : secrets.trustSecret),
+        managed: false,
+      }),
     ),
   ];
 }

@@ -105,13 +105,13 @@ export class FleetToken {
     };
   }
 
-  /** Replaces a revoked token: at once when the store allows, else as soon as it does. Never rejects. */
+  /** Replaces a token that is revoked or names another CA: at once when the store allows, else as soon as it does. Never rejects. */
   async replaceSoon(): Promise<void> {
     if (!this.#options().enabled) return;
     try {
       await this.ensure();
     } catch (error) {
-      this.#components.log.warn({ problem: describeError(error) }, 'revoked fleet token is replaced later');
+      this.#components.log.warn({ problem: describeError(error) }, 'the fleet token is replaced later');
       this.#wake?.();
     }
   }

@@ -74,30 +74,33 @@ export function readHubCertificate(secret: Secret): HubCertificate {
 /**
  * Checks everything a TLS client would, and that the key belongs to it.
  * @returns `path`: the leaf and the way up to its CA, which is left out; `served`: the same, then the other intermediates: one that is
- * cross-signed leads clients to a CA they know and this hub does not (A8)
+ * cross-signed leads clients to a CA they know and this hub does not (A8). `anchor`: the CA
  * @throws BUNDLE_INVALID with the first reason
  */
 export function checkHubCertificate(
   { leaf, intermediates, links, key }: HubCertificate,
   { anchors, names, now }: HubExpectations,
-): { path: X509Certificate[]; served: X509Certificate[] } {
+): { path: X509Certificate[]; served: X509Certificate[]; anchor: X509Certificate } {
   if (!leaf.checkPrivateKey(key))
     throw invalid('key-mismatch', 'the private key does not belong to the certificate');
-  const path = anchors
-    .map((anchor) => pathTo(anchor, leaf, [...intermediates, ...links]))
-    .find((found) => found);
-  if (!path) {
+  const ways = anchors.flatMap((anchor) => {
+    const path = pathTo(anchor, leaf, [...intermediates, ...links]);
+    return path ? [{ anchor, path }] : [];
+  });
+  const [way] = ways;
+  if (!way) {
     const wanted = anchors.map(
       ({ subject, fingerprint256 }) => `${oneLine(subject)} (${fingerprint256.slice(0, 11)}…)`,
     );
     throw invalid('wrong-ca', `it was issued by ${oneLine(leaf.issuer)}, not by ${wanted.join(' or ')}`);
   }
+  const { anchor, path } = way;
   for (const certificate of path) checkDates(certificate, now);
   if (!leaf.keyUsage?.includes(SERVER_AUTH))
     throw invalid('wrong-usage', 'its extended key usage lacks serverAuth');
   const missing = missingNames(leaf, names);
   if (missing.length > 0) throw invalid('names', `it does not name ${missing.join(', ')}`);
-  return { path, served: [...path, ...intermediates.filter((one) => !path.includes(one))] };
+  return { path, served: [...path, ...intermediates.filter((one) => !path.includes(one))], anchor };
 }
 
 /** The DNS names and IP addresses of a certificate, in the form of `advertise.addresses`. */

@@ -2,6 +2,8 @@ import type { Secret } from '../contracts/secret-store.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Timer } from '../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import { resolveCaRoles } from './ca-roles.ts';
+import { decodeRollover } from './ca-rollover-codec.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { ensureHubSecret, type HubSecretWish } from './hub-secret.ts';
 import type { CertificateComponents } from './prepare-all-certs.ts';
@@ -9,11 +11,12 @@ import type { CertificateComponents } from './prepare-all-certs.ts';
 /** What is asked of the manager each time, because all of it changes. */
 export interface RenewalContext {
   readonly caSecret: string;
+  readonly rolloverSecret: string;
   wish(): HubSecretWish;
   /** False when the hub Secret is somebody else's, or another CA is stored. */
   mayWrite(): boolean;
   /** Makes what is stored now current. @throws BUNDLE_INVALID */
-  adopt(secret: Secret, replaced: string | undefined): void;
+  adopt(secret: Secret, replaced: string | undefined): Promise<void>;
 }
 
 const BACKOFF = { minMs: 1_000, maxMs: 60_000 };
@@ -91,7 +94,7 @@ export class HubRenewal {
         { ...wish, rotate },
         this.#stopped.signal,
       );
-      this.#context.adopt(secret, replaced);
+      await this.#context.adopt(secret, replaced);
       // Otherwise the stored one was good, or another replica was faster.
       if (rotate || replaced !== undefined) rotations.inc({ result: 'success' });
     } catch (error) {
@@ -103,18 +106,23 @@ export class HubRenewal {
   /** Two CAs would take turns in the hub Secret: while another one is stored, this hub writes nothing. */
   async #refuseOtherCa(inUse: CertificateAuthority): Promise<void> {
     const { store, clock } = this.#components;
-    const secret = this.#context.caSecret;
-    const stored = await store.get(secret, this.#stopped.signal);
+    const { caSecret: secret, rolloverSecret } = this.#context;
+    const [stored, rollover] = await Promise.all([
+      store.get(secret, this.#stopped.signal),
+      store.get(rolloverSecret, this.#stopped.signal),
+    ]);
     if (!stored) return;
     let sha256: string;
     try {
-      ({ sha256 } = CertificateAuthority.fromSecret(stored, { clock }).certificate);
+      const own = CertificateAuthority.fromSecret(stored, { clock });
+      const { issuing } = resolveCaRoles(own, decodeRollover(rollover, { clock })) ?? { issuing: own };
+      ({ sha256 } = issuing.certificate);
     } catch (error) {
       if (isSallyportError(error)) return; // reported where snapshots are evaluated; nobody can issue from it
       throw error;
     }
     if (sha256 === inUse.certificate.sha256) return;
-    const problem = `it holds another CA (${sha256}) than the one in use (${inUse.certificate.sha256})`;
+    const problem = `another CA issues by now (${sha256}) than here (${inUse.certificate.sha256})`;
     throw new SallyportError('CA_INVALID', { secret, problem });
   }
 

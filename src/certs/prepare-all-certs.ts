@@ -8,8 +8,11 @@ import { describeError, isSallyportError, SallyportError } from '../core/errors.
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
+import { type CaRoles, resolveCaRoles } from './ca-roles.ts';
+import { decodeRollover } from './ca-rollover-codec.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { buildBundle, readClientTrust } from './certificate-bundle.ts';
+import type { CaParts } from './evaluate-snapshot.ts';
 import { ensureHubSecret, type HubSecretOptions } from './hub-secret.ts';
 
 export interface CertificateComponents {
@@ -24,6 +27,7 @@ export interface CertificateComponents {
 export interface CertificateOptions extends HubSecretOptions {
   readonly caSecret: string;
   readonly trustSecret: string;
+  readonly rolloverSecret: string;
   readonly caDays: number;
 }
 
@@ -37,7 +41,9 @@ export interface PrepareOptions {
 
 /** What a running gateway begins with: it exists, therefore it is usable. */
 export interface PreparedCerts {
+  /** The CA that issues. */
   readonly ca: CertificateAuthority;
+  readonly cas: CaParts;
   readonly bundle: CertificateBundle;
   /** The Secrets that the bundle was built from. */
   readonly snapshot: SecretSnapshot;
@@ -63,19 +69,23 @@ export async function prepareAllCerts(
   const step = <T>(name: string, task: () => Promise<T>) =>
     attempt({ name, task, components, options, signal });
 
-  const { ca, caSecret } = await step('loadOrCreateCa', () => loadOrCreateCa(components, options, signal));
+  const { cas, caSecret, rolloverSecret } = await step('loadOrCreateCa', () =>
+    loadCas(components, options, signal),
+  );
+  const ca = cas.roles.issuing;
   const hubSecret = await step('loadOrIssueServerCert', () =>
     loadOrIssueServerCert(components, { ca, names, options, signal }),
   );
   const { trust, trustSecret } = await step('loadClientTrust', () =>
     loadClientTrust(components, options, signal),
   );
-  const bundle = verifyTogether(components, { ca, hubSecret, trust, names });
+  const bundle = verifyTogether(components, { roles: cas.roles, hubSecret, trust, names });
 
   const snapshot = new Map<string, Secret | undefined>([
     [options.certificates.caSecret, caSecret],
     [options.certificates.hubSecret, hubSecret],
     [options.certificates.trustSecret, trustSecret],
+    [options.certificates.rolloverSecret, rolloverSecret],
   ]);
   components.log.info(
     {
@@ -86,7 +96,33 @@ export async function prepareAllCerts(
     },
     'certificates are ready',
   );
-  return { ca, bundle, snapshot };
+  return { ca, cas, bundle, snapshot };
+}
+
+/** How often CA and rollover are read again when they do not fit: the other replicas may just be ending a rollover. */
+const MISMATCHES = 3;
+
+/** The CA Secret and the rollover, which together say which CA issues. @throws CA_INVALID when they do not belong together */
+async function loadCas(
+  components: CertificateComponents,
+  options: PrepareOptions,
+  signal: AbortSignal,
+): Promise<{ cas: CaParts; caSecret: Secret; rolloverSecret: Secret | undefined }> {
+  const { store, clock } = components;
+  const name = options.certificates.rolloverSecret;
+  for (let attempt = 1; ; attempt++) {
+    const { ca: own, caSecret } = await loadOrCreateCa(components, options, signal);
+    const rolloverSecret = await store.get(name, signal);
+    const rollover = decodeRollover(rolloverSecret, { clock });
+    const roles = resolveCaRoles(own, rollover);
+    // Ended, and the CA read before that: nobody would want to begin with the old one.
+    const isLate = rollover.phase === 'idle' && rollover.last?.from === own.certificate.sha256;
+    if (roles && (!isLate || attempt >= MISMATCHES))
+      return { cas: { own, rollover, roles }, caSecret, rolloverSecret };
+    if (attempt < MISMATCHES) continue;
+    const problem = `the rollover in secret ${name} is about other CAs; restore the one or the other from a backup`;
+    throw new SallyportError('CA_INVALID', { secret: caSecret.name, problem });
+  }
 }
 
 /**
@@ -138,14 +174,15 @@ async function loadClientTrust(
 function verifyTogether(
   { clock }: CertificateComponents,
   parts: {
-    ca: CertificateAuthority;
+    roles: CaRoles;
     hubSecret: Secret;
     trust: readonly X509Certificate[];
     names: AdvertisedNames;
   },
 ): CertificateBundle {
-  const { hubSecret: hub, ...others } = parts;
-  return buildBundle({ ...others, hub, now: clock.now() });
+  const { hubSecret: hub, roles, ...others } = parts;
+  const { issuing: ca, ...more } = roles;
+  return buildBundle({ ...others, ...more, ca, hub, now: clock.now() });
 }
 
 /** Retries one step while the store, and not its content, is the trouble. */

@@ -94,6 +94,11 @@ export class TokenService implements TokenMinter, Component {
     this.#fleet.start();
   }
 
+  /** Another CA issues: the stored token names the one before, and is replaced at once (requirement C3). */
+  caChanged(): void {
+    void this.#fleet.replaceSoon();
+  }
+
   /** Ends the timers (requirement E2). */
   async stop(): Promise<void> {
     await this.#fleet.stop();

@@ -181,6 +181,11 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-revocations')
         .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
+      rolloverSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-rollover')
+        .meta({ description: 'Secret of the state of a CA rollover, with the new CA while there is one' }),
       historySecret: z
         .string()
         .min(1)
@@ -196,6 +201,29 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-backup')
         .meta({ description: 'Secret that records when the last backup was made' }),
+      replicaSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-replicas')
+        .meta({ description: 'Secret in which replicas tell each other what their listeners serve' }),
+      servedCheckMs: duration(
+        60_000,
+        'How often each listener is asked by a handshake which certificate it serves',
+        { min: 50, live: false },
+      ),
+      returnNodes: z
+        .int()
+        .min(0)
+        .default(3)
+        .meta({
+          ...live,
+          description:
+            'Nodes a new hub certificate has to cut off before the previous one returns by itself; 0: it never does',
+        }),
+      returnWindowMs: duration(
+        600_000,
+        'How long after a swap the previous hub certificate may return by itself',
+      ),
       caDays: days(3_650, 'Lifetime of a new CA'),
       hubDays: days(90, 'Lifetime of a new hub certificate'),
       edgeDays: days(365, 'Lifetime of a new edge certificate'),

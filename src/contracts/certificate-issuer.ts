@@ -57,6 +57,12 @@ export interface MintedToken {
 export interface CertificateAdmin {
   /** Issues a new hub certificate from the present CA, now. Resolves when it is the current bundle. */
   rotateHub(): Promise<void>;
+  /**
+   * Keeps the stored hub certificate whatever happens, also when it was taken back because nodes could not connect to it. Until another one is
+   * stored; on this replica.
+   * @throws BUNDLE_INVALID when it cannot be used
+   */
+  acceptStored(): Promise<void>;
   /** State of stored against wanted certificates. */
   status(): CertificateStatus;
 }
@@ -64,6 +70,8 @@ export interface CertificateAdmin {
 export interface CertificateStatus {
   readonly certificates: readonly CertificateInfo[];
   readonly wantedFingerprint: string;
+  /** SHA-256 of the hub certificate in the Secret, lower-case hexadecimal; absent when it is not valid. */
+  readonly storedHubSha256?: string;
   /** ISO time of the last swap. */
   readonly lastReload: string;
   /** Why the newest Secrets are not in use; undefined when they are. */

@@ -20,7 +20,11 @@ export type EventReason =
   | 'TokensRevoked'
   | 'Revoked'
   | 'RevocationLifted'
-  | 'NodeAtRisk';
+  | 'CaRollover'
+  | 'CertificateAuthorityExpiring'
+  | 'NodeAtRisk'
+  | 'CertificatesReturned'
+  | 'CertificatesAccepted';
 
 /** Keeps a trail of what was done beside log and metrics. */
 export interface EventRecorder {

@@ -8,6 +8,9 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** Where a bundle is served off to the side. The server tells each client the SHA-256 of the certificate it showed, or `none`, and ends. */
+export type BundleTrial = ListenAddress;
+
 /** Terminates connections of edges on one transport. It holds a CertificateSource, never a certificate. */
 export interface Listener {
   readonly name: ListenerName;
@@ -15,6 +18,11 @@ export interface Listener {
   start(): Promise<void>;
   /** New handshakes use `next`, open connections stay. Throws without any effect when `next` cannot be served. */
   applyBundle(next: CertificateBundle): void | Promise<void>;
+  /**
+   * Serves `next` off to the side, as this listener would, on a loopback port of its own while `visit` lasts; real connections notice nothing.
+   * @throws when it cannot be served, and what `visit` throws
+   */
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
   /** Fingerprint of the bundle that new handshakes get at this moment. */
   servedFingerprint(): string;
   /** What an operator should know about how it serves, one short line; absent when there is nothing to say. */

@@ -1,7 +1,7 @@
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { CertificateBundle } from './certificate-source.ts';
-import type { ListenAddress } from './listener.ts';
+import type { BundleTrial, ListenAddress } from './listener.ts';
 
 /**
  * An HTTPS server with hot swap, limits and deadlines, on which the HTTPS and the admin listener put their routes. A client certificate is
@@ -14,6 +14,8 @@ export interface TlsServer {
   start(): Promise<void>;
   /** Throws without any effect when `next` cannot be served. */
   applyBundle(next: CertificateBundle): void;
+  /** Serves `next` off to the side while `visit` lasts. */
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
   servedFingerprint(): string;
   address(): ListenAddress;
   /** Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for identity. */

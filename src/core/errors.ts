@@ -259,6 +259,23 @@ export const ERRORS = {
     fix: 'the gateway enforces revocations without it; roll over to a CA with the key usage cRLSign to publish one',
   },
 
+  // — CA rollover —
+  ROLLOVER_PHASE: {
+    status: 409,
+    message: 'the rollover is in phase {phase}, in which {step} cannot be done',
+    fix: 'see `sallyport ca rollover status`',
+  },
+  ROLLOVER_BLOCKED: {
+    status: 409,
+    message: '{step} is refused: {problem}',
+    fix: 'see `sallyport ca rollover status`; --force does it all the same and locks out what depends on the CA',
+  },
+  ROLLOVER_IMPOSSIBLE: {
+    status: 409,
+    message: 'the CA cannot be rolled over here: {problem}',
+    fix: 'docs/operations.md, section "Rolling over the CA", says what to do by hand',
+  },
+
   // — sessions and messages —
   MESSAGE_INVALID: {
     status: 400,

@@ -71,6 +71,26 @@ export function createMetrics(options: { process?: boolean } = {}) {
       '1 when the listener serves the wanted bundle.',
       ['listener'],
     ),
+    servedCertificateWanted: gauge(
+      'served_certificate_is_wanted',
+      '1 when a handshake with the listener showed the wanted hub certificate, 0 when it did not.',
+      ['listener'],
+    ),
+    servedCertificateNotAfter: gauge(
+      'served_certificate_not_after_timestamp_seconds',
+      'When the certificate ends that a handshake with the listener showed.',
+      ['listener'],
+    ),
+    servedChecks: counter(
+      'served_certificate_checks_total',
+      'Handshakes of this replica with its own listeners, by result.',
+      ['listener', 'result'],
+    ),
+    bundleReturns: counter(
+      'certificate_returns_total',
+      'Times the previous hub certificate was served again because nodes could not connect to the new one.',
+      [],
+    ),
     nodesOnOtherCa: gauge(
       'nodes_not_trusted_by_wanted_ca',
       'Connected nodes that chain to a CA the wanted Secret no longer holds.',
@@ -106,6 +126,30 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'crl_next_update_timestamp_seconds',
       'When the CRL that was last handed out ends; 0 when the CA may not sign one.',
       [],
+    ),
+
+    // — CA rollover —
+    rolloverPhase: gauge('ca_rollover_phase', '1 for the phase the CA rollover is in, 0 for the others.', [
+      'phase',
+    ]),
+    rolloverNodes: gauge(
+      'ca_rollover_nodes',
+      'Known nodes by the CA of their certificate (old, new, other); only while a rollover is under way.',
+      ['ca'],
+    ),
+    rolloverDependent: gauge(
+      'ca_rollover_dependent_nodes',
+      'Known nodes that would be locked out, had the CA that does not issue no trust any more.',
+      [],
+    ),
+    rolloverSteps: counter('ca_rollover_steps_total', 'Steps of CA rollovers asked for here, by result.', [
+      'step',
+      'result',
+    ]),
+    caExpiryLevel: gauge(
+      'ca_expiry_level',
+      'How soon a trusted CA ends: 0 later than 180 days, 1 within 180, 2 within 30, 3 within 7, 4 has ended (C5).',
+      ['subject', 'sha256'],
     ),
 
     // — history and forecast —

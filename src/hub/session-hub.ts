@@ -37,7 +37,7 @@ interface HubParts {
   }) => void;
   /** Told of every session when it begins and when it ends, in this order, in the same turn. */
   readonly presence?: {
-    nodeConnected(peer: NodeIdentity, transport: Transport): void;
+    nodeConnected(connection: EdgeConnection): void;
     nodeDisconnected(node: string): void;
   };
   /** Source of jitter in [0, 1), for tests. */
@@ -266,7 +266,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
-    this.#parts.presence?.nodeConnected(connection.peer, connection.transport);
+    this.#parts.presence?.nodeConnected(connection);
     const { metrics } = this.#parts;
     metrics.sessions.inc({ transport: connection.transport });
     // A series a node is much for a large fleet, so it is asked for (L1).

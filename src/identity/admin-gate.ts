@@ -9,8 +9,8 @@ import { subjectAttributes } from './subject.ts';
 export const ADMIN_ORGANIZATION = 'sallyport:admins';
 
 export interface AdminGateComponents {
-  /** The CA of the gateway itself, as in `CertificateBundle.ca`; the further CAs whose edges are accepted make no administrators. */
-  readonly ca: () => TrustedCaInput;
+  /** The CA of the gateway itself, both during a rollover; the further CAs whose edges are accepted make no administrators. */
+  readonly cas: () => readonly TrustedCaInput[];
   readonly clock: Pick<Clock, 'now'>;
   /** Why the certificate is revoked; undefined when it is not. */
   readonly isRevoked?: (peer: PeerCertificate) => string | undefined;
@@ -30,16 +30,10 @@ export type AdminVerdict =
 export class AdminGate {
   readonly #gate: PeerGate;
 
-  constructor({ ca, clock, isRevoked }: AdminGateComponents) {
-    let trust: readonly TrustedCaInput[] = [];
+  constructor({ cas, clock, isRevoked }: AdminGateComponents) {
     this.#gate = new PeerGate(
       {
-        // The gate parses its CAs anew for every new array.
-        trust: () => {
-          const current = ca();
-          if (trust[0] !== current) trust = [current];
-          return trust;
-        },
+        trust: cas,
         clock,
         ...(isRevoked ? { isRevoked } : {}),
       },

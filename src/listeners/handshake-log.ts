@@ -51,6 +51,16 @@ export class HandshakeLog {
     this.#count(reason, peer, fix);
   }
 
+  /** It completed the handshake with a certificate, and left without a word: many clients verify the hub only then. */
+  left(peer: HandshakePeer): void {
+    this.#components.rejections?.record({
+      listener: this.#transport,
+      reason: 'disconnected',
+      remoteAddress: peer.address,
+      detail: 'the client left after the handshake without asking for anything',
+    });
+  }
+
   late(peer: HandshakePeer): void {
     this.#count('timeout', peer, 'the handshake was not done in time');
     this.#components.log.debug(

@@ -27,6 +27,7 @@ export class ListenerGroup implements Component {
   readonly listeners: readonly Listener[];
   readonly #components: ListenerGroupComponents;
   readonly #started: Listener[] = [];
+  readonly #onApplied = new Set<() => void>();
   #unsubscribe: Unsubscribe | undefined;
   #retry: Timer | undefined;
 
@@ -46,6 +47,17 @@ export class ListenerGroup implements Component {
     this.#retry = clock.setInterval(() => void this.#apply(source.current(), this.drift()), RETRY_MS);
     // A bundle may have changed while the listeners were binding.
     await this.#apply(source.current(), this.drift());
+  }
+
+  /** Those that listen. */
+  get started(): readonly Listener[] {
+    return this.#started;
+  }
+
+  /** Told each time after the listeners were given a bundle, whether they could take it or not. */
+  onApplied(listener: () => void): Unsubscribe {
+    this.#onApplied.add(listener);
+    return () => this.#onApplied.delete(listener);
   }
 
   /** Listeners whose new handshakes do not get the wanted bundle. */
@@ -96,5 +108,6 @@ export class ListenerGroup implements Component {
         listener.servedFingerprint() === wanted ? 1 : 0,
       );
     }
+    if (listeners.length > 0) for (const told of this.#onApplied) told();
   }
 }

@@ -1,9 +1,10 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, ListenerName } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
@@ -13,6 +14,7 @@ import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
+import { tryTlsBundle } from './tls-trial.ts';
 
 export interface TlsServerComponents {
   readonly source: CertificateSource;
@@ -54,6 +56,10 @@ interface Connection {
   /** Requests without a complete answer. */
   requests: number;
   sni: string | undefined;
+  /** It showed a client certificate. */
+  presented: boolean;
+  /** It asked for something, or tried to. */
+  spoke: boolean;
 }
 
 /** How often deadlines are looked at: one sweep for all sockets instead of a timer each. */
@@ -134,8 +140,10 @@ export class TlsServer {
     this.server.on('tlsClientError', (error, secure) =>
       this.#handshakeLog.failed(error, connectionOf(secure)),
     );
-    if (this.#speaksHttp1)
-      this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
+    if (!this.#speaksHttp1) return;
+    this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
+    this.server.prependListener('upgrade', ({ socket }) => markSpoken(socket));
+    this.server.prependListener('clientError', (_, socket) => markSpoken(socket));
   }
 
   /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
@@ -161,6 +169,12 @@ export class TlsServer {
     createSecureContext(context);
     this.server.setSecureContext(context);
     this.#served = next;
+  }
+
+  /** Serves `next` off to the side, with the options the real server would have. */
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    const policy = this.#options().tls;
+    return tryTlsBundle(next, { policy, ...(this.#speaksHttp1 ? {} : { alpn: 'h2' }) }, visit);
   }
 
   servedFingerprint(): string {
@@ -226,6 +240,7 @@ export class TlsServer {
   #countRequest(request: IncomingMessage, response: ServerResponse): void {
     const connection = (request.socket as Tracked)[CONNECTION];
     if (!connection) return;
+    connection.spoke = true;
     connection.requests++;
     response.once('close', () => {
       connection.requests--;
@@ -257,6 +272,8 @@ export class TlsServer {
       phase: viaProxy ? 'proxy' : 'waiting',
       requests: 0,
       sni: undefined,
+      presented: false,
+      spoke: false,
     };
     raw[CONNECTION] = connection;
     this.#connections.add(connection);
@@ -332,7 +349,7 @@ export class TlsServer {
     connection.phase = 'open';
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
     // for a failure of the next read on any connection. Reading the certificate empties the queue.
-    secure.getPeerX509Certificate();
+    connection.presented = secure.getPeerX509Certificate() !== undefined;
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -346,6 +363,9 @@ export class TlsServer {
   #closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#leaveHandshake(connection);
+    const { phase, presented, spoke } = connection;
+    if (this.#speaksHttp1 && phase === 'open' && presented && !spoke && !this.#stopping)
+      this.#handshakeLog.left(connection);
     if (connection.counted !== undefined) this.#perAddress.remove(connection.counted);
     this.#components.metrics.connections.dec({ transport: this.#name });
   }
@@ -380,6 +400,11 @@ const STOP_POLL_MS = 20;
 /** Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and is ended. */
 function connectionOf(secure: TLSSocket | undefined): Connection | undefined {
   return (secure as { _parent?: Tracked } | undefined)?._parent?.[CONNECTION];
+}
+
+function markSpoken(socket: Duplex): void {
+  const connection = (socket as Tracked)[CONNECTION];
+  if (connection) connection.spoke = true;
 }
 
 /**

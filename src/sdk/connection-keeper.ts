@@ -1,8 +1,10 @@
 import { retry } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import { agentWithTrust } from '../protocol/agent.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
+import { casOf, sha256Of } from './credentials.ts';
 import type { EdgeIdentity } from './edge-identity.ts';
 import { type ReconnectPolicy, reconnectDelayMs } from './reconnect-delay.ts';
 import {
@@ -174,7 +176,13 @@ export class ConnectionKeeper {
 
   async #connect(credentials: EdgeCredentials, signal: AbortSignal = this.#stop.signal): Promise<Held> {
     const { clock, transport } = this.#components;
-    const link = await transport.connect(credentials, { ...this.#options.connect, signal });
+    const { agent } = this.#options.connect;
+    const link = await transport.connect(credentials, {
+      ...this.#options.connect,
+      // So that the hub knows whom a change of CA would cut off.
+      agent: agentWithTrust(agent, casOf(credentials).map(sha256Of)),
+      signal,
+    });
     const { promise: ended, resolve } = Promise.withResolvers<CloseReason | undefined>();
     const held = { link, credentials, since: clock.now(), ended };
     link.receive({

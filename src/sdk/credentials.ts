@@ -1,4 +1,4 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, hash, X509Certificate } from 'node:crypto';
 import { describeError } from '../core/errors.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
@@ -23,11 +23,27 @@ export function checkPair({ node, certificate, key, ca }: EdgeCredentials): stri
 export function checkJoined(credentials: EdgeCredentials): string | undefined {
   const problem = checkPair(credentials);
   if (problem !== undefined) return problem;
-  const own = new X509Certificate(credentials.certificate);
-  const ca = new X509Certificate(credentials.ca);
-  return own.checkIssued(ca) && own.verify(ca.publicKey)
+  return isIssuedBy(credentials.certificate, credentials.ca)
     ? undefined
     : 'the certificate was not issued by the CA of the token';
+}
+
+/** @param certificate PEM @param ca PEM; of several certificates the first counts */
+export function isIssuedBy(certificate: string, ca: string): boolean {
+  const own = new X509Certificate(certificate);
+  const issuer = new X509Certificate(ca);
+  return own.checkIssued(issuer) && own.verify(issuer.publicKey);
+}
+
+/** The CAs a node verifies the hub with: one, and during a rollover the new one before the one it joined with. */
+export function casOf({ ca }: Pick<EdgeCredentials, 'ca'>): X509Certificate[] {
+  const blocks = ca.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+/** SHA-256 of the DER, lower-case hexadecimal. */
+export function sha256Of(certificate: X509Certificate): string {
+  return hash('sha256', certificate.raw, 'hex');
 }
 
 /** The node a certificate names (`CN=system:node:<name>`), as Kubernetes' node authorizer reads it. */

@@ -2,8 +2,10 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
+import { SDK_AGENT } from '../protocol/agent.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import { createResponse, type Message } from '../protocol/message.ts';
+import { readRenewRequest } from '../protocol/renew-request.ts';
 import { ConnectionKeeper } from './connection-keeper.ts';
 import { CredentialStore } from './credential-store.ts';
 import {
@@ -24,7 +26,7 @@ import { createTransport } from './transports/create-transport.ts';
 import type { EdgeCredentials, EdgeLink, EdgeTransport } from './transports/transport.ts';
 
 /** Goes to the hub as `User-Agent`. */
-const AGENT = 'sallyport-sdk/0.1';
+const AGENT = `${SDK_AGENT}0.1`;
 /** A link that lived this long ends a row of failed attempts. */
 const LASTING_MS = 10_000;
 /** How long acknowledgements may catch up before a link is replaced. */
@@ -119,7 +121,7 @@ export class EdgeClient {
     this.#outbox = new Outbox(base, { ...settings.queue, ackTimeoutMs: settings.ackTimeoutMs });
     this.#inbox = new Inbox({
       ...base,
-      deliver: (message) => this.#events.emit('message', message),
+      deliver: (message) => this.#deliver(message),
       reply: (answer) => void this.#keeper?.link?.send(answer).catch(() => {}),
     });
     this.#identity.credentials.onChange(() => void this.#useNewCertificate());
@@ -277,6 +279,14 @@ export class EdgeClient {
       this.#outbox.failAll(closedBy(reason));
     }
     this.#emit('disconnected', { reason, final });
+  }
+
+  /** What the hub asks of the client itself is nothing for the program. */
+  async #deliver(message: Message): Promise<boolean> {
+    const request = readRenewRequest(message);
+    if (!request) return this.#events.emit('message', message);
+    this.#identity.renewWithin(request);
+    return true;
   }
 
   #received(message: Message): void {

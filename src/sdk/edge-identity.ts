@@ -4,6 +4,7 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { Property } from '../core/property.ts';
+import type { RenewRequest } from '../protocol/renew-request.ts';
 import type { CredentialStore } from './credential-store.ts';
 import { type Validity, validityOf } from './credentials.ts';
 import { renewCertificate } from './enrolment.ts';
@@ -57,6 +58,16 @@ export class EdgeIdentity {
       this.#running = undefined;
     });
     return this.#running;
+  }
+
+  /** The hub asks for a new certificate: at a random moment within the time it gives, unless this one is not the one it means. */
+  renewWithin({ serial, withinMs, reason }: RenewRequest): void {
+    const { logger, random } = this.#components;
+    const present = new X509Certificate(this.credentials.value.certificate).serialNumber;
+    if (!this.#onError || present.toUpperCase() !== serial.toUpperCase()) return;
+    logger.info({ reason, withinMs }, 'the hub asks for a new certificate');
+    this.#attempt = 0;
+    this.#arm(withinMs * random());
   }
 
   /** From now on renews by itself. @param onError told of each failed attempt; the next follows after a back-off */

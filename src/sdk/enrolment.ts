@@ -3,9 +3,12 @@ import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { createCertificateRequest } from './certificate-request.ts';
-import { checkJoined, checkPair } from './credentials.ts';
+import { casOf, checkJoined, checkPair, isIssuedBy } from './credentials.ts';
 import { askHub, firstLine, type HubAnswer } from './hub-request.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
+
+/** CAs a node believes at once: two of a rollover, and one of another that followed at once. */
+const MAX_CAS = 3;
 
 export interface EnrolOptions {
   /** `host:port` of the hub's HTTPS listener. */
@@ -75,9 +78,43 @@ export async function renewCertificate(
     },
     options.clock,
   );
-  const credentials = { ...present, key, certificate: readCertificate(answer) };
-  refuse(checkPair(credentials));
-  return credentials;
+  const renewed = { ...present, key, certificate: readCertificate(answer) };
+  refuse(checkPair(renewed));
+  return { ...renewed, ca: await trustAfter(renewed, present, options) };
+}
+
+/**
+ * The CAs to verify the hub with from now on. A certificate of a CA this node does not know means that the fleet rolls over: the new CA is fetched over a
+ * connection that the CAs known so far vouch for, must have issued the certificate, and is believed beside them until the CA has issued twice in a row.
+ * When it cannot be had, nothing is lost: the hub presents it signed by the old one.
+ */
+async function trustAfter(
+  renewed: EdgeCredentials,
+  present: EdgeCredentials,
+  options: EnrolOptions & { clock: Clock },
+): Promise<string> {
+  const cas = casOf(present);
+  const issuer = cas.find((ca) => isIssuedBy(renewed.certificate, ca.toString()));
+  if (issuer) {
+    const isSettled = issuer === cas[0] && isIssuedBy(present.certificate, issuer.toString());
+    return isSettled ? issuer.toString() : inOrder([issuer, ...cas]);
+  }
+  try {
+    const answer = await askHub(
+      { ...request(options), path: '/ca.crt', trust: { ca: present.ca } },
+      options.clock,
+    );
+    const fetched = new X509Certificate(answer.body);
+    return isIssuedBy(renewed.certificate, fetched.toString()) ? inOrder([fetched, ...cas]) : present.ca;
+  } catch {
+    options.signal?.throwIfAborted();
+    return present.ca;
+  }
+}
+
+/** Each CA once, as many as a node ever needs. */
+function inOrder(cas: readonly X509Certificate[]): string {
+  return [...new Set(cas.map(String))].slice(0, MAX_CAS).join('');
 }
 
 /** TLS cannot be verified yet, so the bytes themselves are: against the hash that came with the token, by another way. */

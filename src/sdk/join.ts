@@ -1,9 +1,9 @@
-import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { CredentialStore } from './credential-store.ts';
-import { validityOf } from './credentials.ts';
+import { casOf, sha256Of, validityOf } from './credentials.ts';
 import { type EnrolOptions, joinFleet, parseJoinToken } from './enrolment.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
@@ -46,6 +46,6 @@ export async function loadOrJoin(
   return joined;
 }
 
-function isOfFleet({ ca }: EdgeCredentials, caSha256: Buffer): boolean {
-  return timingSafeEqual(createHash('sha256').update(new X509Certificate(ca).raw).digest(), caSha256);
+function isOfFleet(credentials: EdgeCredentials, caSha256: Buffer): boolean {
+  return casOf(credentials).some((ca) => timingSafeEqual(Buffer.from(sha256Of(ca), 'hex'), caSha256));
 }

@@ -116,12 +116,13 @@ const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule, verb 
 
 /** What each right is for: the first deed that fails without it. */
 const PURPOSES: Readonly<Record<string, string>> = {
-  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations': 'starts',
-  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
+    'starts',
+  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'follows the hub Secret',
-  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
-  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations':
+  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',

@@ -6,6 +6,7 @@ export const certificateOptions: CertificateOptions = {
   hubSecret: 'cloudcoresecret',
   hubSecretManaged: true,
   trustSecret: 'sallyport-trust',
+  rolloverSecret: 'sallyport-rollover',
   caDays: 3650,
   hubDays: 90,
   renewFraction: 2 / 3,

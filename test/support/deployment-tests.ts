@@ -77,6 +77,7 @@ export function describeDeployment(manifests: () => Manifests): void {
     const kept = [
       certificates.caSecret,
       certificates.revocationSecret,
+      certificates.rolloverSecret,
       tokens.fleetSecret,
       tokens.stateSecret,
     ];

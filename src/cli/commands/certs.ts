@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { CertificateInfo, CertificateStatus } from '../../contracts/certificate-issuer.ts';
+import type { ServedCertificate } from '../../contracts/served-certificates.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatTable, formatValue, shortDuration } from '../output.ts';
 import { print, printError } from '../streams.ts';
@@ -23,9 +24,13 @@ export function certsCommand(): Command {
     .addHelpText('after', '\nExamples:\n  sallyport certs list\n  sallyport certs list -o json')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const answer = await connectAdmin(globals).get<CertificatesAnswer>('/api/v1/certificates');
+      const admin = connectAdmin(globals);
+      const answer = await admin.get<CertificatesAnswer>('/api/v1/certificates');
+      const { items: served } = await admin.get<{ items: ServedCertificate[] }>(
+        '/api/v1/certificates/served',
+      );
       const format = globals.output ?? 'table';
-      if (format === 'json' || format === 'yaml') return print(formatValue(answer, format));
+      if (format === 'json' || format === 'yaml') return print(formatValue({ ...answer, served }, format));
       const now = Date.now();
       print(
         formatList<CertificateInfo>(answer.certificates, format, {
@@ -42,17 +47,34 @@ export function certsCommand(): Command {
         }),
       );
       if (format === 'name') return;
+      const stored = answer.storedHubSha256;
       print('');
       print(
-        formatTable(answer.listeners, [
-          ['LISTENER', (row) => row.name],
-          ['ADDRESS', (row) => row.address],
-          ['SERVED', (row) => row.servedFingerprint.slice(0, 16)],
-          ['WANTED', () => answer.wantedFingerprint.slice(0, 16)],
-          ['CURRENT', (row) => (row.servedFingerprint === answer.wantedFingerprint ? 'yes' : 'no')],
+        formatTable(served, [
+          ['REPLICA', (row) => row.replica],
+          ['LISTENER', (row) => row.listener],
+          ['STORED', () => stored?.slice(0, 16)],
+          ['WANTED', (row) => row.wantedSha256.slice(0, 16)],
+          ['SERVED', (row) => row.servedSha256?.slice(0, 16)],
+          ['CURRENT', (row) => (row.servedSha256 === row.wantedSha256 ? 'yes' : 'no')],
+          ['CHECKED', (row) => `${shortDuration(now - new Date(row.checkedAt).getTime())} ago`],
+          ['PROBLEM', (row) => row.problem],
         ]),
       );
       if (answer.problem) printError(`\nthe newest Secrets are not in use: ${answer.problem}`);
+    });
+
+  command
+    .command('accept')
+    .description(
+      'keep the stored hub certificate, also when it was taken back because nodes could not connect',
+    )
+    .action(async (_options: unknown, self: Command) => {
+      const answer = await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post<CertificatesAnswer>(
+        '/api/v1/certificates/accept',
+      );
+      const hub = answer.certificates.find(({ kind }) => kind === 'hub');
+      print(`hub certificate ${hub?.serial} is kept, expires ${hub?.notAfter}`);
     });
 
   const rotate = command.command('rotate').description('replace a certificate now');

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { NodeInfo } from '../../contracts/node-directory.ts';
+import type { NodeForecast } from '../../contracts/node-history.ts';
 import type { Rejection } from '../../contracts/rejections.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
@@ -39,8 +40,32 @@ const rejectionView: ListView<Rejection> = {
   ],
 };
 
+const forecastView: ListView<NodeForecast> = {
+  name: ({ node }) => `node/${node}`,
+  columns: [
+    ['NAME', (row) => row.node],
+    ['LAST-SEEN', (row) => lastSeen(row)],
+    ['USUAL-GAP', (row) => (row.usualGapMs === undefined ? undefined : shortDuration(row.usualGapMs))],
+    [
+      'BACK-WITHIN',
+      (row) =>
+        row.nextContactBy === undefined
+          ? undefined
+          : shortDuration(new Date(row.nextContactBy).getTime() - Date.now()),
+    ],
+    ['EXPIRES', (row) => shortDuration(new Date(row.certificate.notAfter).getTime() - Date.now())],
+    ['RENEWABLE-UNTIL', (row) => row.renewableUntil],
+    ['VERDICT', (row) => (row.overdue ? `${row.verdict}, overdue` : row.verdict)],
+  ],
+};
+
+function lastSeen({ connectedHere, lastSeen }: NodeForecast): string {
+  if (connectedHere) return 'now';
+  return lastSeen === undefined ? 'never' : age(lastSeen);
+}
+
 export function nodesCommand(): Command {
-  const command = new Command('nodes').description('list, show and disconnect nodes');
+  const command = new Command('nodes').description('list, show, forecast, forget and disconnect nodes');
 
   command
     .command('list')
@@ -62,6 +87,36 @@ export function nodesCommand(): Command {
       const info = await connectAdmin(globals).get<NodeInfo>(`/api/v1/nodes/${encodeURIComponent(node)}`);
       if (globals.output === 'name') return print(view.name(info));
       print(formatValue(info, globals.output === 'json' ? 'json' : 'yaml'));
+    });
+
+  command
+    .command('forecast')
+    .description('list known nodes, connected or not, and whether they will be back in time to renew')
+    .option('--at-risk', 'only nodes somebody has to do something about')
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport nodes forecast --at-risk\n  sallyport nodes forecast -o json',
+    )
+    .action(async ({ atRisk }: { atRisk?: boolean }, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const { items } = await connectAdmin(globals).get<{ items: NodeForecast[] }>('/api/v1/nodes/forecast');
+      const shown = atRisk
+        ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
+        : items;
+      if (shown.length === 0 && (globals.output ?? 'table') === 'table')
+        return printError(atRisk ? 'no node is at risk' : 'no node is known');
+      print(formatList(shown, globals.output ?? 'table', forecastView));
+    });
+
+  command
+    .command('forget <node>')
+    .description('forget a node whose hardware is gone; it is known again if it returns')
+    .action(async (node: string, _options: unknown, self: Command) => {
+      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post(
+        `/api/v1/nodes/${encodeURIComponent(node)}/forget`,
+      );
+      printError(`node ${node} is forgotten`);
     });
 
   command

@@ -1,6 +1,6 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
-import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionReport, RejectionSink } from '../../contracts/rejections.ts';
 import type { TlsServer } from '../../contracts/tls-server.ts';
 import { SallyportError } from '../../core/errors.ts';
@@ -54,6 +54,10 @@ export class HttpsListener implements Listener {
 
   applyBundle(next: CertificateBundle): void {
     this.#server.applyBundle(next);
+  }
+
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    return this.#server.tryBundle(next, visit);
   }
 
   servedFingerprint(): string {

@@ -5,6 +5,7 @@ import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { Logger } from '../../core/log.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
 import type { SteeringTarget } from './flow-steering.ts';
+import { hasKeyIdentifier, withKeyIdentifier } from './marked-ca.ts';
 import { observeHandshakes, type QuicLibrary, type QuicServer } from './native.ts';
 import { MAX_UDP_PAYLOAD_BYTES } from './quic-packet.ts';
 
@@ -53,7 +54,7 @@ export class QuicGeneration implements SteeringTarget {
     for (const subject of indistinguishable(bundle))
       components.log.warn(
         { subject },
-        'several trusted CAs look alike; QUIC lets in edges of the first only',
+        'several trusted CAs look alike; QUIC lets in edges of the first only, unless their certificates name the key of their CA',
       );
     // Throws ERR_OSSL_X509_KEY_VALUES_MISMATCH and the like: clearer than what the library says.
     createSecureContext({ cert: bundle.server.cert, key: bundle.server.key });
@@ -118,25 +119,19 @@ async function preflight(library: QuicLibrary, port: number, timeoutMs: number):
 }
 
 /**
- * The library looks for a client's CA by name and takes the first whose key identifier does not contradict the certificate; with KubeEdge's
- * CAs, which all share a name, those with an identifier must therefore come before those without (requirement C2). Two CAs of one name
- * that both lack it cannot be told apart here: only the first can be used over QUIC (docs/decisions/quic-library.md).
+ * The library looks for a client's CA by name and takes the first whose key identifier does not contradict the certificate. KubeEdge's CAs all share a
+ * name and lack the identifier, so they are given one here (requirement C2): every certificate this hub issues names the key of its CA, whatever
+ * the CA says of itself. Certificates without that, of old KubeEdge versions, go by the name alone; for their sake the order is kept: CAs that have an
+ * identifier of their own come first (docs/decisions/quic-library.md).
  */
 export function trustOrder(bundle: Pick<CertificateBundle, 'clientCAs'>): string[] {
   return [...bundle.clientCAs]
     .sort((a, b) => Number(hasKeyIdentifier(b.der)) - Number(hasKeyIdentifier(a.der)))
-    .map((ca) => ca.pem);
+    .map(withKeyIdentifier);
 }
 
-/** Subjects that several trusted CAs without key identifier share: edges of the first of them alone get in over QUIC. */
+/** Subjects that several trusted CAs share: of edges whose certificate does not name the key of its CA, those of the first alone get in. */
 export function indistinguishable({ clientCAs }: Pick<CertificateBundle, 'clientCAs'>): string[] {
   const unmarked = clientCAs.filter((ca) => !hasKeyIdentifier(ca.der)).map((ca) => ca.subject);
   return [...new Set(unmarked.filter((subject, i) => unmarked.indexOf(subject) !== i))];
 }
-
-function hasKeyIdentifier(der: Uint8Array): boolean {
-  return Buffer.from(der).includes(SUBJECT_KEY_IDENTIFIER);
-}
-
-/** DER of the OID 2.5.29.14. */
-const SUBJECT_KEY_IDENTIFIER = Buffer.from('0603551d0e', 'hex');

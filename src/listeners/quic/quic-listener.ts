@@ -1,7 +1,7 @@
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
@@ -11,9 +11,10 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import { type CloseReason, closeReason, parseClose } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/quic-control.ts';
 import { plainAddress } from '../address-limit.ts';
+import { trialReply } from '../handshake.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { FlowSteering } from './flow-steering.ts';
-import { QuicGeneration } from './generation.ts';
+import { type GenerationComponents, QuicGeneration } from './generation.ts';
 import { loadQuicLibrary, type QuicLibrary } from './native.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { QuicOpening } from './quic-opening.ts';
@@ -83,6 +84,19 @@ export class QuicListener implements Listener {
     return applied;
   }
 
+  /** A generation that no flow is ever sent to. */
+  async tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    const generation = await this.#build(next, {
+      onSession: (session) => session.close(0, trialReply(session.getPeerCertificate()?.raw)),
+      onHandshakeFailed: () => {},
+    });
+    try {
+      await visit({ host: '127.0.0.1', port: generation.port });
+    } finally {
+      await generation.close();
+    }
+  }
+
   servedFingerprint(): string {
     return this.#generations.at(-1)?.fingerprint ?? '';
   }
@@ -139,26 +153,31 @@ export class QuicListener implements Listener {
 
   async #swap(next: CertificateBundle): Promise<void> {
     if (this.#stopping || next.fingerprint === this.servedFingerprint()) return;
+    const generation = await this.#build(next, {
+      onSession: (session) => this.#onSession(session),
+      onHandshakeFailed: (port, code) => this.#onHandshakeFailed(port, code),
+    });
+    this.#generations.push(generation);
+    this.#steering.target = generation;
+    // Bundles that change faster than the sweep must not push out those who sit on an old one.
+    this.#retireEmpty();
+    this.#drainOldest();
+  }
+
+  #build(
+    bundle: CertificateBundle,
+    hooks: Pick<GenerationComponents, 'onSession' | 'onHandshakeFailed'>,
+  ): Promise<QuicGeneration> {
     const { keepaliveTimeoutMs, connections, handshakeTimeoutMs } = this.#options();
-    const generation = await QuicGeneration.start(
-      next,
-      {
-        library: this.#library!,
-        log: this.#components.log,
-        onSession: (session) => this.#onSession(session),
-        onHandshakeFailed: (port, code) => this.#onHandshakeFailed(port, code),
-      },
+    return QuicGeneration.start(
+      bundle,
+      { library: this.#library!, log: this.#components.log, ...hooks },
       {
         idleTimeoutMs: keepaliveTimeoutMs + IDLE_SLACK_MS,
         connections,
         preflightTimeoutMs: handshakeTimeoutMs,
       },
     );
-    this.#generations.push(generation);
-    this.#steering.target = generation;
-    // Bundles that change faster than the sweep must not push out those who sit on an old one.
-    this.#retireEmpty();
-    this.#drainOldest();
   }
 
   #onSession(session: QuicServerSession): void {

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
@@ -101,6 +101,10 @@ export class WebSocketListener implements Listener {
 
   applyBundle(next: CertificateBundle): void {
     this.#tls.applyBundle(next);
+  }
+
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    return this.#tls.tryBundle(next, visit);
   }
 
   servedFingerprint(): string {

@@ -1,6 +1,6 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { ListenAddress, Listener } from '../../contracts/listener.ts';
+import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -107,6 +107,10 @@ export class WebTransportListener implements Listener {
   async applyBundle(next: CertificateBundle): Promise<void> {
     this.#http2.tls.applyBundle(next);
     await this.#http3?.replace(next);
+  }
+
+  tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
+    return this.#http2.tls.tryBundle(next, visit);
   }
 
   servedFingerprint(): string {

@@ -10,7 +10,7 @@ export type TransportName = 'websocket' | 'quic' | 'webtransport';
 /** What an edge shows to the hub, and what it believes: everything a mutual-TLS handshake needs. */
 export interface EdgeCredentials {
   readonly node: string;
-  /** PEM of the one CA the node joined with. Nothing else is trusted, the system's CAs neither. */
+  /** PEM of the CA the node joined with, behind the new one during a rollover. Nothing else is trusted, the system's CAs neither. */
   readonly ca: string;
   /** PEM of the node's certificate, with its chain when there is one. */
   readonly certificate: string;

@@ -3,6 +3,11 @@ import type { AdminOptions } from '../../../src/admin/options.ts';
 import { NodeHistoryService } from '../../../src/certs/node-history-service.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
+import type {
+  CaRolloverAdmin,
+  CaRolloverStatus,
+  RolloverRequest,
+} from '../../../src/contracts/ca-rollover.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type {
   MessageBus,
@@ -99,6 +104,32 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   }
 }
 
+export class FakeRollover implements CaRolloverAdmin {
+  readonly requests: RolloverRequest[] = [];
+  refusal: Error | undefined;
+  current: CaRolloverStatus = {
+    phase: 'idle',
+    version: 0,
+    issuing: { sha256: 'ab', subject: 'CN=KubeEdge', notAfter: '2036-01-01T00:00:00.000Z' },
+    steps: [],
+    asking: false,
+    replicas: [],
+    nodes: { total: 0, old: 0, new: 0, other: 0, dependent: 0 },
+    summary: 'no rollover is under way',
+    next: [{ step: 'prepare', blockers: [] }],
+    warnings: [],
+    items: [],
+  };
+
+  status = () => this.current;
+
+  async step(request: RolloverRequest): Promise<CaRolloverStatus> {
+    this.requests.push(request);
+    if (this.refusal) throw this.refusal;
+    return this.current;
+  }
+}
+
 /** An admin listener on a free port with a real CA; everything behind it is a fake a test can look at. */
 export async function startAdmin({
   options = {},
@@ -120,12 +151,13 @@ export async function startAdmin({
   const calls: string[] = [];
   const gateClock = { now: () => Date.now() + fixture.skewMs };
   const gate = new AdminGate({
-    ca: () => source.current().ca,
+    cas: () => [source.current().ca],
     clock: gateClock,
     isRevoked: (certificate) => revocations.isRevoked({ ...certificate, nodeName: '' }),
   });
   const certificates: CertificateAdmin = {
     rotateHub: async () => void calls.push('rotate'),
+    acceptStored: async () => void calls.push('accept'),
     status: () => ({
       certificates: [],
       wantedFingerprint: source.current().fingerprint,
@@ -144,6 +176,7 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const rollover = new FakeRollover();
   const history = new NodeHistoryService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
     secret: 'sallyport-history',
     replica: 'hub-1',
@@ -166,7 +199,9 @@ export async function startAdmin({
       tokens,
       backups: { status: async () => ({ secret: 'sallyport-backup', coversCa: false }) },
       revocations,
+      rollover,
       history,
+      served: { list: async () => [] },
       rejections,
       health,
       info: () => ({
@@ -201,6 +236,7 @@ export async function startAdmin({
     nodes,
     bus,
     revocations,
+    rollover,
     history,
     rejections,
     health,

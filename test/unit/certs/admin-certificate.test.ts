@@ -34,7 +34,7 @@ test('a certificate that the admin gate lets in, its key and the CA are written,
   const authority = await newCa();
   const { certificate, ca } = await ensure(authority);
   expect(certificate.subject).toBe('O=sallyport:admins\nCN=admin');
-  const gate = new AdminGate({ ca: () => authority.certificate, clock });
+  const gate = new AdminGate({ cas: () => [authority.certificate], clock });
   expect(gate.check(certificate)).toMatchObject({ ok: true, name: 'admin' });
   expect(ca).toBe(authority.certificate.pem);
   expect((await readdir(directory)).sort()).toEqual(['admin.crt', 'admin.key', 'ca.crt']);

@@ -9,7 +9,7 @@ test('an administrator is one, an edge is none, and an administrator is no edge'
   const ca = await mintCa();
   const trusted = asCaCertificate(ca);
   const trust = [trusted];
-  const admins = new AdminGate({ ca: () => trusted, clock });
+  const admins = new AdminGate({ cas: () => [trusted], clock });
   const edges = new PeerGate({ trust: () => trust, clock }, () => ({ allowLegacy: true, legacyNodes: {} }));
   const admin = await mint({ subject: 'O=sallyport:admins,CN=alice', issuer: ca, usages: [OID.clientAuth] });
   const edge = await mintEdge(ca, 'edge-1');
@@ -23,7 +23,7 @@ test('an administrator is one, an edge is none, and an administrator is no edge'
 test('the CA is the present one: after it changed, administrators of the old one are strangers', async () => {
   const [first, second] = [await mintCa(), await mintCa()];
   let ca = asCaCertificate(first);
-  const gate = new AdminGate({ ca: () => ca, clock });
+  const gate = new AdminGate({ cas: () => [ca], clock });
   const admin = await mint({
     subject: 'O=sallyport:admins,CN=admin',
     issuer: first,
@@ -39,7 +39,7 @@ test('a revoked administrator is out', async () => {
   const trusted = asCaCertificate(ca);
   const admin = await mint({ subject: 'O=sallyport:admins,CN=admin', issuer: ca, usages: [OID.clientAuth] });
   const gate = new AdminGate({
-    ca: () => trusted,
+    cas: () => [trusted],
     clock,
     isRevoked: ({ sha256 }) => (sha256 === admin.sha256 ? 'laptop lost' : undefined),
   });

@@ -133,7 +133,20 @@ test('C2: a CA of KubeEdge without key identifier and its successor of the same 
   await (await hub.connect('new-edge')).echo('new');
 });
 
-test('C2: of two CAs of one name that both lack key identifiers, the first alone is usable over QUIC', async () => {
+test('C2: edges that the hub issued get in over QUIC, of any of several CAs of one name and serial without key identifiers', async () => {
+  await using hub = await startQuic();
+  const same = { serial: '0400', keyIdentifiers: false };
+  const twins = [await mintCa(same), await mintCa(same), await mintCa(same)];
+  for (const clientCAs of [twins, [...twins].reverse()]) {
+    const next = bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs });
+    hub.source.set(next);
+    await hub.listener.applyBundle(next);
+    for (const ca of twins)
+      await (await hub.connect('edge', { pair: await mintEdge(ca, 'edge') })).echo('in');
+  }
+});
+
+test('C2: of CAs of one name without key identifiers, edges whose certificate names no key either get in over QUIC of the first alone', async () => {
   await using hub = await startQuic();
   const [first, second] = [await mintCa({ keyIdentifiers: false }), await mintCa({ keyIdentifiers: false })];
   const clientCAs = [first, second];

@@ -1,0 +1,39 @@
+import { isIP } from 'node:net';
+import { QUIC_ALPN } from '../../protocol/quic-control.ts';
+import type { HandshakeRequest, HandshakeResult } from '../handshake.ts';
+import { loadQuicLibrary } from './native.ts';
+
+/**
+ * A QUIC handshake as an edge makes it. The library verifies chain and name and shows the certificate to nobody, so `served` stays undefined; it can
+ * check DNS names only, and for an IP address the handshake alone is tried.
+ * @throws Error with what such an edge would say
+ */
+export async function quicHandshake(request: HandshakeRequest): Promise<HandshakeResult> {
+  const { host, port, name, ca, client, timeoutMs, awaitReply = false } = request;
+  const library = await loadQuicLibrary();
+  const session = library.connectQuic(
+    { address: host, port, servername: isIP(name) ? 'localhost' : name },
+    {
+      ca,
+      rejectUnauthorized: isIP(name) === 0,
+      ...(client ? { cert: client.certificate, key: client.key } : {}),
+      alpn: [QUIC_ALPN],
+      allow0RTT: false,
+      connectTimeoutMs: timeoutMs,
+    },
+  );
+  session.on('error', () => {});
+  let timer: NodeJS.Timeout | undefined;
+  const closed = new Promise<string>((resolve) => session.on('close', ({ reason }) => resolve(reason ?? '')));
+  try {
+    await session.ready();
+    if (!awaitReply) return { reply: '' };
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    });
+    return { reply: await Promise.race([closed, late]) };
+  } finally {
+    clearTimeout(timer);
+    await session.close(0, '');
+  }
+}

@@ -1,0 +1,116 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { connect } from 'node:tls';
+import { expect, test } from 'vitest';
+import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
+import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import type { TransportName } from '../../src/sdk/transports/transport.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
+import { readCa } from '../support/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+
+const API = '/api/v1/ca/rollover';
+const status = (hub: TestGateway) => hub.admin.get<CaRolloverStatus>(API);
+const step = (hub: TestGateway, name: string, force = false) =>
+  hub.admin.post<CaRolloverStatus>(`${API}/${name}`, { force });
+
+/** Whether a TLS client that knows only this CA believes the hub. */
+function verifies(hub: TestGateway, port: 'https' | 'websocket', ca: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port: hub.port(port), servername: 'localhost', ca }, () => {
+      resolve(socket.authorized);
+      socket.destroy();
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+const servedCa = async (hub: TestGateway) =>
+  new X509Certificate((await goGet(hub.port('https'), '/ca.crt')).body);
+const sha256 = (certificate: X509Certificate) => createHash('sha256').update(certificate.raw).digest('hex');
+
+async function joinSdk(hub: TestGateway, node: string, transport: TransportName) {
+  const options = { ...hub.edgeOptions(node), transport };
+  const client = await EdgeClient.join({ ...options, token: await hub.nodeToken(node) });
+  const drops: string[] = [];
+  await client.connect();
+  client.on('disconnected', ({ reason }) => void drops.push(reason?.name ?? 'gone'));
+  return { client, drops, node };
+}
+
+test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore stay connected until the old CA is revoked, and nobody joins again', async () => {
+  await using hub = await startTestGateway({
+    settings: {
+      'quic.enabled': 'true',
+      'webtransport.enabled': 'true',
+      'hub.expiryGraceMs': '300',
+      'limits.enrolmentsPerMinutePerIp': '100000',
+    },
+  });
+  const old = readCa(hub.folder);
+  const edges = [];
+  for (const transport of ['websocket', 'quic', 'webtransport'] as const)
+    edges.push(await joinSdk(hub, `edge-${transport}`, transport));
+  const edgeCore = await joinAsEdgeCore(hub.port('https'), {
+    node: 'edge-core',
+    token: await hub.nodeToken('edge-core'),
+  });
+  let core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', edgeCore.credentials);
+  let coreClosed = 0;
+  core.socket.on('close', () => coreClosed++);
+  try {
+    // prepare
+    const prepared = await step(hub, 'prepare');
+    expect(prepared).toMatchObject({ phase: 'prepared', old: { sha256: old.sha256 } });
+    expect(sha256(await servedCa(hub))).toBe(old.sha256);
+
+    // activate
+    const active = await step(hub, 'activate');
+    const next = await servedCa(hub);
+    expect(active).toMatchObject({ phase: 'active', new: { sha256: sha256(next) } });
+    expect((await hub.nodeToken('edge-new')).split('.')[0]).toBe(sha256(next));
+    for (const port of ['https', 'websocket'] as const)
+      for (const ca of [old.pem, next.toString()]) expect(await verifies(hub, port, ca)).toBe(true);
+    const joined = await joinSdk(hub, 'edge-joined-later', 'quic');
+    edges.push(joined);
+    expect(await status(hub)).toMatchObject({
+      nodes: { total: 5, old: 4, new: 1, dependent: 4 },
+      summary: expect.stringContaining('1 of 5 nodes have a certificate of the new CA; '),
+    });
+
+    // retire: refused while nodes depend, which are asked
+    await expect(step(hub, 'retire')).rejects.toMatchObject({ code: 'ROLLOVER_BLOCKED' });
+    await eventually(
+      'nodes with the SDK have renewed',
+      async () => (await status(hub)).nodes.dependent === 1,
+      20_000,
+    );
+    await expect(step(hub, 'retire')).rejects.toThrow(
+      /1 of 5 node depends on the old CA: edge-core connected/,
+    );
+
+    // an unmodified EdgeCore renews in its own time, and comes back
+    const renewed = await renewAsEdgeCore(hub.port('https'), 'edge-core', edgeCore.credentials);
+    expect(renewed.answer.status).toBe(200);
+    expect(coreClosed).toBe(0);
+    core.socket.close();
+    core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', renewed.credentials);
+    core.socket.on('close', () => coreClosed++);
+    await eventually('nobody depends on the old CA', async () => (await status(hub)).nodes.dependent === 0);
+    expect(await step(hub, 'retire')).toMatchObject({ phase: 'retiring' });
+
+    // revoke
+    const revoked = await step(hub, 'revoke');
+    expect(revoked).toMatchObject({ phase: 'idle', issuing: { sha256: sha256(next) } });
+    expect(readCa(hub.folder).sha256).toBe(sha256(next));
+    expect(edges.flatMap(({ drops }) => drops)).toEqual([]);
+    // Who knows only the old CA, as every EdgeCore does, goes on verifying the hub.
+    for (const ca of [old.pem, next.toString()]) expect(await verifies(hub, 'websocket', ca)).toBe(true);
+    const again = await renewAsEdgeCore(hub.port('https'), 'edge-core', renewed.credentials);
+    expect(again.answer.status).toBe(200);
+    const late = await renewAsEdgeCore(hub.port('https'), 'edge-core', edgeCore.credentials);
+    expect(late.answer.status).toBe(401);
+  } finally {
+    core.socket.terminate();
+    for (const { client } of edges) await client.close();
+  }
+}, 120_000);
