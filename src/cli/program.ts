@@ -5,6 +5,7 @@ import { AdminError } from './admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
@@ -37,6 +38,7 @@ export function createProgram(): Command {
     sendCommand(),
     watchCommand(),
     certsCommand(),
+    doctorCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),
