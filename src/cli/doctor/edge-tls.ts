@@ -184,7 +184,7 @@ function shakeHands(address: string, { port, host }: { port: number; host: strin
           chain.push(new X509Certificate(next.raw));
           at = next;
         }
-        socket.destroy();
+        socket.end();
         if (leaf) resolve({ protocol, leaf, chain });
         else reject(new Error('it presents no certificate'));
       },

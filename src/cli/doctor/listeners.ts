@@ -151,7 +151,7 @@ export function servedSha256(host: string, port: number): Promise<string> {
       },
       () => {
         const leaf = socket.getPeerX509Certificate();
-        socket.destroy();
+        socket.end();
         if (leaf) resolve(leaf.fingerprint256.replaceAll(':', '').toLowerCase());
         else reject(new Error('it presents no certificate'));
       },

@@ -50,7 +50,7 @@ export function secretsWhole({ config, secrets, clock }: Patient): Finding[] {
             detail: `${setting} names it, and it is not there`,
             hint: 'a first start makes it (`sallyport serve` or `prepare-certs`); a fleet that exists needs it back from a backup',
           })
-        : skipped('secret-whole', title, `not there (${setting}); it is made when it is needed`);
+        : skipped('secret-whole', title, `not there (${setting}), and not needed now`);
     try {
       READERS[setting]?.(stored.secret, clock);
       return ok('secret-whole', `${title} is whole`, setting);
