@@ -8,19 +8,13 @@ import {
   loadForCommand,
   outputOption,
 } from '../context.ts';
+import type { EdgeTargetOptions } from '../doctor/edge-target.ts';
 import type { Finding } from '../doctor/finding.ts';
 import { exitCodeOf, formatFindings } from '../doctor/view.ts';
 import { print } from '../streams.ts';
 import { UsageError } from '../usage-error.ts';
 
-interface DoctorOptions {
-  readonly fromEdge?: string;
-  readonly caHash?: string;
-  readonly token?: string;
-  readonly tokenFile?: string;
-  readonly state?: string;
-  readonly websocketPort?: string;
-  readonly quicPort?: string;
+interface DoctorOptions extends EdgeTargetOptions {
   readonly color: boolean;
 }
 
@@ -60,7 +54,8 @@ Examples:
     });
 }
 
-async function checkHere(globals: GlobalOptions): Promise<readonly Finding[]> {
+/** Without an edge in the options: the gateway of this configuration. @throws CONFIG_INVALID and the like */
+export async function checkHere(globals: GlobalOptions): Promise<readonly Finding[]> {
   const [{ examine }, { diagnose }, { openStore }] = await Promise.all([
     import('../doctor/patient.ts'),
     import('../doctor/diagnose.ts'),
@@ -81,7 +76,11 @@ async function checkHere(globals: GlobalOptions): Promise<readonly Finding[]> {
   }
 }
 
-async function checkFromEdge(options: DoctorOptions, globals: GlobalOptions): Promise<readonly Finding[]> {
+/** @throws UsageError */
+export async function checkFromEdge(
+  options: EdgeTargetOptions,
+  globals: Pick<GlobalOptions, 'cert' | 'key'>,
+): Promise<readonly Finding[]> {
   const [{ diagnoseFromEdge }, { readEdgeTarget }] = await Promise.all([
     import('../doctor/from-edge.ts'),
     import('../doctor/edge-target.ts'),
