@@ -6,6 +6,7 @@ import { adoptCommand } from './commands/adopt.ts';
 import { backupCommand } from './commands/backup.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
@@ -39,6 +40,7 @@ export function createProgram(): Command {
     watchCommand(),
     certsCommand(),
     backupCommand(),
+    doctorCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),
