@@ -12,6 +12,8 @@ import { startTestGateway } from '../test/support/test-gateway.ts';
 const [folder] = process.argv.slice(2);
 const README = 'docs/images/status-page.png';
 const MAX_BYTES = 300 * 1024;
+/** What README shows: down to the rejections. */
+const HEIGHT = 1_480;
 const shots = folder
   ? [
       { file: join(folder, 'light.png'), width: 1280, scheme: 'light' },
@@ -55,14 +57,14 @@ await hub.admin.post('/api/v1/revocations/quarantine', { node: 'quito-02', note:
 await knock(hub, await mintEdge(await mintCa(), 'oslo-03'), 'oslo-03');
 await knock(hub, await mintEdge(await mintCa(), 'oslo-03'), 'oslo-03');
 for (const { file, width, scheme } of shots) {
-  await using visitor = await visit({ as: hub, width, scheme: scheme as 'light' | 'dark' });
+  await using visitor = await visit({ as: hub, width, height: HEIGHT, scheme: scheme as 'light' | 'dark' });
   const { page } = visitor;
   await page.goto(pageOf(hub));
   await page.getByText('Live', { exact: true }).waitFor();
   await page.locator('#checks ~ ul, section[aria-labelledby="checks"] li').first().waitFor();
   await page.getByRole('rowheader', { name: 'berlin-01' }).waitFor();
   mkdirSync(join(file, '..'), { recursive: true });
-  await page.screenshot({ path: file, fullPage: true });
+  await page.screenshot({ path: file, fullPage: folder !== undefined });
   process.stdout.write(
     `${file}  ${Math.round(statSync(file).size / 1024)} KiB  ${visitor.complaints.join('; ')}\n`,
   );

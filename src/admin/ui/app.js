@@ -42,11 +42,11 @@ export function App({ store }) {
       <${Nodes} nodes=${data.nodes} now=${now} />
       <div class="columns even">
         <${Rejections} rejections=${data.rejections} now=${now} />
-        <${Forecasts} forecast=${data.forecast} now=${now} />
+        <${Revocations} revocations=${data.revocations} now=${now} />
       </div>
       <div class="columns even">
+        <${Forecasts} forecast=${data.forecast} now=${now} />
         <${RolloverProgress} rollover=${data.rollover} />
-        <${Revocations} revocations=${data.revocations} now=${now} />
       </div>
       <${Checks} checks=${data.checks} />
     </main>

@@ -6,6 +6,12 @@ const DAY_MS = 86_400_000;
 /** As the alerts: the hub certificate is renewed at two thirds of its life, so less than a quarter left means that this failed. */
 const HUB_LEFT = 0.25;
 
+/** Reasons of those who may be no node at all: scanners, probes, a browser that opened one connection too many. */
+const NOISE = new Set(['disconnected', 'no-certificate', 'timeout', 'protocol']);
+
+/** @param {import('./types.js').Rejection} rejection */
+export const isNoise = ({ node, claimedNode, reason }) => !node && !claimedNode && NOISE.has(reason);
+
 /**
  * @template T
  * @param {Resource<T>} resource
@@ -98,7 +104,9 @@ function drift(data) {
 
 /** @param {Data} data @param {number} now @returns {Finding[]} */
 function nodes({ rejections, forecast }, now) {
-  const rejected = valueIn(rejections, []).filter(({ lastAt }) => now - Date.parse(lastAt) < 3_600_000);
+  const rejected = valueIn(rejections, []).filter(
+    (one) => !isNoise(one) && now - Date.parse(one.lastAt) < 3_600_000,
+  );
   const atRisk = valueIn(forecast, []).filter(
     ({ verdict }) => verdict === 'at-risk' || verdict === 'expired',
   );

@@ -66,7 +66,7 @@ function NodePage({ all, search, order, onOrder, page, onPage, now }) {
   const to = from + view.rows.length - 1;
   const columns = /** @type {import('./data-table.js').Column<Node>[]} */ ([
     { name: 'Node', cell: ({ node }) => html`<span class="name">${node}</span>` },
-    { name: 'Transport', cell: ({ transport }) => transport },
+    { name: 'Transport', minor: true, cell: ({ transport }) => transport },
     { name: 'Replica', minor: true, cell: ({ replica }) => replica },
     { name: 'Address', minor: true, cell: ({ remoteAddress }) => remoteAddress },
     {
