@@ -35,6 +35,8 @@ test('the document names every route, each operation once, and is served as JSON
     'get /api/v1/revocations/{id}',
     'post /api/v1/revocations/quarantine',
     'post /api/v1/revocations/lift',
+    'get /api/v1/ca/rollover',
+    'post /api/v1/ca/rollover/{step}',
     'get /api/v1/rejections',
     'get /api/v1/events',
     'get /metrics',
