@@ -20,6 +20,8 @@ test('the document names every route, each operation once, and is served as JSON
     'get /api/v1/certificates',
     'get /api/v1/backup',
     'post /api/v1/certificates/hub/rotate',
+    'get /api/v1/certificates/served',
+    'post /api/v1/certificates/accept',
     'post /api/v1/tokens',
     'post /api/v1/tokens/revoke-all',
     'get /api/v1/nodes/history',
