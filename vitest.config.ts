@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules: need Helm 3, Chromium, promtool. */
 export default defineConfig({
   test: {
     // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
@@ -24,6 +24,16 @@ export default defineConfig({
         },
       },
       { test: { ...shared, name: 'helm', include: ['test/helm/**/*.test.ts'] } },
+      {
+        test: {
+          ...shared,
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },

@@ -4,6 +4,7 @@ import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { BackupMonitor } from './certs/backup-monitor.ts';
 import { CaExpiryWatch } from './certs/ca-expiry-watch.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
+import { CrlKeeper } from './certs/crl-keeper.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
@@ -27,6 +28,7 @@ import { Lifecycle } from './core/lifecycle.ts';
 import type { Logger } from './core/log.ts';
 import { createMetrics } from './core/metrics.ts';
 import { VERSION } from './core/version.ts';
+import { publishGatewayGauges } from './gateway-gauges.ts';
 import { registerHealthChecks } from './health-checks.ts';
 import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
@@ -245,6 +247,8 @@ export async function startGateway(
     isDraining: () => draining,
   });
 
+  publishGatewayGauges(metrics, { health, replica, hub: () => settings().hub });
+
   // What identities are accepted: the hub asks from the first session on, and again after each change.
   const applyTrust = () => hub.applyTrust((identity) => gate.stillTrusted(identity));
   applyTrust();
@@ -258,6 +262,7 @@ export async function startGateway(
       certificates,
       recovery.component,
       revocations,
+      new CrlKeeper({ ...shared, crl }),
       history,
       tokens,
       backups,

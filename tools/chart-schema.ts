@@ -78,7 +78,8 @@ export function chartSchema(): string {
         caConfigMap: { type: 'string', minLength: 1 },
         authorization: map,
       }),
-      prometheusRule: object({ enabled: boolean, labels: strings }),
+      prometheusRule: object({ enabled: boolean, labels: strings, runbookBase: { type: 'string' } }),
+      grafanaDashboard: object({ enabled: boolean, labels: strings, annotations: strings }),
     }),
   };
   return `${JSON.stringify(schema, null, 2)}\n`;

@@ -25,6 +25,7 @@ import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
+import { serveStatusPage, statusPageRoute } from './status-page.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
@@ -121,7 +122,10 @@ function createApp(
   app.setNotFoundHandler(() => {
     throw new SallyportError('NOT_FOUND');
   });
-  app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
+  app.addHook('onSend', async (_request, reply) => {
+    // The status page has a policy of its own.
+    void reply.headers({ ...SECURITY_HEADERS, ...(reply.getHeaders() as Record<string, string>) });
+  });
   requireAdmin(app, components);
 
   const routes = [
@@ -138,7 +142,8 @@ function createApp(
     isAllowed: (request) => isAdmin(request, components),
   });
   servePlain(app, components);
-  const documented = [...routes, eventRoute, ...plainRoutes];
+  serveStatusPage(app);
+  const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));
   return app;
 }

@@ -7,6 +7,7 @@ import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
@@ -41,6 +42,7 @@ export function createProgram(): Command {
     certsCommand(),
     backupCommand(),
     caCommand(),
+    doctorCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),

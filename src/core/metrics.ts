@@ -19,10 +19,22 @@ export function createMetrics(options: { process?: boolean } = {}) {
   ) => new Histogram<L>({ name: `sallyport_${name}`, help, labelNames: [...labelNames], buckets, registers });
   if (options.process !== false) collectDefaultMetrics({ register: registry });
 
+  const beforeScrape: (() => void | Promise<void>)[] = [];
+
   return {
     /** The text of `/metrics`. */
-    expose: (): Promise<string> => registry.metrics(),
+    expose: async (): Promise<string> => {
+      await Promise.all(beforeScrape.map((update) => update()));
+      return registry.metrics();
+    },
+    /** Asked at each scrape to bring gauges up to date that nobody would otherwise set; must not reject. */
+    onScrape: (update: () => void | Promise<void>): void => void beforeScrape.push(update),
     contentType: registry.contentType,
+
+    // — the process —
+    buildInfo: gauge('build_info', 'Always 1; what runs here.', ['version', 'replica']),
+    ready: gauge('ready', '1 when /readyz answers 200.', []),
+    healthCheck: gauge('health_check_passing', '1 when the check of /readyz passes.', ['check']),
 
     // — certificates and Secrets (L1) —
     certificateNotAfter: gauge('certificate_not_after_timestamp_seconds', 'When a certificate in use ends.', [
@@ -36,6 +48,14 @@ export function createMetrics(options: { process?: boolean } = {}) {
       ['kind', 'subject', 'serial'],
     ),
     tokenNotAfter: gauge('fleet_token_not_after_timestamp_seconds', 'When the stored fleet token ends.', []),
+    tokenNotBefore: gauge(
+      'fleet_token_not_before_timestamp_seconds',
+      'When the stored fleet token was issued.',
+      [],
+    ),
+    rotations: counter('hub_certificate_rotations_total', 'Attempts to issue a hub certificate, by result.', [
+      'result',
+    ]),
     reloads: counter('certificate_reloads_total', 'Bundles built from changed Secrets, by result.', [
       'result',
       'reason',
@@ -77,6 +97,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
     storeUp: gauge('secret_store_up', '1 when the last access to the secret store succeeded.', []),
+    storeWatchUp: gauge(
+      'secret_store_watch_up',
+      '1 while changes are watched, 0 while only the periodic read would find them.',
+      ['watch'],
+    ),
     storeErrors: counter('secret_store_errors_total', 'Failed accesses to the secret store.', ['code']),
     storeLastSync: gauge(
       'secret_store_last_sync_timestamp_seconds',
@@ -177,6 +202,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     connections: gauge('connections', 'Open sockets.', ['transport']),
     sessions: gauge('sessions', 'Nodes with a session.', ['transport']),
+    sessionLimit: gauge('session_limit', 'Nodes that may have a session (hub.nodeLimit).', []),
     nodeNotAfter: gauge(
       'node_certificate_not_after_timestamp_seconds',
       'When the certificate of a connected node ends; only with hub.nodeMetrics.',
@@ -228,6 +254,8 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     queued: gauge('downstream_queued_messages', 'Messages waiting for nodes.', []),
     queuedBytes: gauge('downstream_queued_bytes', 'Bytes waiting for nodes.', []),
+    queueLimit: gauge('downstream_queue_limit_messages', 'Messages that may wait for nodes.', []),
+    queueLimitBytes: gauge('downstream_queue_limit_bytes', 'Bytes that may wait for nodes.', []),
     subscribers: gauge('upstream_subscribers', 'Programs that follow upstream messages.', []),
     followersCutOff: counter(
       'admin_followers_cut_off_total',

@@ -82,7 +82,8 @@ export class HandshakeLog {
   #count(reason: HandshakeReason | 'protocol', peer: HandshakePeer | undefined, what: string): void {
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
-    if (!peer) return;
+    // Who left by itself was not refused.
+    if (!peer || reason === 'disconnected') return;
     const asked = peer.sni === undefined ? '' : ` (asked for ${peer.sni.slice(0, 255)})`;
     rejections?.record({
       listener: this.#transport,

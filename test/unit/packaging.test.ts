@@ -60,7 +60,7 @@ describe('package.json and its lockfile', () => {
 
   test('every dependency is imported by src, and what src imports is a dependency', () => {
     const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) =>
-      file.endsWith('.ts'),
+      /\.[jt]s$/.test(file),
     );
     const text = files.map((file) => readFileSync(`src/${file}`, 'utf8')).join('\n');
     const imported = new Set(

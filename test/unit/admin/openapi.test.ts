@@ -44,6 +44,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /metrics',
     'get /livez',
     'get /readyz',
+    'get /',
   ]);
   const ids = Object.values(document.paths).flatMap((methods) =>
     Object.values(methods).map(({ operationId }) => operationId),
