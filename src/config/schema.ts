@@ -201,11 +201,6 @@ export const configSchema = z.strictObject({
         'How often the history of nodes is stored when something in it is new, and read from other replicas',
         { min: 50, live: false },
       ),
-      backupSecret: z
-        .string()
-        .min(1)
-        .default('sallyport-backup')
-        .meta({ description: 'Secret that records when the last backup was made' }),
       replicaSecret: z
         .string()
         .min(1)

@@ -68,8 +68,9 @@ describe('a gateway on a folder', () => {
     const { code, all, trouble } = await doctor(settings);
     expect(trouble).toEqual([]);
     expect(code).toBe(0);
-    const served = all.filter(({ check }) => check === 'served').map(({ status }) => status);
-    expect(served).toEqual(['ok', 'ok', 'ok', 'ok']);
+    const served = all.filter(({ check }) => check === 'served');
+    const overTcp = served.filter(({ title }) => !title.startsWith('quic'));
+    expect([served.length, overTcp.map(({ status }) => status)]).toEqual([4, ['ok', 'ok', 'ok']]);
     const text = await sallyport([
       'doctor',
       ...Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]),

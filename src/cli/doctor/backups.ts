@@ -1,7 +1,7 @@
 import { CertificateAuthority } from '../../certs/certificate-authority.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, ok, skipped, warning } from './finding.ts';
-import { type Patient, secretOf } from './patient.ts';
+import { type Patient, secretOf, secretSettings } from './patient.ts';
 
 const DAY_MS = 86_400_000;
 /** A CA of today may have its first backup tomorrow. */
@@ -53,12 +53,14 @@ export async function checkBackup(patient: Patient): Promise<Finding[]> {
 
 /** The gateway's word, else the record itself. Undefined also when nobody may read it. */
 async function lastBackup(patient: Patient): Promise<Last | undefined> {
-  const { gateway, store } = patient;
+  const { config, gateway, store } = patient;
   if (gateway.up) {
     const answer = await gateway.admin.get<{ last?: Last }>('/api/v1/backup').catch(() => undefined);
     if (answer) return answer.last;
   }
-  const known = secretOf(patient, DEFAULT_SECRET) ?? (await store.get(DEFAULT_SECRET).catch(() => undefined));
+  const setting = secretSettings(config).find((one) => one.setting === 'certificates.backupSecret');
+  const name = setting?.name ?? DEFAULT_SECRET;
+  const known = secretOf(patient, name) ?? (await store.get(name).catch(() => undefined));
   try {
     const { at, caSha256 } = JSON.parse(
       Buffer.from(known?.data[FIELD] ?? []).toString('utf8'),

@@ -7,11 +7,27 @@ import { type Patient, secretOf } from './patient.ts';
 
 const TIMEOUT_MS = 5_000;
 
+/** The hub's no may overtake our hello, which then fails for want of a connection, before the reason is read. */
+const ATTEMPTS = 4;
+
 /**
  * A handshake over QUIC without client certificate: the hub has to present a chain to the stored CA, and to say no.
  * @throws the transport's error when there is no handshake, or when it is let in
  */
 export async function quicHandshake(
+  patient: Patient,
+  address: { host: string; port: number },
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await attemptHandshake(patient, address);
+    } catch (error) {
+      if (attempt >= ATTEMPTS || !isSallyportError(error, 'CONNECT_FAILED')) throw error;
+    }
+  }
+}
+
+async function attemptHandshake(
   patient: Patient,
   { host, port }: { host: string; port: number },
 ): Promise<void> {
