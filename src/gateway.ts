@@ -1,5 +1,8 @@
 import { hostname } from 'node:os';
+import { FleetDirectory } from './bus/fleet-directory.ts';
 import { LocalBus } from './bus/local-bus.ts';
+import { localCalls } from './bus/local-calls.ts';
+import { LocalOwnership } from './bus/local-ownership.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
@@ -72,10 +75,13 @@ export async function startGateway(
 
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
+  const ownership = new LocalOwnership(shared, { replica });
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    { ...shared, bus, ownership, onRevoked: (session) => revocations.sessionEnded(session) },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
+
+  const nodes = new FleetDirectory({ local: hub, ownership, calls: localCalls });
 
   // — certificates: nothing listens before they are whole —
   const cluster = await openCluster(shared, { ...settings().secretStore, replica });
@@ -142,7 +148,7 @@ export async function startGateway(
         { clock, tokens, trust, isRevoked },
         config.view((now) => ({ ...now.certificates, ...now.identity })),
       ),
-      isConnected: (node) => hub.isConnected(node),
+      isConnected: (node) => hub.isConnectedAnywhere(node),
       isNodeRevoked: (node) => revocations.isNodeRevoked(node),
       audit,
     },
@@ -163,6 +169,7 @@ export async function startGateway(
       revocations,
       crl,
       hub,
+      nodes,
       bus,
       health,
       info,

@@ -9,6 +9,8 @@ export interface LocalNodes {
   get(node: string): NodeInfo | undefined;
   /** @returns false when the node has no session here */
   disconnect(node: string, reason: CloseReason): boolean;
+  /** As {@link NodeDirectory.send}: the bus finds the node wherever it is. */
+  send(request: SendRequest): Promise<SendResult>;
 }
 
 /** What the admin listener can see and do about nodes, on whatever replica they are. */

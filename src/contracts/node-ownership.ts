@@ -5,6 +5,8 @@ import type { Transport } from './edge-connection.ts';
  * owner. A hub that runs alone is the same code with an ownership that always says yes at once.
  */
 export interface NodeOwnership {
+  /** This replica. */
+  readonly self: ReplicaInfo;
   /**
    * Takes the node for a session, from whoever has it: the newest connection wins, as within one replica. A second claim for the same node replaces
    * the first one of this replica, which hears nothing more. Where the fleet cannot be asked now, the claim is provisional

@@ -14,6 +14,7 @@ import type {
   NodeInfo,
   SendRequest,
   SendResult,
+  Unanswered,
 } from '../../../src/contracts/node-directory.ts';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
@@ -54,10 +55,12 @@ export class FakeNodes implements NodeDirectory {
   readonly disconnected: string[] = [];
   result: () => SendResult | Promise<SendResult> = () => ({ kind: 'queued' });
 
-  list = () => [someNode];
-  get = (node: string) => (node === someNode.node ? someNode : undefined);
+  unanswered: Unanswered[] = [];
 
-  disconnect(node: string): boolean {
+  list = async () => ({ items: [someNode], unanswered: this.unanswered });
+  get = async (node: string) => (node === someNode.node ? someNode : undefined);
+
+  async disconnect(node: string): Promise<boolean> {
     this.disconnected.push(node);
     return node === someNode.node;
   }

@@ -1,0 +1,121 @@
+import type {
+  LocalNodes,
+  NodeDirectory,
+  NodeInfo,
+  NodeListing,
+  SendRequest,
+  SendResult,
+  Unanswered,
+} from '../contracts/node-directory.ts';
+import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
+import type { ReplicaCalls } from '../contracts/replica-calls.ts';
+import { describeError } from '../core/errors.ts';
+import {
+  CLOSE_REASONS,
+  type CloseReason,
+  type CloseReasonName,
+  closeReason,
+} from '../protocol/close-reasons.ts';
+import { isNodeName } from '../protocol/node-name.ts';
+
+/** Nodes in one part of an answer: about 300 KB of JSON, below the megabyte NATS takes by default. */
+const NODES_PER_PART = 500;
+
+export interface FleetDirectoryComponents {
+  readonly local: LocalNodes;
+  readonly ownership: Pick<NodeOwnership, 'self' | 'owner' | 'replicas' | 'problem'>;
+  readonly calls: ReplicaCalls;
+}
+
+/**
+ * The nodes of the whole fleet, as seen from one replica. Lists are gathered from every replica that is alive, so that no replica has to
+ * remember the nodes of the others; a question about one node goes to the replica that has it. A hub that runs alone asks nobody.
+ */
+export class FleetDirectory implements NodeDirectory {
+  readonly #local: LocalNodes;
+  readonly #ownership: FleetDirectoryComponents['ownership'];
+  readonly #calls: ReplicaCalls;
+
+  constructor({ local, ownership, calls }: FleetDirectoryComponents) {
+    this.#local = local;
+    this.#ownership = ownership;
+    this.#calls = calls;
+    calls.serve('nodes.list', () => parts(local.list(), NODES_PER_PART));
+    calls.serve('nodes.get', (payload) => {
+      const info = local.get(readQuestion(payload).node);
+      return info ? [info] : [];
+    });
+    calls.serve('nodes.disconnect', (payload) => {
+      const { node, reason } = readQuestion(payload);
+      return [local.disconnect(node, reason)];
+    });
+  }
+
+  async list(signal?: AbortSignal): Promise<NodeListing> {
+    const others = this.#ownership.replicas().filter(({ run }) => run !== this.#ownership.self.run);
+    const unanswered: Unanswered[] = [];
+    const problem = this.#ownership.problem();
+    if (problem !== undefined) unanswered.push({ replica: '*', problem });
+    const answers = await Promise.all(
+      others.map(async (replica) => {
+        try {
+          return (await this.#calls.ask(replica, 'nodes.list', {}, { signal })).flat() as NodeInfo[];
+        } catch (error) {
+          unanswered.push({ replica: replica.replica, problem: describeError(error) });
+          return [];
+        }
+      }),
+    );
+    return { items: newestOfEach([...this.#local.list(), ...answers.flat()]), unanswered };
+  }
+
+  async get(node: string, signal?: AbortSignal): Promise<NodeInfo | undefined> {
+    const elsewhere = await this.#elsewhere(node);
+    if (!elsewhere) return this.#local.get(node);
+    const [info] = await this.#calls.ask(elsewhere, 'nodes.get', { node }, { signal });
+    return info as NodeInfo | undefined;
+  }
+
+  async disconnect(node: string, reason: CloseReason, signal?: AbortSignal): Promise<boolean> {
+    const elsewhere = await this.#elsewhere(node);
+    if (!elsewhere) return this.#local.disconnect(node, reason);
+    const question = { node, reason: reason.name };
+    const [done] = await this.#calls.ask(elsewhere, 'nodes.disconnect', question, { signal });
+    return done === true;
+  }
+
+  send(request: SendRequest): Promise<SendResult> {
+    return this.#local.send(request);
+  }
+
+  /** The other replica that has the node; undefined when it is here or nowhere. A session here is enough: it ends by itself when it is not ours. */
+  async #elsewhere(node: string): Promise<NodeOwner | undefined> {
+    if (this.#local.get(node)) return undefined;
+    const owner = await this.#ownership.owner(node);
+    return owner?.run === this.#ownership.self.run ? undefined : owner;
+  }
+}
+
+/** A node that moves while the replicas are asked is told by both; the later session counts. */
+function newestOfEach(items: readonly NodeInfo[]): NodeInfo[] {
+  const newest = new Map<string, NodeInfo>();
+  for (const item of items) {
+    const known = newest.get(item.node);
+    if (!known || known.connectedSince < item.connectedSince) newest.set(item.node, item);
+  }
+  return [...newest.values()];
+}
+
+function* parts<T>(items: readonly T[], size: number): Generator<readonly T[]> {
+  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
+}
+
+/** What another replica asked: of our own code, and parsed all the same, because everybody on the bus could have sent it. */
+function readQuestion(payload: unknown): { node: string; reason: CloseReason } {
+  const { node, reason } = (payload ?? {}) as { node?: unknown; reason?: unknown };
+  const name: CloseReasonName =
+    typeof reason === 'string' && Object.hasOwn(CLOSE_REASONS, reason)
+      ? (reason as CloseReasonName)
+      : 'Disconnected';
+  return { node: isNodeName(node) ? node : '', reason: closeReason(name) };
+}
