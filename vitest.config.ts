@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. nats: needs nats-server. */
 export default defineConfig({
   test: {
     projects: [
@@ -22,6 +22,15 @@ export default defineConfig({
         },
       },
       { test: { ...shared, name: 'helm', include: ['test/helm/**/*.test.ts'] } },
+      {
+        test: {
+          ...shared,
+          name: 'nats',
+          include: ['test/nats/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },

@@ -278,6 +278,16 @@ export const ERRORS = {
     message: 'the message bus cannot be reached: {problem}',
     fix: 'check the bus; edges stay connected meanwhile',
   },
+  BUS_SETTINGS_DIFFER: {
+    status: 500,
+    message: '{what} exists in NATS with {setting} = {found}, and {wanted} is wanted',
+    fix: 'set it to what exists in bus.nats, or change the stream (`nats stream edit`); Sallyport changes none that exists',
+  },
+  BUS_CREDENTIALS_UNREADABLE: {
+    status: 500,
+    message: 'cannot read {setting}',
+    fix: 'check that the file is mounted, not empty, and that this process may read it',
+  },
   DRAINING: {
     status: 503,
     message: 'the gateway is shutting down',
