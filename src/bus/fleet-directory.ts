@@ -18,9 +18,6 @@ import {
 } from '../protocol/close-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 
-/** Nodes in one part of an answer: about 300 KB of JSON, below the megabyte NATS takes by default. */
-const NODES_PER_PART = 500;
-
 export interface FleetDirectoryComponents {
   readonly local: LocalNodes;
   readonly ownership: Pick<NodeOwnership, 'self' | 'owner' | 'replicas' | 'problem'>;
@@ -40,7 +37,7 @@ export class FleetDirectory implements NodeDirectory {
     this.#local = local;
     this.#ownership = ownership;
     this.#calls = calls;
-    calls.serve('nodes.list', () => parts(local.list(), NODES_PER_PART));
+    calls.serve('nodes.list', () => local.list());
     calls.serve('nodes.get', (payload) => {
       const info = local.get(readQuestion(payload).node);
       return info ? [info] : [];
@@ -59,7 +56,7 @@ export class FleetDirectory implements NodeDirectory {
     const answers = await Promise.all(
       others.map(async (replica) => {
         try {
-          return (await this.#calls.ask(replica, 'nodes.list', {}, { signal })).flat() as NodeInfo[];
+          return (await this.#calls.ask(replica, 'nodes.list', {}, { signal })) as NodeInfo[];
         } catch (error) {
           unanswered.push({ replica: replica.replica, problem: describeError(error) });
           return [];
@@ -104,10 +101,6 @@ function newestOfEach(items: readonly NodeInfo[]): NodeInfo[] {
     if (!known || known.connectedSince < item.connectedSince) newest.set(item.node, item);
   }
   return [...newest.values()];
-}
-
-function* parts<T>(items: readonly T[], size: number): Generator<readonly T[]> {
-  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }
 
 /** What another replica asked: of our own code, and parsed all the same, because everybody on the bus could have sent it. */

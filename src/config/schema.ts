@@ -300,13 +300,9 @@ export const configSchema = z.strictObject({
       }),
       nats: z
         .strictObject({
-          servers: z
-            .array(z.string().min(1))
-            .min(1)
-            .default(['nats://127.0.0.1:4222'])
-            .meta({
-              description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
-            }),
+          servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']).meta({
+            description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
+          }),
           prefix: z
             .string()
             .regex(/^[A-Za-z0-9_-]{1,32}$/)
@@ -325,14 +321,9 @@ export const configSchema = z.strictObject({
               keyFile: file('Key of that certificate, PEM'),
             })
             .prefault({}),
-          replicas: z
-            .int()
-            .min(1)
-            .max(5)
-            .default(1)
-            .meta({
-              description: 'Copies JetStream keeps of each stream and bucket; 3 on a cluster of three',
-            }),
+          replicas: z.int().min(1).max(5).default(1).meta({
+            description: 'Copies JetStream keeps of each stream and bucket; 3 on a cluster of three',
+          }),
           requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
           holdMs: duration(10_000, 'How long an upstream message waits for NATS before it is given up', {
             min: 50,
