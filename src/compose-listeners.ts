@@ -8,6 +8,7 @@ import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
 import type { NodeDirectory } from './contracts/node-directory.ts';
+import type { Replicas } from './contracts/replicas.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
@@ -41,6 +42,7 @@ export interface ListenerParts {
   readonly crl: CrlSource;
   readonly hub: SessionHub;
   readonly nodes: NodeDirectory;
+  readonly replicas: Replicas;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
   /** Judges bearer tokens on a cluster; undefined elsewhere. */
@@ -121,6 +123,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         health,
         bus,
         nodes: parts.nodes,
+        replicas: parts.replicas,
         certificates,
         tokens,
         revocations,

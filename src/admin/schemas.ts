@@ -148,6 +148,8 @@ export const info = z.object({
   listeners: z.array(listenerInfo),
 });
 
+export const replicaList = z.object({ items: z.array(info), unanswered });
+
 export const tokenBody = z
   .strictObject({
     node: nodeName.optional(),

@@ -5,11 +5,9 @@ import type {
   NodeListing,
   SendRequest,
   SendResult,
-  Unanswered,
 } from '../contracts/node-directory.ts';
 import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
 import type { ReplicaCalls } from '../contracts/replica-calls.ts';
-import { describeError } from '../core/errors.ts';
 import {
   CLOSE_REASONS,
   type CloseReason,
@@ -17,6 +15,7 @@ import {
   closeReason,
 } from '../protocol/close-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import { gather } from './gather.ts';
 
 export interface FleetDirectoryComponents {
   readonly local: LocalNodes;
@@ -49,21 +48,9 @@ export class FleetDirectory implements NodeDirectory {
   }
 
   async list(signal?: AbortSignal): Promise<NodeListing> {
-    const others = this.#ownership.replicas().filter(({ run }) => run !== this.#ownership.self.run);
-    const unanswered: Unanswered[] = [];
-    const problem = this.#ownership.problem();
-    if (problem !== undefined) unanswered.push({ replica: '*', problem });
-    const answers = await Promise.all(
-      others.map(async (replica) => {
-        try {
-          return (await this.#calls.ask(replica, 'nodes.list', {}, { signal })) as NodeInfo[];
-        } catch (error) {
-          unanswered.push({ replica: replica.replica, problem: describeError(error) });
-          return [];
-        }
-      }),
-    );
-    return { items: newestOfEach([...this.#local.list(), ...answers.flat()]), unanswered };
+    const parts = { ownership: this.#ownership, calls: this.#calls };
+    const { items, unanswered } = await gather(parts, 'nodes.list', { own: this.#local.list(), signal });
+    return { items: newestOfEach(items), unanswered };
   }
 
   async get(node: string, signal?: AbortSignal): Promise<NodeInfo | undefined> {

@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { openBucket } from './nats-bucket.ts';
 import type { NatsConnection } from './nats-connection.ts';
@@ -40,6 +41,7 @@ export class NatsReplicas implements Component {
   readonly #connection: NatsConnection;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #metrics: Metrics;
   readonly #options: NatsReplicasOptions;
   /** By run. */
   readonly #seen = new Map<string, { readonly replica: string; at: number }>();
@@ -59,12 +61,18 @@ export class NatsReplicas implements Component {
   #stopped = false;
 
   constructor(
-    { connection, clock, log }: { connection: NatsConnection; clock: Clock; log: Logger },
+    {
+      connection,
+      clock,
+      log,
+      metrics,
+    }: { connection: NatsConnection; clock: Clock; log: Logger; metrics: Metrics },
     options: NatsReplicasOptions,
   ) {
     this.#connection = connection;
     this.#clock = clock;
     this.#log = log;
+    this.#metrics = metrics;
     this.#options = options;
     this.self = { replica: options.replica, run: crypto.randomUUID() };
   }
@@ -107,9 +115,10 @@ export class NatsReplicas implements Component {
     return run === this.self.run || this.#seen.has(run);
   }
 
-  /** Called each time this replica becomes sure; the other replicas are known by then. */
+  /** Called each time this replica becomes sure, and now when it is; the other replicas are known by then. */
   onSure(listener: (connection: Connection) => void): Unsubscribe {
     this.#sure.add(listener);
+    if (this.#isSure) listener(this.#connection.current());
     return () => this.#sure.delete(listener);
   }
 
@@ -188,6 +197,7 @@ export class NatsReplicas implements Component {
   #meet(run: string, entry: KvWatchEntry): void {
     const replica = entry.string().slice(0, 253);
     this.#seen.set(run, { replica, at: this.#clock.now() });
+    this.#metrics.replicas.set(this.list().length);
     this.#log.info({ replica, run }, 'another replica is here');
     if (replica === this.self.replica)
       this.#log.warn({ replica }, 'two replicas have the same name; set hub.replica');
@@ -197,6 +207,7 @@ export class NatsReplicas implements Component {
     const gone = this.#seen.get(run);
     if (!gone) return;
     this.#seen.delete(run);
+    this.#metrics.replicas.set(this.list().length);
     this.#log.info({ replica: gone.replica, run }, 'another replica is gone');
     for (const listener of [...this.#died]) listener({ replica: gone.replica, run });
   }
@@ -229,6 +240,8 @@ export class NatsReplicas implements Component {
     if (this.#isSure || this.#stopped) return;
     this.#isSure = true;
     this.#problem = undefined;
+    this.#metrics.replicas.set(this.list().length);
+    this.#metrics.ownershipCertain.set(1);
     for (const listener of [...this.#sure]) listener(connection);
   }
 
@@ -240,6 +253,7 @@ export class NatsReplicas implements Component {
     this.#problem = problem;
     if (!this.#isSure) return;
     this.#isSure = false;
+    this.#metrics.ownershipCertain.set(0);
     this.#log.warn(
       { problem },
       'this replica is cut off from the others: edges stay connected, and get nothing',

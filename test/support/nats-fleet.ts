@@ -31,8 +31,8 @@ export async function startFleetMember({ url, log = silentLogger, ...more }: Fle
     { prefix: options.prefix, run: replicas.self.run, timeoutMs: 2_000 },
   );
   const { signal } = new AbortController();
-  await ownership.start();
   await replicas.start();
+  await ownership.start();
   await calls.start();
   await connection.start();
   return {

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import { print, printError, warnUnanswered } from '../streams.ts';
 
 const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
 
@@ -34,8 +34,7 @@ export function nodesCommand(): Command {
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
       const { items, unanswered } = await connectAdmin(globals).get<NodeListing>('/api/v1/nodes');
-      for (const { replica, problem } of unanswered)
-        printError(`warning: the nodes of replica ${replica} are missing: ${problem}`);
+      warnUnanswered(unanswered, 'the list of nodes');
       if (items.length === 0 && globals.output === 'table') return printError('no node is connected');
       print(formatList(items, globals.output ?? 'table', view));
     });

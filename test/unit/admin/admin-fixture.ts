@@ -3,6 +3,7 @@ import type { AdminOptions } from '../../../src/admin/options.ts';
 import { RevocationService } from '../../../src/certs/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
+import type { GatewayInfo } from '../../../src/contracts/gateway-info.ts';
 import type {
   MessageBus,
   StoredEvent,
@@ -139,6 +140,22 @@ export async function startAdmin({
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));
+  const info = (): GatewayInfo => ({
+    version: '1.2.3',
+    replica: 'hub-1',
+    startedAt: '2026-01-01T00:00:00.000Z',
+    now: '2026-01-01T00:00:01.000Z',
+    secretStore: 'a folder',
+    bus: 'local',
+    advertise: ['localhost'],
+    caSha256: ca.sha256,
+    draining: false,
+    nodes: 1,
+    listeners: [
+      { name: 'https', host: '::1', port: 10002, servedFingerprint: source.current().fingerprint },
+      { name: 'admin', host: '127.0.0.1', port: 10010, servedFingerprint: 'an older one' },
+    ],
+  });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -154,22 +171,8 @@ export async function startAdmin({
       tokens,
       revocations,
       health,
-      info: () => ({
-        version: '1.2.3',
-        replica: 'hub-1',
-        startedAt: '2026-01-01T00:00:00.000Z',
-        now: '2026-01-01T00:00:01.000Z',
-        secretStore: 'a folder',
-        bus: 'local',
-        advertise: ['localhost'],
-        caSha256: ca.sha256,
-        draining: false,
-        nodes: 1,
-        listeners: [
-          { name: 'https', host: '::1', port: 10002, servedFingerprint: source.current().fingerprint },
-          { name: 'admin', host: '127.0.0.1', port: 10010, servedFingerprint: 'an older one' },
-        ],
-      }),
+      info,
+      replicas: { list: async () => ({ items: [info()], unanswered: [] }) },
       clock,
       log,
       metrics,
