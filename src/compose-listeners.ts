@@ -7,6 +7,8 @@ import type { CertificateIssuer, TokenMinter } from './contracts/certificate-iss
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeDirectory } from './contracts/node-directory.ts';
+import type { Replicas } from './contracts/replicas.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { Clock } from './core/clock.ts';
 import type { HealthRegistry } from './core/health.ts';
@@ -39,6 +41,8 @@ export interface ListenerParts {
   readonly revocations: RevocationAdmin;
   readonly crl: CrlSource;
   readonly hub: SessionHub;
+  readonly nodes: NodeDirectory;
+  readonly replicas: Replicas;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
   /** Judges bearer tokens on a cluster; undefined elsewhere. */
@@ -76,7 +80,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           issuer,
           crl: parts.crl,
           health,
-          isKnownNode: (node) => hub.isConnected(node),
+          isKnownNode: (node) => hub.isConnectedAnywhere(node),
           ...(config.current.webtransport.enabled ? { tickets } : {}),
         },
         config.view(({ limits }) => ({
@@ -118,7 +122,8 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         server: tlsServer('admin'),
         health,
         bus,
-        nodes: hub,
+        nodes: parts.nodes,
+        replicas: parts.replicas,
         certificates,
         tokens,
         revocations,

@@ -1,5 +1,8 @@
 import { hostname } from 'node:os';
+import { FleetDirectory } from './bus/fleet-directory.ts';
+import { FleetReplicas } from './bus/fleet-replicas.ts';
 import { LocalBus } from './bus/local-bus.ts';
+import { NatsConnection } from './bus/nats-connection.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
@@ -10,6 +13,7 @@ import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
+import { composeFleet } from './compose-fleet.ts';
 import { composeListeners } from './compose-listeners.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
@@ -72,10 +76,17 @@ export async function startGateway(
 
   // — sessions and messages —
   const bus = new LocalBus(shared, () => settings().hub.queue);
+  const { kind: busKind, nats } = settings().bus;
+  const connection = busKind === 'nats' ? new NatsConnection(shared, { ...nats, replica }) : undefined;
+  const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
+  const { ownership, calls } = fleet;
   const hub = new SessionHub(
-    { ...shared, bus, onRevoked: (session) => revocations.sessionEnded(session) },
+    { ...shared, bus, ownership, onRevoked: (session) => revocations.sessionEnded(session) },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
+
+  const nodes = new FleetDirectory({ local: hub, ownership, calls });
+  const replicas = new FleetReplicas({ ownership, calls, info });
 
   // — certificates: nothing listens before they are whole —
   const cluster = await openCluster(shared, { ...settings().secretStore, replica });
@@ -142,7 +153,7 @@ export async function startGateway(
         { clock, tokens, trust, isRevoked },
         config.view((now) => ({ ...now.certificates, ...now.identity })),
       ),
-      isConnected: (node) => hub.isConnected(node),
+      isConnected: (node) => hub.isConnectedAnywhere(node),
       isNodeRevoked: (node) => revocations.isNodeRevoked(node),
       audit,
     },
@@ -163,6 +174,8 @@ export async function startGateway(
       revocations,
       crl,
       hub,
+      nodes,
+      replicas,
       bus,
       health,
       info,
@@ -175,6 +188,7 @@ export async function startGateway(
     revocations,
     listeners,
     bus,
+    ownership,
     store,
     isDraining: () => draining,
   });
@@ -192,7 +206,9 @@ export async function startGateway(
       certificates,
       revocations,
       tokens,
+      ...(connection ? [connection] : []),
       bus,
+      ...fleet.components,
       hub,
       ...(kind === 'directory'
         ? [

@@ -20,11 +20,13 @@ import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
+import { type ReplicaRouteComponents, replicaRoutes } from './replica-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
   RevocationRouteComponents &
+  ReplicaRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -112,7 +114,12 @@ function createApp(
   app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
   requireAdmin(app, components);
 
-  const routes = [...gatewayRoutes(components), ...nodeRoutes(components), ...revocationRoutes(components)];
+  const routes = [
+    ...gatewayRoutes(components),
+    ...nodeRoutes(components),
+    ...replicaRoutes(components),
+    ...revocationRoutes(components),
+  ];
   serveRoutes(app, routes);
   serveEvents(app, {
     streams,

@@ -50,6 +50,8 @@ export type UpstreamEvent =
       readonly sessionId: string;
       readonly transport: Transport;
       readonly at: number;
+      /** Grows with each session of the node, on whatever replica. */
+      readonly epoch?: number;
     }
   | {
       readonly type: 'disconnected';
@@ -58,6 +60,8 @@ export type UpstreamEvent =
       readonly transport: Transport;
       readonly at: number;
       readonly reason: string;
+      /** Of the session that is over. */
+      readonly epoch?: number;
     };
 
 /** `id` grows; opaque, for `afterId` and SSE's `Last-Event-ID`. */

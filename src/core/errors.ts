@@ -240,13 +240,18 @@ export const ERRORS = {
   },
   NODE_NOT_FOUND: {
     status: 404,
-    message: 'node {node} has no session here',
+    message: 'node {node} has no session',
     fix: 'check the name with `sallyport nodes list`',
   },
   NODE_OFFLINE: {
     status: 404,
     message: 'node {node} is not connected',
     fix: 'send without waiting for the acknowledgement, then the message is queued',
+  },
+  REPLICA_UNREACHABLE: {
+    status: 503,
+    message: 'replica {replica} did not answer: {problem}',
+    fix: 'try again; a replica that is gone gives its nodes up within ten seconds',
   },
   QUEUE_FULL: {
     status: 503,

@@ -172,6 +172,12 @@ export function createMetrics(options: { process?: boolean } = {}) {
     busInFlightBytes: gauge('bus_in_flight_bytes', 'Bytes of messages that NATS has not confirmed yet.', []),
     busStreamMessages: gauge('bus_stream_messages', 'Messages in a stream of NATS.', ['stream']),
     busStreamBytes: gauge('bus_stream_bytes', 'Bytes in a stream of NATS.', ['stream']),
+    replicas: gauge('replicas', 'Replicas that are alive, this one included.', []),
+    ownershipCertain: gauge(
+      'ownership_certain',
+      '1 while this replica knows whose the nodes are, 0 while it is cut off and delivers nothing.',
+      [],
+    ),
     busOutcomesWaiting: gauge('bus_outcomes_waiting', 'Messages whose fate this replica waits to hear.', []),
     followersCutOff: counter(
       'admin_followers_cut_off_total',

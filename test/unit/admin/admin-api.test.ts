@@ -9,7 +9,7 @@ const errorOf = (answer: { json: unknown }) => (answer.json as { error: Record<s
 describe('nodes', () => {
   test('are listed and shown', async () => {
     await using hub = await startAdmin();
-    expect((await hub.get('/api/v1/nodes')).json).toEqual({ items: [someNode] });
+    expect((await hub.get('/api/v1/nodes')).json).toEqual({ items: [someNode], unanswered: [] });
     expect((await hub.get('/api/v1/nodes/edge-1')).json).toEqual(someNode);
     const missing = await hub.get('/api/v1/nodes/edge-9');
     expect([missing.status, errorOf(missing)]).toEqual([
