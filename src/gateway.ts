@@ -175,6 +175,7 @@ export async function startGateway(
       hub,
       nodes,
       replicas,
+      fleet,
       bus,
       health,
       info,
