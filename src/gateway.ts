@@ -75,8 +75,8 @@ export async function startGateway(
   let draining = false;
 
   // — sessions and messages —
-  const messages = openBus({ ...shared, isAcknowledged }, settings, { replica });
-  const { bus, connection } = messages;
+  const opened = openBus({ ...shared, isAcknowledged }, settings, { replica });
+  const { bus, connection } = opened;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
   const hub = new SessionHub(
@@ -175,6 +175,7 @@ export async function startGateway(
       hub,
       nodes,
       replicas,
+      fleet,
       bus,
       health,
       info,
@@ -205,7 +206,7 @@ export async function startGateway(
       certificates,
       revocations,
       tokens,
-      ...messages.components,
+      ...opened.components,
       ...fleet.components,
       hub,
       ...(kind === 'directory'
