@@ -31,16 +31,18 @@ export class EventFeed {
   readonly #parts: FeedParts;
   readonly #followers: Followers;
   readonly #stopping = new AbortController();
-  #nextSeq: number;
+  readonly #begin: () => number | undefined;
+  #nextSeq: number | undefined;
   #count = 0;
   #running: Promise<void> | undefined;
   #stopReading: (() => void) | undefined;
 
-  /** @param fromSeq the first sequence to hand on */
-  constructor(parts: FeedParts, fromSeq: number) {
+  /** @param begin the first sequence to hand on; asked once NATS is there, and undefined for what comes from then on */
+  constructor(parts: FeedParts, begin: () => number | undefined) {
     this.#parts = parts;
     this.#followers = new Followers(parts, () => this.#leave());
-    this.#nextSeq = fromSeq;
+    this.#begin = begin;
+    this.#nextSeq = begin();
     this.#running = this.#run();
   }
 
@@ -79,7 +81,7 @@ export class EventFeed {
         await connection.whenUp(signal);
         const before = this.#nextSeq;
         await this.#read(await this.#open());
-        if (this.#nextSeq > before) attempt = 0;
+        if (this.#nextSeq !== before) attempt = 0;
       } catch (error) {
         if (signal.aborted) return;
         log.debug({ problem: describeError(error) }, 'the feed of upstream events begins again');
@@ -91,8 +93,9 @@ export class EventFeed {
   async #open(): Promise<Consumer> {
     const { connection, subjects } = this.#parts;
     const js = jetstream(connection.current());
-    // A stream that was lost and made anew counts from one again.
     const { state } = await (await js.jetstreamManager()).streams.info(subjects.upStream);
+    this.#nextSeq ??= this.#begin() ?? state.last_seq + 1;
+    // A stream that was lost and made anew counts from one again.
     if (this.#nextSeq > state.last_seq + 1) this.#nextSeq = 1;
     return js.consumers.get(subjects.upStream, {
       deliver_policy: DeliverPolicy.StartSequence,
@@ -109,7 +112,7 @@ export class EventFeed {
     try {
       if (this.#stopping.signal.aborted) return;
       for await (const message of messages) {
-        if (message.seq < this.#nextSeq) continue;
+        if (message.seq < (this.#nextSeq ?? 0)) continue;
         this.#nextSeq = message.seq + 1;
         const event = decodeEvent(subjects, message);
         if (event) this.#followers.tell(message.seq, event);

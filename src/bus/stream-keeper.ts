@@ -61,9 +61,9 @@ export class StreamKeeper {
     });
   }
 
-  /** The newest sequence of the upstream stream that this replica knows of. */
-  get lastUpstream(): number {
-    return this.#lastUpstream;
+  /** The newest sequence of the upstream stream that this replica knows of; undefined before it has seen the stream. */
+  get lastUpstream(): number | undefined {
+    return this.#created.has('up') ? this.#lastUpstream : undefined;
   }
 
   sawUpstream(seq: number): void {
