@@ -2,7 +2,7 @@ import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
 import type { StoredEvent, UpstreamFilter } from '../contracts/message-bus.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
-import { describeError } from '../core/errors.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
@@ -37,7 +37,7 @@ export class EventFeed {
   #running: Promise<void> | undefined;
   #stopReading: (() => void) | undefined;
 
-  /** @param begin the first sequence to hand on; asked once NATS is there, and undefined for what comes from then on */
+  /** @param begin the first sequence to hand on; undefined while it cannot be known, because NATS was not there yet */
   constructor(parts: FeedParts, begin: () => number | undefined) {
     this.#parts = parts;
     this.#followers = new Followers(parts, () => this.#leave());
@@ -94,7 +94,9 @@ export class EventFeed {
     const { connection, subjects } = this.#parts;
     const js = jetstream(connection.current());
     const { state } = await (await js.jetstreamManager()).streams.info(subjects.upStream);
-    this.#nextSeq ??= this.#begin() ?? state.last_seq + 1;
+    this.#nextSeq ??= this.#begin();
+    if (this.#nextSeq === undefined)
+      throw new SallyportError('BUS_UNAVAILABLE', { problem: 'the streams were not seen yet' });
     // A stream that was lost and made anew counts from one again.
     if (this.#nextSeq > state.last_seq + 1) this.#nextSeq = 1;
     return js.consumers.get(subjects.upStream, {

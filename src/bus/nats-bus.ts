@@ -169,11 +169,12 @@ export class NatsBus implements MessageBus {
 
   #liveFeed(): EventFeed {
     // Begins at what this replica knows to be stored: what another one stored in the last seconds may come as well.
-    if (!this.#live || this.#live.idle)
-      this.#live = this.#feed(() => {
-        const last = this.#keeper.lastUpstream;
-        return last === undefined ? undefined : last + 1;
-      });
+    if (this.#live && !this.#live.idle) return this.#live;
+    const known = this.#keeper.lastUpstream;
+    this.#live = this.#feed(() => {
+      const last = known ?? this.#keeper.firstUpstream;
+      return last === undefined ? undefined : last + 1;
+    });
     return this.#live;
   }
 
