@@ -75,8 +75,8 @@ export async function startGateway(
   let draining = false;
 
   // — sessions and messages —
-  const opened = openBus({ ...shared, isAcknowledged }, settings, { replica });
-  const { bus, connection } = opened;
+  const messages = openBus({ ...shared, isAcknowledged }, settings, { replica });
+  const { bus, connection } = messages;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
   const hub = new SessionHub(
@@ -206,7 +206,7 @@ export async function startGateway(
       certificates,
       revocations,
       tokens,
-      ...opened.components,
+      ...messages.components,
       ...fleet.components,
       hub,
       ...(kind === 'directory'
