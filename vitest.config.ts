@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules: need Helm 3, Chromium, promtool. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats: need Helm 3, Chromium, promtool, nats-server. */
 export default defineConfig({
   test: {
     // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
@@ -29,6 +29,15 @@ export default defineConfig({
           ...shared,
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          ...shared,
+          name: 'nats',
+          include: ['test/nats/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
-import { LocalBus } from './bus/local-bus.ts';
+import { FleetDirectory } from './bus/fleet-directory.ts';
+import { FleetReplicas } from './bus/fleet-replicas.ts';
+import { openBus } from './bus/open-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { BackupMonitor } from './certs/backup-monitor.ts';
 import { CaExpiryWatch } from './certs/ca-expiry-watch.ts';
@@ -14,6 +16,7 @@ import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
+import { composeFleet } from './compose-fleet.ts';
 import { composeListeners } from './compose-listeners.ts';
 import { composeRecovery } from './compose-recovery.ts';
 import { composeRollover } from './compose-rollover.ts';
@@ -30,6 +33,7 @@ import { createMetrics } from './core/metrics.ts';
 import { VERSION } from './core/version.ts';
 import { publishGatewayGauges } from './gateway-gauges.ts';
 import { registerHealthChecks } from './health-checks.ts';
+import { isAcknowledged } from './hub/acknowledgement-policy.ts';
 import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
@@ -79,11 +83,15 @@ export async function startGateway(
   let draining = false;
 
   // — sessions and messages —
-  const bus = new LocalBus(shared, () => settings().hub.queue);
+  const opened = openBus({ ...shared, isAcknowledged }, settings, { replica });
+  const { bus, connection } = opened;
+  const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
+  const { ownership, calls } = fleet;
   const hub = new SessionHub(
     {
       ...shared,
       bus,
+      ownership,
       onRevoked: (session) => revocations.sessionEnded(session),
       presence: {
         nodeConnected: ({ peer, transport, remoteAddress }) => {
@@ -98,6 +106,9 @@ export async function startGateway(
     },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
+
+  const nodes = new FleetDirectory({ local: hub, ownership, calls });
+  const replicas = new FleetReplicas({ ownership, calls, info });
 
   // — certificates: nothing listens before they are whole —
   const cluster = await openCluster(shared, { ...settings().secretStore, replica });
@@ -189,7 +200,7 @@ export async function startGateway(
         { clock, tokens, trust, isRevoked },
         config.view((now) => ({ ...now.certificates, ...now.identity })),
       ),
-      isConnected: (node) => hub.isConnected(node),
+      isConnected: (node) => hub.isConnectedAnywhere(node),
       isNodeRevoked: (node) => revocations.isNodeRevoked(node),
       audit,
     },
@@ -231,6 +242,9 @@ export async function startGateway(
       rejections: recovery.watching(rejections),
       served: recovery.served,
       hub,
+      nodes,
+      replicas,
+      fleet,
       bus,
       health,
       info,
@@ -243,6 +257,7 @@ export async function startGateway(
     revocations,
     listeners,
     bus,
+    ownership,
     store,
     isDraining: () => draining,
   });
@@ -266,7 +281,8 @@ export async function startGateway(
       history,
       tokens,
       backups,
-      bus,
+      ...opened.components,
+      ...fleet.components,
       hub,
       rollover,
       new CaExpiryWatch({ ...shared, source: certificates, events }, settings().certificates),

@@ -28,6 +28,7 @@ const libraryHomes: Record<string, RegExp> = {
   fastify: /^(listeners\/https|admin)\//,
   jose: /^certs\//,
   zod: /^(config|admin)\//,
+  '@nats-io': /^bus\//,
   commander: /^cli\//,
   preact: /^admin\/ui\//,
   htm: /^admin\/ui\//,

@@ -23,6 +23,7 @@ import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
+import { type ReplicaRouteComponents, replicaRoutes } from './replica-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
 import { serveStatusPage, statusPageRoute } from './status-page.ts';
@@ -33,6 +34,7 @@ export type AdminComponents = NodeRouteComponents &
   RolloverRouteComponents &
   HistoryRouteComponents &
   RejectionRouteComponents &
+  ReplicaRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -135,6 +137,7 @@ function createApp(
     ...revocationRoutes(components),
     ...rolloverRoutes(components),
     ...rejectionRoutes(components),
+    ...replicaRoutes(components),
   ];
   serveRoutes(app, routes);
   serveEvents(app, {

@@ -43,7 +43,10 @@ export const nodeInfo = z.object({
   bytesSent: count,
   rttMs: z.number().optional(),
 });
-export const nodeList = z.object({ items: z.array(nodeInfo) });
+export const unanswered = z
+  .array(z.object({ replica: z.string(), problem: z.string() }))
+  .meta({ description: 'Replicas whose part is missing, and why; `*` for those that are not known now' });
+export const nodeList = z.object({ items: z.array(nodeInfo), unanswered });
 
 export const message = z
   .looseObject({
@@ -166,6 +169,8 @@ export const info = z.object({
   nodes: count,
   listeners: z.array(listenerInfo),
 });
+
+export const replicaList = z.object({ items: z.array(info), unanswered });
 
 export const tokenBody = z
   .strictObject({

@@ -12,6 +12,7 @@ import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { prepareCertsCommand } from './commands/prepare-certs.ts';
+import { replicasCommand } from './commands/replicas.ts';
 import { revocationCommands } from './commands/revocation.ts';
 import { sendCommand } from './commands/send.ts';
 import { serveCommand } from './commands/serve.ts';
@@ -36,6 +37,7 @@ export function createProgram(): Command {
     adoptCommand(),
     tokenCommand(),
     nodesCommand(),
+    replicasCommand(),
     ...revocationCommands(),
     sendCommand(),
     watchCommand(),

@@ -309,13 +309,18 @@ export const ERRORS = {
   },
   NODE_NOT_FOUND: {
     status: 404,
-    message: 'node {node} has no session here',
+    message: 'node {node} has no session',
     fix: 'check the name with `sallyport nodes list`',
   },
   NODE_OFFLINE: {
     status: 404,
     message: 'node {node} is not connected',
     fix: 'send without waiting for the acknowledgement, then the message is queued',
+  },
+  REPLICA_UNREACHABLE: {
+    status: 503,
+    message: 'replica {replica} did not answer: {problem}',
+    fix: 'try again; a replica that is gone gives its nodes up within ten seconds',
   },
   QUEUE_FULL: {
     status: 503,
@@ -341,6 +346,16 @@ export const ERRORS = {
     status: 503,
     message: 'the message bus cannot be reached: {problem}',
     fix: 'check the bus; edges stay connected meanwhile',
+  },
+  BUS_SETTINGS_DIFFER: {
+    status: 500,
+    message: '{what} exists in NATS with {setting} = {found}, and {wanted} is wanted',
+    fix: 'set it to what exists in bus.nats, or change the stream (`nats stream edit`); Sallyport changes none that exists',
+  },
+  BUS_CREDENTIALS_UNREADABLE: {
+    status: 500,
+    message: 'cannot read {setting}',
+    fix: 'check that the file is mounted, not empty, and that this process may read it',
   },
   DRAINING: {
     status: 503,

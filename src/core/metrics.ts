@@ -257,6 +257,31 @@ export function createMetrics(options: { process?: boolean } = {}) {
     queueLimit: gauge('downstream_queue_limit_messages', 'Messages that may wait for nodes.', []),
     queueLimitBytes: gauge('downstream_queue_limit_bytes', 'Bytes that may wait for nodes.', []),
     subscribers: gauge('upstream_subscribers', 'Programs that follow upstream messages.', []),
+    // — NATS —
+    busConnected: gauge('bus_connected', '1 while this replica is connected to NATS.', []),
+    busReconnects: counter('bus_reconnects_total', 'Connections to NATS after the first.', []),
+    busPublished: counter('bus_published_total', 'Messages that NATS confirmed, by stream.', ['stream']),
+    busPublishFailed: counter('bus_publish_failed_total', 'Messages that NATS did not take, by reason.', [
+      'stream',
+      'reason',
+    ]),
+    busPublishSeconds: histogram(
+      'bus_publish_duration_seconds',
+      'Time until NATS confirmed a message.',
+      ['stream'],
+      [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 10],
+    ),
+    busInFlight: gauge('bus_in_flight_messages', 'Messages that NATS has not confirmed yet.', []),
+    busInFlightBytes: gauge('bus_in_flight_bytes', 'Bytes of messages that NATS has not confirmed yet.', []),
+    busStreamMessages: gauge('bus_stream_messages', 'Messages in a stream of NATS.', ['stream']),
+    busStreamBytes: gauge('bus_stream_bytes', 'Bytes in a stream of NATS.', ['stream']),
+    replicas: gauge('replicas', 'Replicas that are alive, this one included.', []),
+    ownershipCertain: gauge(
+      'ownership_certain',
+      '1 while this replica knows whose the nodes are, 0 while it is cut off and delivers nothing.',
+      [],
+    ),
+    busOutcomesWaiting: gauge('bus_outcomes_waiting', 'Messages whose fate this replica waits to hear.', []),
     followersCutOff: counter(
       'admin_followers_cut_off_total',
       'Followers of the admin event stream that read too slowly.',

@@ -31,6 +31,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /api/v1/nodes/{node}',
     'post /api/v1/nodes/{node}/disconnect',
     'post /api/v1/nodes/{node}/messages',
+    'get /api/v1/replicas',
     'get /api/v1/revocations',
     'post /api/v1/revocations',
     'get /api/v1/revocations/replicas',
