@@ -1,6 +1,8 @@
 import type { TLSSocket } from 'node:tls';
 import { AdminListener } from './admin/admin-listener.ts';
+import { FleetTickets } from './bus/fleet-tickets.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
+import type { Fleet } from './compose-fleet.ts';
 import type { LiveConfig } from './config/live-config.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
@@ -16,6 +18,7 @@ import type { Logger } from './core/log.ts';
 import type { Metrics } from './core/metrics.ts';
 import type { SessionHub } from './hub/session-hub.ts';
 import type { AdminGate } from './identity/admin-gate.ts';
+import type { NodeIdentity } from './identity/node-identity.ts';
 import type { PeerGate } from './identity/peer-gate.ts';
 import { TicketBook } from './identity/ticket-book.ts';
 import { HttpsListener } from './listeners/https/https-listener.ts';
@@ -42,6 +45,7 @@ export interface ListenerParts {
   readonly crl: CrlSource;
   readonly hub: SessionHub;
   readonly nodes: NodeDirectory;
+  readonly fleet: Pick<Fleet, 'ownership' | 'calls'>;
   readonly replicas: Replicas;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
@@ -57,10 +61,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
     parts;
   const shared = { clock: parts.clock, log: parts.log, metrics: parts.metrics };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
-  const tickets = new TicketBook({
-    clock: parts.clock,
-    stillTrusted: (identity) => gate.stillTrusted(identity),
-  });
+  const stillTrusted = (identity: NodeIdentity) => gate.stillTrusted(identity);
+  const book = new TicketBook({ clock: parts.clock, stillTrusted });
+  const tickets = new FleetTickets({ ...parts.fleet, book, stillTrusted });
   const tlsServer = (name: 'https' | 'admin') =>
     new TlsServer(
       { ...shared, source: certificates },

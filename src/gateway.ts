@@ -1,8 +1,7 @@
 import { hostname } from 'node:os';
 import { FleetDirectory } from './bus/fleet-directory.ts';
 import { FleetReplicas } from './bus/fleet-replicas.ts';
-import { LocalBus } from './bus/local-bus.ts';
-import { NatsConnection } from './bus/nats-connection.ts';
+import { openBus } from './bus/open-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
@@ -27,6 +26,7 @@ import type { Logger } from './core/log.ts';
 import { createMetrics } from './core/metrics.ts';
 import { VERSION } from './core/version.ts';
 import { registerHealthChecks } from './health-checks.ts';
+import { isAcknowledged } from './hub/acknowledgement-policy.ts';
 import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
@@ -75,9 +75,8 @@ export async function startGateway(
   let draining = false;
 
   // — sessions and messages —
-  const bus = new LocalBus(shared, () => settings().hub.queue);
-  const { kind: busKind, nats } = settings().bus;
-  const connection = busKind === 'nats' ? new NatsConnection(shared, { ...nats, replica }) : undefined;
+  const opened = openBus({ ...shared, isAcknowledged }, settings, { replica });
+  const { bus, connection } = opened;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
   const hub = new SessionHub(
@@ -176,6 +175,7 @@ export async function startGateway(
       hub,
       nodes,
       replicas,
+      fleet,
       bus,
       health,
       info,
@@ -206,8 +206,7 @@ export async function startGateway(
       certificates,
       revocations,
       tokens,
-      ...(connection ? [connection] : []),
-      bus,
+      ...opened.components,
       ...fleet.components,
       hub,
       ...(kind === 'directory'

@@ -54,6 +54,12 @@ export class EventFeed {
     return this.#followers.add(filter, onEvent, []);
   }
 
+  /** The stream is another one: from its first event on. */
+  beginAnew(): void {
+    this.#nextSeq = 1;
+    this.#stopReading?.();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#stopReading?.();

@@ -30,7 +30,7 @@ export class LocalOwnership implements NodeOwnership {
     });
     claims.get(request.node)?.release();
     claims.set(request.node, claim);
-    holder.held({ epoch: claim.epoch, changes: 0 });
+    holder.held(claim.epoch);
     return claim;
   }
 

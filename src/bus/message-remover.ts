@@ -39,6 +39,11 @@ export class MessageRemover {
     if (this.#retry === undefined && this.#underWay < PARALLEL) void this.#removeOne(seq);
   }
 
+  /** The stream is another one. */
+  forget(): void {
+    this.#waiting.clear();
+  }
+
   /** Gives up waiting when the signal says so: what is left is delivered once more. */
   async stop(signal: AbortSignal): Promise<void> {
     if (this.#waiting.size > 0 && !signal.aborted)
@@ -61,7 +66,7 @@ export class MessageRemover {
     if (removed) {
       this.#waiting.delete(seq);
       this.#next();
-    } else {
+    } else if (this.#waiting.has(seq)) {
       this.#waiting.set(seq, false);
       if (!this.#stopped) this.#retry ??= this.#clock.setTimeout(() => this.#again(), RETRY_MS);
     }

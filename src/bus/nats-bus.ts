@@ -77,7 +77,7 @@ export class NatsBus implements MessageBus {
     const { downStream: stream } = subjects;
     this.#reader = new StreamReader(parts, options);
     const reader = this.#reader;
-    this.#publisher = new StreamPublisher(parts, options);
+    this.#publisher = new StreamPublisher({ ...parts, onRefused: () => this.#keeper.suspect() }, options);
     this.#remover = new MessageRemover({ reader, clock }, { stream });
     const remover = this.#remover;
     this.#compactor = new QueueCompactor(
@@ -95,6 +95,7 @@ export class NatsBus implements MessageBus {
         if (fresh) this.#listen(nats);
       }),
       this.#keeper.onSweep((range) => this.#holdings.sweep(range)),
+      this.#keeper.onReplaced((stream) => this.#beginAnew(stream)),
     );
   }
 
@@ -124,6 +125,17 @@ export class NatsBus implements MessageBus {
   problem(): string | undefined {
     if (this.#stopped) return 'the bus is stopped';
     return this.#parts.connection.problem() ?? this.#keeper.problem() ?? this.#publisher.problem();
+  }
+
+  /** Sequences of a stream that is gone mean nothing in the one that took its place. */
+  #beginAnew(stream: 'up' | 'down'): void {
+    if (stream === 'up') {
+      for (const feed of this.#feeds) feed.beginAnew();
+      return;
+    }
+    this.#remover.forget();
+    this.#outcomes.forgetSequences();
+    this.#holdings.beginAnew();
   }
 
   // — upstream —

@@ -1,11 +1,4 @@
-import type {
-  Claim,
-  ClaimHolder,
-  ClaimRequest,
-  ClaimState,
-  NodeOwner,
-  Owned,
-} from '../contracts/node-ownership.ts';
+import type { Claim, ClaimHolder, ClaimRequest, ClaimState, NodeOwner } from '../contracts/node-ownership.ts';
 
 /** One session's claim to its node, as its holder sees it. */
 export class NatsClaim implements Claim {
@@ -45,16 +38,21 @@ export class NatsClaim implements Claim {
     this.#onRelease(this);
   }
 
-  hold(owned: Owned): void {
+  /** Told even when this claim is over. */
+  took(from: NodeOwner, changes: number): void {
+    this.#holder.took(from, changes);
+  }
+
+  hold(epoch: number): void {
     if (this.#state === 'over') return;
     this.#state = 'held';
-    this.#epoch = owned.epoch;
-    this.#holder.held(owned);
+    this.#epoch = epoch;
+    this.#holder.held(epoch);
   }
 
   /** It was held before, and nothing has changed since. */
   resume(): void {
-    if (this.#epoch !== undefined) this.hold({ epoch: this.#epoch, changes: 0 });
+    if (this.#epoch !== undefined) this.hold(this.#epoch);
   }
 
   suspend(): void {

@@ -46,8 +46,8 @@ export function encodeEvent(subjects: Subjects, event: UpstreamEvent): Encoded {
       headers: sent,
     };
   }
-  sent.set(HEADER.id, `${node}:${event.type}:${plain(sessionId)}`);
-  const { type, transport, at } = event;
+  const { type, transport, at, epoch } = event;
+  sent.set(HEADER.id, `${node}:${type}:${plain(sessionId)}:${epoch ?? 0}`);
   // The first three fields are those of CloudCore's own event.
   const body = {
     event_type: type,
@@ -56,6 +56,7 @@ export function encodeEvent(subjects: Subjects, event: UpstreamEvent): Encoded {
     at,
     session: sessionId,
     transport,
+    ...(epoch === undefined ? {} : { epoch }),
     ...(event.type === 'disconnected' ? { reason: event.reason } : {}),
   };
   return { subject: subjects.presence(node), payload: encoder.encode(JSON.stringify(body)), headers: sent };
@@ -74,10 +75,11 @@ export function decodeEvent(
       const sessionId = received?.get(HEADER.session) ?? '';
       return { type: 'message', node, sessionId, message: decodeJson(text), bytes: data.length };
     }
-    const { event_type: type, session: sessionId, transport, at, reason = '' } = JSON.parse(text);
+    const { event_type: type, session: sessionId, transport, at, epoch, reason = '' } = JSON.parse(text);
     if (typeof sessionId !== 'string' || typeof at !== 'number') return undefined;
-    if (type === 'connected') return { type, node, sessionId, transport, at };
-    return type === 'disconnected' ? { type, node, sessionId, transport, at, reason } : undefined;
+    const common = { node, sessionId, transport, at, ...(typeof epoch === 'number' ? { epoch } : {}) };
+    if (type === 'connected') return { type, ...common };
+    return type === 'disconnected' ? { type, ...common, reason } : undefined;
   } catch {
     return undefined;
   }

@@ -43,7 +43,7 @@ interface Slot {
   uncertain: boolean;
   /** Newest entry of another replica that was seen. */
   foreign: NodeOwner | undefined;
-  /** Whom we took the node from, as long as no holder was told. */
+  /** Whom a write of ours takes the node from, until its answer is there. */
   previous: NodeOwner | undefined;
   working: boolean;
 }
@@ -299,7 +299,10 @@ export class NatsOwnership implements NodeOwnership, Component {
       } catch (error) {
         // Written or not, by us or another: what stands has to be read.
         slot.mine = undefined;
-        if (isConflict(error)) continue;
+        if (isConflict(error)) {
+          slot.previous = undefined;
+          continue;
+        }
         slot.uncertain = true;
         slot.wanted?.suspend();
         this.#log.debug({ node: slot.node, problem: describeError(error) }, 'a claim was not written');
@@ -318,7 +321,7 @@ export class NatsOwnership implements NodeOwnership, Component {
     const found = entry ? this.#ownerIn(entry) : undefined;
     if (found?.owner.run === this.self.run && found.owner.sessionId === wanted.sessionId) {
       // A write whose answer was lost.
-      this.#tell(slot, wanted, { epoch: found.owner.epoch, changes: found.changes });
+      this.#tell(slot, wanted, found);
       return;
     }
     const previous = found && found.owner.run !== this.self.run ? found.owner : undefined;
@@ -333,28 +336,32 @@ export class NatsOwnership implements NodeOwnership, Component {
     const changedAt = isAlive ? now : (found?.changedAt ?? 0);
     const text = encodeOwner(wanted.request, this.self, { changes, changedAt });
     const previousSeq = known?.revision ?? entry?.revision ?? 0;
-    // Told with the first session that gets to hold it, should this one be over by then.
-    if (previous) slot.previous = previous;
+    slot.previous = previous;
     const epoch = await this.#bucket((kv) => kv.put(node, text, { previousSeq }));
     slot.mine = { revision: epoch };
-    const { foreign } = slot;
+    this.#tell(slot, wanted, { owner: { epoch }, changes });
+  }
+
+  /** Our entry stands, or stood until another one replaced it. */
+  #tell(
+    slot: Slot,
+    claim: NatsClaim,
+    { owner: { epoch }, changes }: { owner: { readonly epoch: number }; changes: number },
+  ): void {
+    const { previous, foreign } = slot;
+    slot.previous = undefined;
+    slot.foreign = undefined;
+    if (previous) claim.took(previous, changes);
     if (foreign && foreign.epoch > epoch) {
       // Heard before the answer to our own write.
       slot.mine = undefined;
-      this.#drop(slot, wanted, foreign);
-    } else {
-      this.#tell(slot, wanted, { epoch, changes });
+      this.#drop(slot, claim, foreign);
+      return;
     }
-  }
-
-  #tell(slot: Slot, claim: NatsClaim, { epoch, changes }: { epoch: number; changes: number }): void {
     // An answer that comes when nothing is certain any longer waits for the next look.
     if (!this.#isSure || slot.wanted !== claim) return;
-    const { previous } = slot;
-    slot.foreign = undefined;
-    slot.previous = undefined;
     claim.late = false;
-    claim.hold({ epoch, changes, ...(previous ? { previous } : {}) });
+    claim.hold(epoch);
   }
 
   /** @returns what stands; an entry of ours is noted */

@@ -20,7 +20,8 @@ export interface StoredItem extends Omit<Received, 'subject'> {
 
 export interface SettledMessage {
   readonly node: string;
-  readonly seq: number;
+  /** Undefined when the stream it was in is gone. */
+  readonly seq: number | undefined;
   readonly messageId: string | undefined;
   readonly outcomeTo: string | undefined;
 }
@@ -48,8 +49,11 @@ export interface HoldingServices {
  */
 export class NodeHolding {
   readonly node: string;
+  readonly consumer: DownstreamConsumer;
+  /** Which attaching this serves: stays when the stream is replaced. */
+  readonly attachment: object;
   readonly #services: HoldingServices;
-  readonly #attachment: Attachment;
+  readonly #session: Attachment;
   #backlog: NodeBacklog | undefined;
   /** Everything up to this sequence was taken over, or settled. */
   #cursor = 0;
@@ -58,15 +62,18 @@ export class NodeHolding {
   /** There may be more in the stream than was taken over. */
   #behind = true;
   #fetching = false;
+  #forgotten = false;
   unsubscribe: Unsubscribe = () => {};
 
   constructor(
     services: HoldingServices,
-    { node, consumer }: { readonly node: string; readonly consumer: DownstreamConsumer },
+    { node, consumer, attachment }: Pick<NodeHolding, 'node' | 'consumer' | 'attachment'>,
   ) {
     this.#services = services;
     this.node = node;
-    this.#attachment = { consumer, underWay: new Set(), live: true };
+    this.consumer = consumer;
+    this.attachment = attachment;
+    this.#session = { consumer, underWay: new Set(), live: true };
   }
 
   /** Waiting in memory; not what is under way. */
@@ -78,7 +85,7 @@ export class NodeHolding {
   offer(item: StoredItem, previousSeq: number): void {
     const { seq } = item;
     this.#announced = Math.max(this.#announced, seq);
-    if (!this.#attachment.live || seq <= this.#cursor) return;
+    if (!this.#session.live || seq <= this.#cursor) return;
     if (!this.#behind && !this.#fetching && previousSeq <= this.#cursor && this.#room() > 0) {
       this.#take(item);
       this.#services.serveSoon(this);
@@ -97,12 +104,12 @@ export class NodeHolding {
   /** Something may have been missed: looks into the stream as soon as there is room. */
   check(): void {
     this.#behind = true;
-    if (this.#attachment.live && !this.#fetching && this.#room() > 0) this.#services.fetchSoon(this);
+    if (this.#session.live && !this.#fetching && this.#room() > 0) this.#services.fetchSoon(this);
   }
 
   /** Takes over what the stream holds, as far as there is room. @throws what NATS answers; then it has to be asked for again */
   async fetch(): Promise<void> {
-    if (this.#fetching || !this.#attachment.live) return;
+    if (this.#fetching || !this.#session.live) return;
     this.#fetching = true;
     try {
       // A message that was announced before the stream showed it is looked for again.
@@ -111,7 +118,7 @@ export class NodeHolding {
         if (asked <= 0) return;
         let got = 0;
         for await (const item of this.#services.read(this.node, this.#cursor + 1, asked)) {
-          if (!this.#attachment.live) return;
+          if (!this.#session.live) return;
           got++;
           this.#take(item);
           if (this.#room() <= 0) break;
@@ -129,7 +136,7 @@ export class NodeHolding {
 
   /** Hands to the session what its window allows. @returns true when its turn was used up and more could go */
   serve(): boolean {
-    const attachment = this.#attachment;
+    const attachment = this.#session;
     for (let started = 0; started < TURN; started++) {
       if (!attachment.live || attachment.underWay.size >= attachment.consumer.window) return false;
       const slot = this.#backlog?.take(attachment);
@@ -148,9 +155,14 @@ export class NodeHolding {
 
   /** Lets go: everything not settled stays in the stream. */
   close(): void {
-    this.#attachment.live = false;
+    this.#session.live = false;
     this.unsubscribe();
     this.#backlog = undefined;
+  }
+
+  /** After {@link close}: the stream is gone, and what is under way has no place in it. */
+  forget(): void {
+    this.#forgotten = true;
   }
 
   #room(): number {
@@ -160,7 +172,7 @@ export class NodeHolding {
   }
 
   #limit(): number {
-    return Math.max(MIN_HELD, 2 * this.#attachment.consumer.window);
+    return Math.max(MIN_HELD, 2 * this.#session.consumer.window);
   }
 
   #take({ seq, data, headers }: StoredItem): void {
@@ -168,7 +180,10 @@ export class NodeHolding {
     if (this.#services.isSettled(seq)) return;
     const outcomeTo = headers?.get(HEADER.outcomeTo) || undefined;
     const settledAs = (messageId: string | undefined, outcome: DeliveryOutcome) =>
-      this.#services.settled({ node: this.node, seq, messageId, outcomeTo }, outcome);
+      this.#services.settled(
+        { node: this.node, seq: this.#forgotten ? undefined : seq, messageId, outcomeTo },
+        outcome,
+      );
     let item: ReturnType<typeof decodeItem>;
     try {
       item = decodeItem(this.node, { data, headers }, this.#services.isAcknowledged);
@@ -206,7 +221,7 @@ export class NodeHolding {
   }
 
   async #deliver(slot: Slot): Promise<void> {
-    const attachment = this.#attachment;
+    const attachment = this.#session;
     let outcome: DeliveryOutcome | 'disconnected' = 'disconnected';
     try {
       outcome = await attachment.consumer.deliver(slot.item);

@@ -55,7 +55,7 @@ export class NodeHoldings {
       read: (node, fromSeq, max) => this.#read(node, fromSeq, max),
       isSettled: (seq) => remover.has(seq),
       settled: (message, outcome) => {
-        remover.remove(message.seq);
+        if (message.seq !== undefined) remover.remove(message.seq);
         parts.settled(message, outcome);
         this.#showTotals();
       },
@@ -81,14 +81,21 @@ export class NodeHoldings {
   }
 
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe {
+    return this.#hold(node, { consumer, attachment: {} });
+  }
+
+  #hold(node: string, held: Pick<NodeHolding, 'consumer' | 'attachment'>): Unsubscribe {
     this.#drop(this.#holdings.get(node));
     if (this.#stopped) return () => {};
-    const holding = new NodeHolding(this.#services, { node, consumer });
+    const holding = new NodeHolding(this.#services, { ...held, node });
     this.#holdings.set(node, holding);
     // Listening comes before reading, on one connection: what comes between is announced.
     this.#subscribe(holding);
     holding.check();
-    return () => this.#drop(holding);
+    return () => {
+      const present = this.#holdings.get(node);
+      if (present?.attachment === held.attachment) this.#drop(present);
+    };
   }
 
   /** Looks at what the stream took in that range, and has holdings read what they were not told of. */
@@ -100,6 +107,15 @@ export class NodeHoldings {
       if (seq > toSeq) break;
       const node = this.#subjects.nodeOf(subject);
       if (node !== undefined && !this.#parts.remover.has(seq)) this.#holdings.get(node)?.missed(seq);
+    }
+  }
+
+  /** The stream is another one: what is under way is not in it. */
+  beginAnew(): void {
+    for (const holding of [...this.#holdings.values()]) {
+      this.#drop(holding);
+      holding.forget();
+      this.#hold(holding.node, { consumer: holding.consumer, attachment: holding.attachment });
     }
   }
 

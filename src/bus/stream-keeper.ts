@@ -29,6 +29,8 @@ interface KeeperParts {
   readonly metrics: Metrics;
 }
 
+/** A stream that was seen before is another one now: deleted, or lost with its store. Its sequences begin anew. */
+export type OnReplaced = (stream: 'up' | 'down') => void;
 export type OnSweep = (range: { readonly fromSeq: number; readonly toSeq: number }) => Promise<void>;
 
 /** Sees to it that the streams exist, again and again, shows how full they are, and says when to sweep. */
@@ -39,11 +41,12 @@ export class StreamKeeper {
   readonly #sampler: LogSampler;
   readonly #off: Unsubscribe;
   #onSweep: OnSweep = async () => {};
+  #onReplaced: OnReplaced = () => {};
+  readonly #created = new Map<string, string>();
   #problem: string | undefined = 'nats: the streams were not seen yet';
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
   #lastUpstream = 0;
-  #upstreamCreated: string | undefined;
   #sweptTo: number | undefined;
   #sweepAt = 0;
 
@@ -73,6 +76,18 @@ export class StreamKeeper {
     return () => {
       this.#onSweep = async () => {};
     };
+  }
+
+  onReplaced(listener: OnReplaced): Unsubscribe {
+    this.#onReplaced = listener;
+    return () => {
+      this.#onReplaced = () => {};
+    };
+  }
+
+  /** Something is wrong with the streams: looks now instead of later. */
+  suspect(): void {
+    this.#wake();
   }
 
   problem(): string | undefined {
@@ -125,9 +140,9 @@ export class StreamKeeper {
       const stream = wanted.name === subjects.upStream ? 'up' : 'down';
       metrics.busStreamMessages.set({ stream }, state.messages);
       metrics.busStreamBytes.set({ stream }, state.bytes);
-      // A stream that was lost and made anew counts from one again.
-      if (stream === 'up' && created !== this.#upstreamCreated) this.#lastUpstream = 0;
-      if (stream === 'up') this.#upstreamCreated = created;
+      const before = this.#created.get(stream);
+      this.#created.set(stream, created);
+      if (before !== undefined && before !== created) this.#replaced(stream);
       if (stream === 'up') this.sawUpstream(state.last_seq);
       else lastDownstream = state.last_seq;
     }
@@ -140,6 +155,13 @@ export class StreamKeeper {
     if (lastDownstream === this.#sweptTo) return;
     await this.#onSweep({ fromSeq: this.#sweptTo + 1, toSeq: lastDownstream });
     this.#sweptTo = lastDownstream;
+  }
+
+  #replaced(stream: 'up' | 'down'): void {
+    this.#parts.log.error({ stream }, 'a stream of NATS is gone with what it held; it was made anew');
+    if (stream === 'up') this.#lastUpstream = 0;
+    else this.#sweptTo = undefined;
+    this.#onReplaced(stream);
   }
 
   #failed(error: unknown): void {

@@ -60,6 +60,7 @@ export class StreamPublisher {
   readonly #connection: NatsConnection;
   readonly #clock: Clock;
   readonly #metrics: Metrics;
+  readonly #onRefused: () => void;
   readonly #options: StreamPublisherOptions;
   readonly #inbox = createInbox();
   /** By the last token of the reply subject, in the order of publication. */
@@ -72,12 +73,24 @@ export class StreamPublisher {
   #stopped = false;
 
   constructor(
-    { connection, clock, metrics }: { connection: NatsConnection; clock: Clock; metrics: Metrics },
+    {
+      connection,
+      clock,
+      metrics,
+      onRefused,
+    }: {
+      connection: NatsConnection;
+      clock: Clock;
+      metrics: Metrics;
+      /** JetStream cannot take a message now: the stream may be gone. */
+      onRefused: () => void;
+    },
     options: StreamPublisherOptions,
   ) {
     this.#connection = connection;
     this.#clock = clock;
     this.#metrics = metrics;
+    this.#onRefused = onRefused;
     this.#options = options;
     this.#off.push(
       connection.onUp((nats, fresh) => {
@@ -195,6 +208,7 @@ export class StreamPublisher {
       );
     else {
       this.#problem = error.description;
+      this.#onRefused();
       // Sent again before long; as if it had been sent that much earlier.
       entry.sentAt = this.#clock.now() - this.#options.requestTimeoutMs + REFUSED_RETRY_MS;
     }

@@ -67,6 +67,11 @@ export class WaitingOutcomes {
     return true;
   }
 
+  /** The stream is another one. */
+  forgetSequences(): void {
+    for (const entry of this.#entries.values()) entry.seq = undefined;
+  }
+
   /** Settles what is past its time. */
   expire(): void {
     const now = this.#clock.now();

@@ -29,25 +29,23 @@ export interface ClaimRequest {
   readonly since: number;
 }
 
-/** The session behind a claim. No method may throw; none is called after `release` or `lost`. */
+/** The session behind a claim. No method may throw; but for `took`, none is called after `release` or `lost`. */
 export interface ClaimHolder {
+  /**
+   * The node was another replica's until now: that session is over, whatever its replica says later, and it is told by nobody else. Called before
+   * `held`, and even when the claim was released before it could be held.
+   * @param changes how often the node has changed between replicas in quick succession (G4)
+   */
+  took(from: NodeOwner, changes: number): void;
   /**
    * The node is this session's: messages may be delivered from now on. Called again after `suspended`, and with a new epoch when the claim had
    * to be made anew.
    */
-  held(owned: Owned): void;
+  held(epoch: number): void;
   /** Nobody can say any longer whose the node is: nothing may be delivered, the connection stays. */
   suspended(): void;
   /** Another replica has the node: the session has to end, and says nothing more about the node. */
   lost(to: NodeOwner): void;
-}
-
-export interface Owned {
-  readonly epoch: number;
-  /** Whose the node was until now, when that was another replica: its session is over, whatever that replica says later. */
-  readonly previous?: NodeOwner;
-  /** How often the node has changed between replicas in quick succession (G4); 0 without `previous`. */
-  readonly changes: number;
 }
 
 export interface Claim {

@@ -1,7 +1,13 @@
 import type { ReplicaInfo } from './node-ownership.ts';
 
 /** Questions one replica answers for the others. */
-export type QuestionName = 'nodes.list' | 'nodes.get' | 'nodes.disconnect' | 'info' | 'served';
+export type QuestionName =
+  | 'nodes.list'
+  | 'nodes.get'
+  | 'nodes.disconnect'
+  | 'info'
+  | 'served'
+  | 'tickets.redeem';
 
 /** Questions and answers between replicas, as JSON. */
 export interface ReplicaCalls {

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
-import type { NodeOwner, NodeOwnership, Owned } from '../contracts/node-ownership.ts';
+import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
 import type { RevocablePeer } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
@@ -284,7 +284,8 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     session.claim = this.#parts.ownership.claim(
       { node, sessionId, transport: connection.transport, since },
       {
-        held: (owned) => this.#held(session, owned),
+        took: (from, changes) => this.#took(session, { from, changes }),
+        held: (epoch) => this.#held(session, epoch),
         suspended: () => session.suspend(),
         lost: (to) => this.#lost(session, to),
       },
@@ -301,25 +302,20 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   }
 
   /**
-   * The world is told before anything the edge says. Who lost the node says no more about it, so its end is told here, before the
-   * new beginning: followers see the same order as with one replica.
+   * The replica that lost the node says no more about it, so the end of its session is told here, before the new beginning: followers see the
+   * same order as with one replica.
    */
-  #held(session: Session, { epoch, previous, changes }: Owned): void {
+  #took(session: Session, { from, changes }: { readonly from: NodeOwner; readonly changes: number }): void {
+    this.#door.takenFrom(from, { session, changes });
+    const { sessionId, transport, epoch } = from;
+    const at = this.#parts.clock.now();
+    const reason = 'TakenOver';
+    this.#publish({ type: 'disconnected', node: session.node, sessionId, transport, at, reason, epoch });
+  }
+
+  /** The world is told before anything the edge says. */
+  #held(session: Session, epoch: number): void {
     const { connection, id: sessionId, since, node } = session;
-    if (previous) {
-      this.#door.takenFrom(previous, { session, changes });
-      const { sessionId, transport } = previous;
-      const at = this.#parts.clock.now();
-      this.#publish({
-        type: 'disconnected',
-        node,
-        sessionId,
-        transport,
-        at,
-        reason: 'TakenOver',
-        epoch: previous.epoch,
-      });
-    }
     if (session.announcedEpoch !== epoch) {
       session.announcedEpoch = epoch;
       const { transport } = connection;

@@ -1,15 +1,18 @@
 import { expect, test } from 'vitest';
-import type { ClaimHolder, NodeOwner, NodeOwnership, Owned } from '../../src/contracts/node-ownership.ts';
+import type { ClaimHolder, NodeOwner, NodeOwnership } from '../../src/contracts/node-ownership.ts';
 import { eventually } from '../support/eventually.ts';
 
 /** Writes down what a session is told of its claim. */
 export class RecordingHolder implements ClaimHolder {
   readonly told: string[] = [];
-  owned: Owned | undefined;
+  taken: { readonly from: NodeOwner; readonly changes: number } | undefined;
   lostTo: NodeOwner | undefined;
 
-  held(owned: Owned): void {
-    this.owned = owned;
+  took(from: NodeOwner, changes: number): void {
+    this.taken = { from, changes };
+  }
+
+  held(): void {
     this.told.push('held');
   }
 
@@ -47,7 +50,7 @@ export function nodeOwnershipContract(start: () => Promise<OwnershipFixture>): v
     const { claim, holder, held } = claimNode(ownership, 'edge-1', { sessionId: 's1', since: 1_000 });
     await held();
     expect(holder.told).toEqual(['held']);
-    expect(holder.owned).toEqual({ epoch: claim.epoch, changes: 0 });
+    expect(holder.taken).toBeUndefined();
     expect(await ownership.owner('edge-1')).toEqual({
       ...ownership.self,
       sessionId: 's1',

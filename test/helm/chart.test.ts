@@ -47,6 +47,28 @@ describe('with the values as they are', () => {
   });
 });
 
+describe('with NATS', () => {
+  const manifests = render(
+    ...set({
+      'config.bus': {
+        kind: 'nats',
+        nats: { servers: ['nats://nats:4222'], credsFile: '/etc/sallyport-nats/nats.creds' },
+      },
+      'nats.secret': 'nats-credentials',
+    }),
+  );
+  describeDeployment(() => manifests);
+
+  test('credentials come from a mounted Secret, never from the configuration, and NATS can be reached', () => {
+    const { config } = manifests.configuration();
+    expect(config.bus.kind).toBe('nats');
+    const mount = manifests.pod.containers[0]!.volumeMounts!.find(({ name }) => name === 'nats')!;
+    expect(config.bus.nats.credsFile!.startsWith(`${mount.mountPath}/`)).toBe(true);
+    expect(JSON.stringify(manifests.pod.volumes)).toContain('"secretName":"nats-credentials"');
+    expect(JSON.stringify(manifests.get('NetworkPolicy').spec!.egress)).toContain('4222');
+  });
+});
+
 describe('with other settings', () => {
   const manifests = render(
     ...set({

@@ -119,7 +119,7 @@ describe('the command line', () => {
   test('failures exit with 1, with the cause and the next step, never with a stack', async () => {
     const missing = await run('nodes', 'show', 'nobody');
     expect(missing.code).toBe(1);
-    expect(missing.stderr).toContain('node nobody has no session here');
+    expect(missing.stderr).toContain('node nobody has no session');
     const down = await sallyport([
       'nodes',
       'list',

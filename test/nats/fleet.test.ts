@@ -1,12 +1,16 @@
+import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AdminError } from '../../src/cli/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { ReplicaListing } from '../../src/contracts/replicas.ts';
 import type { RevocationReceipt } from '../../src/contracts/revocations.ts';
-import { joinAsEdgeCore } from '../support/edgecore.ts';
+import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
 import { closed, GatewayFleet } from '../support/gateway-fleet.ts';
+import { sendDown } from '../support/gateway-views.ts';
 import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
+import { startGatewayProcess } from '../support/process.ts';
+import { TcpRelay } from '../support/tcp-relay.ts';
 
 let server: NatsServer;
 beforeAll(async () => {
@@ -131,6 +135,121 @@ test('every replica says what it serves, and one that does not answer is named',
     'r2 has left',
     async () => (await admin.get<ReplicaListing>('/api/v1/replicas')).items.length === 1,
   );
+});
+
+test('H1, L3: a message that enters any replica reaches its node once, with its acknowledgement; what nodes send is heard at every replica', async () => {
+  await using fleet = await start('r1', 'r2');
+  const credentials = await fleet.credentials('edge-1', 'r1');
+  const socket = await fleet.connect('edge-1', 'r2', credentials);
+  await eventually('r1 knows', async () => (await fleet.nodes('r1')).join() === 'edge-1@r2');
+
+  const heard: string[] = [];
+  const following = new AbortController();
+  const events = fleet.get('r1').admin.events('/api/v1/events', following.signal);
+  const followed = (async () => {
+    for await (const { data } of events) {
+      const { type, message, reason } = data as {
+        type: string;
+        message?: { content: unknown };
+        reason?: string;
+      };
+      heard.push([type, message?.content, reason].filter((part) => part !== undefined).join(' '));
+    }
+  })();
+  const sending = sendDown(fleet.get('r1'), 'edge-1', { resource: 'app/x', content: 1, wait: 'ack' });
+  await eventually('the message arrives', () => socket.received.length === 1);
+  socket.acknowledge(socket.received[0]!);
+  expect((await sending).kind).toBe('acknowledged');
+
+  socket.send({ source: 'app', group: 'user', operation: 'update', resource: 'app/y' }, 'up');
+  await eventually('r1 heard', () => heard.includes('message up'));
+  const again = await fleet.connect('edge-1', 'r1', credentials);
+  const afterwards = () => heard.slice(heard.lastIndexOf('message up') + 1);
+  await eventually('r1 heard of the move', () => afterwards().includes('connected'));
+  const gone = closed(again);
+  again.socket.close();
+  await gone;
+  await eventually(
+    'and of the end',
+    () => heard.at(-1) === 'disconnected Gone' || heard.at(-1) === 'disconnected Normal',
+  );
+  // One order for all: the end of the old session comes before the new one, whoever tells it.
+  expect(afterwards().slice(0, 2)).toEqual(['disconnected TakenOver', 'connected']);
+  expect(socket.received).toHaveLength(1);
+  following.abort();
+  await followed;
+});
+
+test('split brain: cut off from NATS, a replica acknowledges nothing, delivers nothing, and lets go of what has moved', async () => {
+  await using relay = await TcpRelay.to(server.port);
+  await using fleet = await GatewayFleet.start({
+    gateways: { cut: `nats://127.0.0.1:${relay.port}`, other: server.url },
+    settings: { 'bus.nats.holdMs': '500' },
+  });
+  const moves = await fleet.credentials('moves', 'other');
+  const stays = await fleet.credentials('stays', 'other');
+  const old = await fleet.connect('moves', 'cut', moves);
+  const loyal = await fleet.connect('stays', 'cut', stays);
+  await eventually('both are there', async () => (await fleet.nodes('other')).length === 2);
+
+  relay.cut();
+  await eventually('it is noticed', async () => (await fleet.list('cut')).unanswered.length > 0);
+  // Not acknowledged: it cannot be handed on.
+  const upstream = { source: 'app', group: 'user', operation: 'update', resource: 'app/y' };
+  const id = old.send(upstream, 'lost?', undefined, { sync: true });
+  await eventually('it is told so', () => old.received.some(({ header }) => header.parent_msg_id === id));
+  expect(old.received.find(({ header }) => header.parent_msg_id === id)!.route.operation).toBe('error');
+
+  for (const node of ['moves', 'stays'])
+    await sendDown(fleet.get('other'), node, { resource: `app/${node}`, content: node, wait: 'queued' });
+  const now = await fleet.connect('moves', 'other', moves);
+  const downstream = ({ received }: typeof now) => received.filter(({ header }) => !header.parent_msg_id);
+  await eventually('the node gets it where it is', () => downstream(now).length === 1);
+  now.acknowledge(downstream(now)[0]!);
+  expect(old.socket.readyState).toBe(old.socket.OPEN);
+  expect(downstream(old)).toEqual([]);
+  expect(downstream(loyal)).toEqual([]);
+
+  const end = closed(old);
+  relay.mend();
+  expect(await end).toBe('4409 TakenOver');
+  await eventually('who stayed gets its message', () => downstream(loyal).length === 1);
+  loyal.acknowledge(downstream(loyal)[0]!);
+  await eventually('one truth', async () => (await fleet.nodes('cut')).join() === 'moves@other,stays@cut');
+  expect(await fleet.nodes('other')).toEqual(['moves@other', 'stays@cut']);
+  expect(downstream(now)).toHaveLength(1);
+  expect(now.socket.readyState).toBe(now.socket.OPEN);
+});
+
+test('H1: a replica that is killed is noticed, its nodes are free, and what waited for them is delivered elsewhere', async () => {
+  await using fleet = await start('r1');
+  const victim = await startGatewayProcess(fleet.folder, fleet.settings('victim', server.url));
+  await fleet.whenWhole(2);
+  const port = Number(victim.ready.websocket.split(':').at(-1));
+  const [back, away] = [await fleet.credentials('back', 'r1'), await fleet.credentials('away', 'r1')];
+  await EdgeCoreSocket.open(port, 'back', back);
+  await EdgeCoreSocket.open(port, 'away', away);
+  await eventually(
+    'both are there',
+    async () => (await fleet.nodes('r1')).join() === 'away@victim,back@victim',
+  );
+  const killed = once(victim.child, 'exit');
+  victim.child.kill('SIGKILL');
+  await killed;
+  const begun = Date.now();
+  // Nobody holds it: it waits for the node.
+  await sendDown(fleet.get('r1'), 'back', { resource: 'app/x', content: 1, wait: 'queued' });
+  const socket = await fleet.connect('back', 'r1', back);
+  await eventually('it gets its message', () => socket.received.length === 1);
+  socket.acknowledge(socket.received[0]!);
+  await eventually(
+    'the other is free',
+    async () => (await failure(fleet.get('r1').admin.get('/api/v1/nodes/away'))) === 'NODE_NOT_FOUND',
+  );
+  expect(Date.now() - begun).toBeLessThan(10_000);
+  expect((await fleet.list('r1')).unanswered).toEqual([]);
+  const message = { resource: 'app/x', content: 1, wait: 'ack' } as const;
+  expect(await failure(sendDown(fleet.get('r1'), 'away', message))).toBe('NODE_OFFLINE');
 });
 
 const failure = (promise: Promise<unknown>) =>

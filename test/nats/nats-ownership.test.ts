@@ -46,7 +46,7 @@ test('a node that reconnects elsewhere is taken over at once, and the old replic
   await old.held();
   const now = claimNode(r2!.ownership, 'edge-1', { sessionId: 's2' });
   await now.held();
-  expect(now.holder.owned).toMatchObject({ previous: { replica: 'r1', sessionId: 's1' }, changes: 1 });
+  expect(now.holder.taken).toMatchObject({ from: { replica: 'r1', sessionId: 's1' }, changes: 1 });
   expect(now.claim.epoch).toBeGreaterThan(old.claim.epoch!);
   await eventually('r1 lets go', () => old.holder.told.includes('lost'));
   expect(old.holder.lostTo).toMatchObject({ replica: 'r2', sessionId: 's2', epoch: now.claim.epoch });
@@ -54,6 +54,25 @@ test('a node that reconnects elsewhere is taken over at once, and the old replic
   // A late write of the old one: nothing changes.
   old.claim.release();
   expect(await r2!.ownership.owner('edge-1')).toMatchObject({ sessionId: 's2' });
+});
+
+test('who takes a node and is gone before it holds it is still told whose session it has ended', async () => {
+  await using two = await fleet('r1', 'r2');
+  const [r1, r2] = two.members;
+  for (let round = 0; round < 20; round++) {
+    const node = `edge-${round}`;
+    const old = claimNode(r1!.ownership, node, { sessionId: 'old' });
+    await old.held();
+    // Released at another moment of its way each time: before, while and after its entry is written.
+    const brief = claimNode(r2!.ownership, node, { sessionId: 'brief' });
+    for (let turn = 0; turn < round; turn++) await new Promise((resolve) => setImmediate(resolve));
+    brief.claim.release();
+    const last = claimNode(r2!.ownership, node, { sessionId: 'last' });
+    await last.held();
+    const tellers = [brief, last].filter(({ holder }) => holder.taken?.from.sessionId === 'old');
+    expect(tellers).toHaveLength(1);
+    await eventually('the old one lets go', () => old.holder.told.at(-1) === 'lost');
+  }
 });
 
 test('I12: one node that connects to two replicas again and again is left with one owner', async () => {
@@ -77,7 +96,7 @@ test('a replica that dies without a word is noticed, and its nodes are free; who
   await r1!.kill();
   const back = claimNode(r2!.ownership, 'edge-1', { sessionId: 'back' });
   await back.held();
-  expect(back.holder.owned?.previous).toMatchObject({ replica: 'r1' });
+  expect(back.holder.taken).toMatchObject({ from: { replica: 'r1' }, changes: 0 });
   const from = Date.now();
   await eventually('edge-2 is free', async () => !(await r2!.ownership.owner('edge-2')));
   expect(Date.now() - from).toBeLessThan(10_000);

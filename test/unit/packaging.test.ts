@@ -206,6 +206,23 @@ describe('docker-compose.yml', () => {
     }
   });
 
+  test('over NATS both gateways are replicas of one hub, named differently, at a server that is there', () => {
+    const overlay = parse(readFileSync('docker-compose.nats.yml', 'utf8'), { merge: true }) as {
+      services: Record<string, Service & { readonly hostname?: string }>;
+    };
+    const { nats, ...replicas } = overlay.services;
+    expect(nats).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
+    expect(Object.keys(replicas)).toEqual(gateways.map(([name]) => name));
+    for (const [name, { environment, hostname }] of Object.entries(replicas)) {
+      expect(hostname).toBe(name);
+      const loaded = loadConfig({ env: environment! });
+      expect(loaded.warnings).toEqual([]);
+      expect(loaded.config.bus.kind).toBe('nats');
+      expect(loaded.config.bus.nats.servers).toEqual(['nats://nats:4222']);
+      expect(environment).toMatchObject(gateway.environment!);
+    }
+  });
+
   test('only gateways have the health check of a gateway', () => {
     for (const [name, { healthcheck }] of Object.entries(compose.services))
       if (!gateways.some(([known]) => known === name)) expect(healthcheck).toEqual({ disable: true });

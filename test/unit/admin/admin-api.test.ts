@@ -16,7 +16,7 @@ describe('nodes', () => {
       404,
       {
         code: 'NODE_NOT_FOUND',
-        message: 'node edge-9 has no session here',
+        message: 'node edge-9 has no session',
         fix: 'check the name with `sallyport nodes list`',
         details: { node: 'edge-9' },
       },
