@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. nats: needs nats-server. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. nats, chaos: need nats-server. */
 export default defineConfig({
   test: {
     projects: [
@@ -31,6 +31,7 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },

@@ -101,13 +101,13 @@ export class CloudProgram implements AsyncDisposable {
         const consumer = await jetstream(this.#nats).consumers.get(this.#subjects.upStream, {
           deliver_policy: DeliverPolicy.StartSequence,
           opt_start_seq: next,
-          filter_subjects: [`${this.#options.prefix}.up.>`],
         });
         const messages = await consumer.consume();
         const end = () => messages.stop();
         this.#stop.signal.addEventListener('abort', end, { once: true });
         for await (const message of messages) {
           next = message.seq + 1;
+          if (!message.subject.startsWith(`${this.#options.prefix}.up.`)) continue;
           const { n } = (message.json<{ content: unknown }>().content ?? {}) as { n?: number };
           const node = this.#subjects.nodeOf(message.subject);
           if (n !== undefined && node !== undefined) {

@@ -91,10 +91,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const began = Date.now();
   let report = count(cloud, await processes.report());
   while (report.lostUp + report.lostDown > 0 && Date.now() - began < SETTLE_MS) {
-    await wait(500);
+    await wait(1_000);
     report = count(cloud, await processes.report());
   }
   const settledMs = Date.now() - began;
+  say(`settled after ${settledMs} ms: ${report.lostUp} up and ${report.lostDown} down missing`);
   // What would come twice gets its time too.
   await wait(3_000);
   report = count(cloud, await processes.report());
@@ -145,7 +146,7 @@ async function killForAWhile(hub: ChaosHub, { durationMs, pauseMs, random, say }
   let [killedReplicas, killedNats] = [0, 0];
   for (let round = 0; ; round++) {
     await wait(pauseMs * (1 + random()));
-    if (Date.now() > end) return { killedReplicas, killedNats };
+    if (round >= 2 && Date.now() > end) return { killedReplicas, killedNats };
     // The first two rounds make sure that both kinds happen in a short run too.
     const what = round < 2 ? (['replica', 'nats'] as const)[round]! : pickOne(random);
     const kills: Promise<string>[] = [];
@@ -235,13 +236,15 @@ class Driver implements AsyncDisposable {
       this.#children.map(
         (child) =>
           new Promise<DriverAnswer>((resolve, reject) => {
+            const onExit = () => reject(new Error("the edges' process has ended"));
             const onMessage = (answer: DriverAnswer) => {
               if (answer.type !== type) return;
               child.off('message', onMessage);
+              child.off('exit', onExit);
               resolve(answer);
             };
             child.on('message', onMessage);
-            child.once('exit', (code) => reject(new Error(`the edges' process ended with ${code}`)));
+            child.on('exit', onExit);
           }),
       ),
     );
