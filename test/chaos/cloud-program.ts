@@ -1,4 +1,4 @@
-import { DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { DeliverPolicy, type JsMsg, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { Subjects } from '../../src/bus/subjects.ts';
 import type { AdminClient } from '../../src/cli/admin-client.ts';
@@ -27,12 +27,14 @@ export class CloudProgram implements AsyncDisposable {
   readonly #options: CloudProgramOptions;
   readonly #stop = new AbortController();
   #followed: Promise<void> = Promise.resolve();
+  #stopReading: () => void = () => {};
 
   private constructor(nats: NatsConnection, options: CloudProgramOptions) {
     this.#nats = nats;
     this.#options = options;
     this.#subjects = new Subjects(options.prefix);
     this.#followed = this.#follow();
+    void this.#watchConnection();
   }
 
   static async start(options: CloudProgramOptions): Promise<CloudProgram> {
@@ -93,7 +95,34 @@ export class CloudProgram implements AsyncDisposable {
     }
   }
 
-  /** Reads the stream from its first message, and goes on after each trouble where it was: what is in it once is seen once. */
+  /**
+   * Everything the stream holds, counted anew by a program that begins now: the verdict. {@link seen} is what the program that followed all the
+   * time saw.
+   */
+  async audit(): Promise<ReadonlyMap<string, number>> {
+    const counted = new Map<string, number>();
+    const { stream, last } = await this.#lastSeq();
+    for (let next = 1; next <= last; ) {
+      const consumer = await jetstream(this.#nats).consumers.get(stream, {
+        deliver_policy: DeliverPolicy.StartSequence,
+        opt_start_seq: next,
+      });
+      for await (const message of await consumer.fetch({ max_messages: 1_000, expires: 3_000 })) {
+        if (message.seq < next) continue;
+        next = message.seq + 1;
+        this.#count(message, counted);
+      }
+    }
+    return counted;
+  }
+
+  async #lastSeq(): Promise<{ stream: string; last: number }> {
+    const stream = this.#subjects.upStream;
+    const { state } = await (await jetstreamManager(this.#nats)).streams.info(stream);
+    return { stream, last: state.last_seq };
+  }
+
+  /** Reads the stream from its first message, and begins anew after each trouble where it was. */
   async #follow(): Promise<void> {
     let next = 1;
     while (!this.#stop.signal.aborted) {
@@ -103,27 +132,37 @@ export class CloudProgram implements AsyncDisposable {
           opt_start_seq: next,
         });
         const messages = await consumer.consume();
-        const end = () => messages.stop();
-        this.#stop.signal.addEventListener('abort', end, { once: true });
+        this.#stopReading = () => messages.stop();
         for await (const message of messages) {
+          if (message.seq < next) continue;
           next = message.seq + 1;
-          if (!message.subject.startsWith(`${this.#options.prefix}.up.`)) continue;
-          const { n } = (message.json<{ content: unknown }>().content ?? {}) as { n?: number };
-          const node = this.#subjects.nodeOf(message.subject);
-          if (n !== undefined && node !== undefined) {
-            const key = `${node}/${n}`;
-            this.seen.set(key, (this.seen.get(key) ?? 0) + 1);
-          }
+          this.#count(message, this.seen);
         }
-        this.#stop.signal.removeEventListener('abort', end);
       } catch {
-        await wait(300);
+        // Asked again below.
       }
+      await wait(300);
     }
+  }
+
+  #count(message: JsMsg, into: Map<string, number>): void {
+    if (!message.subject.startsWith(`${this.#options.prefix}.up.`)) return;
+    const { n } = (message.json<{ content: unknown }>().content ?? {}) as { n?: number };
+    const node = this.#subjects.nodeOf(message.subject);
+    if (n === undefined || node === undefined) return;
+    const key = `${node}/${n}`;
+    into.set(key, (into.get(key) ?? 0) + 1);
+  }
+
+  /** A reader of a connection that broke may wait for ever: it begins anew instead. */
+  async #watchConnection(): Promise<void> {
+    for await (const { type } of this.#nats.status())
+      if (type === 'disconnect' || type === 'reconnect') this.#stopReading();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    this.#stopReading();
     await this.#nats.close();
     await Promise.race([this.#followed, wait(2_000)]);
   }

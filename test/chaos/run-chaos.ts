@@ -35,6 +35,8 @@ export interface ChaosReport {
   readonly acknowledgedUp: number;
   readonly lostUp: number;
   readonly doubledUp: number;
+  /** Acknowledged, and not seen by the program that followed the stream from the beginning. */
+  readonly unseenUp: number;
   readonly acknowledgedDown: number;
   /** Sent over HTTP, with no answer. */
   readonly unknownDown: number;
@@ -98,7 +100,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   say(`settled after ${settledMs} ms: ${report.lostUp} up and ${report.lostDown} down missing`);
   // What would come twice gets its time too.
   await wait(3_000);
-  report = count(cloud, await processes.report());
+  report = count(cloud, await processes.report(), await cloud.audit());
   const bad = report.lostUp + report.doubledUp + report.lostDown + report.doubledDown;
   return { seed, ...killed, ...report, settledMs, ...(bad > 0 ? { logs: hub.logs() } : {}) };
 }
@@ -165,7 +167,12 @@ async function killForAWhile(hub: ChaosHub, { durationMs, pauseMs, random, say }
 const pickOne = (random: () => number) =>
   random() < 0.45 ? 'replica' : random() < 0.6 ? 'nats' : ('both' as const);
 
-function count(cloud: CloudProgram, edges: readonly EdgeReport[]) {
+/** `stored`: what the stream holds; without it, what the program that follows has seen so far. */
+function count(
+  cloud: CloudProgram,
+  edges: readonly EdgeReport[],
+  stored: ReadonlyMap<string, number> = cloud.seen,
+) {
   const examples: string[] = [];
   const note = (what: string, keys: readonly string[]) => {
     examples.push(...keys.slice(0, 5).map((key) => `${what} ${key}`));
@@ -182,9 +189,11 @@ function count(cloud: CloudProgram, edges: readonly EdgeReport[]) {
     acknowledgedUp: up.length,
     lostUp: note(
       'lost up',
-      up.filter((key) => !cloud.seen.has(key)),
+      up.filter((key) => !stored.has(key)),
     ),
-    doubledUp: note('doubled up', twice(cloud.seen)),
+    doubledUp: note('doubled up', twice(stored)),
+    // Of the program that followed all the time, through every trouble.
+    unseenUp: up.filter((key) => !cloud.seen.has(key)).length,
     acknowledgedDown: cloud.acknowledged.size,
     unknownDown: cloud.unknown,
     lostDown: note(
