@@ -4,9 +4,9 @@ import { type ChaosOptions, runChaos } from './run-chaos.ts';
 /** Small enough for two shared cores; `npm run chaos` is the long one. */
 const SHORT = {
   edges: 24,
-  messages: 1_200,
-  durationMs: 24_000,
-  pauseMs: 3_000,
+  messages: 960,
+  durationMs: 15_000,
+  pauseMs: 2_500,
   say: (text: string) => console.log(text),
 } satisfies Partial<ChaosOptions>;
 
