@@ -2,7 +2,7 @@ import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
 import type { StoredEvent, UpstreamFilter } from '../contracts/message-bus.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
-import { describeError } from '../core/errors.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
@@ -31,16 +31,18 @@ export class EventFeed {
   readonly #parts: FeedParts;
   readonly #followers: Followers;
   readonly #stopping = new AbortController();
-  #nextSeq: number;
+  readonly #begin: () => number | undefined;
+  #nextSeq: number | undefined;
   #count = 0;
   #running: Promise<void> | undefined;
   #stopReading: (() => void) | undefined;
 
-  /** @param fromSeq the first sequence to hand on */
-  constructor(parts: FeedParts, fromSeq: number) {
+  /** @param begin the first sequence to hand on; undefined while it cannot be known, because NATS was not there yet */
+  constructor(parts: FeedParts, begin: () => number | undefined) {
     this.#parts = parts;
     this.#followers = new Followers(parts, () => this.#leave());
-    this.#nextSeq = fromSeq;
+    this.#begin = begin;
+    this.#nextSeq = begin();
     this.#running = this.#run();
   }
 
@@ -79,7 +81,7 @@ export class EventFeed {
         await connection.whenUp(signal);
         const before = this.#nextSeq;
         await this.#read(await this.#open());
-        if (this.#nextSeq > before) attempt = 0;
+        if (this.#nextSeq !== before) attempt = 0;
       } catch (error) {
         if (signal.aborted) return;
         log.debug({ problem: describeError(error) }, 'the feed of upstream events begins again');
@@ -91,8 +93,11 @@ export class EventFeed {
   async #open(): Promise<Consumer> {
     const { connection, subjects } = this.#parts;
     const js = jetstream(connection.current());
-    // A stream that was lost and made anew counts from one again.
     const { state } = await (await js.jetstreamManager()).streams.info(subjects.upStream);
+    this.#nextSeq ??= this.#begin();
+    if (this.#nextSeq === undefined)
+      throw new SallyportError('BUS_UNAVAILABLE', { problem: 'the streams were not seen yet' });
+    // A stream that was lost and made anew counts from one again.
     if (this.#nextSeq > state.last_seq + 1) this.#nextSeq = 1;
     return js.consumers.get(subjects.upStream, {
       deliver_policy: DeliverPolicy.StartSequence,
@@ -109,7 +114,7 @@ export class EventFeed {
     try {
       if (this.#stopping.signal.aborted) return;
       for await (const message of messages) {
-        if (message.seq < this.#nextSeq) continue;
+        if (message.seq < (this.#nextSeq ?? 0)) continue;
         this.#nextSeq = message.seq + 1;
         const event = decodeEvent(subjects, message);
         if (event) this.#followers.tell(message.seq, event);

@@ -114,7 +114,7 @@ export class NatsBus implements MessageBus {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#holdings.stop();
-    this.#publisher.stop();
+    await this.#publisher.stop(signal);
     if (this.#parts.connection.problem() === undefined) await this.#remover.stop(signal);
     await this.#keeper.stop();
     for (const off of this.#off) off();
@@ -156,7 +156,7 @@ export class NatsBus implements MessageBus {
     { afterId }: { afterId?: string } = {},
   ): Unsubscribe {
     if (this.#stopped) return () => {};
-    const feed = afterId === undefined ? this.#liveFeed() : this.#feed(seqAfter(afterId));
+    const feed = afterId === undefined ? this.#liveFeed() : this.#feed(() => seqAfter(afterId));
     const leave = feed.add(filter, onEvent);
     return () => {
       leave();
@@ -169,17 +169,22 @@ export class NatsBus implements MessageBus {
 
   #liveFeed(): EventFeed {
     // Begins at what this replica knows to be stored: what another one stored in the last seconds may come as well.
-    if (!this.#live || this.#live.idle) this.#live = this.#feed(this.#keeper.lastUpstream + 1);
+    if (this.#live && !this.#live.idle) return this.#live;
+    const known = this.#keeper.lastUpstream;
+    this.#live = this.#feed(() => {
+      const last = known ?? this.#keeper.firstUpstream;
+      return last === undefined ? undefined : last + 1;
+    });
     return this.#live;
   }
 
-  #feed(fromSeq: number): EventFeed {
+  #feed(begin: () => number | undefined): EventFeed {
     for (const feed of this.#feeds) {
       if (!feed.idle) continue;
       this.#feeds.delete(feed);
       void feed.stop();
     }
-    const feed = new EventFeed({ ...this.#parts, subjects: this.#subjects }, fromSeq);
+    const feed = new EventFeed({ ...this.#parts, subjects: this.#subjects }, begin);
     this.#feeds.add(feed);
     return feed;
   }

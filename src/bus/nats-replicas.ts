@@ -43,8 +43,8 @@ export class NatsReplicas implements Component {
   readonly #log: Logger;
   readonly #metrics: Metrics;
   readonly #options: NatsReplicasOptions;
-  /** By run. */
-  readonly #seen = new Map<string, { readonly replica: string; at: number }>();
+  /** By run; when the last sign of life was stored, by the clock of NATS. */
+  readonly #seen = new Map<string, { readonly replica: string; storedAt: number }>();
   readonly #sure = new Set<(connection: Connection) => void>();
   readonly #unsure = new Set<() => void>();
   readonly #died = new Set<(gone: ReplicaInfo) => void>();
@@ -187,16 +187,26 @@ export class NatsReplicas implements Component {
 
   #hear(entry: KvWatchEntry): void {
     const { key: run } = entry;
-    if (run === this.self.run) return;
+    const storedAt = entry.created.getTime();
     const known = this.#seen.get(run);
-    if (entry.operation !== 'PUT') this.#lose(run);
-    else if (known) known.at = this.#clock.now();
+    if (run === this.self.run) this.#loseSilent(storedAt);
+    else if (entry.operation !== 'PUT') this.#lose(run);
+    else if (known) known.storedAt = storedAt;
     else this.#meet(run, entry);
+  }
+
+  /**
+   * Our own sign of life came back, in the order in which NATS has stored all of them: who had none for so long before it is silent. So neither
+   * another clock nor a busy process of ours can count a living replica out, and while we are deaf nobody is.
+   */
+  #loseSilent(now: number): void {
+    for (const [run, { storedAt }] of [...this.#seen])
+      if (now - storedAt > this.#options.deadMs) this.#lose(run);
   }
 
   #meet(run: string, entry: KvWatchEntry): void {
     const replica = entry.string().slice(0, 253);
-    this.#seen.set(run, { replica, at: this.#clock.now() });
+    this.#seen.set(run, { replica, storedAt: entry.created.getTime() });
     this.#metrics.replicas.set(this.list().length);
     this.#log.info({ replica, run }, 'another replica is here');
     if (replica === this.self.replica)
@@ -214,12 +224,8 @@ export class NatsReplicas implements Component {
 
   #tick(): void {
     const now = this.#clock.now();
-    const { leaseMs, deadMs } = this.#options;
-    if (this.#isSure) {
-      // While unsure it may be we who are deaf: then nobody is counted out.
-      for (const [run, { at }] of [...this.#seen]) if (now - at > deadMs) this.#lose(run);
-      if (now - this.#confirmedAt > leaseMs) this.#loseSight('NATS does not confirm the signs of life');
-    }
+    if (this.#isSure && now - this.#confirmedAt > this.#options.leaseMs)
+      this.#loseSight('NATS does not confirm the signs of life');
     if (this.#connection.problem() !== undefined) return;
     // An attempt to join that has come to nothing gives way to a new one.
     const isJoining = now - this.#joinBegan < this.#options.requestTimeoutMs * 3;

@@ -47,6 +47,7 @@ export class StreamKeeper {
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
   #lastUpstream = 0;
+  #firstUpstream: number | undefined;
   #sweptTo: number | undefined;
   #sweepAt = 0;
 
@@ -61,9 +62,14 @@ export class StreamKeeper {
     });
   }
 
-  /** The newest sequence of the upstream stream that this replica knows of. */
-  get lastUpstream(): number {
-    return this.#lastUpstream;
+  /** The newest sequence of the upstream stream that this replica knows of; undefined before it has seen the stream. */
+  get lastUpstream(): number | undefined {
+    return this.#created.has('up') ? this.#lastUpstream : undefined;
+  }
+
+  /** What the stream had taken when this replica first saw it. */
+  get firstUpstream(): number | undefined {
+    return this.#firstUpstream;
   }
 
   sawUpstream(seq: number): void {
@@ -143,8 +149,10 @@ export class StreamKeeper {
       const before = this.#created.get(stream);
       this.#created.set(stream, created);
       if (before !== undefined && before !== created) this.#replaced(stream);
-      if (stream === 'up') this.sawUpstream(state.last_seq);
-      else lastDownstream = state.last_seq;
+      if (stream === 'up') {
+        this.sawUpstream(state.last_seq);
+        this.#firstUpstream ??= state.last_seq;
+      } else lastDownstream = state.last_seq;
     }
     if (this.#problem !== undefined) this.#parts.log.info({}, 'the streams of NATS are there');
     this.#problem = undefined;

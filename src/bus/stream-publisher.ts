@@ -51,6 +51,9 @@ const STORE_FAILED = 10077;
 /** `JSStreamMessageExceedsMaximumErr` */
 const TOO_LARGE = 10054;
 const HEADER_ROOM = 1_024;
+/** At a stop: longest wait for confirmations, and how often to look, milliseconds. */
+const STOP_WAIT_MS = 2_000;
+const STOP_LOOK_MS = 5;
 
 /**
  * Publishes into JetStream and waits for its confirmation, without a timer or a subscription a message. Bounded: what is not confirmed yet counts, in
@@ -131,8 +134,17 @@ export class StreamPublisher {
     });
   }
 
-  stop(): void {
+  /** Takes nothing more, and waits a little for what is under way: the last words of sessions that end with the hub. */
+  async stop(signal: AbortSignal): Promise<void> {
     this.#stopped = true;
+    const end = this.#clock.now() + STOP_WAIT_MS;
+    while (
+      this.#pending.size > 0 &&
+      !signal.aborted &&
+      this.#connection.problem() === undefined &&
+      this.#clock.now() < end
+    )
+      await this.#clock.sleep(STOP_LOOK_MS, signal).catch(() => {});
     for (const off of this.#off) off();
     for (const token of [...this.#pending.keys()])
       this.#fail(token, 'stopped', new SallyportError('BUS_UNAVAILABLE', { problem: 'it is stopped' }));

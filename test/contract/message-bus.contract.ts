@@ -203,6 +203,25 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         expect(await outcome).toEqual({ kind: 'expired' });
       }));
 
+    test('J3: a message that enters twice under one id is delivered once; the same id for another node is another message', () =>
+      withBus(async (bus) => {
+        const message = objectMessage('a', 1);
+        await bus.enqueue(itemFor('edge-1', message));
+        const again = await bus.enqueue(itemFor('edge-1', message));
+        expect(await again.outcome).toEqual({ kind: 'dropped', reason: 'duplicate' });
+        await bus.enqueue(itemFor('edge-2', message));
+        const [first, second] = [
+          new Consumer({ automatic: ACKNOWLEDGED }),
+          new Consumer({ automatic: ACKNOWLEDGED }),
+        ];
+        bus.attach('edge-1', first);
+        bus.attach('edge-2', second);
+        await until(() => first.given.length === 1 && second.given.length === 1);
+        const late = await bus.enqueue(itemFor('edge-1', message));
+        expect(await late.outcome).toEqual({ kind: 'dropped', reason: 'duplicate' });
+        expect(first.given.length).toBe(1);
+      }));
+
     test('I13: refuses what goes over the limit of a node', () =>
       withBus(
         async (bus) => {

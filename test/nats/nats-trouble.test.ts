@@ -39,7 +39,7 @@ test('NATS down at the start: the bus starts, says what is missing, and is whole
   expect(contentsOf(seen)).toEqual(['taken']);
 });
 
-test('H6: NATS killed and restarted: what it took is there, what waits for it is sent again, nothing is stored twice', async () => {
+test('H1: NATS killed and restarted: what it took is there, what waits for it is sent again, nothing is stored twice', async () => {
   await using server = await startNatsServer();
   await using rig = await startNatsBus({ servers: [server.url], holdMs: 60_000 });
   const seen: StoredEvent[] = [];
