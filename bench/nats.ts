@@ -10,6 +10,7 @@ import type { WebSocket } from 'ws';
 import { AdminClient } from '../src/cli/admin-client.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { type NatsServer, startNatsServer } from '../test/support/nats-server.ts';
+import { mintEdge } from '../test/support/pki.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
 import { cpuSeconds, percentile } from './lib/process-usage.ts';
 import { type BenchGateway, startBenchGateway } from './lib/servers.ts';
@@ -62,6 +63,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   const echo = await startBare(nats, 'echo');
   const sender = await startBare(nats, 'send');
   const post = poster(a);
+  await using alone = await startAlone(edge!.node);
   await eventually('a message gets through', () =>
     post(edge!.node).then(
       () => true,
@@ -98,6 +100,13 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
       run: (count, width) => timed(count, width, () => post(edge!.node)),
     },
     {
+      // What of the line above is HTTP, WebSocket and acknowledgement, and not NATS.
+      name: 'HTTP at one gateway, no NATS',
+      pids: [alone.gateway.pid],
+      barePids: bare,
+      run: (count, width) => timed(count, width, () => alone.post(edge!.node)),
+    },
+    {
       name: 'edge → B → event stream of A',
       pids: [a.pid, b.pid, nats.pid!],
       barePids: bare,
@@ -126,6 +135,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   }
   follower.stop();
   socket.terminate();
+  alone.socket.terminate();
   for (const child of [echo, sender]) child.kill();
   await client.close();
 }
@@ -173,6 +183,20 @@ async function startBare(nats: NatsServer, role: 'echo' | 'send'): Promise<Child
   });
   await once(child, 'message');
   return child;
+}
+
+/** A gateway of its own with the local bus, and an edge of that name on it. */
+async function startAlone(node: string) {
+  const gateway = await startBenchGateway({ 'hub.keepaliveTimeoutMs': '600000' });
+  const { pem, key } = await mintEdge(gateway.ca, node);
+  const socket = await openSocket(gateway.ports.websocket, gateway.ca, { node, cert: pem, key });
+  acknowledgeAll(socket);
+  return {
+    gateway,
+    socket,
+    post: poster(gateway),
+    [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
+  };
 }
 
 async function timed(count: number, width: number, send: () => Promise<void>): Promise<number[]> {
