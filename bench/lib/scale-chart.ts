@@ -31,6 +31,7 @@ export function drawScale(points: readonly ScalePoint[], projected: Projection):
   ];
   const width = curves.length * (WIDTH + LEFT + 16);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${HEIGHT + TOP + 40}" font-family="sans-serif" font-size="11">
+<title>Growth of memory and of the time until all nodes are claimed</title>
 <style>text{fill:#57606a}.axis{stroke:#8b949e;fill:none}.line{stroke:#1f77d0;fill:none;stroke-width:2}.on{stroke-dasharray:5 4}.dot{fill:#1f77d0}@media (prefers-color-scheme: dark){text{fill:#adb5bf}.line{stroke:#6cb2ff}.dot{fill:#6cb2ff}}</style>
 ${curves.map((one, index) => `<g transform="translate(${index * (WIDTH + LEFT + 16) + LEFT} ${TOP})">${draw(one)}</g>`).join('\n')}
 </svg>
