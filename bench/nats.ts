@@ -22,28 +22,53 @@ const NODES = 5_000;
 
 /**
  * A message through two replicas and back, against the same client library and nats-server with nothing around: CPU per message of everything between
- * the ends, and latency one by one. Then 5,000 edges whose replica was killed come to the other one.
+ * the ends, and latency one by one.
  */
 export async function benchNats(): Promise<void> {
-  await using nats = await startNatsServer();
-  const settings = {
-    'bus.kind': 'nats',
-    'bus.nats.servers': nats.url,
-    'hub.replica': 'a',
-    'hub.flapThreshold': '100000',
-    'hub.keepaliveTimeoutMs': '600000',
-  };
-  await using a = await startBenchGateway(settings);
-  await using b = await startBenchGateway({ ...settings, 'secretStore.path': a.folder, 'hub.replica': 'b' });
-  console.log(`load before the run ${loadavg()[0]!.toFixed(1)}`);
-  await benchMessage({ nats, a, b });
-  await benchReturn({ nats, a, b });
+  await using rig = await Rig.start();
+  await benchMessage(rig);
 }
 
-interface Rig {
+/** 5,000 edges whose replica is killed come to the other one. */
+export async function benchReconnect(): Promise<void> {
+  await using rig = await Rig.start();
+  await benchReturn(rig);
+}
+
+/** Two replicas on one nats-server. */
+class Rig implements AsyncDisposable {
   readonly nats: NatsServer;
   readonly a: BenchGateway;
   readonly b: BenchGateway;
+  readonly #stack: AsyncDisposableStack;
+
+  private constructor({ nats, a, b }: Pick<Rig, 'nats' | 'a' | 'b'>, stack: AsyncDisposableStack) {
+    this.nats = nats;
+    this.a = a;
+    this.b = b;
+    this.#stack = stack;
+  }
+
+  static async start(): Promise<Rig> {
+    await using stack = new AsyncDisposableStack();
+    const nats = stack.use(await startNatsServer());
+    const settings = {
+      'bus.kind': 'nats',
+      'bus.nats.servers': nats.url,
+      'hub.replica': 'a',
+      'hub.flapThreshold': '100000',
+      'hub.keepaliveTimeoutMs': '600000',
+    };
+    const a = stack.use(await startBenchGateway(settings));
+    const onSameSecrets = { ...settings, 'secretStore.path': a.folder, 'hub.replica': 'b' };
+    const b = stack.use(await startBenchGateway(onSameSecrets));
+    console.log(`load before the run ${loadavg()[0]!.toFixed(1)}`);
+    return new Rig({ nats, a, b }, stack.move());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
 }
 
 interface Way {
@@ -160,6 +185,7 @@ async function benchReturn({ nats, a, b }: Rig): Promise<void> {
         .post<{ kind: string }>(`/api/v1/nodes/${edges.at(-1)!.node}/messages`, {
           resource: 'default/bench/1',
           operation: 'update',
+          content: null,
           wait: 'ack',
           timeoutMs: 5_000,
         })
