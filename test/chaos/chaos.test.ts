@@ -28,7 +28,7 @@ async function expectNothingLost(options: ChaosOptions): Promise<void> {
   });
 }
 
-test('H1, J2: behind a random balancer with three replicas and three nats-servers, whoever is killed, no acknowledged message is lost or doubled', async () => {
+test('H1: behind a random balancer with three replicas and three nats-servers, whoever is killed, no acknowledged message is lost or doubled', async () => {
   await expectNothingLost({ ...SHORT, natsServers: 3 });
 });
 
