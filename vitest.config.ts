@@ -7,7 +7,7 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats: need Helm 3, Chromium, promtool, nats-server. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server. */
 export default defineConfig({
   test: {
     // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
@@ -43,6 +43,7 @@ export default defineConfig({
         },
       },
       { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
+      { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },
