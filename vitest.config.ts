@@ -7,9 +7,11 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm: needs Helm 3. */
+/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server. */
 export default defineConfig({
   test: {
+    // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
+    maxWorkers: 2,
     projects: [
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'] } },
       { test: { ...shared, name: 'contract', include: ['test/contract/**/*.test.ts'] } },
@@ -22,6 +24,26 @@ export default defineConfig({
         },
       },
       { test: { ...shared, name: 'helm', include: ['test/helm/**/*.test.ts'] } },
+      {
+        test: {
+          ...shared,
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          ...shared,
+          name: 'nats',
+          include: ['test/nats/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
+      { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
     ],
   },

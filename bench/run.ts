@@ -7,6 +7,7 @@ import { benchIdle } from './idle.ts';
 import { benchKube } from './kube.ts';
 import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
+import { benchNats, benchReconnect } from './nats.ts';
 import { benchQuic } from './quic.ts';
 import { benchSwap } from './swap.ts';
 
@@ -18,6 +19,8 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   kube: benchKube,
   quic: benchQuic,
   loss: benchLoss,
+  nats: benchNats,
+  reconnect: benchReconnect,
 };
 const wanted = process.argv.slice(2);
 for (const [name, run] of Object.entries(benches)) {

@@ -1,15 +1,20 @@
 import type { TLSSocket } from 'node:tls';
 import { AdminListener } from './admin/admin-listener.ts';
+import { FleetTickets } from './bus/fleet-tickets.ts';
 import type { CertificateManager } from './certs/certificate-manager.ts';
+import type { Fleet } from './compose-fleet.ts';
 import type { LiveConfig } from './config/live-config.ts';
+import type { BackupWatcher } from './contracts/backups.ts';
 import type { BearerReviewer } from './contracts/bearer-reviewer.ts';
 import type { CaRolloverAdmin } from './contracts/ca-rollover.ts';
 import type { CertificateIssuer, TokenMinter } from './contracts/certificate-issuer.ts';
 import type { GatewayInfo } from './contracts/gateway-info.ts';
 import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeDirectory } from './contracts/node-directory.ts';
 import type { NodeHistory } from './contracts/node-history.ts';
 import type { RejectionDirectory, RejectionSink } from './contracts/rejections.ts';
+import type { Replicas } from './contracts/replicas.ts';
 import type { CrlSource, RevocationAdmin } from './contracts/revocations.ts';
 import type { ServedCertificates } from './contracts/served-certificates.ts';
 import type { Clock } from './core/clock.ts';
@@ -18,6 +23,7 @@ import type { Logger } from './core/log.ts';
 import type { Metrics } from './core/metrics.ts';
 import type { SessionHub } from './hub/session-hub.ts';
 import type { AdminGate } from './identity/admin-gate.ts';
+import type { NodeIdentity } from './identity/node-identity.ts';
 import type { PeerGate } from './identity/peer-gate.ts';
 import { TicketBook } from './identity/ticket-book.ts';
 import { HttpsListener } from './listeners/https/https-listener.ts';
@@ -39,6 +45,7 @@ export interface ListenerParts {
   readonly adminGate: AdminGate;
   readonly certificates: CertificateManager;
   readonly tokens: TokenMinter;
+  readonly backups: BackupWatcher;
   readonly issuer: CertificateIssuer;
   readonly revocations: RevocationAdmin;
   readonly rollover: CaRolloverAdmin;
@@ -47,6 +54,9 @@ export interface ListenerParts {
   readonly served: ServedCertificates;
   readonly rejections: RejectionSink & RejectionDirectory;
   readonly hub: SessionHub;
+  readonly nodes: NodeDirectory;
+  readonly fleet: Pick<Fleet, 'ownership' | 'calls'>;
+  readonly replicas: Replicas;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
   /** Judges bearer tokens on a cluster; undefined elsewhere. */
@@ -62,10 +72,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const { clock, log, metrics, rejections } = parts;
   const shared = { clock, log, metrics, rejections };
   const edge = { ...shared, source: certificates, gate, acceptor: hub };
-  const tickets = new TicketBook({
-    clock: parts.clock,
-    stillTrusted: (identity) => gate.stillTrusted(identity),
-  });
+  const stillTrusted = (identity: NodeIdentity) => gate.stillTrusted(identity);
+  const book = new TicketBook({ clock: parts.clock, stillTrusted });
+  const tickets = new FleetTickets({ ...parts.fleet, book, stillTrusted });
   const tlsServer = (name: 'https' | 'admin') =>
     new TlsServer(
       { ...shared, source: certificates },
@@ -85,7 +94,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           issuer,
           crl: parts.crl,
           health,
-          isKnownNode: (node) => hub.isConnected(node),
+          isKnownNode: (node) => hub.isConnectedAnywhere(node),
           ...(config.current.webtransport.enabled ? { tickets } : {}),
         },
         config.view(({ limits }) => ({
@@ -127,9 +136,11 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         server: tlsServer('admin'),
         health,
         bus,
-        nodes: hub,
+        nodes: parts.nodes,
+        replicas: parts.replicas,
         certificates,
         tokens,
+        backups: parts.backups,
         revocations,
         rollover: parts.rollover,
         history: parts.history,

@@ -1,8 +1,12 @@
 import { hostname } from 'node:os';
-import { LocalBus } from './bus/local-bus.ts';
+import { FleetDirectory } from './bus/fleet-directory.ts';
+import { FleetReplicas } from './bus/fleet-replicas.ts';
+import { openBus } from './bus/open-bus.ts';
 import { AdminCertificateKeeper } from './certs/admin-certificate-keeper.ts';
+import { BackupMonitor } from './certs/backup-monitor.ts';
 import { CaExpiryWatch } from './certs/ca-expiry-watch.ts';
 import { CertificateManager } from './certs/certificate-manager.ts';
+import { CrlKeeper } from './certs/crl-keeper.ts';
 import { CrlPublisher } from './certs/crl-publisher.ts';
 import { EdgeCertificateIssuer } from './certs/edge-certificate-issuer.ts';
 import { IssuanceLog } from './certs/issuance-log.ts';
@@ -12,6 +16,7 @@ import { prepareAllCerts } from './certs/prepare-all-certs.ts';
 import { RenewalGrace } from './certs/renewal-grace.ts';
 import { RevocationService } from './certs/revocation-service.ts';
 import { TokenService } from './certs/token-service.ts';
+import { composeFleet } from './compose-fleet.ts';
 import { composeListeners } from './compose-listeners.ts';
 import { composeRecovery } from './compose-recovery.ts';
 import { composeRollover } from './compose-rollover.ts';
@@ -26,7 +31,9 @@ import { Lifecycle } from './core/lifecycle.ts';
 import type { Logger } from './core/log.ts';
 import { createMetrics } from './core/metrics.ts';
 import { VERSION } from './core/version.ts';
+import { publishGatewayGauges } from './gateway-gauges.ts';
 import { registerHealthChecks } from './health-checks.ts';
+import { isAcknowledged } from './hub/acknowledgement-policy.ts';
 import { SessionHub } from './hub/session-hub.ts';
 import { AdminGate } from './identity/admin-gate.ts';
 import { PeerGate } from './identity/peer-gate.ts';
@@ -76,11 +83,15 @@ export async function startGateway(
   let draining = false;
 
   // — sessions and messages —
-  const bus = new LocalBus(shared, () => settings().hub.queue);
+  const opened = openBus({ ...shared, isAcknowledged }, settings, { replica });
+  const { bus, connection } = opened;
+  const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
+  const { ownership, calls } = fleet;
   const hub = new SessionHub(
     {
       ...shared,
       bus,
+      ownership,
       onRevoked: (session) => revocations.sessionEnded(session),
       presence: {
         nodeConnected: ({ peer, transport, remoteAddress }) => {
@@ -95,6 +106,9 @@ export async function startGateway(
     },
     config.view(({ hub }) => ({ ...hub, replica })),
   );
+
+  const nodes = new FleetDirectory({ local: hub, ownership, calls });
+  const replicas = new FleetReplicas({ ownership, calls, info });
 
   // — certificates: nothing listens before they are whole —
   const cluster = await openCluster(shared, { ...settings().secretStore, replica });
@@ -167,6 +181,10 @@ export async function startGateway(
     { ...shared, store, events, authority: () => certificates.authority() },
     () => settings().tokens,
   );
+  const backups = new BackupMonitor(
+    { ...shared, store, caSha256: () => certificates.current().ca.sha256 },
+    { secret: settings().certificates.backupSecret },
+  );
   const audit = new IssuanceLog(
     { log, events, onIssued: (record) => history.certificateIssued(record) },
     { caSecret: settings().certificates.caSecret },
@@ -182,7 +200,7 @@ export async function startGateway(
         { clock, tokens, trust, isRevoked },
         config.view((now) => ({ ...now.certificates, ...now.identity })),
       ),
-      isConnected: (node) => hub.isConnected(node),
+      isConnected: (node) => hub.isConnectedAnywhere(node),
       isNodeRevoked: (node) => revocations.isNodeRevoked(node),
       audit,
     },
@@ -215,6 +233,7 @@ export async function startGateway(
       adminGate,
       certificates,
       tokens,
+      backups,
       issuer,
       revocations,
       rollover,
@@ -223,6 +242,9 @@ export async function startGateway(
       rejections: recovery.watching(rejections),
       served: recovery.served,
       hub,
+      nodes,
+      replicas,
+      fleet,
       bus,
       health,
       info,
@@ -235,9 +257,12 @@ export async function startGateway(
     revocations,
     listeners,
     bus,
+    ownership,
     store,
     isDraining: () => draining,
   });
+
+  publishGatewayGauges(metrics, { health, replica, hub: () => settings().hub });
 
   // What identities are accepted: the hub asks from the first session on, and again after each change.
   const applyTrust = () => hub.applyTrust((identity) => gate.stillTrusted(identity));
@@ -252,9 +277,12 @@ export async function startGateway(
       certificates,
       recovery.component,
       revocations,
+      new CrlKeeper({ ...shared, crl }),
       history,
       tokens,
-      bus,
+      backups,
+      ...opened.components,
+      ...fleet.components,
       hub,
       rollover,
       new CaExpiryWatch({ ...shared, source: certificates, events }, settings().certificates),

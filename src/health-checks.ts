@@ -1,6 +1,7 @@
 import type { CertificateManager } from './certs/certificate-manager.ts';
 import type { RevocationService } from './certs/revocation-service.ts';
 import type { MessageBus } from './contracts/message-bus.ts';
+import type { NodeOwnership } from './contracts/node-ownership.ts';
 import type { SecretStore } from './contracts/secret-store.ts';
 import type { HealthRegistry } from './core/health.ts';
 import type { ListenerGroup } from './listeners/listener-group.ts';
@@ -9,6 +10,7 @@ export interface HealthSubjects {
   readonly certificates: CertificateManager;
   readonly listeners: ListenerGroup;
   readonly bus: MessageBus;
+  readonly ownership: Pick<NodeOwnership, 'problem' | 'replicas'>;
   readonly revocations: RevocationService;
   readonly store: Pick<SecretStore, 'problem'>;
   readonly isDraining: () => boolean;
@@ -16,7 +18,7 @@ export interface HealthSubjects {
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, revocations, listeners, bus, store, isDraining } = subjects;
+  const { certificates, revocations, listeners, bus, ownership, store, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
@@ -44,6 +46,12 @@ export function registerHealthChecks(health: HealthRegistry, subjects: HealthSub
     const problem = bus.problem();
     if (problem) throw new Error(problem);
     return undefined;
+  });
+  health.register('fleet', ['readyz'], () => {
+    const problem = ownership.problem();
+    if (problem) throw new Error(problem);
+    const others = ownership.replicas().length - 1;
+    return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
   });
   health.register('draining', ['readyz'], () => {
     if (isDraining()) throw new Error('the gateway is shutting down');

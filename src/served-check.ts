@@ -66,7 +66,7 @@ export class ServedCheck implements ServedCertificates, Component {
     const { clock, onApplied } = this.#components;
     this.#unsubscribe = onApplied(() => void this.check());
     this.#timer = clock.setInterval(() => void this.check(), this.#options().checkMs);
-    void this.check();
+    await this.check();
   }
 
   async stop(): Promise<void> {

@@ -57,7 +57,13 @@ export function chartSchema(): string {
       serviceAccount: object({ create: boolean, name, annotations: strings }),
       rbac: object({ create: boolean }),
       admin: object({ bearerTokens: object({ enabled: boolean }) }),
-      networkPolicy: object({ enabled: boolean, adminFrom: list(map), apiServer: list(map) }),
+      nats: object({ secret: name, port: { type: 'integer', minimum: 1, maximum: 65_535 } }),
+      networkPolicy: object({
+        enabled: boolean,
+        adminFrom: list(map),
+        apiServer: list(map),
+        nats: list(map),
+      }),
       podDisruptionBudget: object({
         enabled: boolean,
         maxUnavailable: { type: ['integer', 'string'], minimum: 1, pattern: '^[0-9]+%$' },
@@ -78,7 +84,8 @@ export function chartSchema(): string {
         caConfigMap: { type: 'string', minLength: 1 },
         authorization: map,
       }),
-      prometheusRule: object({ enabled: boolean, labels: strings }),
+      prometheusRule: object({ enabled: boolean, labels: strings, runbookBase: { type: 'string' } }),
+      grafanaDashboard: object({ enabled: boolean, labels: strings, annotations: strings }),
     }),
   };
   return `${JSON.stringify(schema, null, 2)}\n`;

@@ -9,12 +9,15 @@ import { listSettings } from '../src/config/settings.ts';
 import { ERRORS } from '../src/core/errors.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
+import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
+import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
   chartRestartSettings,
   chartSchema,
 } from './chart-schema.ts';
+import { DASHBOARD_FILES, dashboard } from './dashboard.ts';
 
 type Row = readonly string[];
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -57,6 +60,14 @@ const closeReasons = () =>
       text,
       retry,
     ]),
+  );
+
+const rejectionReasons = () =>
+  table(
+    ['reason', 'meaning', 'what to do'],
+    Object.entries({ ...PEER_REASONS, ...HANDSHAKE_REASONS, ...ADMIN_REASONS }).map(
+      ([word, { meaning, fix }]) => [`\`${word}\``, cell(meaning), cell(fix)],
+    ),
   );
 
 async function metrics(): Promise<string> {
@@ -111,6 +122,7 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   errors,
   'close-reasons': closeReasons,
+  'rejection-reasons': rejectionReasons,
   metrics,
   commands,
   verdicts,
@@ -119,6 +131,9 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
 const whole: Readonly<Record<string, () => string>> = {
   [CHART_SCHEMA_FILE]: chartSchema,
   [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
+  [CHART_RULES_FILE]: chartRules,
+  [KUSTOMIZE_RULES_FILE]: kustomizeRules,
+  ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };
 const files = [
   'README.md',

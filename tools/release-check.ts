@@ -46,10 +46,20 @@ const steps: Readonly<Record<string, () => Promise<string | undefined> | string 
     >;
     packed = Object.values(answer)[0]!;
     const paths = packed.files.map(({ path }) => path);
-    for (const wanted of ['LICENSE', 'README.md', 'CHANGELOG.md', 'package.json', 'dist/main.js'])
+    for (const wanted of [
+      'LICENSE',
+      'README.md',
+      'CHANGELOG.md',
+      'package.json',
+      'dist/main.js',
+      'dist/admin/ui/index.html',
+    ])
       assert(paths.includes(wanted), `${wanted} is not in the tarball`);
     const strange = paths.filter(
-      (path) => !/^(dist\/.*\.(js|d\.ts|js\.map)|[A-Z]+(\.md)?|package\.json)$/.test(path),
+      (path) =>
+        !/^(dist\/.*\.(js|d\.ts|js\.map)|dist\/admin\/ui\/\w+\.(html|css|svg)|[A-Z]+(\.md)?|package\.json)$/.test(
+          path,
+        ),
     );
     assert(strange.length === 0, `the tarball holds ${strange.slice(0, 3).join(', ')}`);
     return `${paths.length} files, ${Math.round(packed.unpackedSize / 1024)} KiB`;

@@ -58,6 +58,7 @@ export const REQUIREMENTS: Readonly<
   G6: 'side routes answer strangers 404',
   G7: 'a revoked node is out everywhere within 10 s, with a receipt, until lifted',
   G9: 'sessions end within a grace when certificate or CA does',
+  H1: 'behind a random balancer every message reaches its edge once, also when replicas are killed',
   H2: 'readiness and liveness while starting, running and draining; quiet probes',
   H3: 'a stop drains with hints and awaits acknowledgements',
   H5: 'the PROXY protocol is believed from trusted networks only',

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
 import type { Pair } from '../../test/support/pki.ts';
 
-/** A gateway in a process of its own, on free ports, with a folder of its own. */
+/** A gateway in a process of its own, on free ports, with a folder of its own unless it is given one. */
 export interface BenchGateway extends AsyncDisposable {
   readonly pid: number;
   readonly folder: string;
@@ -21,7 +21,8 @@ export interface BenchGateway extends AsyncDisposable {
 export async function startBenchGateway(
   settings: Readonly<Record<string, string>> = {},
 ): Promise<BenchGateway> {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'));
+  const given = settings['secretStore.path'];
+  const folder = given ?? mkdtempSync(join(tmpdir(), 'sallyport-bench-'));
   const all: Record<string, string> = {
     'https.port': '0',
     'websocket.port': '0',
@@ -54,7 +55,7 @@ export async function startBenchGateway(
     ports: { https: port('https'), websocket: port('websocket'), admin: port('admin'), quic: port('quic') },
     [Symbol.asyncDispose]: async () => {
       await stop(child);
-      rmSync(folder, { recursive: true, force: true });
+      if (given === undefined) rmSync(folder, { recursive: true, force: true });
     },
   };
 }
@@ -111,7 +112,7 @@ async function firstLine(child: ChildProcess): Promise<string> {
 }
 
 async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return;
+  if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGTERM');
   await once(child, 'exit');
 }

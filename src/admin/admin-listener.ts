@@ -23,8 +23,10 @@ import { openApiDocument } from './openapi.ts';
 import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
+import { type ReplicaRouteComponents, replicaRoutes } from './replica-routes.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
+import { serveStatusPage, statusPageRoute } from './status-page.ts';
 
 export type AdminComponents = NodeRouteComponents &
   GatewayRouteComponents &
@@ -32,6 +34,7 @@ export type AdminComponents = NodeRouteComponents &
   RolloverRouteComponents &
   HistoryRouteComponents &
   RejectionRouteComponents &
+  ReplicaRouteComponents &
   EventStreamComponents & {
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
@@ -121,7 +124,10 @@ function createApp(
   app.setNotFoundHandler(() => {
     throw new SallyportError('NOT_FOUND');
   });
-  app.addHook('onSend', async (_request, reply) => void reply.headers(SECURITY_HEADERS));
+  app.addHook('onSend', async (_request, reply) => {
+    // The status page has a policy of its own.
+    void reply.headers({ ...SECURITY_HEADERS, ...(reply.getHeaders() as Record<string, string>) });
+  });
   requireAdmin(app, components);
 
   const routes = [
@@ -131,6 +137,7 @@ function createApp(
     ...revocationRoutes(components),
     ...rolloverRoutes(components),
     ...rejectionRoutes(components),
+    ...replicaRoutes(components),
   ];
   serveRoutes(app, routes);
   serveEvents(app, {
@@ -138,7 +145,8 @@ function createApp(
     isAllowed: (request) => isAdmin(request, components),
   });
   servePlain(app, components);
-  const documented = [...routes, eventRoute, ...plainRoutes];
+  serveStatusPage(app);
+  const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));
   return app;
 }

@@ -1,8 +1,10 @@
+import type { BackupWatcher } from '../contracts/backups.ts';
 import type { CertificateAdmin, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
 import type { ServedCertificates } from '../contracts/served-certificates.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
 import {
+  backup,
   certificates as certificatesShape,
   info as infoShape,
   servedCertificates,
@@ -14,11 +16,13 @@ export interface GatewayRouteComponents {
   readonly info: () => GatewayInfo;
   readonly certificates: CertificateAdmin;
   readonly tokens: TokenMinter;
+  readonly backups: BackupWatcher;
   readonly served: ServedCertificates;
 }
 
 /** The gateway itself: what it is, its certificates, its tokens. */
-export function gatewayRoutes({ info, certificates, tokens, served }: GatewayRouteComponents): ApiRoute[] {
+export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
+  const { info, certificates, tokens, backups, served } = components;
   const certificateState = () => {
     const status = certificates.status();
     const listeners = info().listeners.map((listener) => ({
@@ -43,6 +47,13 @@ export function gatewayRoutes({ info, certificates, tokens, served }: GatewayRou
       summary: 'Certificates that are stored, wanted and served',
       answers: { 200: { description: 'their state', schema: certificatesShape } },
       handle: async () => ({ status: 200, body: certificateState() }),
+    }),
+    apiRoute({
+      method: 'GET',
+      path: '/api/v1/backup',
+      summary: 'When the last backup was made',
+      answers: { 200: { description: 'what is recorded of it', schema: backup } },
+      handle: async () => ({ status: 200, body: await backups.status() }),
     }),
     apiRoute({
       method: 'POST',

@@ -11,15 +11,17 @@ export interface NodeRouteComponents {
   readonly clock: Clock;
 }
 
-/** Nodes that are connected here, and messages to nodes. */
+/** Nodes that are connected, on whatever replica, and messages to nodes. */
 export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
   return [
     apiRoute({
       method: 'GET',
       path: '/api/v1/nodes',
-      summary: 'Nodes with a session on this replica',
-      answers: { 200: { description: 'the nodes', schema: nodeList } },
-      handle: async () => ({ status: 200, body: { items: nodes.list() } }),
+      summary: 'Nodes with a session, on every replica',
+      answers: {
+        200: { description: 'the nodes, and which replicas did not tell theirs', schema: nodeList },
+      },
+      handle: async ({ signal }) => ({ status: 200, body: await nodes.list(signal) }),
     }),
     apiRoute({
       method: 'GET',
@@ -27,8 +29,8 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       summary: 'One connected node',
       params: nodeParams,
       answers: { 200: { description: 'the node', schema: nodeInfo } },
-      handle: async ({ params: { node } }) => {
-        const found = nodes.get(node);
+      handle: async ({ params: { node }, signal }) => {
+        const found = await nodes.get(node, signal);
         if (found === undefined) throw new SallyportError('NODE_NOT_FOUND', { node });
         return { status: 200, body: found };
       },
@@ -39,8 +41,8 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       summary: 'End the session of a node; it returns by itself',
       params: nodeParams,
       answers: { 204: { description: 'the session was ended' } },
-      handle: async ({ params: { node } }) => {
-        if (!nodes.disconnect(node, closeReason('Disconnected')))
+      handle: async ({ params: { node }, signal }) => {
+        if (!(await nodes.disconnect(node, closeReason('Disconnected'), signal)))
           throw new SallyportError('NODE_NOT_FOUND', { node });
         return { status: 204 };
       },

@@ -26,7 +26,15 @@ export const nodeInfo = z.object({
   projectId: z.string(),
   connectedSince: time,
   lastHeard: time,
-  certificate: z.object({ serial: z.string(), sha256: z.string(), issuer: z.string(), notAfter: time }),
+  certificate: z.object({
+    serial: z.string(),
+    sha256: z.string(),
+    issuer: z.string(),
+    issuerSha256: z
+      .string()
+      .meta({ description: 'SHA-256 of the DER of the CA certificate it verified against' }),
+    notAfter: time,
+  }),
   queued: count,
   unacknowledged: count,
   messagesReceived: count,
@@ -35,7 +43,10 @@ export const nodeInfo = z.object({
   bytesSent: count,
   rttMs: z.number().optional(),
 });
-export const nodeList = z.object({ items: z.array(nodeInfo) });
+export const unanswered = z
+  .array(z.object({ replica: z.string(), problem: z.string() }))
+  .meta({ description: 'Replicas whose part is missing, and why; `*` for those that are not known now' });
+export const nodeList = z.object({ items: z.array(nodeInfo), unanswered });
 
 export const message = z
   .looseObject({
@@ -135,6 +146,16 @@ export const certificates = z.object({
   ),
 });
 
+export const backup = z.object({
+  secret: z.string().meta({ description: 'Secret of the record' }),
+  last: z
+    .object({ at: time, caSha256: z.array(z.string()), revocationVersion: count })
+    .optional()
+    .meta({ description: 'Absent when no backup was recorded' }),
+  coversCa: z.boolean().meta({ description: 'True when the CA in use is in the last backup' }),
+  problem: z.string().optional(),
+});
+
 export const info = z.object({
   version: z.string(),
   replica: z.string(),
@@ -148,6 +169,8 @@ export const info = z.object({
   nodes: count,
   listeners: z.array(listenerInfo),
 });
+
+export const replicaList = z.object({ items: z.array(info), unanswered });
 
 export const tokenBody = z
   .strictObject({

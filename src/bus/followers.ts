@@ -16,9 +16,13 @@ export class Followers {
   readonly #log: Logger;
   readonly #metrics: Metrics;
 
-  constructor({ log, metrics }: { log: Logger; metrics: Metrics }) {
+  readonly #onLeave: () => void;
+
+  /** @param onLeave called for each follower that goes, or is let go */
+  constructor({ log, metrics }: { log: Logger; metrics: Metrics }, onLeave: () => void = () => {}) {
     this.#log = log;
     this.#metrics = metrics;
+    this.#onLeave = onLeave;
   }
 
   /** @param missed what the follower gets first */
@@ -28,7 +32,8 @@ export class Followers {
     missed: readonly StoredEvent[],
   ): Unsubscribe {
     const follower = { filter, onEvent };
-    this.#set([...this.#followers, follower]);
+    this.#followers = [...this.#followers, follower];
+    this.#metrics.subscribers.inc();
     for (const event of missed) {
       if (!this.#followers.includes(follower)) break;
       this.#hand(follower, event);
@@ -43,7 +48,7 @@ export class Followers {
   }
 
   clear(): void {
-    this.#set([]);
+    for (const follower of this.#followers) this.#remove(follower);
   }
 
   #hand(follower: Follower, event: StoredEvent): void {
@@ -62,12 +67,10 @@ export class Followers {
   }
 
   #remove(follower: Follower): void {
-    this.#set(this.#followers.filter((other) => other !== follower));
-  }
-
-  #set(followers: readonly Follower[]): void {
-    this.#followers = followers;
-    this.#metrics.subscribers.set(followers.length);
+    if (!this.#followers.includes(follower)) return;
+    this.#followers = this.#followers.filter((other) => other !== follower);
+    this.#metrics.subscribers.dec();
+    this.#onLeave();
   }
 }
 

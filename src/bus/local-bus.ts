@@ -19,6 +19,7 @@ import { EventBuffer } from './event-buffer.ts';
 import { Followers } from './followers.ts';
 import { type Attachment, NodeBacklog, type Slot } from './node-backlog.ts';
 import { isOlderVersion, objectKey } from './object-key.ts';
+import { RecentIds } from './recent-ids.ts';
 
 /** Period of the search for messages past their time, milliseconds. */
 const SWEEP_MS = 1_000;
@@ -41,6 +42,7 @@ export class LocalBus implements MessageBus {
   readonly #options: () => LocalBusOptions;
   readonly #followers: Followers;
   readonly #events: EventBuffer;
+  readonly #recent: RecentIds;
   readonly #backlogs = new Map<string, NodeBacklog>();
   /** Backlogs without a session, longest away first. */
   readonly #away = new Set<NodeBacklog>();
@@ -63,6 +65,7 @@ export class LocalBus implements MessageBus {
     this.#metrics = metrics;
     this.#options = options;
     this.#followers = new Followers({ log, metrics });
+    this.#recent = new RecentIds({ clock });
     this.#events = new EventBuffer(clock.now() * 1_000, options);
   }
 
@@ -112,10 +115,13 @@ export class LocalBus implements MessageBus {
     const bytes = sizeOf(item);
     const expiresAt = Math.min(item.expiresAt ?? Number.POSITIVE_INFINITY, now + this.#options().ttlMs);
     if (expiresAt <= now) return this.#atOnce({ kind: 'expired' });
+    const id = `${item.node}:${item.message.header.msg_id}`;
+    if (this.#recent.has(id)) return this.#atOnce({ kind: 'dropped', reason: 'duplicate' });
     const key = objectKey(item);
     const newest = this.#backlogs.get(item.node)?.newestFor(key);
     if (newest && isOlderVersion(item, newest.item)) return this.#atOnce({ kind: 'superseded' });
     this.#makeRoom(item.node, key, bytes);
+    this.#recent.add(id);
 
     const { promise: outcome, resolve: settle } = Promise.withResolvers<DeliveryOutcome>();
     const slot: Slot = { item, key, bytes, expiresAt, settle };

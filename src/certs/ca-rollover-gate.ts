@@ -52,7 +52,7 @@ function lateReplicas({ cas, alive }: StepEvidence): string[] {
 function dependents({ cas, assessment: { counts, nodes } }: StepEvidence): string[] {
   if (counts.dependent === 0) return [];
   const side = cas.rollover.phase === 'prepared' ? 'new' : 'old';
-  const verb = counts.dependent === 1 ? 'node depends' : 'nodes depend';
+  const verb = counts.dependent === 1 ? 'nodes depends' : 'nodes depend';
   return [`${counts.dependent} of ${counts.total} ${verb} on the ${side} CA: ${describeDependents(nodes)}`];
 }
 

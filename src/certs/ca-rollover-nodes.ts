@@ -28,8 +28,8 @@ export interface Assessment {
   readonly summary: string;
 }
 
-/** Twice what replicas take to tell each other who is connected (`certificates.historySyncMs`), milliseconds. */
-const RECENT_MS = 600_000;
+/** Replicas tell each other once an hour that a connected node is still here; a shorter absence is none. Milliseconds. */
+const RECENT_MS = 2 * 3_600_000;
 /** Nodes that a summary names. */
 const NAMED = 3;
 

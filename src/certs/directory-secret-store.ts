@@ -107,6 +107,7 @@ export class DirectorySecretStore implements SecretStore {
       path: this.location,
       resyncMs: this.#resyncMs,
       concerns: (file) => files.has(file),
+      onWatching: (isUp) => this.#health.watching('folder', isUp),
       read: async (periodic) => {
         const next = new Map<string, Secret | undefined>();
         let isWhole = true;

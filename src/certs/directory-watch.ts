@@ -17,6 +17,8 @@ export interface DirectoryWatchOptions {
   readonly concerns: (file: string) => boolean;
   /** Reads everything; `periodic` when a full read is due anyway. Must not reject. Never runs twice at once. */
   readonly read: (periodic: boolean) => Promise<void>;
+  /** Told before each read whether changes are seen by themselves. */
+  readonly onWatching?: (isUp: boolean) => void;
 }
 
 /**
@@ -64,6 +66,7 @@ export class DirectoryWatch {
       this.#wanted = undefined;
       // First watch, then read: a change in between is seen by one of the two.
       await this.#attach();
+      this.#options.onWatching?.(this.#watcher !== undefined);
       if (!this.#closed) await this.#options.read(periodic);
     }
     this.#reading = false;

@@ -23,8 +23,8 @@ export interface IssuerComponents {
   readonly source: Pick<CertificateSource, 'current'>;
   readonly tokens: Pick<TokenService, 'verify' | 'consume'>;
   readonly grace: Pick<RenewalGrace, 'check'>;
-  /** Whether the node has a session at this moment. */
-  readonly isConnected: (node: string) => boolean;
+  /** Whether the node has a session at this moment, on any replica. May throw BUS_UNAVAILABLE: then nothing is issued (D11). */
+  readonly isConnected: (node: string) => boolean | Promise<boolean>;
   /** Why nothing is issued to the node; undefined when it may have a certificate. */
   readonly isNodeRevoked?: RevocationDecisions['isNodeRevoked'];
   readonly audit: Pick<IssuanceLog, 'record'>;
@@ -74,7 +74,7 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
       const claimedNode = this.#checkNodeName(request);
       const csr = this.#readCsr(request);
       const caller = await this.#authenticate(request, claimedNode);
-      const replaces = this.#authorize(caller, claimedNode, csr);
+      const replaces = await this.#authorize(caller, claimedNode, csr);
       const usages = this.#chooseUsages(request);
       const certificate = await this.#sign(caller, csr, usages);
       // After signing, so that a failure there costs the node no token; before the certificate leaves this method, so that of two requests
@@ -156,13 +156,13 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 
   /** @returns true when a connected node is replaced @throws NODE_REVOKED (G7), NODE_MISMATCH (D1, D5), NODE_CONNECTED (D11) */
-  #authorize(caller: Caller, claimedNode: string | undefined, csr: CheckedCsr): boolean {
+  async #authorize(caller: Caller, claimedNode: string | undefined, csr: CheckedCsr): Promise<boolean> {
     this.#refuseRevoked(caller);
     if (claimedNode !== undefined && claimedNode !== caller.nodeName)
       throw new SallyportError('NODE_MISMATCH');
     if (csr.namedNode !== undefined && csr.namedNode !== caller.nodeName)
       throw new SallyportError('NODE_MISMATCH');
-    const replaces = 'token' in caller && this.#components.isConnected(caller.nodeName);
+    const replaces = 'token' in caller && (await this.#components.isConnected(caller.nodeName));
     if (replaces && !this.#options().allowReplaceConnected)
       throw new SallyportError('NODE_CONNECTED', { node: caller.nodeName });
     return replaces;

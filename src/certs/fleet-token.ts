@@ -13,7 +13,7 @@ export interface FleetTokenComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly events?: EventRecorder | undefined;
-  readonly metrics: Pick<Metrics, 'tokenNotAfter'>;
+  readonly metrics: Pick<Metrics, 'tokenNotAfter' | 'tokenNotBefore'>;
   /** Signature, dates, revocations. */
   readonly verify: (token: string) => Promise<EnrolmentToken>;
   readonly mint: () => Promise<MintedToken>;
@@ -80,6 +80,7 @@ export class FleetToken {
       if (!token) continue;
       this.#stored = await this.#components.verify(token.token);
       metrics.tokenNotAfter.set(token.expiresAt.getTime() / 1000);
+      metrics.tokenNotBefore.set(issuedAt(this.#stored) / 1000);
       return token;
     }
     throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: `secret ${name} changes too often` });
@@ -165,6 +166,7 @@ export class FleetToken {
       let delayMs = Math.min(CHECK_MS, this.#options().ttlMs / 12);
       try {
         if (this.#options().enabled) await this.ensure(signal);
+        else this.#components.metrics.tokenNotAfter.set(0);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;

@@ -128,7 +128,7 @@ function missingNames(leaf: X509Certificate, { dns, ips }: AdvertisedNames): str
 }
 
 /** The way from the leaf up to `anchor`, which is left out; undefined when there is none. */
-function pathTo(
+export function pathTo(
   anchor: X509Certificate,
   leaf: X509Certificate,
   intermediates: readonly X509Certificate[],

@@ -85,14 +85,22 @@ export class HubRenewal {
 
   /** Reads the store afresh before it decides, so that nothing is written for what only a late snapshot shows. */
   async #issue({ rotate }: { rotate: boolean }): Promise<void> {
+    const { rotations } = this.#components.metrics;
     const wish = this.#context.wish();
-    await this.#refuseOtherCa(wish.ca);
-    const { secret, replaced } = await ensureHubSecret(
-      this.#components,
-      { ...wish, rotate },
-      this.#stopped.signal,
-    );
-    await this.#context.adopt(secret, replaced);
+    try {
+      await this.#refuseOtherCa(wish.ca);
+      const { secret, replaced } = await ensureHubSecret(
+        this.#components,
+        { ...wish, rotate },
+        this.#stopped.signal,
+      );
+      await this.#context.adopt(secret, replaced);
+      // Otherwise the stored one was good, or another replica was faster.
+      if (rotate || replaced !== undefined) rotations.inc({ result: 'success' });
+    } catch (error) {
+      if (!this.#stopped.signal.aborted) rotations.inc({ result: 'failure' });
+      throw error;
+    }
   }
 
   /** Two CAs would take turns in the hub Secret: while another one is stored, this hub writes nothing. */

@@ -139,6 +139,19 @@ export class KubeClient {
     }
   }
 
+  /** What the API server says the time is (header Date, RFC 9110 §6.6.1), milliseconds since the epoch; undefined when it does not. */
+  async serverTime(): Promise<number | undefined> {
+    return this.#within(this.#requestTimeoutMs, undefined, async (signal) => {
+      const { dispatcher } = await this.#credentials();
+      const { origin } = new URL(this.server);
+      // Whatever the status: anonymous callers may be refused, and are told the time all the same.
+      const response = await dispatcher.request({ origin, path: '/version', method: 'GET', signal });
+      await response.body.dump();
+      const time = Date.parse(String(response.headers.date));
+      return Number.isNaN(time) ? undefined : time;
+    });
+  }
+
   /** The token that calls are made with now; undefined when the user of the kubeconfig identifies itself otherwise. */
   async bearerToken(): Promise<string | undefined> {
     const { headers } = await this.#credentials();

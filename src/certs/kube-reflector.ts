@@ -25,6 +25,8 @@ export interface ReflectorCallbacks {
   /** The object is this now, or does not exist. Called also when it has not changed. */
   readonly onObject: (object: KubeObject | undefined) => void;
   readonly onError: (error: unknown) => void;
+  /** True when a watch is asked for, false when it failed. */
+  readonly onWatching?: (isUp: boolean) => void;
 }
 
 /**
@@ -86,12 +88,14 @@ export class KubeReflector {
           this.#accept(object, version);
         }
         watchedSince = this.#clock.now();
+        this.#callbacks.onWatching?.(true);
         const wasOfUse = await this.#follow(this.#version!);
         failures = 0;
         if (wasOfUse || this.#clock.now() - watchedSince > SHORT_WATCH_MS) idle = 0;
         else await this.#pause(idle++);
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
+        if (!saysExpired(error)) this.#callbacks.onWatching?.(false);
         if (watchedSince !== undefined && this.#clock.now() - watchedSince > LONG_WATCH_MS) failures = 0;
         if (saysExpired(error)) {
           this.#version = undefined;

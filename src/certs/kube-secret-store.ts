@@ -144,6 +144,7 @@ export class KubeSecretStore implements SecretStore {
             }
           },
           onError: (error) => failed(error, name, 'watch'),
+          onWatching: (isUp) => this.#health.watching(name, isUp),
         },
       );
       return { name, reflector };

@@ -32,7 +32,8 @@ const MAX_SEEN = 8;
  * service's.
  */
 export class RevocationList {
-  static readonly EMPTY = new RevocationList(0, []);
+  // `this`, because TypeScript 7.0 emits the name as an alias that is never set.
+  static readonly EMPTY: RevocationList = new this(0, []);
   readonly version: number;
   readonly entries: readonly RevocationEntry[];
   readonly #nodes = new Map<string, RevocationEntry>();

@@ -6,7 +6,7 @@ import type { Metrics } from '../core/metrics.ts';
 export interface StoreComponents {
   readonly clock: Clock;
   readonly log: Logger;
-  readonly metrics: Pick<Metrics, 'storeUp' | 'storeErrors' | 'storeLastSync'>;
+  readonly metrics: Pick<Metrics, 'storeUp' | 'storeErrors' | 'storeLastSync' | 'storeWatchUp'>;
 }
 
 /** Keeps the metrics of a secret store true, and tells the log when the store goes away and when it is back. */
@@ -38,6 +38,11 @@ export class StoreHealth {
   synced(): void {
     this.succeeded();
     this.#components.metrics.storeLastSync.set(this.#components.clock.now() / 1000);
+  }
+
+  /** @param watch what is watched: a Secret, or the folder */
+  watching(watch: string, isUp: boolean): void {
+    this.#components.metrics.storeWatchUp.set({ watch }, isUp ? 1 : 0);
   }
 
   /** Answers such as "already exists" are no failures of the store. */

@@ -25,12 +25,14 @@ const CAUSED_BY_HUB = new Set([
   'client-certificate-expired',
   'client-alert',
   'no-common-tls',
-  // Clients that verify after the handshake, as Node's do, leave without a word.
+  // Clients that verify only after the handshake, as Node's do, leave without a word.
   'disconnected',
 ]);
 /** Over QUIC an alert of the client looks like one of the hub about the client's certificate. */
 const CAUSED_OVER_QUIC = new Set(['unknown-ca', 'malformed-certificate', 'wrong-usage', 'expired']);
 
+/** So many times the rate of before are nothing new. */
+const USUAL = 2;
 /** Failures that come together are looked at together, milliseconds. */
 const GATHER_MS = 1_000;
 
@@ -39,8 +41,8 @@ interface Watched {
   readonly trustChanged: boolean;
   /** Who was connected, and from where; only they count. */
   readonly here: ReadonlyMap<string, string>;
-  /** Where handshakes failed for the same reasons before. */
-  readonly failedBefore: ReadonlySet<string>;
+  /** Address → failed handshakes a millisecond, before. */
+  readonly rateBefore: ReadonlyMap<string, number>;
   /** Nodes that connected with the new certificate, and addresses they came from. */
   readonly backNodes: Set<string>;
   readonly backAddresses: Set<string>;
@@ -60,21 +62,22 @@ export class SwapWatch {
   readonly #connected = new Map<string, string>();
   /** Address → sessions from there. */
   readonly #addresses = new Map<string, number>();
-  /** Address of a node → its last failed handshake, if none succeeded since. */
-  readonly #lastFailures = new Map<string, number>();
+  /** Address of a node → failed handshakes, since when it says; what is older than twice the window is not in it. */
+  #before: { readonly since: number; readonly counts: Map<string, number> };
+  #earlier: { readonly since: number; readonly counts: Map<string, number> } | undefined;
   #watched: Watched | undefined;
   #gathering: Timer | undefined;
 
   constructor(components: SwapWatchComponents, options: () => SwapWatchOptions) {
     this.#components = components;
     this.#options = options;
+    this.#before = { since: components.clock.now(), counts: new Map() };
   }
 
   nodeConnected(node: string, address: string): void {
     this.nodeDisconnected(node);
     this.#connected.set(node, address);
     this.#addresses.set(address, (this.#addresses.get(address) ?? 0) + 1);
-    this.#lastFailures.delete(address);
     this.#watched?.backNodes.add(node);
     this.#watched?.backAddresses.add(address);
   }
@@ -96,29 +99,25 @@ export class SwapWatch {
       if (this.#watched && trustChanged) this.#watched = { ...this.#watched, trustChanged };
       return;
     }
-    const now = this.#components.clock.now();
-    const since = now - this.#options().windowMs;
     this.#watched = {
-      swappedAt: now,
+      swappedAt: this.#components.clock.now(),
       trustChanged,
       here: new Map(this.#connected),
-      failedBefore: new Set(
-        [...this.#lastFailures].filter(([, at]) => at > since).map(([address]) => address),
-      ),
+      rateBefore: this.#rates(),
       backNodes: new Set(),
       backAddresses: new Set(),
       failures: new Map([...this.#addresses.keys()].map((address) => [address, 0])),
     };
-    this.#lastFailures.clear();
   }
 
   /** A connection was refused, or refused us. */
-  rejected({ listener, reason, remoteAddress }: RejectionReport): void {
+  rejected(report: RejectionReport): void {
+    const { listener, reason, remoteAddress } = report;
     const isQuic = listener === 'quic';
     if (!(isQuic ? CAUSED_OVER_QUIC : CAUSED_BY_HUB).has(reason)) return;
     const { clock } = this.#components;
     // What is kept is bounded by the nodes that are here, or were at the swap.
-    if (this.#addresses.has(remoteAddress)) this.#lastFailures.set(remoteAddress, clock.now());
+    if (this.#addresses.has(remoteAddress)) this.#count(remoteAddress);
     const watched = this.#watched;
     const count = watched?.failures.get(remoteAddress);
     if (!watched || count === undefined || (isQuic && watched.trustChanged)) return;
@@ -145,17 +144,45 @@ export class SwapWatch {
   }
 
   /** Nodes that were here, are not, and whose address fails without exception; of each address no more than it had failures. */
-  #countCutOff({ here, failures, failedBefore, backAddresses }: Watched): number {
-    const left = new Map(failures);
+  #countCutOff({ here, failures, rateBefore, backAddresses, swappedAt }: Watched): number {
+    const elapsed = this.#components.clock.now() - swappedAt;
+    const left = new Map(
+      [...failures].map(([address, count]) => [
+        address,
+        count - USUAL * elapsed * (rateBefore.get(address) ?? 0),
+      ]),
+    );
     let cutOff = 0;
     for (const [node, address] of here) {
       const count = left.get(address) ?? 0;
-      if (count === 0 || this.#connected.has(node)) continue;
-      if (failedBefore.has(address) || backAddresses.has(address)) continue;
+      if (count < 1 || this.#connected.has(node) || backAddresses.has(address)) continue;
       left.set(address, count - 1);
       cutOff++;
     }
     return cutOff;
+  }
+
+  #count(address: string): void {
+    const now = this.#components.clock.now();
+    if (now - this.#before.since > this.#options().windowMs) {
+      this.#earlier = this.#before;
+      this.#before = { since: now, counts: new Map() };
+    }
+    this.#before.counts.set(address, (this.#before.counts.get(address) ?? 0) + 1);
+  }
+
+  /** Of each address, over the last one or two windows. */
+  #rates(): Map<string, number> {
+    const now = this.#components.clock.now();
+    const { windowMs } = this.#options();
+    const recent = [this.#before, ...(this.#earlier ? [this.#earlier] : [])].filter(
+      ({ since }) => now - since <= 2 * windowMs,
+    );
+    const span = Math.max(windowMs, ...recent.map(({ since }) => now - since));
+    const rates = new Map<string, number>();
+    for (const { counts } of recent)
+      for (const [address, count] of counts) rates.set(address, (rates.get(address) ?? 0) + count / span);
+    return rates;
   }
 
   #return(nodes: number, { backNodes }: Watched): void {

@@ -25,7 +25,7 @@ export interface TokenServiceComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly events?: EventRecorder;
-  readonly metrics: Pick<Metrics, 'tokenNotAfter'>;
+  readonly metrics: Pick<Metrics, 'tokenNotAfter' | 'tokenNotBefore'>;
   /** The CA in use now. */
   readonly authority: () => TokenAuthority;
 }

@@ -20,6 +20,14 @@ export function banner(gateway: Pick<Gateway, 'ready' | 'info'>, options: Global
     `${bold('Sallyport')} ${VERSION} ${green('is ready')}`,
     ...listeners.map(({ name, address, detail }) => line(name, `${address}  ${dim(detail)}`.trimEnd())),
     line('CA sha256', ready.caSha256),
+    ...(ready.admin
+      ? [
+          line(
+            'Status page',
+            `https://${browserAddress(ready.admin)}/  ${dim('needs the admin certificate in the browser: docs/operations.md')}`,
+          ),
+        ]
+      : []),
     line('Secrets', ready.store),
     '',
     dim('In a second terminal:'),
@@ -30,6 +38,10 @@ export function banner(gateway: Pick<Gateway, 'ready' | 'info'>, options: Global
     '',
   ].join('\n');
 }
+
+/** The hub certificate names localhost; an address that means all is none to open. */
+const browserAddress = (address: string) =>
+  address.replace(/^(0\.0\.0\.0|127\.0\.0\.1|\[::1?\])(?=:)/, 'localhost');
 
 /** The options with which another command means this very gateway: the file, and what differs from what that command would assume. */
 function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import { AdminClient } from './admin-client.ts';
 import { bearerCredentials } from './bearer-credentials.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
@@ -60,8 +61,7 @@ export function loadForCommand(options: GlobalOptions): LoadedConfig {
 export function connectAdmin(options: GlobalOptions): AdminClient {
   const { config } = loadForCommand(options);
   const folder = config.secretStore.path;
-  const address =
-    options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(config.admin.host)}:${config.admin.port}`;
+  const address = adminAddressOf(options, config);
   const hasCertificate = options.cert !== undefined || options.key !== undefined;
   if (options.bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
     return new AdminClient({
@@ -75,6 +75,11 @@ export function connectAdmin(options: GlobalOptions): AdminClient {
     key: options.key ?? `${folder}/admin.key`,
     ca: options.ca ?? `${folder}/ca.crt`,
   });
+}
+
+/** `host:port` of the admin listener. */
+export function adminAddressOf(options: GlobalOptions, { admin }: Config): string {
+  return options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(admin.host)}:${admin.port}`;
 }
 
 /** An address to connect to for an address that was bound. */

@@ -3,13 +3,16 @@ import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
+import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { prepareCertsCommand } from './commands/prepare-certs.ts';
+import { replicasCommand } from './commands/replicas.ts';
 import { revocationCommands } from './commands/revocation.ts';
 import { sendCommand } from './commands/send.ts';
 import { serveCommand } from './commands/serve.ts';
@@ -34,11 +37,14 @@ export function createProgram(): Command {
     adoptCommand(),
     tokenCommand(),
     nodesCommand(),
+    replicasCommand(),
     ...revocationCommands(),
     sendCommand(),
     watchCommand(),
     certsCommand(),
+    backupCommand(),
     caCommand(),
+    doctorCommand(),
     edgeCommand(),
     configCommand(),
     healthCommand(),

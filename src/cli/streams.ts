@@ -6,3 +6,14 @@ export function print(text: string): void {
 export function printError(text: string): void {
   process.stderr.write(`${text}\n`);
 }
+
+/** Tells on standard error that an answer is not the whole truth. */
+export function warnUnanswered(
+  unanswered: readonly { readonly replica: string; readonly problem: string }[],
+  what: string,
+): void {
+  for (const { replica, problem } of unanswered) {
+    const who = replica === '*' ? 'other replicas' : `replica ${replica}`;
+    printError(`warning: ${what} is missing from ${who}: ${problem}`);
+  }
+}

@@ -196,6 +196,7 @@ const OTHER_VARIABLES = new Set([
   'SALLYPORT_CONFIG',
   'SALLYPORT_ADMIN',
   'SALLYPORT_TOKEN',
+  'SALLYPORT_PASSPHRASE',
   'SALLYPORT_TEST_KUBECONFIG',
 ]);
 /** Kubernetes puts such variables into every pod beside a Service named sallyport. */

@@ -23,6 +23,10 @@ const count = (defaultValue: number, what: string, min = 1) =>
     .min(min)
     .default(defaultValue)
     .meta({ ...live, description: what });
+/** A count that a running gateway does not take over. */
+const fixed = (defaultValue: number, what: string) =>
+  z.int().min(1).default(defaultValue).meta({ description: what });
+const file = (what: string) => z.string().min(1).optional().meta({ description: what });
 const days = (defaultDays: number, what: string) =>
   z
     .number()
@@ -181,6 +185,11 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-revocations')
         .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
+      backupSecret: z
+        .string()
+        .min(1)
+        .default('sallyport-backup')
+        .meta({ description: 'Secret that records when the last backup was made' }),
       rolloverSecret: z
         .string()
         .min(1)
@@ -323,6 +332,72 @@ export const configSchema = z.strictObject({
             'One series of metrics for each connected node, from its next connect on: when its certificate ends',
         }),
       expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
+    })
+    .prefault({}),
+
+  bus: z
+    .strictObject({
+      kind: z.enum(['local', 'nats']).default('local').meta({
+        description:
+          'local: this process alone carries the messages; nats: any number of replicas share them',
+      }),
+      nats: z
+        .strictObject({
+          servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']).meta({
+            description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
+          }),
+          prefix: z
+            .string()
+            .regex(/^[A-Za-z0-9_-]{1,32}$/)
+            .default('sallyport')
+            .meta({ description: 'First token of every subject, and of the names of streams and buckets' }),
+          credsFile: file('Credentials of NATS (JWT and seed), read again at each connect'),
+          tokenFile: file('Token for NATS, alone in a file; or the environment variable NATS_TOKEN'),
+          user: z.string().min(1).optional().meta({ description: 'User name at NATS' }),
+          passwordFile: file(
+            'Password of that user, alone in a file; or the environment variable NATS_PASSWORD',
+          ),
+          tls: z
+            .strictObject({
+              caFile: file('CAs that the NATS servers are verified against, PEM'),
+              certFile: file('Client certificate for NATS, PEM'),
+              keyFile: file('Key of that certificate, PEM'),
+            })
+            .prefault({}),
+          replicas: z.int().min(1).max(5).default(1).meta({
+            description: 'Copies JetStream keeps of each stream and bucket; 3 on a cluster of three',
+          }),
+          requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
+          holdMs: duration(10_000, 'How long an upstream message waits for NATS before it is given up', {
+            min: 50,
+            live: false,
+          }),
+          sweepMs: duration(30_000, 'Period of the search for messages that were announced to nobody', {
+            min: 50,
+            live: false,
+          }),
+          limits: z
+            .strictObject({
+              upstreamMessages: fixed(1_000_000, 'Upstream messages kept for cloud programs'),
+              upstreamBytes: fixed(1024 ** 3, 'Upstream bytes kept for cloud programs'),
+              upstreamAgeMs: duration(24 * 3_600_000, 'How long upstream messages are kept', { live: false }),
+              downstreamMessages: fixed(1_000_000, 'Downstream messages waiting in all'),
+              downstreamBytes: fixed(1024 ** 3, 'Downstream bytes waiting in all'),
+              downstreamAgeMs: duration(24 * 3_600_000, 'How long a message waits for its node', {
+                live: false,
+              }),
+              messagesPerNode: fixed(1_000, 'Downstream messages waiting for one node'),
+              duplicateWindowMs: duration(120_000, 'Window in which a message id is taken once', {
+                min: 100,
+                live: false,
+              }),
+              inFlightMessages: fixed(10_000, 'Messages of this replica that NATS has not confirmed yet'),
+              inFlightBytes: fixed(64 * 1024 ** 2, 'Their bytes'),
+              outcomes: fixed(100_000, 'Senders of this replica that wait to hear what became of a message'),
+            })
+            .prefault({}),
+        })
+        .prefault({}),
     })
     .prefault({}),
 

@@ -32,7 +32,7 @@ export interface MessageBus {
   enqueue(item: DownstreamItem): Promise<Enqueued>;
   /** A session takes the backlog of its node and what follows, until detached. At most one a node: a later one replaces an earlier. */
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe;
-  /** What waits for the node. */
+  /** What waits for a node that is attached here, as far as this replica has it in memory. */
   backlog(node: string): { readonly messages: number; readonly bytes: number };
 }
 
@@ -50,6 +50,8 @@ export type UpstreamEvent =
       readonly sessionId: string;
       readonly transport: Transport;
       readonly at: number;
+      /** Grows with each session of the node, on whatever replica. */
+      readonly epoch?: number;
     }
   | {
       readonly type: 'disconnected';
@@ -58,6 +60,8 @@ export type UpstreamEvent =
       readonly transport: Transport;
       readonly at: number;
       readonly reason: string;
+      /** Of the session that is over. */
+      readonly epoch?: number;
     };
 
 /** `id` grows; opaque, for `afterId` and SSE's `Last-Event-ID`. */

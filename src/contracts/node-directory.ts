@@ -3,18 +3,41 @@ import type { Message } from '../protocol/message.ts';
 import type { Transport } from './edge-connection.ts';
 import type { DeliveryOutcome } from './message-bus.ts';
 
-/** What the admin listener can see and do about nodes; the hub implements it. */
-export interface NodeDirectory {
+/** Nodes with a session on this replica; the hub implements it. */
+export interface LocalNodes {
   list(): readonly NodeInfo[];
   get(node: string): NodeInfo | undefined;
-  /** @returns false when the node has no session */
+  /** @returns false when the node has no session here */
   disconnect(node: string, reason: CloseReason): boolean;
+  /** As {@link NodeDirectory.send}: the bus finds the node wherever it is. */
+  send(request: SendRequest): Promise<SendResult>;
+}
+
+/** What the admin listener can see and do about nodes, on whatever replica they are. */
+export interface NodeDirectory {
+  /** Never throws: what a replica did not tell is missing, and the replica named. */
+  list(signal?: AbortSignal): Promise<NodeListing>;
+  /** @throws BUS_UNAVAILABLE, REPLICA_UNREACHABLE */
+  get(node: string, signal?: AbortSignal): Promise<NodeInfo | undefined>;
+  /** @returns false when the node has no session @throws BUS_UNAVAILABLE, REPLICA_UNREACHABLE */
+  disconnect(node: string, reason: CloseReason, signal?: AbortSignal): Promise<boolean>;
   /**
    * Hands a message to the node's queue.
    * @param wait 'ack': resolves with the outcome, at the latest after `timeoutMs`; 'queued': resolves as soon as it is queued
-   * @throws NODE_OFFLINE (only with `wait: 'ack'`), QUEUE_FULL, MESSAGE_INVALID, NOT_ACKNOWLEDGED
+   * @throws NODE_OFFLINE (only with `wait: 'ack'`), QUEUE_FULL, MESSAGE_INVALID, NOT_ACKNOWLEDGED, BUS_UNAVAILABLE
    */
   send(request: SendRequest): Promise<SendResult>;
+}
+
+export interface NodeListing {
+  readonly items: readonly NodeInfo[];
+  /** Replicas whose nodes are missing, and why. */
+  readonly unanswered: readonly Unanswered[];
+}
+
+export interface Unanswered {
+  readonly replica: string;
+  readonly problem: string;
 }
 
 export interface SendRequest {
@@ -42,6 +65,8 @@ export interface NodeInfo {
     readonly serial: string;
     readonly sha256: string;
     readonly issuer: string;
+    /** SHA-256 of the DER of the CA certificate it verified against, lower-case hexadecimal. */
+    readonly issuerSha256: string;
     readonly notAfter: string;
   };
   readonly queued: number;

@@ -60,6 +60,48 @@ export const ERRORS = {
     fix: 'add the key to the Secret; Sallyport never overwrites it',
   },
 
+  // — backup —
+  BACKUP_UNREADABLE: {
+    status: 400,
+    message: 'the backup cannot be read: {problem}',
+    fix: 'take another copy of the file; docs/operations.md shows how to open one by hand',
+  },
+  BACKUP_PASSPHRASE: {
+    status: 400,
+    message: 'the backup cannot be opened: the passphrase is another one, or the file was altered',
+    fix: 'give the passphrase it was made with; if that is certain, take another copy of the file',
+  },
+  BACKUP_INCOMPLETE: {
+    status: 409,
+    message: 'there is nothing worth a backup: {problem}',
+    fix: 'make the store whole first; `sallyport prepare-certs` creates what is missing',
+  },
+  BACKUP_FILE_EXISTS: {
+    status: 409,
+    message: '{file} exists already',
+    fix: 'choose another name, or overwrite it with --force',
+  },
+  BACKUP_FILE_UNUSABLE: {
+    status: 400,
+    message: 'cannot use the file {file}: {problem}',
+    fix: 'check the path and its permissions',
+  },
+  INSPECT_NOTHING: {
+    status: 400,
+    message: 'there is no certificate to be read in {source}',
+    fix: 'name a PEM or DER file, host:port, or secret/NAME',
+  },
+  ENDPOINT_UNREACHABLE: {
+    status: 502,
+    message: 'no TLS handshake with {address}: {problem}',
+    fix: 'check address and port; QUIC and other UDP ports cannot be asked this way',
+  },
+  RESTORE_REFUSED: {
+    status: 409,
+    message: 'the restore stopped: {problem}',
+    fix: 'compare with `sallyport backup verify`; --force replaces what is there, and says before what that breaks',
+  },
+
   // — certificates and keys —
   KEY_UNREADABLE: {
     status: 500,
@@ -267,13 +309,18 @@ export const ERRORS = {
   },
   NODE_NOT_FOUND: {
     status: 404,
-    message: 'node {node} has no session here',
+    message: 'node {node} has no session',
     fix: 'check the name with `sallyport nodes list`',
   },
   NODE_OFFLINE: {
     status: 404,
     message: 'node {node} is not connected',
     fix: 'send without waiting for the acknowledgement, then the message is queued',
+  },
+  REPLICA_UNREACHABLE: {
+    status: 503,
+    message: 'replica {replica} did not answer: {problem}',
+    fix: 'try again; a replica that is gone gives its nodes up within ten seconds',
   },
   QUEUE_FULL: {
     status: 503,
@@ -299,6 +346,16 @@ export const ERRORS = {
     status: 503,
     message: 'the message bus cannot be reached: {problem}',
     fix: 'check the bus; edges stay connected meanwhile',
+  },
+  BUS_SETTINGS_DIFFER: {
+    status: 500,
+    message: '{what} exists in NATS with {setting} = {found}, and {wanted} is wanted',
+    fix: 'set it to what exists in bus.nats, or change the stream (`nats stream edit`); Sallyport changes none that exists',
+  },
+  BUS_CREDENTIALS_UNREADABLE: {
+    status: 500,
+    message: 'cannot read {setting}',
+    fix: 'check that the file is mounted, not empty, and that this process may read it',
   },
   DRAINING: {
     status: 503,

@@ -19,10 +19,22 @@ export function createMetrics(options: { process?: boolean } = {}) {
   ) => new Histogram<L>({ name: `sallyport_${name}`, help, labelNames: [...labelNames], buckets, registers });
   if (options.process !== false) collectDefaultMetrics({ register: registry });
 
+  const beforeScrape: (() => void | Promise<void>)[] = [];
+
   return {
     /** The text of `/metrics`. */
-    expose: (): Promise<string> => registry.metrics(),
+    expose: async (): Promise<string> => {
+      await Promise.all(beforeScrape.map((update) => update()));
+      return registry.metrics();
+    },
+    /** Asked at each scrape to bring gauges up to date that nobody would otherwise set; must not reject. */
+    onScrape: (update: () => void | Promise<void>): void => void beforeScrape.push(update),
     contentType: registry.contentType,
+
+    // — the process —
+    buildInfo: gauge('build_info', 'Always 1; what runs here.', ['version', 'replica']),
+    ready: gauge('ready', '1 when /readyz answers 200.', []),
+    healthCheck: gauge('health_check_passing', '1 when the check of /readyz passes.', ['check']),
 
     // — certificates and Secrets (L1) —
     certificateNotAfter: gauge('certificate_not_after_timestamp_seconds', 'When a certificate in use ends.', [
@@ -36,6 +48,14 @@ export function createMetrics(options: { process?: boolean } = {}) {
       ['kind', 'subject', 'serial'],
     ),
     tokenNotAfter: gauge('fleet_token_not_after_timestamp_seconds', 'When the stored fleet token ends.', []),
+    tokenNotBefore: gauge(
+      'fleet_token_not_before_timestamp_seconds',
+      'When the stored fleet token was issued.',
+      [],
+    ),
+    rotations: counter('hub_certificate_rotations_total', 'Attempts to issue a hub certificate, by result.', [
+      'result',
+    ]),
     reloads: counter('certificate_reloads_total', 'Bundles built from changed Secrets, by result.', [
       'result',
       'reason',
@@ -77,6 +97,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [],
     ),
     storeUp: gauge('secret_store_up', '1 when the last access to the secret store succeeded.', []),
+    storeWatchUp: gauge(
+      'secret_store_watch_up',
+      '1 while changes are watched, 0 while only the periodic read would find them.',
+      ['watch'],
+    ),
     storeErrors: counter('secret_store_errors_total', 'Failed accesses to the secret store.', ['code']),
     storeLastSync: gauge(
       'secret_store_last_sync_timestamp_seconds',
@@ -102,6 +127,14 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'When the CRL that was last handed out ends; 0 when the CA may not sign one.',
       [],
     ),
+
+    // — backup —
+    lastBackup: gauge(
+      'last_backup_timestamp_seconds',
+      'When the last backup was made; 0 when none was recorded.',
+      [],
+    ),
+    lastBackupCoversCa: gauge('last_backup_covers_ca', '1 when the last backup holds the CA in use.', []),
 
     // — CA rollover —
     rolloverPhase: gauge('ca_rollover_phase', '1 for the phase the CA rollover is in, 0 for the others.', [
@@ -169,6 +202,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     connections: gauge('connections', 'Open sockets.', ['transport']),
     sessions: gauge('sessions', 'Nodes with a session.', ['transport']),
+    sessionLimit: gauge('session_limit', 'Nodes that may have a session (hub.nodeLimit).', []),
     nodeNotAfter: gauge(
       'node_certificate_not_after_timestamp_seconds',
       'When the certificate of a connected node ends; only with hub.nodeMetrics.',
@@ -220,7 +254,34 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     queued: gauge('downstream_queued_messages', 'Messages waiting for nodes.', []),
     queuedBytes: gauge('downstream_queued_bytes', 'Bytes waiting for nodes.', []),
+    queueLimit: gauge('downstream_queue_limit_messages', 'Messages that may wait for nodes.', []),
+    queueLimitBytes: gauge('downstream_queue_limit_bytes', 'Bytes that may wait for nodes.', []),
     subscribers: gauge('upstream_subscribers', 'Programs that follow upstream messages.', []),
+    // — NATS —
+    busConnected: gauge('bus_connected', '1 while this replica is connected to NATS.', []),
+    busReconnects: counter('bus_reconnects_total', 'Connections to NATS after the first.', []),
+    busPublished: counter('bus_published_total', 'Messages that NATS confirmed, by stream.', ['stream']),
+    busPublishFailed: counter('bus_publish_failed_total', 'Messages that NATS did not take, by reason.', [
+      'stream',
+      'reason',
+    ]),
+    busPublishSeconds: histogram(
+      'bus_publish_duration_seconds',
+      'Time until NATS confirmed a message.',
+      ['stream'],
+      [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 10],
+    ),
+    busInFlight: gauge('bus_in_flight_messages', 'Messages that NATS has not confirmed yet.', []),
+    busInFlightBytes: gauge('bus_in_flight_bytes', 'Bytes of messages that NATS has not confirmed yet.', []),
+    busStreamMessages: gauge('bus_stream_messages', 'Messages in a stream of NATS.', ['stream']),
+    busStreamBytes: gauge('bus_stream_bytes', 'Bytes in a stream of NATS.', ['stream']),
+    replicas: gauge('replicas', 'Replicas that are alive, this one included.', []),
+    ownershipCertain: gauge(
+      'ownership_certain',
+      '1 while this replica knows whose the nodes are, 0 while it is cut off and delivers nothing.',
+      [],
+    ),
+    busOutcomesWaiting: gauge('bus_outcomes_waiting', 'Messages whose fate this replica waits to hear.', []),
     followersCutOff: counter(
       'admin_followers_cut_off_total',
       'Followers of the admin event stream that read too slowly.',

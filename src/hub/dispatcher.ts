@@ -68,8 +68,9 @@ export class Dispatcher {
     const resource = withNodePrefix(node, message.route.resource);
     const upstream = { ...message, route: { ...message.route, resource } };
     session.pendingUpstream++;
-    const publish = () =>
+    const publishNow = () =>
       this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes });
+    const publish = () => session.whenPlaced?.then(publishNow) ?? publishNow();
     // Who asks for an acknowledgement sends again until it comes.
     const { sync, msg_id } = message.header;
     return (sync ? this.#recent.once(node, msg_id, publish) : publish()).then(

@@ -1,4 +1,5 @@
 import type { Admission, EdgeConnection } from '../contracts/edge-connection.ts';
+import type { NodeOwner } from '../contracts/node-ownership.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -74,6 +75,22 @@ export class Door {
     this.#log.warn(
       { node: present.node, addresses, suppressed },
       'sessions of this node keep taking over from each other: do two devices share its certificate?',
+    );
+  }
+
+  /**
+   * `session` took its node from another replica (G4). Counted and reported; who comes is not held off, because whether the other session is
+   * alive is not known here, and a node whose old connection is dead must never be kept out.
+   */
+  takenFrom(previous: NodeOwner, { session, changes }: { session: Session; changes: number }): void {
+    this.#metrics.takeovers.inc();
+    if (changes < this.#options().flapThreshold) return;
+    this.#metrics.flapping.inc();
+    const suppressed = this.#sampler.pass(session.node);
+    if (suppressed === undefined) return;
+    this.#log.warn(
+      { node: session.node, from: previous.replica, changes, suppressed },
+      'this node keeps changing between replicas: do two devices share its certificate?',
     );
   }
 

@@ -20,6 +20,7 @@ export function nodeInfo(session: Session, around: { replica: string; queued: nu
       serial: certificate.serial,
       sha256: certificate.sha256,
       issuer: certificate.issuer,
+      issuerSha256: certificate.issuerSha256,
       notAfter: new Date(certificate.notAfter).toISOString(),
     },
     queued: around.queued,

@@ -13,13 +13,13 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 export class Sender {
   readonly #bus: MessageBus;
   readonly #clock: Clock;
-  readonly #isConnected: (node: string) => boolean;
+  readonly #isConnected: (node: string) => Promise<boolean>;
 
   constructor({
     bus,
     clock,
     isConnected,
-  }: { bus: MessageBus; clock: Clock; isConnected: (node: string) => boolean }) {
+  }: { bus: MessageBus; clock: Clock; isConnected: (node: string) => Promise<boolean> }) {
     this.#bus = bus;
     this.#clock = clock;
     this.#isConnected = isConnected;
@@ -35,7 +35,8 @@ export class Sender {
     if (addressee !== undefined && addressee !== node) {
       throw new SallyportError('MESSAGE_INVALID', { problem: 'route.resource names another node' });
     }
-    if (wait === 'ack' && !this.#isConnected(node)) throw new SallyportError('NODE_OFFLINE', { node });
+    if (wait === 'ack' && !(await this.#isConnected(node)))
+      throw new SallyportError('NODE_OFFLINE', { node });
     const { outcome } = await this.#bus.enqueue({ node, message, acknowledged: isAcknowledged(message) });
     if (wait === 'queued') return { kind: 'queued' };
     return this.#waitFor(outcome, { node, timeoutMs: timeoutMs ?? DEFAULT_TIMEOUT_MS, signal });

@@ -1,7 +1,8 @@
 import type { Config } from '../config/schema.ts';
 import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
-import type { NodeDirectory, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
+import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
+import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
 import type { RevocablePeer } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
@@ -26,6 +27,7 @@ export type TrustCheck = (identity: NodeIdentity) => Refusal | undefined;
 
 interface HubParts {
   readonly bus: MessageBus;
+  readonly ownership: NodeOwnership;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -44,12 +46,12 @@ interface HubParts {
   readonly random?: () => number;
 }
 
-type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'register' | 'announce';
+type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'register' | 'claim' | 'announce';
 /** What a refused connection is told; undefined lets it go on to the next step. */
 type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
 
 /** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
-export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
+export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly name = 'hub';
   readonly #parts: Required<Omit<HubParts, 'presence'>> & Pick<HubParts, 'presence'>;
   readonly #options: () => HubOptions;
@@ -76,7 +78,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
     this.#door = new Door(this.#parts, options);
     this.#sampler = new LogSampler({ clock: parts.clock });
-    this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnected(node) });
+    this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnectedAnywhere(node) });
     const dispatcher = new Dispatcher(parts, {
       beat: (session) => this.#liveness.beat(session),
       end: (session, reason) => this.#close(session, reason),
@@ -88,6 +90,7 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       options,
       dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
       gone: (session, reason) => this.#end(session, reason, undefined),
+      attach: (session) => this.#parts.bus.attach(session.node, session),
       stuck: (session) => this.#close(session, closeReason('SlowConsumer')),
     };
   }
@@ -163,10 +166,11 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     ],
     ['takeOver', ({ connection }) => this.#takeOver(connection)],
     ['register', (arrival) => this.#register(arrival)],
+    ['claim', ({ session }) => this.#claim(session!)],
     ['announce', ({ session }) => this.#announce(session!)],
   ];
 
-  // — NodeDirectory —
+  // — LocalNodes —
 
   list(): readonly NodeInfo[] {
     return [...this.#sessions.values()].map((session) => this.#info(session));
@@ -199,6 +203,11 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
 
   isConnected(node: string): boolean {
     return this.#sessions.has(node);
+  }
+
+  /** Whether the node has a session here or on another replica. @throws BUS_UNAVAILABLE when it has none here and the others cannot be asked */
+  async isConnectedAnywhere(node: string): Promise<boolean> {
+    return this.isConnected(node) || (await this.#parts.ownership.owner(node)) !== undefined;
   }
 
   // — trust —
@@ -274,14 +283,61 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
       metrics.nodeNotAfter.set({ node }, connection.peer.certificate.notAfter / 1000);
   }
 
-  /** Told before anything the edge says, which may come as soon as the connection knows who receives it. */
+  /** Asks for the node in the name of the session. Alone, the answer comes in the same turn; a fleet answers later, and the edge need not wait for it. */
+  #claim(session: Session): undefined {
+    const { connection, id: sessionId, since, node } = session;
+    session.place();
+    session.claim = this.#parts.ownership.claim(
+      { node, sessionId, transport: connection.transport, since },
+      {
+        took: (from, changes) => this.#took(session, { from, changes }),
+        held: (epoch) => this.#held(session, epoch),
+        suspended: () => session.suspend(),
+        lost: (to) => this.#lost(session, to),
+      },
+    );
+  }
+
+  /** The connection may speak from now on, and hears what the bus has for its node once that is ours. */
   #announce(session: Session): undefined {
-    const { connection, id, since, node } = session;
+    const { connection, id, node } = session;
     const { transport, remoteAddress } = connection;
     this.#parts.log.info({ node, session: id, transport, remoteAddress }, 'node connected');
-    this.#publish({ type: 'connected', node, sessionId: id, transport, at: since });
     connection.receive(session);
-    if (!session.ended) session.detach = this.#parts.bus.attach(node, session);
+    session.receiving();
+  }
+
+  /**
+   * The replica that lost the node says no more about it, so the end of its session is told here, before the new beginning: followers see the
+   * same order as with one replica.
+   */
+  #took(session: Session, { from, changes }: { readonly from: NodeOwner; readonly changes: number }): void {
+    this.#door.takenFrom(from, { session, changes });
+    const { sessionId, transport, epoch } = from;
+    const at = this.#parts.clock.now();
+    const reason = 'TakenOver';
+    this.#publish({ type: 'disconnected', node: session.node, sessionId, transport, at, reason, epoch });
+  }
+
+  /** The world is told before anything the edge says. */
+  #held(session: Session, epoch: number): void {
+    const { connection, id: sessionId, since, node } = session;
+    if (session.announcedEpoch !== epoch) {
+      session.announcedEpoch = epoch;
+      const { transport } = connection;
+      this.#publish({ type: 'connected', node, sessionId, transport, at: since, epoch });
+    }
+    session.own();
+  }
+
+  #lost(session: Session, to: NodeOwner): void {
+    const { node, id } = session;
+    this.#parts.log.info(
+      { node, session: id, to: to.replica, epoch: to.epoch },
+      'node moved to another replica',
+    );
+    session.announcedEpoch = undefined;
+    this.#close(session, closeReason('TakenOver'));
   }
 
   #close(session: Session, reason: CloseReason): void {
@@ -304,7 +360,19 @@ export class SessionHub implements EdgeAcceptor, NodeDirectory, Component {
     metrics.nodeNotAfter.remove({ node });
     metrics.sessionsEnded.inc({ transport, reason: why });
     log.info({ node, session: id, transport, reason: why }, 'node disconnected');
-    this.#publish({ type: 'disconnected', node, sessionId: id, transport, at: clock.now(), reason: why });
+    session.claim?.release();
+    // A session that the world never heard of, or that another replica has ended already, ends in silence.
+    const epoch = session.announcedEpoch;
+    if (epoch === undefined) return;
+    this.#publish({
+      type: 'disconnected',
+      node,
+      sessionId: id,
+      transport,
+      at: clock.now(),
+      reason: why,
+      epoch,
+    });
   }
 
   #publish(event: UpstreamEvent): void {

@@ -1,5 +1,6 @@
 import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
+import type { Claim } from '../contracts/node-ownership.ts';
 import type { Clock } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -22,6 +23,8 @@ export interface SessionServices {
   gone(session: Session, reason: CloseReason | undefined): void;
   /** The connection takes nothing more. */
   stuck(session: Session): void;
+  /** The session takes what the bus has for its node. */
+  attach(session: Session): Unsubscribe;
 }
 
 /** When and why the hub will end a session. */
@@ -51,7 +54,16 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   plannedEnd: PlannedEnd | undefined;
   /** Set while draining: nothing new is taken from the bus. */
   paused = false;
-  detach: Unsubscribe = () => {};
+  claim: Claim | undefined;
+  /** Epoch under which the world was told of this session. */
+  announcedEpoch: number | undefined;
+  /** Settles when it is known whether the node is ours; undefined once it is. What the edge sends waits for it, in order. */
+  whenPlaced: Promise<void> | undefined;
+  #placed: () => void = () => {};
+  /** Whether the node is ours now, and whether the connection is set up. Both are needed to take messages. */
+  #owned = false;
+  #receiving = false;
+  #detach: Unsubscribe | undefined;
   readonly #services: SessionServices;
   #outbox: Outbox | undefined;
   #ended = false;
@@ -76,6 +88,52 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   get unacknowledged(): number {
     return this.#outbox?.unacknowledged ?? 0;
+  }
+
+  // — whose the node is —
+
+  /** Holds upstream messages back until {@link own} or {@link suspend}. */
+  place(): void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.whenPlaced = promise;
+    this.#placed = resolve;
+  }
+
+  /** The node is this session's: it takes messages as soon as it receives. */
+  own(): void {
+    this.#owned = true;
+    this.#settlePlace();
+    this.#attach();
+  }
+
+  /** The connection hears {@link onMessage} from now on. */
+  receiving(): void {
+    this.#receiving = true;
+    this.#attach();
+  }
+
+  /** Nobody can say whose the node is: what is under way goes back to the bus, the connection stays. */
+  suspend(): void {
+    this.#owned = false;
+    this.#settlePlace();
+    this.#giveBack();
+  }
+
+  #attach(): void {
+    if (this.#ended || !this.#owned || !this.#receiving) return;
+    this.#detach ??= this.#services.attach(this);
+  }
+
+  #giveBack(): void {
+    this.#detach?.();
+    this.#detach = undefined;
+    this.#outbox?.close();
+    this.#outbox = undefined;
+  }
+
+  #settlePlace(): void {
+    this.whenPlaced = undefined;
+    this.#placed();
   }
 
   // — what the connection tells —
@@ -106,7 +164,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   }
 
   deliver({ message, acknowledged, expiresAt }: DownstreamItem): Promise<Fate> {
-    if (this.#ended) return Promise.resolve('disconnected');
+    // A bus may have fetched the item while the node was ours, and hand it over when it no longer is.
+    if (this.#ended || !this.#owned) return Promise.resolve('disconnected');
     this.#outbox ??= new Outbox(
       {
         send: (outgoing) => this.#sendOrFail(outgoing),
@@ -156,8 +215,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   end(close: CloseReason | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.detach();
-    this.#outbox?.close();
+    this.#settlePlace();
+    this.#giveBack();
     if (close) this.connection.close(close);
   }
 

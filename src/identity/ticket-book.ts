@@ -30,8 +30,8 @@ const TICKET_FORM = /^[A-Za-z0-9_-]{43}$/;
 
 /**
  * The tickets of this process: single-use, short-lived, bound to a node and the fingerprint of its certificate. Only their hashes are kept, and
- * used ones are remembered until they would have expired, so that a replay is told from an invention. A ticket is good on the
- * replica that issued it alone: shared tickets would need shared memory of the used ones (docs/decisions/webtransport.md).
+ * used ones are remembered until they would have expired, so that a replay is told from an invention. Who else takes a ticket asks the replica that
+ * issued it (docs/decisions/webtransport.md).
  */
 export class TicketBook {
   readonly #components: TicketBookComponents;
@@ -55,7 +55,7 @@ export class TicketBook {
     this.#forgetExpired();
     if (this.#entries.size >= this.#options.limit) throw new SallyportError('RATE_LIMITED');
     const ticket = randomBytes(TICKET_BYTES).toString('base64url');
-    const digest = digestOf(ticket);
+    const digest = ticketDigest(ticket);
     const expiresAt = this.#components.clock.now() + this.#options.ttlMs;
     this.#entries.set(digest.toString('hex'), { digest, identity, expiresAt, used: false });
     return { ticket, expiresAt };
@@ -63,20 +63,24 @@ export class TicketBook {
 
   /** Takes a ticket: whatever the verdict, it works no second time. @param presentedSha256 of the client certificate of this connection */
   redeem(ticket: string, presentedSha256?: string): Verdict {
-    if (!TICKET_FORM.test(ticket)) return refuse('it is not one of this hub');
+    if (!TICKET_FORM.test(ticket)) return refuseTicket('it is not one of this hub');
+    return this.redeemDigest(ticketDigest(ticket), presentedSha256);
+  }
+
+  /** As {@link redeem}, by the ticket's SHA-256: what replicas tell each other of a ticket. */
+  redeemDigest(digest: Buffer, presentedSha256?: string): Verdict {
     // Looked up by hash: how long that takes tells nothing of the ticket itself.
-    const digest = digestOf(ticket);
     const entry = this.#entries.get(digest.toString('hex'));
     if (!entry || !timingSafeEqual(entry.digest, digest))
-      return refuse('this hub has not issued it, or long ago; ask for one where the session is opened');
+      return refuseTicket('this hub has not issued it, or long ago; ask for one where the session is opened');
     const { identity } = entry;
     const used = entry.used;
     entry.used = true;
-    if (used) return refuse('it has been used already', identity.nodeName);
+    if (used) return refuseTicket('it has been used already', identity.nodeName);
     if (this.#components.clock.now() >= entry.expiresAt)
-      return refuse('it has expired; tickets live a minute', identity.nodeName);
+      return refuseTicket('it has expired; tickets live a minute', identity.nodeName);
     if (presentedSha256 !== undefined && presentedSha256 !== identity.certificate.sha256)
-      return refuse('it was issued to another certificate', identity.nodeName);
+      return refuseTicket('it was issued to another certificate', identity.nodeName);
     return this.#components.stillTrusted(identity) ?? { ok: true, identity };
   }
 
@@ -90,11 +94,13 @@ export class TicketBook {
   }
 }
 
-function digestOf(ticket: string): Buffer {
+/** SHA-256 of a ticket. */
+export function ticketDigest(ticket: string): Buffer {
   return hash('sha256', ticket, 'buffer');
 }
 
-function refuse(problem: string, claimedNode?: string): Refusal {
+/** @param problem what is wrong with the ticket */
+export function refuseTicket(problem: string, claimedNode?: string): Refusal {
   return {
     ok: false,
     reason: 'ticket-refused',

@@ -3,6 +3,7 @@ import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { readNodeSubject } from '../identity/subject.ts';
 import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
 import { explainHandshakeError } from './handshake-errors.ts';
 
@@ -51,12 +52,15 @@ export class HandshakeLog {
     this.#count(reason, peer, fix);
   }
 
-  /** It completed the handshake with a certificate, and left without a word: many clients verify the hub only then. */
-  left(peer: HandshakePeer): void {
+  /** It completed the handshake with the certificate of a node, and left without a word: many clients verify the hub only then. */
+  left(peer: HandshakePeer, subject: string): void {
+    const claim = readNodeSubject(subject);
+    if (claim.kind !== 'node') return;
     this.#components.rejections?.record({
       listener: this.#transport,
       reason: 'disconnected',
       remoteAddress: peer.address,
+      claimedNode: claim.nodeName,
       detail: 'the client left after the handshake without asking for anything',
     });
   }
@@ -78,7 +82,8 @@ export class HandshakeLog {
   #count(reason: HandshakeReason | 'protocol', peer: HandshakePeer | undefined, what: string): void {
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
-    if (!peer) return;
+    // Who left by itself was not refused.
+    if (!peer || reason === 'disconnected') return;
     const asked = peer.sni === undefined ? '' : ` (asked for ${peer.sni.slice(0, 255)})`;
     rejections?.record({
       listener: this.#transport,

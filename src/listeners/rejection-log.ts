@@ -11,7 +11,7 @@ import { fixOf } from '../protocol/rejection-reasons.ts';
 import { sourceOf } from './https/rate-limiter.ts';
 
 export interface RejectionLogOptions {
-  /** Entries about nodes that a trusted CA vouches for; a fleet of the default size fits twice. */
+  /** Entries about nodes that a trusted CA vouches for: half a fleet of the default limit, under 1 KB each. */
   readonly maxNodes: number;
   /** Entries about everybody else, which strangers can fill: apart, so that they push out no node. */
   readonly maxStrangers: number;
@@ -20,7 +20,7 @@ export interface RejectionLogOptions {
 }
 
 export const REJECTION_LOG_DEFAULTS: RejectionLogOptions = {
-  maxNodes: 20_000,
+  maxNodes: 10_000,
   maxStrangers: 1_000,
   keepMs: 7 * 24 * 3_600_000,
 };

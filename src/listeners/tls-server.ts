@@ -1,7 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { BundleTrial, ListenAddress, ListenerName } from '../contracts/listener.ts';
@@ -56,8 +55,8 @@ interface Connection {
   /** Requests without a complete answer. */
   requests: number;
   sni: string | undefined;
-  /** It showed a client certificate. */
-  presented: boolean;
+  /** Subject of the client certificate it showed. */
+  subject: string | undefined;
   /** It asked for something, or tried to. */
   spoke: boolean;
 }
@@ -140,10 +139,8 @@ export class TlsServer {
     this.server.on('tlsClientError', (error, secure) =>
       this.#handshakeLog.failed(error, connectionOf(secure)),
     );
-    if (!this.#speaksHttp1) return;
-    this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
-    this.server.prependListener('upgrade', ({ socket }) => markSpoken(socket));
-    this.server.prependListener('clientError', (_, socket) => markSpoken(socket));
+    if (this.#speaksHttp1)
+      this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
   }
 
   /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
@@ -190,7 +187,10 @@ export class TlsServer {
 
   /** The peer's address, as a trusted balancer told it where there is one. For logs and limits, never for identity (H7). */
   remoteAddress(socket: Socket): string {
-    return (socket as Tracked)[CONNECTION]?.address ?? plainAddress(socket.remoteAddress);
+    const connection = (socket as Tracked)[CONNECTION];
+    // Whoever handles a request, an upgrade or an error asks this; listeners of our own would change what Node does without any.
+    if (connection) connection.spoke = true;
+    return connection?.address ?? plainAddress(socket.remoteAddress);
   }
 
   /** When the socket was accepted, milliseconds since the epoch. */
@@ -272,7 +272,7 @@ export class TlsServer {
       phase: viaProxy ? 'proxy' : 'waiting',
       requests: 0,
       sni: undefined,
-      presented: false,
+      subject: undefined,
       spoke: false,
     };
     raw[CONNECTION] = connection;
@@ -349,7 +349,7 @@ export class TlsServer {
     connection.phase = 'open';
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
     // for a failure of the next read on any connection. Reading the certificate empties the queue.
-    connection.presented = secure.getPeerX509Certificate() !== undefined;
+    connection.subject = secure.getPeerX509Certificate()?.subject;
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -363,9 +363,9 @@ export class TlsServer {
   #closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#leaveHandshake(connection);
-    const { phase, presented, spoke } = connection;
-    if (this.#speaksHttp1 && phase === 'open' && presented && !spoke && !this.#stopping)
-      this.#handshakeLog.left(connection);
+    const { phase, subject, spoke } = connection;
+    if (this.#speaksHttp1 && phase === 'open' && subject !== undefined && !spoke && !this.#stopping)
+      this.#handshakeLog.left(connection, subject);
     if (connection.counted !== undefined) this.#perAddress.remove(connection.counted);
     this.#components.metrics.connections.dec({ transport: this.#name });
   }
@@ -400,11 +400,6 @@ const STOP_POLL_MS = 20;
 /** Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and is ended. */
 function connectionOf(secure: TLSSocket | undefined): Connection | undefined {
   return (secure as { _parent?: Tracked } | undefined)?._parent?.[CONNECTION];
-}
-
-function markSpoken(socket: Duplex): void {
-  const connection = (socket as Tracked)[CONNECTION];
-  if (connection) connection.spoke = true;
 }
 
 /**

@@ -35,6 +35,9 @@ export async function tryTlsBundle(
   }
 }
 
+/** How long a server may take to end a connection that the client has ended, milliseconds. */
+const LINGER_MS = 1_000;
+
 /** What OpenSSL says of dates: they are judged with the clock of the hub, where the bundle is built. */
 const ABOUT_DATES = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
 
@@ -75,7 +78,9 @@ export function tlsHandshake(request: HandshakeRequest): Promise<HandshakeResult
           ...(problem === undefined ? {} : { problem }),
           reply: Buffer.concat(reply).toString(),
         });
-        socket.destroy();
+        // In good order, so that the listener sees a client that came and went, and no handshake that failed.
+        socket.end();
+        socket.setTimeout(LINGER_MS, () => socket.destroy());
       };
       if (!awaitReply) return done();
       socket.on('data', (chunk: Buffer) => reply.push(chunk));

@@ -47,6 +47,28 @@ describe('with the values as they are', () => {
   });
 });
 
+describe('with NATS', () => {
+  const manifests = render(
+    ...set({
+      'config.bus': {
+        kind: 'nats',
+        nats: { servers: ['nats://nats:4222'], credsFile: '/etc/sallyport-nats/nats.creds' },
+      },
+      'nats.secret': 'nats-credentials',
+    }),
+  );
+  describeDeployment(() => manifests);
+
+  test('credentials come from a mounted Secret, never from the configuration, and NATS can be reached', () => {
+    const { config } = manifests.configuration();
+    expect(config.bus.kind).toBe('nats');
+    const mount = manifests.pod.containers[0]!.volumeMounts!.find(({ name }) => name === 'nats')!;
+    expect(config.bus.nats.credsFile!.startsWith(`${mount.mountPath}/`)).toBe(true);
+    expect(JSON.stringify(manifests.pod.volumes)).toContain('"secretName":"nats-credentials"');
+    expect(JSON.stringify(manifests.get('NetworkPolicy').spec!.egress)).toContain('4222');
+  });
+});
+
 describe('with other settings', () => {
   const manifests = render(
     ...set({
@@ -63,6 +85,8 @@ describe('with other settings', () => {
       preStopSeconds: 12,
       'serviceMonitor.enabled': true,
       'prometheusRule.enabled': true,
+      'prometheusRule.runbookBase': 'https://git.example.com/docs/',
+      'grafanaDashboard.enabled': true,
       'admin.bearerTokens.enabled': true,
       'networkPolicy.adminFrom': [{ namespaceSelector: {} }],
     }),
@@ -100,6 +124,18 @@ describe('with other settings', () => {
       expect(names, alert).not.toHaveLength(0);
       for (const name of names) expect(exposed).toContain(`# HELP ${name} `);
     }
+  });
+
+  test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
+    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: unknown };
+    const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
+    expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
+    expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
+    const map = manifests.get('ConfigMap', 'sallyport-dashboard');
+    expect(map.metadata.labels).toMatchObject({ grafana_dashboard: '1' });
+    expect(JSON.parse((map as unknown as { data: Record<string, string> }).data['sallyport.json']!)).toEqual(
+      JSON.parse(readFileSync('deploy/grafana/sallyport.json', 'utf8')),
+    );
   });
 
   test('bearer tokens add the one cluster-wide binding', () => {

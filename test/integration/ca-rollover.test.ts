@@ -90,7 +90,7 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
       20_000,
     );
     await expect(step(hub, 'retire')).rejects.toThrow(
-      /1 of 5 node depends on the old CA: edge-core connected/,
+      /1 of 5 nodes depends on the old CA: edge-core connected/,
     );
 
     // an unmodified EdgeCore renews in its own time, and comes back
@@ -165,7 +165,7 @@ test('G9: revoke by force ends the sessions of nodes on the old CA within the gr
   const moved = await joinCore('edge-moved');
   await expect(step(hub, 'revoke', true)).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
   await step(hub, 'retire', true);
-  await expect(step(hub, 'revoke')).rejects.toThrow(/1 of 2 node depends on the old CA: edge-left-behind/);
+  await expect(step(hub, 'revoke')).rejects.toThrow(/1 of 2 nodes depends on the old CA: edge-left-behind/);
   expect(left.closes).toEqual([]);
   await step(hub, 'revoke', true);
   await eventually('its session has ended', () => left.closes.length === 1);

@@ -95,7 +95,7 @@ const quic = { settings: { 'quic.enabled': 'true' } };
 test('J2: an edge whose address changes under traffic keeps its very session; nothing is lost, nothing doubled', async () => {
   await using hub = await startTestGateway(quic);
   await using relay = await UdpRelay.start({ targetPort: hub.port('quic') });
-  await using edge = await Roamer.join(hub, relay.port, { transport: 'quic' });
+  await using edge = await Roamer.join(hub, relay.port, { transport: 'quic', heartbeatMs: 5_000 });
   const before = await edge.seen();
   edge.start();
   for (let move = 0; move < 3; move++) {

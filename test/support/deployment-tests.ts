@@ -96,6 +96,11 @@ export function describeDeployment(manifests: () => Manifests): void {
     const wanted = Object.fromEntries([
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
+      [`secrets/${certificates.backupSecret}`, ['get']],
+      ...[certificates.historySecret, certificates.replicaSecret].map((name) => [
+        `secrets/${name}`,
+        ['get', 'update'],
+      ]),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

@@ -179,9 +179,15 @@ export class EdgeCoreSocket {
     route: { source: string; group: string; operation: string; resource: string },
     content: unknown,
     parentId?: string,
+    { sync = false }: { sync?: boolean } = {},
   ): string {
     const id = randomUUID();
-    const header = { msg_id: id, ...(parentId ? { parent_msg_id: parentId } : {}), timestamp: Date.now() };
+    const header = {
+      msg_id: id,
+      ...(parentId ? { parent_msg_id: parentId } : {}),
+      timestamp: Date.now(),
+      ...(sync ? { sync } : {}),
+    };
     const { source, group, operation, resource } = route;
     this.socket.send(
       `${JSON.stringify({ header, route: { source, group, operation, resource }, content })}\n`,

@@ -1,6 +1,8 @@
 import { LocalBus } from '../../src/bus/local-bus.ts';
+import { LocalOwnership } from '../../src/bus/local-ownership.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import type { MessageBus, StoredEvent } from '../../src/contracts/message-bus.ts';
+import type { NodeOwnership } from '../../src/contracts/node-ownership.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { type HubOptions, SessionHub } from '../../src/hub/session-hub.ts';
@@ -11,6 +13,8 @@ import { metric } from './messages.ts';
 export interface TestHubOptions extends Partial<HubOptions> {
   readonly random?: () => number;
   readonly onRevoked?: ConstructorParameters<typeof SessionHub>[0]['onRevoked'];
+  /** In place of the local one. */
+  readonly ownership?: NodeOwnership;
   /** Stands between hub and bus. */
   readonly wrapBus?: (bus: MessageBus) => MessageBus;
 }
@@ -20,6 +24,7 @@ export async function startTestHub({
   random = () => 0.5,
   wrapBus = (bus) => bus,
   onRevoked = () => {},
+  ownership: given,
   ...changed
 }: TestHubOptions = {}) {
   const clock = new ManualClock();
@@ -29,7 +34,8 @@ export async function startTestHub({
   let options: HubOptions = { ...defaults, replica: 'test', ...changed };
   const bus = wrapBus(new LocalBus(parts, () => queue));
   await bus.start(new AbortController().signal);
-  const hub = new SessionHub({ ...parts, bus, random, onRevoked }, () => options);
+  const ownership = given ?? new LocalOwnership({ clock }, { replica: options.replica });
+  const hub = new SessionHub({ ...parts, bus, ownership, random, onRevoked }, () => options);
   await hub.start();
   const events: StoredEvent[] = [];
   bus.subscribe({}, (event) => events.push(event));

@@ -78,6 +78,7 @@ export interface Manifest {
     readonly podSelector?: { readonly matchLabels: Labels };
     readonly ports?: readonly Port[];
     readonly ingress?: readonly { readonly ports: readonly Port[]; readonly from?: readonly unknown[] }[];
+    readonly egress?: readonly unknown[];
     readonly template?: { readonly metadata: Manifest['metadata']; readonly spec: PodSpec };
     readonly endpoints?: readonly Readonly<Record<string, unknown>>[];
     readonly groups?: readonly {

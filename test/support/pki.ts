@@ -47,7 +47,13 @@ export interface CertOptions {
   readonly keyIdentifiers?: boolean;
   /** PKCS#8 or SEC1 PEM to use instead of a fresh EC P-256 key. */
   readonly key?: string;
+  /** Besides those the other options make. */
+  readonly extensions?: readonly x509.Extension[];
 }
+
+/** One that no client knows and none may ignore (RFC 5280 section 4.2). */
+export const unknownCriticalExtension = () =>
+  new x509.Extension('1.3.6.1.4.1.32473.1', true, Uint8Array.of(0x05, 0x00));
 
 /** Mints any certificate, valid or deliberately not. */
 export async function mint(options: CertOptions = {}): Promise<Pair> {
@@ -86,6 +92,7 @@ export async function mint(options: CertOptions = {}): Promise<Pair> {
     extensions.push(await x509.SubjectKeyIdentifierExtension.create(own.publicKey));
     extensions.push(await x509.AuthorityKeyIdentifierExtension.create(issuerKeys.publicKey));
   }
+  extensions.push(...(options.extensions ?? []));
   const issuerName = options.issuer ? new x509.X509Certificate(options.issuer.der).subjectName : undefined;
   const subject = new x509.Name(options.subject ?? 'CN=test');
   const certificate = await x509.X509CertificateGenerator.create({

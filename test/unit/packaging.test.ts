@@ -60,7 +60,7 @@ describe('package.json and its lockfile', () => {
 
   test('every dependency is imported by src, and what src imports is a dependency', () => {
     const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) =>
-      file.endsWith('.ts'),
+      /\.[jt]s$/.test(file),
     );
     const text = files.map((file) => readFileSync(`src/${file}`, 'utf8')).join('\n');
     const imported = new Set(
@@ -203,6 +203,23 @@ describe('docker-compose.yml', () => {
         `${name}:/var/lib/edge`,
       ]);
       expect(volumes!.some((volume) => volume.startsWith('secrets'))).toBe(false);
+    }
+  });
+
+  test('over NATS both gateways are replicas of one hub, named differently, at a server that is there', () => {
+    const overlay = parse(readFileSync('docker-compose.nats.yml', 'utf8'), { merge: true }) as {
+      services: Record<string, Service & { readonly hostname?: string }>;
+    };
+    const { nats, ...replicas } = overlay.services;
+    expect(nats).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
+    expect(Object.keys(replicas)).toEqual(gateways.map(([name]) => name));
+    for (const [name, { environment, hostname }] of Object.entries(replicas)) {
+      expect(hostname).toBe(name);
+      const loaded = loadConfig({ env: environment! });
+      expect(loaded.warnings).toEqual([]);
+      expect(loaded.config.bus.kind).toBe('nats');
+      expect(loaded.config.bus.nats.servers).toEqual(['nats://nats:4222']);
+      expect(environment).toMatchObject(gateway.environment!);
     }
   });
 

@@ -1,7 +1,15 @@
 import { Command } from 'commander';
+import { needsRenewal, type RenewalNeed } from '../../certs/renewal-need.ts';
 import type { CertificateInfo, CertificateStatus } from '../../contracts/certificate-issuer.ts';
 import type { ServedCertificate } from '../../contracts/served-certificates.ts';
-import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
+import { describeError } from '../../core/errors.ts';
+import {
+  connectAdmin,
+  durationArgument,
+  type GlobalOptions,
+  loadForCommand,
+  outputOption,
+} from '../context.ts';
 import { formatList, formatTable, formatValue, shortDuration } from '../output.ts';
 import { print, printError } from '../streams.ts';
 
@@ -36,12 +44,13 @@ export function certsCommand(): Command {
         formatList<CertificateInfo>(answer.certificates, format, {
           name: ({ kind, serial }) => `${kind}/${serial}`,
           columns: [
-            ['KIND', (row) => row.kind],
+            ['CERTIFICATE', (row) => row.kind],
             ['SECRET', (row) => row.secret],
-            ['SUBJECT', (row) => row.subject.replaceAll('\n', ', ')],
             ['EXPIRES', (row) => row.notAfter],
-            ['RESIDUAL', (row) => shortDuration(new Date(row.notAfter).getTime() - now)],
-            ['MANAGED', (row) => (row.managed ? 'yes' : 'no')],
+            ['RESIDUAL TIME', (row) => residual(row, now)],
+            ['AUTHORITY', (row) => authorityOf(row)],
+            ['EXTERNALLY MANAGED', (row) => (isExternal(row) ? 'yes' : 'no')],
+            ['SUBJECT', (row) => row.subject],
             ['SHA256', (row) => row.sha256.slice(0, 16)],
           ],
         }),
@@ -64,6 +73,8 @@ export function certsCommand(): Command {
       if (answer.problem) printError(`\nthe newest Secrets are not in use: ${answer.problem}`);
     });
 
+  addNeedsRenewal(command);
+  addInspect(command);
   command
     .command('accept')
     .description(
@@ -94,4 +105,104 @@ export function certsCommand(): Command {
     });
 
   return command;
+}
+
+function addNeedsRenewal(command: Command): void {
+  command
+    .command('needs-renewal')
+    .description('exit with 0 when no certificate needs anybody, 1 when one does, 2 when nobody can tell')
+    .option(
+      '--within <duration>',
+      'count every certificate that ends within this; without it 30d, and for what Sallyport renews by itself whether that is overdue',
+      durationArgument,
+    )
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport certs needs-renewal || echo "look at the certificates"\n  sallyport certs needs-renewal --within 180d -o json',
+    )
+    .action(async (options: { within?: number }, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      let all: RenewalNeed[];
+      try {
+        const { renewFraction } = loadForCommand(globals).config.certificates;
+        const answer = await connectAdmin(globals).get<CertificatesAnswer>('/api/v1/certificates');
+        all = needsRenewal(answer.certificates, {
+          now: Date.now(),
+          renewFraction,
+          ...(options.within === undefined ? {} : { withinMs: options.within }),
+        });
+      } catch (error) {
+        printError(`cannot tell: ${describeError(error)}`);
+        process.exitCode = 2;
+        return;
+      }
+      const due = all.filter(({ why }) => why !== undefined);
+      if (due.length > 0) process.exitCode = 1;
+      const format = globals.output ?? 'table';
+      if (due.length === 0 && format === 'table') return print('no certificate needs renewal');
+      print(
+        formatList(
+          due.map(({ certificate, why }) => ({ ...certificate, why })),
+          format,
+          {
+            name: ({ kind, serial }) => `${kind}/${serial}`,
+            columns: [
+              ['CERTIFICATE', (row) => row.kind],
+              ['SECRET', (row) => row.secret],
+              ['EXPIRES', (row) => row.notAfter],
+              ['RESIDUAL TIME', (row) => residual(row, Date.now())],
+              ['WHY', (row) => row.why],
+            ],
+          },
+        ),
+      );
+    });
+}
+
+function addInspect(command: Command): void {
+  command
+    .command('inspect [target]')
+    .description(
+      'show certificates of a PEM or DER file, of host:port by a real handshake, or of secret/NAME; default: CA and hub certificate of the store',
+    )
+    .option('--servername <name>', 'name to ask an endpoint for (SNI); default: the host')
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      '\nAn endpoint is held against the CAs of --ca FILE, else of the store; --cert and --key present a client certificate. Private keys are never shown, only whom they belong to.\n\nExamples:\n  sallyport certs inspect localhost:10002\n  sallyport certs inspect edge.crt\n  sallyport certs inspect secret/casecret -o json\n\nExits with 1 when an endpoint does not verify, or a key belongs to no certificate.',
+    )
+    .action(async (target: string | undefined, options: { servername?: string }, self: Command) => {
+      const globals = self.optsWithGlobals<GlobalOptions>();
+      const [{ inspect }, { formatInspected }] = await Promise.all([
+        import('../inspect.ts'),
+        import('../inspect-view.ts'),
+      ]);
+      const { config } = loadForCommand(globals);
+      const found = await inspect(target, { ...globals, ...options, config, now: Date.now() });
+      const format = globals.output ?? 'table';
+      if (format === 'json' || format === 'yaml') print(formatValue(found, format));
+      else if (format === 'name')
+        print(found.flatMap(({ certificates }) => certificates.map(({ sha256 }) => sha256)).join('\n'));
+      else print(found.map(formatInspected).join('\n\n'));
+      const isWrong = found.some(
+        ({ keys, endpoint }) =>
+          endpoint?.verified === false || keys.some(({ belongsTo }) => belongsTo === undefined),
+      );
+      if (isWrong) process.exitCode = 1;
+    });
+}
+
+function residual({ notAfter }: Pick<CertificateInfo, 'notAfter'>, now: number): string {
+  return shortDuration(Date.parse(notAfter) - now);
+}
+
+/** The CA that vouches for it; `<itself>` for a root. */
+function authorityOf({ subject, issuer, kind }: CertificateInfo): string {
+  return kind !== 'hub' && subject === issuer ? '<itself>' : issuer;
+}
+
+/** Nobody here has its key, or may write its Secret. */
+function isExternal({ kind, managed }: CertificateInfo): boolean {
+  return kind !== 'ca' && !managed;
 }

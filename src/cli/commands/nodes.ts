@@ -1,9 +1,10 @@
 import { Command } from 'commander';
-import type { NodeInfo } from '../../contracts/node-directory.ts';
+import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import { print, printError, warnUnanswered } from '../streams.ts';
+import { rejectedCommand } from './nodes-rejected.ts';
 
 const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
 
@@ -54,11 +55,12 @@ export function nodesCommand(): Command {
 
   command
     .command('list')
-    .description('list the connected nodes')
+    .description('list the connected nodes of all replicas')
     .addOption(outputOption())
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(globals).get<{ items: NodeInfo[] }>('/api/v1/nodes');
+      const { items, unanswered } = await connectAdmin(globals).get<NodeListing>('/api/v1/nodes');
+      warnUnanswered(unanswered, 'the list of nodes');
       if (items.length === 0 && globals.output === 'table') return printError('no node is connected');
       print(formatList(items, globals.output ?? 'table', view));
     });
@@ -113,6 +115,8 @@ export function nodesCommand(): Command {
       );
       printError(`node ${node} is disconnected`);
     });
+
+  command.addCommand(rejectedCommand());
 
   return command;
 }

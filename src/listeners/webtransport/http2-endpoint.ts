@@ -14,6 +14,7 @@ import {
   WEBTRANSPORT_SETTINGS,
 } from '../../protocol/webtransport.ts';
 import { TlsServer, type TlsServerComponents } from '../tls-server.ts';
+import type { EdgeSession } from './edge-session.ts';
 import { Http2Session } from './http2-session.ts';
 import type { Http2Engine } from './library.ts';
 import type { WebTransportListenerOptions } from './options.ts';
@@ -36,9 +37,12 @@ export interface SessionRefusal {
   readonly facts?: PeerFacts | undefined;
 }
 
+/** What becomes of a request: a refusal, or what to do with the session. */
+export type Judged = SessionRefusal | ((session: EdgeSession) => void);
+
 export interface Http2EndpointEvents {
-  /** Judges a request: a refusal, or what to do with the session. */
-  onRequest(request: SessionRequest): SessionRefusal | ((session: Http2Session) => void);
+  /** Judges a request; a promise never rejects. */
+  onRequest(request: SessionRequest): Judged | Promise<Judged>;
   /** A request that asks for something else than a session. */
   onUnwanted(detail: string, remoteAddress: string): void;
 }
@@ -135,10 +139,35 @@ export class Http2Endpoint {
       nodeId: typeof nodeId === 'string' ? nodeId : undefined,
       ticket: url?.searchParams.get('ticket') ?? undefined,
     });
+    const act = (known: Judged) => this.#onJudged(known, { stream, headers, connection, remoteAddress });
+    if (judged instanceof Promise) void judged.then(act);
+    else act(judged);
+  }
+
+  #onJudged(
+    judged: Judged,
+    {
+      stream,
+      headers,
+      connection,
+      remoteAddress,
+    }: {
+      stream: ServerHttp2Stream;
+      headers: IncomingHttpHeaders;
+      connection: ServerHttp2Session;
+      remoteAddress: string;
+    },
+  ): void {
     if (typeof judged !== 'function') {
       this.#answer(stream, judged);
       return;
     }
+    // While another replica was asked, the peer may have gone, or another request have got the session of this connection.
+    if (stream.destroyed || !this.#idle.has(connection)) {
+      stream.destroy();
+      return;
+    }
+    const socket = connection.socket as TLSSocket;
     this.#forget(connection);
     this.tls.handOver(socket);
     const startedAt = this.tls.acceptedAt(socket) ?? this.#clock.now();

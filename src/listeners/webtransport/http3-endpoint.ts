@@ -5,7 +5,7 @@ import { ByteDuplex } from '../../protocol/byte-duplex.ts';
 import { closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { WEBTRANSPORT_PATH, WEBTRANSPORT_WINDOWS } from '../../protocol/webtransport.ts';
 import type { EdgeSession, EdgeSessionEvents } from './edge-session.ts';
-import type { SessionRefusal } from './http2-endpoint.ts';
+import type { Judged } from './http2-endpoint.ts';
 import type { LibrarySession, WebTransportLibrary } from './library.ts';
 
 /** What a request over HTTP/3 asks for. */
@@ -14,7 +14,8 @@ export interface Http3Request {
 }
 
 export interface Http3EndpointEvents {
-  onRequest(request: Http3Request): SessionRefusal | ((session: EdgeSession) => void);
+  /** A promise never rejects. */
+  onRequest(request: Http3Request): Judged | Promise<Judged>;
 }
 
 interface RequestAnswer {
@@ -92,11 +93,11 @@ export class Http3Endpoint {
     return server;
   }
 
-  #judge(header: Record<string, string>): RequestAnswer {
+  async #judge(header: Record<string, string>): Promise<RequestAnswer> {
     const url = URL.parse(header[':path'] ?? '', 'https://hub');
     if (url?.pathname !== WEBTRANSPORT_PATH) return { status: 404, path: WEBTRANSPORT_PATH };
     const ticket = url.searchParams.get('ticket') ?? undefined;
-    const judged = this.#events.onRequest({ ticket });
+    const judged = await this.#events.onRequest({ ticket });
     if (typeof judged !== 'function') return { status: judged.status, path: WEBTRANSPORT_PATH };
     const opening = randomUUID();
     this.#letIn.set(opening, judged);

@@ -13,7 +13,7 @@ import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { RefusalReporter } from '../refusals.ts';
 import type { EdgeSession } from './edge-session.ts';
-import { Http2Endpoint, type SessionRefusal, type SessionRequest } from './http2-endpoint.ts';
+import { Http2Endpoint, type Judged, type SessionRefusal, type SessionRequest } from './http2-endpoint.ts';
 import { Http3Endpoint, type Http3Request } from './http3-endpoint.ts';
 import { Http2Engine, loadWebTransportLibrary } from './library.ts';
 import type { WebTransportListenerOptions } from './options.ts';
@@ -141,24 +141,23 @@ export class WebTransportListener implements Listener {
   }
 
   /** HTTP/2: refused with a status before anything is upgraded. */
-  #onHttp2Request({
-    socket,
-    remoteAddress,
-    nodeId,
-    ticket,
-  }: SessionRequest): SessionRefusal | ((session: EdgeSession) => void) {
+  #onHttp2Request({ socket, remoteAddress, nodeId, ticket }: SessionRequest): Judged | Promise<Judged> {
     const draining = this.#draining();
     if (draining) return draining;
     const { leaf, intermediates } = peerCertificates(socket);
     const { gate, tickets } = this.#components;
-    let redeemed: Verdict | undefined;
-    const identify = (claimedNode: string | undefined): Verdict => {
-      if (ticket === undefined) return gate.check(leaf, intermediates, claimedNode);
-      const sha256 = leaf?.fingerprint256.replaceAll(':', '').toLowerCase();
-      // A ticket works once; this is the one session it opens.
-      redeemed ??= tickets.redeem(ticket, sha256);
-      return redeemed;
-    };
+    if (ticket === undefined)
+      return this.#judge((claimed) => gate.check(leaf, intermediates, claimed), { nodeId, remoteAddress });
+    const sha256 = leaf?.fingerprint256.replaceAll(':', '').toLowerCase();
+    // A ticket works once; this is the one session it opens.
+    const judge = (redeemed: Verdict) => this.#judge(() => redeemed, { nodeId, remoteAddress });
+    return whenKnown(tickets.redeem(ticket, sha256), judge);
+  }
+
+  #judge(
+    identify: (claimedNode: string | undefined) => Verdict,
+    { nodeId, remoteAddress }: Pick<SessionRequest, 'nodeId' | 'remoteAddress'>,
+  ): Judged {
     const verdict = matchNode(identify(nodeId), nodeId);
     // A certificate that names no node may still be let in by the name in the hello.
     const helloDecides = !verdict.ok && verdict.reason === 'legacy-certificate' && nodeId === undefined;
@@ -170,17 +169,19 @@ export class WebTransportListener implements Listener {
   }
 
   /** HTTP/3: no client certificates, so a ticket. */
-  #onHttp3Request({ ticket }: Http3Request): SessionRefusal | ((session: EdgeSession) => void) {
+  #onHttp3Request({ ticket }: Http3Request): Judged | Promise<Judged> {
     const draining = this.#draining();
     if (draining) return draining;
-    const verdict: Verdict =
+    const verdict: Verdict | Promise<Verdict> =
       ticket === undefined
         ? { ok: false, reason: 'no-certificate', detail: 'over HTTP/3 a session is opened with a ticket' }
         : this.#components.tickets.redeem(ticket);
-    if (verdict.ok) return (session) => this.#open(session, () => verdict);
-    // The library tells the address of a session only once there is one.
-    this.#refusals.report(verdict, '');
-    return refusalAnswer(verdict);
+    return whenKnown(verdict, (known) => {
+      if (known.ok) return (session) => this.#open(session, () => known);
+      // The library tells the address of a session only once there is one.
+      this.#refusals.report(known, '');
+      return refusalAnswer(known);
+    });
   }
 
   #draining(): SessionRefusal | undefined {
@@ -235,6 +236,14 @@ function matchNode(verdict: Verdict, nodeId: string | undefined): Verdict {
     claimedNode: nodeName,
     nodeVerified: true,
   };
+}
+
+/** In the same turn where nobody else has to be asked. */
+function whenKnown(
+  verdict: Verdict | Promise<Verdict>,
+  then: (known: Verdict) => Judged,
+): Judged | Promise<Judged> {
+  return verdict instanceof Promise ? verdict.then(then) : then(verdict);
 }
 
 /** 401: another certificate or ticket would help. 403: it would not. */

@@ -9,14 +9,14 @@ const errorOf = (answer: { json: unknown }) => (answer.json as { error: Record<s
 describe('nodes', () => {
   test('are listed and shown', async () => {
     await using hub = await startAdmin();
-    expect((await hub.get('/api/v1/nodes')).json).toEqual({ items: [someNode] });
+    expect((await hub.get('/api/v1/nodes')).json).toEqual({ items: [someNode], unanswered: [] });
     expect((await hub.get('/api/v1/nodes/edge-1')).json).toEqual(someNode);
     const missing = await hub.get('/api/v1/nodes/edge-9');
     expect([missing.status, errorOf(missing)]).toEqual([
       404,
       {
         code: 'NODE_NOT_FOUND',
-        message: 'node edge-9 has no session here',
+        message: 'node edge-9 has no session',
         fix: 'check the name with `sallyport nodes list`',
         details: { node: 'edge-9' },
       },

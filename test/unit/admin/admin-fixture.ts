@@ -9,6 +9,7 @@ import type {
   RolloverRequest,
 } from '../../../src/contracts/ca-rollover.ts';
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
+import type { GatewayInfo } from '../../../src/contracts/gateway-info.ts';
 import type {
   MessageBus,
   StoredEvent,
@@ -20,6 +21,7 @@ import type {
   NodeInfo,
   SendRequest,
   SendResult,
+  Unanswered,
 } from '../../../src/contracts/node-directory.ts';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
@@ -47,7 +49,13 @@ export const someNode: NodeInfo = {
   projectId: 'p',
   connectedSince: '2026-01-01T00:00:00.000Z',
   lastHeard: '2026-01-01T00:00:10.000Z',
-  certificate: { serial: '01', sha256: 'ab', issuer: 'CN=KubeEdge', notAfter: '2027-01-01T00:00:00.000Z' },
+  certificate: {
+    serial: '01',
+    sha256: 'ab',
+    issuer: 'CN=KubeEdge',
+    issuerSha256: 'cd',
+    notAfter: '2027-01-01T00:00:00.000Z',
+  },
   queued: 0,
   unacknowledged: 0,
   messagesReceived: 3,
@@ -61,10 +69,12 @@ export class FakeNodes implements NodeDirectory {
   readonly disconnected: string[] = [];
   result: () => SendResult | Promise<SendResult> = () => ({ kind: 'queued' });
 
-  list = () => [someNode];
-  get = (node: string) => (node === someNode.node ? someNode : undefined);
+  unanswered: Unanswered[] = [];
 
-  disconnect(node: string): boolean {
+  list = async () => ({ items: [someNode], unanswered: this.unanswered });
+  get = async (node: string) => (node === someNode.node ? someNode : undefined);
+
+  async disconnect(node: string): Promise<boolean> {
     this.disconnected.push(node);
     return node === someNode.node;
   }
@@ -178,6 +188,22 @@ export async function startAdmin({
     graceDays: 30,
   }));
   const rejections = new RejectionLog({ clock });
+  const info = (): GatewayInfo => ({
+    version: '1.2.3',
+    replica: 'hub-1',
+    startedAt: '2026-01-01T00:00:00.000Z',
+    now: '2026-01-01T00:00:01.000Z',
+    secretStore: 'a folder',
+    bus: 'local',
+    advertise: ['localhost'],
+    caSha256: ca.sha256,
+    draining: false,
+    nodes: 1,
+    listeners: [
+      { name: 'https', host: '::1', port: 10002, servedFingerprint: source.current().fingerprint },
+      { name: 'admin', host: '127.0.0.1', port: 10010, servedFingerprint: 'an older one' },
+    ],
+  });
   const server = testTlsServer({ name: 'admin', source, log });
   const listener = new AdminListener(
     {
@@ -191,28 +217,15 @@ export async function startAdmin({
       bus,
       certificates,
       tokens,
+      backups: { status: async () => ({ secret: 'sallyport-backup', coversCa: false }) },
       revocations,
       rollover,
       history,
       served: { list: async () => [] },
       rejections,
       health,
-      info: () => ({
-        version: '1.2.3',
-        replica: 'hub-1',
-        startedAt: '2026-01-01T00:00:00.000Z',
-        now: '2026-01-01T00:00:01.000Z',
-        secretStore: 'a folder',
-        bus: 'local',
-        advertise: ['localhost'],
-        caSha256: ca.sha256,
-        draining: false,
-        nodes: 1,
-        listeners: [
-          { name: 'https', host: '::1', port: 10002, servedFingerprint: source.current().fingerprint },
-          { name: 'admin', host: '127.0.0.1', port: 10010, servedFingerprint: 'an older one' },
-        ],
-      }),
+      info,
+      replicas: { list: async () => ({ items: [info()], unanswered: [] }) },
       clock,
       log,
       metrics,

@@ -18,6 +18,7 @@ test('the document names every route, each operation once, and is served as JSON
   ).toEqual([
     'get /api/v1/info',
     'get /api/v1/certificates',
+    'get /api/v1/backup',
     'post /api/v1/certificates/hub/rotate',
     'get /api/v1/certificates/served',
     'post /api/v1/certificates/accept',
@@ -30,6 +31,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /api/v1/nodes/{node}',
     'post /api/v1/nodes/{node}/disconnect',
     'post /api/v1/nodes/{node}/messages',
+    'get /api/v1/replicas',
     'get /api/v1/revocations',
     'post /api/v1/revocations',
     'get /api/v1/revocations/replicas',
@@ -43,6 +45,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /metrics',
     'get /livez',
     'get /readyz',
+    'get /',
   ]);
   const ids = Object.values(document.paths).flatMap((methods) =>
     Object.values(methods).map(({ operationId }) => operationId),

@@ -4,7 +4,7 @@ import { configSchema } from '../../../src/config/schema.ts';
 import type { DownstreamConsumer, DownstreamItem, Enqueued } from '../../../src/contracts/message-bus.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
-import { createMessage } from '../../../src/protocol/message.ts';
+import { createMessage, type Message } from '../../../src/protocol/message.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { itemFor, metric, objectMessage, until } from '../../support/messages.ts';
 
@@ -37,6 +37,11 @@ function consumer(onItem: (item: DownstreamItem) => void, window = 32): Downstre
   };
 }
 
+/** The same as another message: an id enters once. */
+function withId(message: Message, id: number): Message {
+  return { ...message, header: { ...message.header, msg_id: `m-${id}` } };
+}
+
 test('I13: a million messages for 1,000 nodes that never connect stay within the limits, every loss counted', {
   timeout: 90_000,
 }, async () => {
@@ -45,7 +50,7 @@ test('I13: a million messages for 1,000 nodes that never connect stay within the
   const message = objectMessage('a', 1);
   let refused = 0;
   for (let index = 0; index < TOTAL; index++) {
-    const item = itemFor(`edge-${index % 1_000}`, message, { acknowledged: false });
+    const item = itemFor(`edge-${index % 1_000}`, withId(message, index), { acknowledged: false });
     await gate.bus.enqueue(item).catch(() => refused++);
   }
   const held = await gate.metric('downstream_queued_messages');
@@ -99,7 +104,7 @@ test('I10: a node with 100,000 messages does not delay the others', async () => 
   let [flood, turns, flooding] = [0, 0, true];
   const message = objectMessage('a', 1);
   for (let index = 0; index < COUNT; index++)
-    await gate.bus.enqueue(itemFor('flood', message, { acknowledged: false }));
+    await gate.bus.enqueue(itemFor('flood', withId(message, index), { acknowledged: false }));
   gate.bus.attach(
     'flood',
     consumer(() => flood++),

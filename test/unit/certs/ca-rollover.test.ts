@@ -258,7 +258,7 @@ describe('C4: the evidence', () => {
       summary: '1 of 2 nodes have a certificate of the new CA; edge-12 offline for 9 days',
       nodes: { total: 2, old: 1, new: 1, dependent: 1 },
       next: [
-        { step: 'retire', blockers: ['1 of 2 node depends on the old CA: edge-12 offline for 9 days'] },
+        { step: 'retire', blockers: ['1 of 2 nodes depends on the old CA: edge-12 offline for 9 days'] },
         { step: 'abort', blockers: [] },
       ],
     });
@@ -298,7 +298,7 @@ describe('C4: the evidence', () => {
     nodes.push(node('edge-2', hub.service.status().new!.sha256));
     await hub.step('abort');
     expect(hub.asked).toContain(hub.service.status().new!.sha256);
-    await expect(hub.step('abort')).rejects.toThrow(/1 of 1 node depends on the new CA/);
+    await expect(hub.step('abort')).rejects.toThrow(/1 of 1 nodes depends on the new CA/);
     nodes[0] = node('edge-2', old.sha256);
     expect(await hub.step('abort')).toMatchObject({ phase: 'idle' });
   });

@@ -64,11 +64,13 @@ let source: FakeSource;
 let reflector: KubeReflector;
 let seen: (string | undefined)[];
 let errors: unknown[];
+let watching: boolean[];
 beforeEach(() => {
   clock = new ManualClock();
   source = new FakeSource();
   seen = [];
   errors = [];
+  watching = [];
 });
 afterEach(() => reflector.stop());
 
@@ -78,6 +80,7 @@ async function start(): Promise<void> {
     {
       onObject: (found) => seen.push(found?.metadata.resourceVersion),
       onError: (error) => errors.push(error),
+      onWatching: (isUp) => watching.push(isUp),
     },
   );
   await settle();
@@ -88,6 +91,17 @@ test('lists, then watches from the version of the list', async () => {
   expect(source.calls).toEqual(['list', 'watch 10']);
   await source.send(event('MODIFIED', 11), event('DELETED', 12), event('ADDED', 13));
   expect(seen).toEqual(['5', '11', undefined, '13']);
+});
+
+test('L1: says whether changes are watched: not from a failure until the next watch', async () => {
+  await start();
+  expect(watching).toEqual([true]);
+  await source.break(new KubeApiError({ status: 403, reason: 'Forbidden' }));
+  expect(watching).toEqual([true, false]);
+  await clock.advance(31_000);
+  expect(watching).toEqual([true, false, true]);
+  await source.break(expired);
+  expect(watching, 'an expired version is nothing to worry about').toEqual([true, false, true, true]);
 });
 
 test('a watch that ended in the regular way goes on where it was, bookmarks included, without a list', async () => {

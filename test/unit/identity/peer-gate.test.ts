@@ -105,14 +105,26 @@ describe('who is refused, and what they are told', () => {
   test('L2, I14: what a stranger calls itself is told as a claim for the log, and is no identity', async () => {
     const rogue = await mintCa({ ...around, subject: 'CN=rogue' });
     const verdict = gateFor([ca]).gate.check((await edge('victim', { issuer: rogue })).certificate);
-    expect(verdict).toMatchObject({ ok: false, reason: 'unknown-ca', claimedNode: 'victim' });
+    expect(verdict).toMatchObject({
+      ok: false,
+      reason: 'unknown-ca',
+      claimedNode: 'victim',
+      facts: { presentedIssuer: 'CN=rogue', expectedIssuersSha256: [ca.sha256] },
+    });
+    expect(verdict).not.toHaveProperty('nodeVerified');
     expect(verdict).not.toHaveProperty('identity');
   });
 
   test('F3: an expired certificate is reported as "node X, expired D days ago" with the clock of the hub', async () => {
     const pair = await edge('edge-9', { notAfter: new Date(NOW - 3 * DAY - 5_000) });
     const verdict = gateFor([ca]).gate.check(pair.certificate);
-    expect(verdict).toMatchObject({ ok: false, reason: 'expired', claimedNode: 'edge-9' });
+    expect(verdict).toMatchObject({
+      ok: false,
+      reason: 'expired',
+      claimedNode: 'edge-9',
+      nodeVerified: true,
+      facts: { hubTime: expect.any(Number), notAfter: expect.any(Number) },
+    });
     expect(verdict).toHaveProperty(
       'detail',
       expect.stringMatching(

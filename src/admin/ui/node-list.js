@@ -1,0 +1,43 @@
+/** @import { Node, Order } from './types.js' */
+
+/** What a column sorts by. @type {Record<string, (node: Node) => string | number>} */
+const KEYS = {
+  Node: ({ node }) => node,
+  Transport: ({ transport }) => transport,
+  Replica: ({ replica }) => replica,
+  Address: ({ remoteAddress }) => remoteAddress,
+  'Certificate ends': ({ certificate }) => Date.parse(certificate.notAfter),
+  Connected: ({ connectedSince }) => -Date.parse(connectedSince),
+  Heard: ({ lastHeard }) => -Date.parse(lastHeard),
+  Queue: ({ queued, unacknowledged }) => queued + unacknowledged,
+};
+/** Names with numbers as people sort them: edge-2 before edge-10. */
+const { compare } = new Intl.Collator('en', { numeric: true });
+
+/**
+ * The page of the list that is shown.
+ * @param {readonly Node[]} nodes
+ * @param {{ search: string, order: Order, page: number, size: number }} view
+ */
+export function selectNodes(nodes, { search, order, page, size }) {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = (/** @type {Node} */ { node, transport, replica, remoteAddress, certificate }) =>
+    `${node} ${transport} ${replica} ${remoteAddress} ${certificate.serial}`.toLowerCase();
+  const found =
+    words.length === 0
+      ? [...nodes]
+      : nodes.filter((node) => {
+          const all = text(node);
+          return words.every((word) => all.includes(word));
+        });
+  const key = KEYS[order.by] ?? (({ node }) => node);
+  const sign = order.descending ? -1 : 1;
+  found.sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    const result = typeof x === 'number' && typeof y === 'number' ? x - y : compare(String(x), String(y));
+    return sign * result || compare(a.node, b.node);
+  });
+  const pages = Math.max(1, Math.ceil(found.length / size));
+  const shown = Math.min(page, pages - 1);
+  return { total: found.length, pages, page: shown, rows: found.slice(shown * size, (shown + 1) * size) };
+}

@@ -1,0 +1,88 @@
+import type { Clock, Timer } from '../core/clock.ts';
+import type { StreamReader } from './stream-reader.ts';
+
+const PARALLEL = 64;
+const RETRY_MS = 500;
+
+/**
+ * Takes settled messages out of a stream. What cannot be removed now stays on the list and is tried again; until then {@link has} tells that it must not
+ * be delivered again.
+ */
+export class MessageRemover {
+  readonly #reader: StreamReader;
+  readonly #clock: Clock;
+  readonly #stream: string;
+  /** Sequences to remove; true while NATS is asked. */
+  readonly #waiting = new Map<number, boolean>();
+  #underWay = 0;
+  #retry: Timer | undefined;
+  #whenEmpty: (() => void)[] = [];
+  #stopped = false;
+
+  constructor({ reader, clock }: { reader: StreamReader; clock: Clock }, { stream }: { stream: string }) {
+    this.#reader = reader;
+    this.#clock = clock;
+    this.#stream = stream;
+  }
+
+  has(seq: number): boolean {
+    return this.#waiting.has(seq);
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  remove(seq: number): void {
+    if (this.#waiting.has(seq)) return;
+    this.#waiting.set(seq, false);
+    if (this.#retry === undefined && this.#underWay < PARALLEL) void this.#removeOne(seq);
+  }
+
+  /** The stream is another one. */
+  forget(): void {
+    this.#waiting.clear();
+  }
+
+  /** Gives up waiting when the signal says so: what is left is delivered once more. */
+  async stop(signal: AbortSignal): Promise<void> {
+    if (this.#waiting.size > 0 && !signal.aborted)
+      await new Promise<void>((resolve) => {
+        this.#whenEmpty.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    this.#stopped = true;
+    this.#retry?.cancel();
+  }
+
+  async #removeOne(seq: number): Promise<void> {
+    this.#waiting.set(seq, true);
+    this.#underWay++;
+    const removed = await this.#reader.remove(this.#stream, seq).then(
+      () => true,
+      () => false,
+    );
+    this.#underWay--;
+    if (removed) {
+      this.#waiting.delete(seq);
+      this.#next();
+    } else if (this.#waiting.has(seq)) {
+      this.#waiting.set(seq, false);
+      if (!this.#stopped) this.#retry ??= this.#clock.setTimeout(() => this.#again(), RETRY_MS);
+    }
+  }
+
+  #again(): void {
+    this.#retry = undefined;
+    this.#next();
+  }
+
+  #next(): void {
+    if (this.#waiting.size === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+    if (this.#stopped || this.#retry || this.#waiting.size === this.#underWay) return;
+    for (const [seq, asked] of this.#waiting) {
+      if (this.#underWay >= PARALLEL) return;
+      if (!asked) void this.#removeOne(seq);
+    }
+  }
+}

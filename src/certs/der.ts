@@ -1,0 +1,106 @@
+import { SallyportError } from '../core/errors.ts';
+
+/** One element of DER (X.690): its tag octet and what it holds. */
+export interface DerElement {
+  readonly tag: number;
+  readonly content: Buffer;
+}
+
+/** Tag octets of what the backup container uses. */
+export const TAG = {
+  integer: 0x02,
+  octetString: 0x04,
+  null: 0x05,
+  oid: 0x06,
+  sequence: 0x30,
+  set: 0x31,
+} as const;
+
+/** @param number the context tag, `[0]` to `[30]`; constructed unless `primitive` */
+export const contextTag = (number: number, form: 'constructed' | 'primitive' = 'constructed'): number =>
+  (form === 'constructed' ? 0xa0 : 0x80) | number;
+
+export function der(tag: number, ...content: readonly Uint8Array[]): Buffer {
+  const body = Buffer.concat(content);
+  return Buffer.concat([Buffer.from([tag]), derLength(body.length), body]);
+}
+
+export const sequence = (...content: readonly Uint8Array[]): Buffer => der(TAG.sequence, ...content);
+export const octets = (content: Uint8Array): Buffer => der(TAG.octetString, content);
+export const nothing = (): Buffer => der(TAG.null);
+
+/** A non-negative INTEGER. */
+export function integer(value: number): Buffer {
+  const hex = value.toString(16);
+  const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex');
+  return der(TAG.integer, bytes[0]! >= 0x80 ? Buffer.concat([Buffer.from([0]), bytes]) : bytes);
+}
+
+/** @param dotted such as `1.2.840.113549.1.5.12` */
+export function oid(dotted: string): Buffer {
+  const [first, second, ...others] = dotted.split('.').map(Number);
+  const arc = (value: number): number[] => {
+    const digits = [value % 128];
+    for (let rest = Math.floor(value / 128); rest > 0; rest = Math.floor(rest / 128))
+      digits.unshift((rest % 128) | 0x80);
+    return digits;
+  };
+  return der(TAG.oid, Buffer.from([first! * 40 + second!, ...others.flatMap(arc)]));
+}
+
+/** Reads elements one after the other; whatever is not as expected is one error, `BACKUP_UNREADABLE`. */
+export class DerReader {
+  #rest: Buffer;
+
+  constructor(bytes: Uint8Array) {
+    this.#rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get isAtEnd(): boolean {
+    return this.#rest.length === 0;
+  }
+
+  /** The next element, which has to have this tag. @throws BACKUP_UNREADABLE */
+  next(tag: number): Buffer {
+    const [found, first] = [this.#rest[0], this.#rest[1]];
+    if (found !== tag || first === undefined) throw unreadable('its structure is not the expected one');
+    const lengthOctets = first & 0x80 ? first & 0x7f : 0;
+    if (lengthOctets > 4 || this.#rest.length < 2 + lengthOctets) throw unreadable('it is cut off');
+    const length = lengthOctets === 0 ? first : this.#rest.readUIntBE(2, lengthOctets);
+    const start = 2 + lengthOctets;
+    if ((first & 0x80 && lengthOctets === 0) || this.#rest.length < start + length)
+      throw unreadable('it is cut off');
+    const content = this.#rest.subarray(start, start + length);
+    this.#rest = this.#rest.subarray(start + length);
+    return content;
+  }
+
+  enter(tag: number = TAG.sequence): DerReader {
+    return new DerReader(this.next(tag));
+  }
+
+  /** @throws BACKUP_UNREADABLE when it is not this OID */
+  expectOid(dotted: string): void {
+    if (!this.next(TAG.oid).equals(new DerReader(oid(dotted)).next(TAG.oid)))
+      throw unreadable('it uses an algorithm that Sallyport does not write; openssl may open it');
+  }
+
+  /** A small non-negative INTEGER. */
+  integer(): number {
+    const bytes = this.next(TAG.integer);
+    if (bytes.length === 0 || bytes.length > 5 || bytes[0]! >= 0x80)
+      throw unreadable('a number is out of range');
+    return bytes.readUIntBE(0, bytes.length);
+  }
+}
+
+export function unreadable(problem: string, cause?: unknown): SallyportError {
+  return new SallyportError('BACKUP_UNREADABLE', { problem }, cause);
+}
+
+function derLength(length: number): Buffer {
+  if (length < 0x80) return Buffer.from([length]);
+  const hex = length.toString(16);
+  const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex');
+  return Buffer.concat([Buffer.from([0x80 | bytes.length]), bytes]);
+}

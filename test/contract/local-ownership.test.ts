@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import { LocalOwnership } from '../../src/bus/local-ownership.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { claimNode, nodeOwnershipContract } from './node-ownership.contract.ts';
+
+const start = async () => ({
+  ownership: new LocalOwnership({ clock: systemClock }, { replica: 'r1' }),
+  async [Symbol.asyncDispose]() {},
+});
+
+nodeOwnershipContract(start);
+
+test('alone, a claim is held in the same turn', async () => {
+  const { ownership } = await start();
+  expect(claimNode(ownership, 'edge-1', { sessionId: 's1' }).claim.state).toBe('held');
+});

@@ -1,0 +1,264 @@
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { checkHere } from '../../src/cli/commands/doctor.ts';
+import { formatFindings } from '../../src/cli/doctor/view.ts';
+import { KubeApi, type PolicyRule } from '../support/kube-api.ts';
+import { freePort } from '../support/kube-fleet.ts';
+import { startKubeGateway } from '../support/kube-gateway.ts';
+import { mintCa, mintServer } from '../support/pki.ts';
+import { sallyport } from '../support/process.ts';
+import { readCa, writeSecret } from '../support/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+
+interface Line {
+  readonly check: string;
+  readonly status: string;
+  readonly title: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  readonly docs?: string;
+  readonly yaml?: string;
+}
+
+/** @returns exit code, and every line that is no √, as JSON has them */
+async function doctor(set: Readonly<Record<string, string>>, more: { ca?: string } = {}) {
+  const findings = await checkHere({ set, ...more });
+  const { groups, exitCode } = JSON.parse(formatFindings(findings, { format: 'json', colour: false })) as {
+    exitCode: number;
+    groups: { findings: Line[] }[];
+  };
+  const all = groups.flatMap(({ findings }) => findings);
+  const trouble = all.filter(({ status }) => status === 'warning' || status === 'failure');
+  for (const line of trouble)
+    expect([line.hint, line.docs]).toEqual([expect.any(String), expect.any(String)]);
+  return { code: exitCode, all, trouble };
+}
+
+/** The open files of the machine and the heap are not the subject here. */
+const MODEST = { 'limits.connections': '100', 'hub.nodeLimit': '100', 'hub.queue.bytes': '1000000' };
+
+describe('a gateway on a folder', () => {
+  let gateway: TestGateway;
+  let settings: Readonly<Record<string, string>>;
+  beforeAll(async () => {
+    gateway = await startTestGateway({ settings: { ...MODEST, 'quic.enabled': 'true' } });
+    settings = {
+      ...MODEST,
+      'secretStore.path': gateway.folder,
+      'https.host': '127.0.0.1',
+      'websocket.host': '127.0.0.1',
+      'quic.enabled': 'true',
+      'quic.host': '127.0.0.1',
+      ...Object.fromEntries(
+        (['https', 'websocket', 'quic', 'admin'] as const).map((name) => [
+          `${name}.port`,
+          String(gateway.port(name)),
+        ]),
+      ),
+    };
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  test('healthy: exit code 0, every listener shook hands, and the doctor is nobody who was refused', async () => {
+    const { code, all, trouble } = await doctor(settings);
+    expect(trouble).toEqual([]);
+    expect(code).toBe(0);
+    const served = all.filter(({ check }) => check === 'served');
+    const overTcp = served.filter(({ title }) => !title.startsWith('quic'));
+    expect([served.length, overTcp.map(({ status }) => status)]).toEqual([4, ['ok', 'ok', 'ok']]);
+    const text = await sallyport([
+      'doctor',
+      ...Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
+    ]);
+    expect(text.stdout).toContain('√ the gateway answers at');
+    expect([text.code, text.stderr, text.stdout]).toEqual([0, '', expect.stringContaining('all is well')]);
+  });
+
+  test('an address that is not covered: one line, exit code 2', async () => {
+    const { code, trouble } = await doctor({ ...settings, 'advertise.addresses': 'localhost,10.9.8.7' });
+    expect([code, trouble.map(({ check }) => check)]).toEqual([2, ['hub-names']]);
+    expect(trouble[0]!.detail).toContain('10.9.8.7');
+  });
+
+  test('another CA on the command line: it says that the gateway presents another, and checks the store', async () => {
+    const file = join(gateway.folder, '..', 'other-ca.crt');
+    writeFileSync(file, (await mintCa()).pem);
+    const { code, all, trouble } = await doctor(settings, { ca: file });
+    expect(code).toBe(2);
+    const line = trouble.find(({ check }) => check === 'gateway');
+    expect(line).toMatchObject({ status: 'failure', detail: expect.stringMatching(/^wrong CA/) });
+    expect(all.filter(({ check }) => check === 'ca')).toMatchObject([{ status: 'ok' }]);
+  });
+
+  test('a Secret loses a key: it is named, and the gateway is said to go on with the last good one', async () => {
+    const file = join(gateway.folder, 'casecret.yaml');
+    const before = readFileSync(file, 'utf8');
+    const { data } = parse(before) as { data: Record<string, string> };
+    const rest = Object.fromEntries(
+      Object.entries(data)
+        .filter(([key]) => key !== 'cakeydata')
+        .map(([key, value]) => [key, Buffer.from(value, 'base64')]),
+    );
+    writeSecret(gateway.folder, 'casecret', rest);
+    try {
+      const { code, trouble } = await doctor(settings);
+      expect(code).toBe(2);
+      expect(trouble.find(({ check }) => check === 'secret-whole')).toMatchObject({
+        title: 'Secret casecret is not usable',
+        detail: 'secret casecret lacks the key cakeydata',
+      });
+      await eventually('the gateway has seen it', async () =>
+        (await doctor(settings)).trouble.some(({ check }) => check === 'store-drift'),
+      );
+    } finally {
+      writeFileSync(file, before, { mode: 0o600 });
+    }
+    await eventually('all is well again', async () => (await doctor(settings)).code === 0);
+  });
+
+  test('a refused node is a warning with what to do, exit code 1', async () => {
+    const { request } = await import('node:https');
+    const edge = await mintServer(await mintCa());
+    const status = await new Promise((resolve, reject) => {
+      const to = { host: '127.0.0.1', port: gateway.port('websocket'), rejectUnauthorized: false };
+      request({ ...to, cert: edge.pem, key: edge.key }, ({ statusCode }) => resolve(statusCode))
+        .on('error', reject)
+        .end();
+    });
+    expect(status).toBe(401);
+    const { code, trouble } = await doctor(settings);
+    expect([code, trouble.map(({ check }) => check)]).toEqual([1, ['rejections']]);
+    expect(trouble[0]).toMatchObject({ title: expect.stringContaining('unknown-ca') });
+  });
+});
+
+describe('a gateway that is down', () => {
+  let folder: string;
+  let settings: Record<string, string>;
+  beforeAll(async () => {
+    folder = join(mkdtempSync(join(tmpdir(), 'sallyport-doctor-')), 'secrets');
+    const gateway = await startTestGateway({ folder });
+    await gateway[Symbol.asyncDispose]();
+    const ports = await Promise.all(
+      ['https', 'websocket', 'admin'].map(async (name) => [name, await freePort()]),
+    );
+    settings = {
+      ...MODEST,
+      'secretStore.path': folder,
+      'https.host': '127.0.0.1',
+      'websocket.host': '127.0.0.1',
+      ...Object.fromEntries(ports.map(([name, port]) => [`${name}.port`, String(port)])),
+    };
+  });
+  afterAll(() => rmSync(join(folder, '..'), { recursive: true, force: true }));
+
+  test('says so and why, and reads the store itself', async () => {
+    const { code, all, trouble } = await doctor(settings);
+    expect([code, trouble.map(({ check }) => check)]).toEqual([2, ['gateway']]);
+    expect(trouble[0]!.detail).toMatch(/^refused: nothing listens at/);
+    expect(all.filter(({ check, status }) => check === 'port' && status === 'ok')).toHaveLength(3);
+    expect(all).toContainEqual(expect.objectContaining({ check: 'hub-certificate', status: 'ok' }));
+  });
+
+  test('names the port that somebody else has', async () => {
+    const thief = createServer().listen(Number(settings['https.port']), '127.0.0.1');
+    await once(thief, 'listening');
+    try {
+      const { code, trouble } = await doctor(settings);
+      expect([code, trouble.map(({ check }) => check)]).toEqual([2, ['gateway', 'port']]);
+      expect(trouble[1]!.title).toMatch(/\/tcp is taken, https cannot listen/);
+    } finally {
+      thief.close();
+    }
+  });
+
+  test('an expired hub certificate', async () => {
+    const day = (days: number) => new Date(Date.now() + days * 86_400_000);
+    const old = await mintServer(readCa(folder), { notBefore: day(-30), notAfter: day(-2) });
+    const file = join(folder, 'cloudcoresecret.yaml');
+    const before = readFileSync(file, 'utf8');
+    writeSecret(folder, 'cloudcoresecret', {
+      cloudcoredata: old.der,
+      cloudcorekeydata: old.privateKey.export({ type: 'sec1', format: 'der' }),
+    });
+    try {
+      const { code, trouble } = await doctor(settings);
+      expect(code).toBe(2);
+      expect(trouble.find(({ check }) => check === 'hub-certificate')).toMatchObject({
+        detail: expect.stringContaining('expired at'),
+        hint: expect.stringContaining('prepare-certs'),
+      });
+    } finally {
+      writeFileSync(file, before, { mode: 0o600 });
+    }
+  });
+});
+
+describe('on Kubernetes', () => {
+  test('A6: the shipped Role grants all it asks for; a verb that is missing is printed as a rule to apply', async () => {
+    await using api = await KubeApi.start();
+    const gateway = await startKubeGateway(api);
+    await gateway[Symbol.asyncDispose]();
+    const before = process.env.KUBECONFIG;
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-doctor-kube-'));
+    try {
+      const kubeconfig = join(folder, 'config');
+      writeFileSync(kubeconfig, api.kubeconfig());
+      const { rules } = parse(readFileSync('deploy/kustomize/role.yaml', 'utf8')) as { rules: PolicyRule[] };
+      const settings = {
+        ...MODEST,
+        'secretStore.kind': 'kubernetes',
+        'admin.port': String(await freePort()),
+        'https.port': '0',
+        'websocket.port': '0',
+      };
+      const look = () => doctor(settings);
+      process.env.KUBECONFIG = kubeconfig;
+
+      api.rules = rules;
+      const granted = await look();
+      expect(granted.trouble.map(({ check }) => check)).toEqual(['gateway']);
+      expect(granted.all).toContainEqual(
+        expect.objectContaining({
+          check: 'permission',
+          status: 'ok',
+          title: expect.stringMatching(/^all \d\d/),
+        }),
+      );
+      expect(granted.all).toContainEqual(
+        expect.objectContaining({ check: 'clock', title: expect.stringContaining('the API server agree') }),
+      );
+
+      api.rules = rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => verb !== 'update') }));
+      const { code, trouble } = await look();
+      const missing = trouble.filter(({ check }) => check === 'permission');
+      expect([code, missing.map(({ title }) => title)]).toEqual([
+        2,
+        expect.arrayContaining([
+          'not allowed: update secrets casecret',
+          'not allowed: update secrets cloudcoresecret',
+        ]),
+      ]);
+      const role = parse(missing.at(-1)!.yaml!) as { kind: string; rules: PolicyRule[] };
+      expect(role).toMatchObject({ kind: 'Role', metadata: { namespace: 'kubeedge' } });
+      expect(role.rules).toContainEqual({
+        apiGroups: [''],
+        resources: ['secrets'],
+        resourceNames: ['casecret'],
+        verbs: ['update'],
+      });
+      // Applied, it mends what it says.
+      api.rules = [...api.rules, ...role.rules];
+      expect((await look()).trouble.map(({ check }) => check)).toEqual(['gateway']);
+    } finally {
+      if (before === undefined) delete process.env.KUBECONFIG;
+      else process.env.KUBECONFIG = before;
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});

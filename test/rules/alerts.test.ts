@@ -1,0 +1,72 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+
+/** Needs promtool (Debian: prometheus), and fails without it: a rule that was not tried may as well not exist. */
+const PROMTOOL = process.env.PROMTOOL ?? 'promtool';
+const RULES = 'deploy/prometheus/rules.yaml';
+const TESTS = 'deploy/prometheus/rules.test.yaml';
+
+interface Rule {
+  readonly alert: string;
+  expr: string;
+}
+interface Rules {
+  readonly groups: readonly { readonly rules: readonly Rule[] }[];
+}
+const source = readFileSync(RULES, 'utf8');
+const alerts = (parse(source) as Rules).groups.flatMap(({ rules }) => rules.map(({ alert }) => alert));
+
+function promtool(...words: readonly string[]): string {
+  return execFileSync(PROMTOOL, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+let folder: string;
+beforeAll(() => {
+  try {
+    promtool('--version');
+  } catch (cause) {
+    throw new Error(`cannot run ${PROMTOOL}: apt-get install prometheus, or set PROMTOOL`, { cause });
+  }
+  folder = mkdtempSync(join(tmpdir(), 'sallyport-rules-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs the tests against rules in which one expression is another. */
+function passesWith(alert: string, expr: string): boolean {
+  const rules = parse(source) as Rules;
+  for (const rule of rules.groups.flatMap((group) => group.rules)) if (rule.alert === alert) rule.expr = expr;
+  writeFileSync(join(folder, 'rules.yaml'), stringify(rules));
+  const all = parse(readFileSync(TESTS, 'utf8')) as { tests: readonly { readonly name: string }[] };
+  const tests = all.tests.filter(({ name }) => name.split(/[ ,:]+/).includes(alert));
+  if (tests.length === 0) throw new Error(`${TESTS} has no test named for ${alert}`);
+  writeFileSync(join(folder, 'rules.test.yaml'), stringify({ ...all, tests }));
+  try {
+    promtool('test', 'rules', join(folder, 'rules.test.yaml'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('L1: the rules are ones Prometheus takes', () => {
+  expect(promtool('check', 'rules', RULES)).toContain(`SUCCESS: ${alerts.length} rules found`);
+});
+
+test('L1: every alert fires when it should, and only then', () => {
+  expect(promtool('test', 'rules', TESTS)).toContain('SUCCESS');
+});
+
+describe('L1: the tests of the rules would notice an alert that', () => {
+  test.each(alerts)('%s never fires', (alert) => {
+    expect(passesWith(alert, 'vector(1) > 2')).toBe(false);
+  });
+
+  test.each(alerts)('%s always fires', (alert) => {
+    const always = alert === 'SallyportAbsent' ? 'vector(1)' : 'group without(__name__) ({__name__=~".+"})';
+    expect(passesWith(alert, always)).toBe(false);
+  });
+});
