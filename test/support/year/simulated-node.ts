@@ -77,7 +77,7 @@ export class SimulatedNode {
       return 'renewed';
     }
     if (peer.reason === 'revoked') return 'revoked';
-    const endsAt = certificate.validToDate.getTime();
+    if (now > certificate.validToDate.getTime() + POLICY.graceDays * DAY_MS) return 'late';
     if (peer.reason !== 'expired') return this.#lockedOut(peer.detail);
     try {
       await this.#request(hub, { peer, peerCertificate: certificate.raw });
@@ -85,7 +85,6 @@ export class SimulatedNode {
       return 'renewed in grace';
     } catch (error) {
       if (isSallyportError(error, 'SECRET_STORE_UNAVAILABLE')) return 'delayed';
-      if (now > endsAt + POLICY.graceDays * DAY_MS) return 'late';
       return this.#lockedOut(String(error));
     }
   }
