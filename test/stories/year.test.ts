@@ -3,7 +3,7 @@ import { isSallyportError } from '../../src/core/errors.ts';
 import { SimulatedFleet } from '../support/year/simulated-fleet.ts';
 import { DAY_MS } from '../support/year/simulated-replica.ts';
 
-const NODES = Number(process.env.SALLYPORT_YEAR_NODES ?? 1_000);
+const NODES = Number(process.env.SALLYPORT_YEAR_NODES ?? 200);
 const SEED = Number(process.env.SALLYPORT_YEAR_SEED ?? 1);
 /** Days of the year. */
 const REVOKED = 60;
