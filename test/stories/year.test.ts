@@ -3,8 +3,8 @@ import { isSallyportError } from '../../src/core/errors.ts';
 import { SimulatedFleet } from '../support/year/simulated-fleet.ts';
 import { DAY_MS } from '../support/year/simulated-replica.ts';
 
-const NODES = Number(process.env.SALLYPORT_YEAR_NODES ?? 200);
-const SEED = Number(process.env.SALLYPORT_YEAR_SEED ?? 1);
+const NODES = Number(process.env.STORY_YEAR_NODES ?? 200);
+const SEED = Number(process.env.STORY_YEAR_SEED ?? 1);
 /** Days of the year. */
 const REVOKED = 60;
 const PREPARED = 100;
