@@ -10,7 +10,7 @@ const shared = {
 /** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server. */
 export default defineConfig({
   test: {
-    // Most of the time is spent waiting, on timers and on processes of the tests' own; the stories, which load the machine, are run one by one.
+    // Most of the time is spent waiting, on timers and on processes of the tests' own.
     maxWorkers: 2,
     projects: [
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'] } },

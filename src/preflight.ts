@@ -23,6 +23,8 @@ export interface PreflightOptions {
   readonly timeoutMs: number;
 }
 
+const ATTEMPTS = 3;
+
 /**
  * Tries a bundle before anybody gets it: every enabled listener serves it off to the side, and an edge's handshake is made with it, with a client
  * certificate of the own CA.
@@ -47,17 +49,32 @@ export class Preflight {
     if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
     for (const listener of listeners()) {
       for (const authority of authorities) {
-        try {
-          await this.#try(listener, bundle, authority);
-        } catch (error) {
-          throw refused(`${listener.name}: ${describeError(error)}`);
-        }
+        const problem = await this.#problem(listener, bundle, authority);
+        if (problem !== undefined) throw refused(`${listener.name}: ${problem}`);
       }
     }
     log.debug(
       { fingerprint: bundle.fingerprint, durationMs: clock.now() - startedAt },
       'the new bundle was tried on every listener',
     );
+  }
+
+  /** What a certificate is to blame for happens every time; a handshake that merely got lost on a busy machine does not. */
+  async #problem(
+    listener: Listener,
+    bundle: CertificateBundle,
+    authority: CertificateAuthority,
+  ): Promise<string | undefined> {
+    let problem: string | undefined;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      try {
+        await this.#try(listener, bundle, authority);
+        return undefined;
+      } catch (error) {
+        problem = describeError(error);
+      }
+    }
+    return problem;
   }
 
   async #try(listener: Listener, bundle: CertificateBundle, authority: CertificateAuthority): Promise<void> {

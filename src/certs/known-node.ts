@@ -72,7 +72,9 @@ export function issuedTo(known: KnownNode | undefined, certificate: CertificateF
  */
 export function mergeKnown(a: KnownNode, b: KnownNode): KnownNode {
   const [later, other] = isLater(a, b) ? [a, b] : [b, a];
-  const candidates = [later.issued, other.issued, other.certificate].flatMap((one) => (one ? [one] : []));
+  // What the node was seen with before is over; what it was only issued, and by another replica, is still to come.
+  const unseen = other.lastSeen === undefined ? other.certificate : undefined;
+  const candidates = [later.issued, other.issued, unseen].flatMap((one) => (one ? [one] : []));
   const newest = candidates.sort((one, two) => two.notBefore - one.notBefore)[0];
   const { issued: _, ...rest } = later;
   return {
@@ -109,9 +111,13 @@ export function toCertificate({
 
 export const iso = (ms: number) => new Date(ms).toISOString();
 
+/** Of the same moment, who was seen with what was only issued to the other is the later one: `notBefore` may be set back, or not. */
 function isLater(a: KnownNode, b: KnownNode): boolean {
   const difference = (a.lastSeen ?? 0) - (b.lastSeen ?? 0);
-  return difference !== 0 ? difference > 0 : a.certificate.notBefore >= b.certificate.notBefore;
+  if (difference !== 0) return difference > 0;
+  if (a.issued && a.issued.serial === b.certificate.serial) return false;
+  if (b.issued && b.issued.serial === a.certificate.serial) return true;
+  return a.certificate.notBefore >= b.certificate.notBefore;
 }
 
 /** A certificate that began earlier, or is the same, was issued in vain or seen already. */

@@ -16,6 +16,8 @@ const MAX_UNPACKED_BYTES = 32 * 1024 * 1024;
 const FORMAT = 1;
 const SECOND = 1_000;
 const MINUTE = 60_000;
+/** 8.64e15: the last moment a Date can hold. */
+const MAX_TIME_MS = 8_640_000_000_000_000;
 const TRANSPORTS = ['websocket', 'quic', 'webtransport'] as const satisfies readonly Transport[];
 
 /** Nodes, and those forgotten on purpose with the moment of it: another replica may still remember them. */
@@ -33,7 +35,7 @@ export class NewerFormat extends Error {
   }
 }
 
-/** One array a kind of value, which packs far better than one object a node. Certificates to the second, contacts to the minute. */
+/** One array a kind of value, which packs far better than one object a node. Last contacts to the millisecond, because they decide between replicas, certificates to the second, the rest to the minute. */
 interface Columns {
   readonly format: number;
   readonly issuers: readonly string[];
@@ -42,7 +44,7 @@ interface Columns {
   /** Serial, issuer, notBefore, seconds of life. */
   readonly certificates: readonly (readonly [string, number, number, number])[];
   readonly firstSeen: readonly number[];
-  /** -1: never. */
+  /** Milliseconds; -1: never. */
   readonly lastSeen: readonly number[];
   /** Numbers in {@link TRANSPORTS}; -1: unknown. */
   readonly transports: readonly number[];
@@ -114,7 +116,7 @@ async function pack({ nodes, forgotten }: HistoryState): Promise<Uint8Array> {
     names: sorted.map(([name]) => name),
     certificates: known.map((one) => certificate(one.certificate)),
     firstSeen: known.map(({ firstSeen }) => minutes(firstSeen)),
-    lastSeen: known.map(({ lastSeen }) => (lastSeen === undefined ? -1 : minutes(lastSeen))),
+    lastSeen: known.map(({ lastSeen }) => (lastSeen === undefined ? -1 : Math.floor(lastSeen))),
     transports: known.map(({ transport }) => (transport === undefined ? -1 : TRANSPORTS.indexOf(transport))),
     replicaOf: known.map(({ replica }) => (replica === undefined ? -1 : replicas.indexOf(replica))),
     absences: known.map(({ absences }) =>
@@ -153,7 +155,7 @@ function readNode(columns: Columns, i: number): KnownNode {
     certificate: certificate(columns.certificates[i]),
     ...(issued === undefined ? {} : { issued: certificate(issued) }),
     firstSeen: number(columns.firstSeen[i]) * MINUTE,
-    ...(lastSeen < 0 ? {} : { lastSeen: lastSeen * MINUTE }),
+    ...(lastSeen < 0 ? {} : { lastSeen }),
     ...(transport === undefined ? {} : { transport }),
     ...(typeof replica === 'string' ? { replica } : {}),
     absences,
@@ -161,8 +163,8 @@ function readNode(columns: Columns, i: number): KnownNode {
 }
 
 function number(value: unknown): number {
-  // Within what a Date can hold, also when it counts minutes.
-  if (!Number.isInteger(value) || Math.abs(value as number) > 1e11)
+  // Within what a Date can hold.
+  if (!Number.isInteger(value) || Math.abs(value as number) > MAX_TIME_MS)
     throw new Error('it holds a wrong number');
   return value as number;
 }

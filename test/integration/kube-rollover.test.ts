@@ -63,13 +63,11 @@ function verifies(hub: KubeGateway, ca: string): Promise<boolean> {
 }
 
 async function step(hub: KubeGateway, name: RolloverStep, phase: string): Promise<void> {
-  await eventually(
-    `${name} can be done`,
-    async () => {
-      const { next } = await status(hub);
-      return next.some((one) => one.step === name && one.blockers.length === 0);
+  const blockers = async () => (await status(hub)).next.find((one) => one.step === name)?.blockers;
+  await eventually(`${name} can be done`, async () => (await blockers())?.length === 0, 20_000).catch(
+    async (cause) => {
+      throw new Error(`${name} cannot be done: ${JSON.stringify(await blockers())}`, { cause });
     },
-    20_000,
   );
   await hub.admin.post(`${API}/${name}`, {});
   await eventually(`every replica is ${phase}`, async () =>
