@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../core/clock.ts';
-import type { StreamReader } from './stream-reader.ts';
+import type { MessageDeleter } from './message-deleter.ts';
 
 const PARALLEL = 64;
 const RETRY_MS = 500;
@@ -9,9 +9,8 @@ const RETRY_MS = 500;
  * be delivered again.
  */
 export class MessageRemover {
-  readonly #reader: StreamReader;
+  readonly #deleter: MessageDeleter;
   readonly #clock: Clock;
-  readonly #stream: string;
   /** Sequences to remove; true while NATS is asked. */
   readonly #waiting = new Map<number, boolean>();
   #underWay = 0;
@@ -19,10 +18,9 @@ export class MessageRemover {
   #whenEmpty: (() => void)[] = [];
   #stopped = false;
 
-  constructor({ reader, clock }: { reader: StreamReader; clock: Clock }, { stream }: { stream: string }) {
-    this.#reader = reader;
+  constructor({ deleter, clock }: { deleter: MessageDeleter; clock: Clock }) {
+    this.#deleter = deleter;
     this.#clock = clock;
-    this.#stream = stream;
   }
 
   has(seq: number): boolean {
@@ -58,7 +56,7 @@ export class MessageRemover {
   async #removeOne(seq: number): Promise<void> {
     this.#waiting.set(seq, true);
     this.#underWay++;
-    const removed = await this.#reader.remove(this.#stream, seq).then(
+    const removed = await this.#deleter.remove(seq).then(
       () => true,
       () => false,
     );
