@@ -65,7 +65,17 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
         },
       },
       handle: async ({ params: { node }, body, signal }) => {
-        const { id, source, group, operation, resource, resourceVersion, content = null, wait, timeoutMs } = body;
+        const {
+          id,
+          source,
+          group,
+          operation,
+          resource,
+          resourceVersion,
+          content = null,
+          wait,
+          timeoutMs,
+        } = body;
         const message = createMessage({ source, group, operation, resource }, content, {
           now: clock.now(),
           ...(id === undefined ? {} : { id }),

@@ -1,11 +1,13 @@
 import type { Clock, Timer } from '../core/clock.ts';
 import type { MessageDeleter } from './message-deleter.ts';
 
-const PARALLEL = 64;
+const PARALLEL = 256;
 const RETRY_MS = 500;
+/** What is settled within this is removed together, milliseconds: one write and one answer to read instead of one a message, here and at the server. */
+const GATHER_MS = 5;
 
 /**
- * Takes settled messages out of a stream. What cannot be removed now stays on the list and is tried again; until then {@link has} tells that it must not
+ * Takes settled messages out of a stream, some together. What cannot be removed now stays on the list and is tried again; until then {@link has} tells that it must not
  * be delivered again.
  */
 export class MessageRemover {
@@ -14,7 +16,8 @@ export class MessageRemover {
   /** Sequences to remove; true while NATS is asked. */
   readonly #waiting = new Map<number, boolean>();
   #underWay = 0;
-  #retry: Timer | undefined;
+  /** Until the next ones are removed. */
+  #timer: Timer | undefined;
   #whenEmpty: (() => void)[] = [];
   #stopped = false;
 
@@ -34,7 +37,14 @@ export class MessageRemover {
   remove(seq: number): void {
     if (this.#waiting.has(seq)) return;
     this.#waiting.set(seq, false);
-    if (this.#retry === undefined && this.#underWay < PARALLEL) void this.#removeOne(seq);
+    if (!this.#stopped) this.#timer ??= this.#clock.setTimeout(() => this.flush(), GATHER_MS);
+  }
+
+  /** Removes what waits at once: another replica may look at the messages of a node now. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#next();
   }
 
   /** The stream is another one. */
@@ -44,13 +54,14 @@ export class MessageRemover {
 
   /** Gives up waiting when the signal says so: what is left is delivered once more. */
   async stop(signal: AbortSignal): Promise<void> {
+    this.flush();
     if (this.#waiting.size > 0 && !signal.aborted)
       await new Promise<void>((resolve) => {
         this.#whenEmpty.push(resolve);
         signal.addEventListener('abort', () => resolve(), { once: true });
       });
     this.#stopped = true;
-    this.#retry?.cancel();
+    this.#timer?.cancel();
   }
 
   async #removeOne(seq: number): Promise<void> {
@@ -66,18 +77,13 @@ export class MessageRemover {
       this.#next();
     } else if (this.#waiting.has(seq)) {
       this.#waiting.set(seq, false);
-      if (!this.#stopped) this.#retry ??= this.#clock.setTimeout(() => this.#again(), RETRY_MS);
+      if (!this.#stopped) this.#timer ??= this.#clock.setTimeout(() => this.flush(), RETRY_MS);
     }
-  }
-
-  #again(): void {
-    this.#retry = undefined;
-    this.#next();
   }
 
   #next(): void {
     if (this.#waiting.size === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
-    if (this.#stopped || this.#retry || this.#waiting.size === this.#underWay) return;
+    if (this.#stopped || this.#timer || this.#waiting.size === this.#underWay) return;
     for (const [seq, asked] of this.#waiting) {
       if (this.#underWay >= PARALLEL) return;
       if (!asked) void this.#removeOne(seq);

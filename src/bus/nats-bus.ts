@@ -28,6 +28,7 @@ import { StreamKeeper } from './stream-keeper.ts';
 import { type PubAck, StreamPublisher } from './stream-publisher.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Subjects } from './subjects.ts';
+import { TurnBatch } from './turn-batch.ts';
 import { type WaitingOutcome, WaitingOutcomes } from './waiting-outcomes.ts';
 
 export type NatsBusOptions = Config['bus']['nats'];
@@ -65,6 +66,9 @@ export class NatsBus implements MessageBus {
   readonly #holdings: NodeHoldings;
   readonly #feeds = new Set<EventFeed>();
   readonly #off: Unsubscribe[] = [];
+  readonly #toTell = new TurnBatch<{ readonly to: string; readonly what: object }>((told) =>
+    this.#sendOutcome(told),
+  );
   /** Tells this process from others, and from its earlier life. */
   readonly #instance = crypto.randomUUID().slice(0, 13);
   #live: EventFeed | undefined;
@@ -118,6 +122,7 @@ export class NatsBus implements MessageBus {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#holdings.stop();
+    this.#toTell.flush();
     await this.#publisher.stop(signal);
     if (this.#parts.connection.problem() === undefined) await this.#remover.stop(signal);
     this.#deleter.stop();
@@ -328,10 +333,12 @@ export class NatsBus implements MessageBus {
       return;
     }
     if (!this.#subjects.mayReceiveOutcomes(outcomeTo)) return;
+    this.#toTell.add({ to: outcomeTo, what: { node, msg_id: messageId, outcome } });
+  }
+
+  #sendOutcome({ to, what }: { readonly to: string; readonly what: object }): void {
     try {
-      this.#parts.connection
-        .current()
-        .publish(outcomeTo, JSON.stringify({ node, msg_id: messageId, outcome }));
+      this.#parts.connection.current().publish(to, JSON.stringify(what));
     } catch {
       // Whoever waits settles by time.
       this.#parts.metrics.busPublishFailed.inc({ stream: 'outcome', reason: 'unavailable' });
