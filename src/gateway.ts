@@ -298,7 +298,11 @@ export async function startGateway(
         name: 'listeners',
         start: () => listeners.start(),
         stop: async (signal) => {
-          await Promise.all([listeners.stopSessions(signal), hub.drain(settings().limits.drainMs, signal)]);
+          await Promise.all([
+            listeners.stopSessions(signal),
+            hub.drain(settings().limits.drainMs, signal),
+            recovery.served.stop(),
+          ]);
           await listeners.stop(signal);
         },
       },
@@ -307,10 +311,10 @@ export async function startGateway(
         start: async () => {
           await selfTest({ ...shared, source: certificates }, listeners.listeners);
           rejections.clear();
+          await recovery.served.start();
         },
         stop: async () => {},
       },
-      recovery.served,
     ],
     clock,
   );

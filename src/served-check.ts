@@ -6,6 +6,7 @@ import type { Listener, ListenerName } from './contracts/listener.ts';
 import type { ServedCertificate, ServedCertificates } from './contracts/served-certificates.ts';
 import type { Clock, Timer } from './core/clock.ts';
 import { describeError } from './core/errors.ts';
+import { farewell } from './core/farewell.ts';
 import type { Component } from './core/lifecycle.ts';
 import { type Logger, LogSampler } from './core/log.ts';
 import type { Metrics } from './core/metrics.ts';
@@ -36,7 +37,6 @@ export interface ServedCheckOptions {
 
 /** Bundles whose certificate is remembered: a QUIC listener may still serve an older one. */
 const MAX_BUNDLES = 8;
-const FAREWELL_MS = 2_000;
 
 /** Finds out by handshakes what each listener really serves, again and again, and tells the other replicas. */
 export class ServedCheck implements ServedCertificates, Component {
@@ -75,16 +75,10 @@ export class ServedCheck implements ServedCertificates, Component {
     this.#timer?.cancel();
     await this.#checking;
     const { clock, log, reports } = this.#components;
-    const farewell = reports
+    const lastWrite = reports
       .withdraw()
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, FAREWELL_MS);
-      void farewell.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+    await farewell(clock, lastWrite);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -16,6 +16,9 @@ export interface AdoptionOptions {
   readonly certificates: HubSecretOptions & {
     readonly caSecret: string;
     readonly trustSecret: string;
+    readonly revocationSecret: string;
+    readonly historySecret: string;
+    readonly replicaSecret: string;
     readonly caDays: number;
   };
   readonly tokens: {
@@ -42,7 +45,7 @@ const NOBODYS_KEY = new Uint8Array(32);
 
 /**
  * What a gateway that starts on these Secrets would find, change and possibly break. Writes nothing and quotes no value. The findings are
- * in the order of reading: CA, hub certificate, trust, tokens, identities.
+ * in the order of reading: CA, hub certificate, trust, tokens, what is the gateway's own, identities.
  */
 export async function reportAdoption(
   { clock }: { clock: Clock },
@@ -56,6 +59,7 @@ export async function reportAdoption(
   if (ca) lookAtHub(snapshot, { ca, options, clock, add });
   lookAtTrust(snapshot, { options, add });
   await lookAtTokens(snapshot, { ca, options, clock, add });
+  lookAtOwn(snapshot, { options, add });
   if (!options.identity.allowLegacy)
     add(
       'breaks',
@@ -186,6 +190,19 @@ async function lookAtTokens(
   } catch (error) {
     add('changes', fleetSecret, `the stored token is replaced: ${describeError(error)}`);
   }
+}
+
+/** Secrets that nobody but the gateway knows. */
+function lookAtOwn(snapshot: SecretSnapshot, { options, add }: Omit<Context, 'clock'>): void {
+  const { revocationSecret, historySecret, replicaSecret } = options.certificates;
+  const purposes = [
+    [revocationSecret, 'the list of who is shut out'],
+    [historySecret, 'the history of nodes'],
+    [replicaSecret, 'what replicas are seen to serve'],
+  ] as const;
+  for (const [secret, purpose] of purposes)
+    if (snapshot.get(secret)) add('found', secret, purpose);
+    else add('changes', secret, `is created: ${purpose}`);
 }
 
 /** OpenSSL's X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT looks at names and key identifiers, not at the signature. */

@@ -8,8 +8,8 @@ export interface BackupName {
   readonly name: string;
 }
 
-/** Not in a backup: what the gateway issues anew by itself, and the record of the backups. */
-const LEFT_OUT = new Set(['hubSecret', 'fleetSecret', 'backupSecret']);
+/** Not in a backup: what gateways make anew by themselves, what they remember of nodes and tell each other, and the record of the backups. */
+const LEFT_OUT = new Set(['hubSecret', 'fleetSecret', 'historySecret', 'replicaSecret', 'backupSecret']);
 const ROLES: Readonly<Record<string, BackupRole>> = {
   caSecret: 'ca',
   trustSecret: 'trust',

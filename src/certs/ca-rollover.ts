@@ -87,6 +87,7 @@ const REPEAT_MS = 60_000;
 const RETRY = { minMs: 1_000, maxMs: 60_000 } as const;
 const PHASES: readonly RolloverPhase[] = ['idle', 'prepared', 'active', 'retiring', 'revoking'];
 const MAX_NAME = 200;
+const NOBODY = { dependent: 0, old: 0, new: 0, other: 0 } as const;
 const DEFAULT_LIMIT = 100;
 
 /**
@@ -333,10 +334,9 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   #repeat(): void {
     const { certificates, metrics, ask, log } = this.#components;
     const { cas } = certificates;
-    const { counts } = this.#evidence(cas).assessment;
+    const counts = cas.rollover.phase === 'idle' ? NOBODY : this.#evidence(cas).assessment.counts;
     metrics.rolloverDependent.set(counts.dependent);
-    for (const ca of ['old', 'new', 'other'] as const)
-      metrics.rolloverNodes.set({ ca }, cas.rollover.phase === 'idle' ? 0 : counts[ca]);
+    for (const ca of ['old', 'new', 'other'] as const) metrics.rolloverNodes.set({ ca }, counts[ca]);
     const leaving = leavingSide(cas);
     const issues = certificates.current().ca.sha256 === cas.roles.issuing.certificate.sha256;
     if (!cas.rollover.asking || !leaving || !issues) return;

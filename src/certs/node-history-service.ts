@@ -4,6 +4,7 @@ import type { NodeForecast, NodeHistory, NodeRecord } from '../contracts/node-hi
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import { farewell } from '../core/farewell.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -49,8 +50,6 @@ const REFRESH_MS = SHORTEST_ABSENCE_MS / 2;
 /** Replicas that cannot reach the store for so long may bring a forgotten node back, milliseconds. */
 const FORGOTTEN_MS = 7 * 86_400_000;
 const DAY_MS = 86_400_000;
-/** A store that does not answer must not hold the stop back. */
-const FAREWELL_MS = 2_000;
 
 /** Remembers the fleet: what was issued to whom, who was here when, and forecasts from it who will miss a renewal. */
 export class NodeHistoryService implements NodeHistory, Component {
@@ -98,14 +97,8 @@ export class NodeHistoryService implements NodeHistory, Component {
     this.#timer?.cancel();
     const { clock } = this.#components;
     this.#dirty ||= this.#connected.size > 0;
-    const farewell = this.sync();
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, FAREWELL_MS);
-      void farewell.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+    const lastWrite = this.sync();
+    await farewell(clock, lastWrite);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

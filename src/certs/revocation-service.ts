@@ -14,6 +14,7 @@ import type { SecretStore } from '../contracts/secret-store.ts';
 import { retry } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, isSallyportError } from '../core/errors.ts';
+import { farewell } from '../core/farewell.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -60,8 +61,6 @@ const POLL_MS = 5_000;
 /** Longest name of an administrator that is kept. */
 const MAX_NAME = 200;
 const ALIVE_MS = 60_000;
-/** A store that does not answer must not hold the stop back. */
-const FAREWELL_MS = 2_000;
 const RETRY = { minMs: 500, maxMs: 30_000 } as const;
 
 /**
@@ -144,16 +143,10 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     this.#stopped = true;
     this.#unwatch();
     for (const timer of this.#timers) timer.cancel();
-    const farewell = this.#state
+    const lastWrite = this.#state
       .change(({ list, receipts }) => ({ list, receipts: without(receipts, this.#run) }))
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, FAREWELL_MS);
-      void farewell.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+    await farewell(clock, lastWrite);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

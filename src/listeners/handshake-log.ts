@@ -82,8 +82,7 @@ export class HandshakeLog {
   #count(reason: HandshakeReason | 'protocol', peer: HandshakePeer | undefined, what: string): void {
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
-    // Who left by itself was not refused.
-    if (!peer || reason === 'disconnected') return;
+    if (!peer) return;
     const asked = peer.sni === undefined ? '' : ` (asked for ${peer.sni.slice(0, 255)})`;
     rejections?.record({
       listener: this.#transport,

@@ -52,6 +52,8 @@ export class RejectionLog implements RejectionSink, RejectionDirectory {
   }
 
   record(report: RejectionReport): void {
+    // A stranger who left by itself was not refused; a node that did may not have liked the hub's certificate.
+    if (report.reason === 'disconnected' && report.claimedNode === undefined) return;
     const { node, reason, listener, remoteAddress } = report;
     const [entries, limit, who] =
       node === undefined

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../src/core/clock.ts';
 
-interface Entry {
+export interface ClockEntry {
   due: number;
   readonly fn: () => void;
   readonly periodMs: number | undefined;
@@ -8,23 +8,23 @@ interface Entry {
 
 /** A clock that moves only when told to. Timers fire in the order they are due. */
 export class ManualClock implements Clock {
-  #now: number;
-  readonly #entries = new Set<Entry>();
+  protected time: number;
+  protected readonly entries = new Set<ClockEntry>();
 
   constructor(start: number | Date = Date.UTC(2026, 0, 1)) {
-    this.#now = Number(start);
+    this.time = Number(start);
   }
 
   now(): number {
-    return this.#now;
+    return this.time;
   }
 
   setTimeout(fn: () => void, delayMs: number): Timer {
-    return this.#add({ due: this.#now + Math.max(0, delayMs), fn, periodMs: undefined });
+    return this.#add({ due: this.time + Math.max(0, delayMs), fn, periodMs: undefined });
   }
 
   setInterval(fn: () => void, periodMs: number): Timer {
-    return this.#add({ due: this.#now + periodMs, fn, periodMs });
+    return this.#add({ due: this.time + periodMs, fn, periodMs });
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
@@ -40,29 +40,29 @@ export class ManualClock implements Clock {
 
   /** How many timers are armed: nothing may be left after a stop. */
   get pending(): number {
-    return this.#entries.size;
+    return this.entries.size;
   }
 
   /** Moves time forward, firing what falls due, and lets promises settle after each timer. */
   async advance(ms: number): Promise<void> {
-    const end = this.#now + ms;
+    const end = this.time + ms;
     await settle();
     for (;;) {
-      const next = [...this.#entries].sort((a, b) => a.due - b.due)[0];
+      const next = [...this.entries].sort((a, b) => a.due - b.due)[0];
       if (!next || next.due > end) break;
-      this.#now = next.due;
-      if (next.periodMs === undefined) this.#entries.delete(next);
+      this.time = next.due;
+      if (next.periodMs === undefined) this.entries.delete(next);
       else next.due += next.periodMs;
       next.fn();
       await settle();
     }
-    this.#now = end;
+    this.time = end;
     await settle();
   }
 
-  #add(entry: Entry): Timer {
-    this.#entries.add(entry);
-    return { cancel: () => this.#entries.delete(entry) };
+  #add(entry: ClockEntry): Timer {
+    this.entries.add(entry);
+    return { cancel: () => this.entries.delete(entry) };
   }
 }
 

@@ -13,7 +13,8 @@ export type Fault = (call: StoreCall, name: string) => void | Promise<void>;
 export class MemorySecretStore implements SecretStore {
   readonly location = 'memory';
   readonly #shared: { secrets: Map<string, Secret>; next: number; stores: Set<MemorySecretStore> };
-  readonly #watches = new Set<() => void>();
+  /** Each is told of a change of one Secret, or without a name of a full read. */
+  readonly #watches = new Set<(changed?: string) => void>();
   fault: Fault = () => {};
   watchDead = false;
   /** Every write that succeeded, of all stores on these Secrets. */
@@ -58,7 +59,10 @@ export class MemorySecretStore implements SecretStore {
     onSnapshot: (snapshot: SecretSnapshot) => void,
     _onError: (error: unknown) => void,
   ): Unsubscribe {
-    const tell = () => onSnapshot(new Map(names.map((name) => [name, this.peek(name)])));
+    const tell = (changed?: string) => {
+      if (changed !== undefined && !names.includes(changed)) return;
+      onSnapshot(new Map(names.map((name) => [name, this.peek(name)])));
+    };
     this.#watches.add(tell);
     queueMicrotask(() => this.#watches.has(tell) && tell());
     return () => this.#watches.delete(tell);
@@ -85,13 +89,13 @@ export class MemorySecretStore implements SecretStore {
   put(secret: Secret): Secret {
     const stored = { ...secret, data: { ...secret.data }, version: String(this.#shared.next++) };
     this.#shared.secrets.set(secret.name, stored);
-    this.#tellAll();
+    this.#tellAll(secret.name);
     return stored;
   }
 
   remove(name: string): void {
     this.#shared.secrets.delete(name);
-    this.#tellAll();
+    this.#tellAll(name);
   }
 
   /** The periodic full read of this store. */
@@ -99,8 +103,11 @@ export class MemorySecretStore implements SecretStore {
     for (const tell of [...this.#watches]) tell();
   }
 
-  #tellAll(): void {
-    for (const store of this.#shared.stores) if (!store.watchDead) store.resync();
+  #tellAll(changed: string): void {
+    for (const store of this.#shared.stores) {
+      if (store.watchDead) continue;
+      for (const tell of [...store.#watches]) tell(changed);
+    }
   }
 
   async #enter(call: StoreCall, name: string, signal: AbortSignal | undefined): Promise<void> {

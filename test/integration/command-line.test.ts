@@ -46,7 +46,7 @@ describe('the command line', () => {
     expect(table.stdout).toMatch(
       /^CERTIFICATE +SECRET +EXPIRES +RESIDUAL TIME +AUTHORITY +EXTERNALLY MANAGED/,
     );
-    expect(table.stdout).toMatch(/websocket .* yes$/m);
+    expect(table.stdout).toMatch(/websocket .* yes +\d+\w+ ago/m);
     expect(table.stdout).toMatch(/^fleet-token +tokensecret +\d{4}-/m);
     const before = JSON.parse((await run('certs', 'list', '-o', 'json')).stdout) as {
       wantedFingerprint: string;

@@ -33,11 +33,11 @@ const deeds: Readonly<Record<string, (deed: Deed) => Promise<void>>> = {
   'lets an administrator in by bearer token': async ({ gateway: { admin } }) => {
     await admin.get('/api/v1/info');
   },
-  'holds a watch on CA, hub certificate, trust and revocations, and need not ask again': async ({
+  'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again': async ({
     api,
     patienceMs,
   }) => {
-    await eventually('four watches are open', () => api.watches === 4, patienceMs);
+    await eventually('five watches are open', () => api.watches === 5, patienceMs);
   },
   'follows the hub Secret': async ({ gateway, api, patienceMs }) => {
     const next = await mintServer(storedCa(api));
@@ -143,13 +143,13 @@ const PURPOSES: Readonly<Record<string, string>> = {
   'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'follows the hub Secret',
   'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
-    'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
+    'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
   'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
-    'holds a watch on CA, hub certificate, trust and revocations, and need not ask again',
+    'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
   'get secrets sallyport-backup': 'knows when the last backup was',
   'get secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
   'update secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',

@@ -3,7 +3,7 @@ import { Fleet } from '../support/fleet.ts';
 import { servedCertificate } from '../support/serving.ts';
 import { eventually, startTestGateway } from '../support/test-gateway.ts';
 
-const ROTATIONS = 1_000;
+const ROTATIONS = Number(process.env.STORY_ROTATIONS ?? 1_000);
 const EDGES = 200;
 /** Of these, over the other transports. */
 const QUIC_EDGES = 20;

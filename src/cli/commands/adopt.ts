@@ -57,6 +57,9 @@ async function look(globals: GlobalOptions): Promise<readonly Finding[]> {
       certificates.trustSecret,
       tokens.fleetSecret,
       tokens.stateSecret,
+      certificates.revocationSecret,
+      certificates.historySecret,
+      certificates.replicaSecret,
     ];
     const snapshot = new Map(
       await Promise.all(names.map(async (name) => [name, await store.get(name)] as const)),

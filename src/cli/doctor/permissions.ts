@@ -18,6 +18,8 @@ const KEEP = [...READ, 'update'];
 const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.trustSecret': READ,
   'certificates.backupSecret': ['get'],
+  'certificates.historySecret': ['get', 'update'],
+  'certificates.replicaSecret': ['get', 'update'],
 };
 
 /** What a gateway asks of the API server: deploy/ grants the same, which a test compares. */

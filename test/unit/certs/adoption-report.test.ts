@@ -43,11 +43,14 @@ async function report(
 }
 const lines = (all: readonly string[], level: string) => all.filter((line) => line.startsWith(level));
 
-test('a KubeEdge cluster whose names are all advertised: everything is kept, one Secret is new', async () => {
+test('a KubeEdge cluster whose names are all advertised: everything is kept, and only Secrets that KubeEdge does not know are new', async () => {
   const cluster = await kubeEdgeCluster(NAMES, { hubSubject: 'CN=cloudcore' });
   const all = await report(cluster.secrets);
   expect(lines(all, 'changes')).toEqual([
     'changes sallyport-tokens: is created, with a token key of its own',
+    'changes sallyport-revocations: is created: the list of who is shut out',
+    'changes sallyport-history: is created: the history of nodes',
+    'changes sallyport-replicas: is created: what replicas are seen to serve',
   ]);
   expect(lines(all, 'blocks')).toEqual([]);
   const found = lines(all, 'found').join('\n');
@@ -78,6 +81,9 @@ test('nothing there: says that a CA is created, and what that means for edges of
     'changes casecret',
     'changes sallyport-tokens',
     'changes tokensecret',
+    'changes sallyport-revocations',
+    'changes sallyport-history',
+    'changes sallyport-replicas',
   ]);
   expect(lines(all, 'breaks').join()).toContain('have to join again');
 });
