@@ -13,8 +13,8 @@ const GATHER_MS = 5;
 export class MessageRemover {
   readonly #deleter: MessageDeleter;
   readonly #clock: Clock;
-  /** Sequences to remove; true while NATS is asked. */
-  readonly #waiting = new Map<number, boolean>();
+  /** Sequences to remove; with the answer that is awaited while NATS is asked. */
+  readonly #waiting = new Map<number, Promise<void> | undefined>();
   #underWay = 0;
   /** Until the next ones are removed. */
   #timer: Timer | undefined;
@@ -36,7 +36,7 @@ export class MessageRemover {
 
   remove(seq: number): void {
     if (this.#waiting.has(seq)) return;
-    this.#waiting.set(seq, false);
+    this.#waiting.set(seq, this.#stopped ? this.#removeOne(seq) : undefined);
     if (!this.#stopped) this.#timer ??= this.#clock.setTimeout(() => this.flush(), GATHER_MS);
   }
 
@@ -45,6 +45,12 @@ export class MessageRemover {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#next();
+  }
+
+  /** Removes what waits now, and resolves when NATS has answered for each. */
+  async finish(): Promise<void> {
+    this.flush();
+    await Promise.all(this.#waiting.values());
   }
 
   /** The stream is another one. */
@@ -65,7 +71,6 @@ export class MessageRemover {
   }
 
   async #removeOne(seq: number): Promise<void> {
-    this.#waiting.set(seq, true);
     this.#underWay++;
     const removed = await this.#deleter.remove(seq).then(
       () => true,
@@ -76,7 +81,7 @@ export class MessageRemover {
       this.#waiting.delete(seq);
       this.#next();
     } else if (this.#waiting.has(seq)) {
-      this.#waiting.set(seq, false);
+      this.#waiting.set(seq, undefined);
       if (!this.#stopped) this.#timer ??= this.#clock.setTimeout(() => this.flush(), RETRY_MS);
     }
   }
@@ -86,7 +91,7 @@ export class MessageRemover {
     if (this.#stopped || this.#timer || this.#waiting.size === this.#underWay) return;
     for (const [seq, asked] of this.#waiting) {
       if (this.#underWay >= PARALLEL) return;
-      if (!asked) void this.#removeOne(seq);
+      if (!asked) this.#waiting.set(seq, this.#removeOne(seq));
     }
   }
 }

@@ -261,16 +261,20 @@ export class NatsBus implements MessageBus {
       stream: 'down',
       patienceMs: this.#options.requestTimeoutMs,
     };
+    const publish = () => this.#publisher.publish(publication);
     try {
-      return await this.#publisher.publish(publication);
+      return await publish().catch(async (error: unknown) => {
+        if (!isSallyportError(error, 'QUEUE_FULL') || this.#remover.size === 0) throw error;
+        // Of what was delivered a moment ago.
+        await this.#remover.finish();
+        return publish();
+      });
     } catch (error) {
       if (!isSallyportError(error, 'QUEUE_FULL')) throw error;
-      return this.#compactor
-        .makeRoom(item, () => this.#publisher.publish(publication))
-        .catch((last) => {
-          if (isSallyportError(last, 'QUEUE_FULL')) this.#lost({ kind: 'dropped', reason: 'queue-full' });
-          throw last;
-        });
+      return this.#compactor.makeRoom(item, publish).catch((last) => {
+        if (isSallyportError(last, 'QUEUE_FULL')) this.#lost({ kind: 'dropped', reason: 'queue-full' });
+        throw last;
+      });
     }
   }
 
