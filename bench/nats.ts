@@ -138,6 +138,14 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
       run: (count, width) => timed(count, width, () => follower.sendUp(socket)),
     },
   ];
+  const parts = new Map([
+    [a.pid, 'A'],
+    [b.pid, 'B'],
+    [alone.gateway.pid, 'gateway'],
+    [nats.pid!, 'nats-server'],
+    [echo.pid!, 'echo'],
+    [sender.pid!, 'sender'],
+  ]);
   const bareCpu = new Map<number, number>();
   let [bareP50, bareP99] = [0, 0];
   for (const { name, pids, barePids, run } of ways) {
@@ -155,7 +163,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
     const cpu = sum(costs.map(([, cost]) => cost));
     const bareSum = sum(barePids.map((pid) => bareCpu.get(pid)!));
     console.log(
-      `${name.padEnd(34)} CPU ${cpu.toFixed(0)} µs, bare ${bareSum.toFixed(0)} µs, ratio ${(cpu / bareSum).toFixed(2)} (aim ≤ 2)   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms   added p50 ${(p50 - bareP50).toFixed(2)} ms, p99 ${(p99 - bareP99).toFixed(2)} ms (aim < 5)`,
+      `${name.padEnd(34)} CPU ${cpu.toFixed(0)} µs, bare ${bareSum.toFixed(0)} µs, ratio ${(cpu / bareSum).toFixed(2)} (aim ≤ 2)   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms   added p50 ${(p50 - bareP50).toFixed(2)} ms, p99 ${(p99 - bareP99).toFixed(2)} ms (aim < 5)\n  of which ${costs.map(([pid, cost]) => `${parts.get(pid)} ${cost.toFixed(0)} µs`).join(', ')}`,
     );
   }
   follower.stop();

@@ -60,7 +60,7 @@ async function begin(server: string, replica: string): Promise<void> {
     leaveMessages: (count) =>
       each(count, async (index) => {
         const message = messageAbout(`default/configmap/${index}`, 'edgecontroller');
-        await bus.enqueue({ node: `offline-${index}`, message, acknowledged: true });
+        await bus.post({ node: `offline-${index}`, message, acknowledged: true });
       }),
     publish: (count) =>
       each(count, async (index) => {

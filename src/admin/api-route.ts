@@ -78,7 +78,10 @@ export function serveRoutes(app: FastifyInstance, routes: readonly ApiRoute[]): 
       url: route.path,
       handler: async (request, reply) => {
         const gone = new AbortController();
-        reply.raw.once('close', () => gone.abort());
+        // Every answer ends with `close`; to abort then would cost an error each, which nobody hears.
+        reply.raw.once('close', () => {
+          if (!reply.raw.writableFinished) gone.abort();
+        });
         const { params, query, body } = request;
         const caller = callerOf(request);
         const answer = await route.handle({ params, query, body, caller, signal: gone.signal });

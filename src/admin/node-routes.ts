@@ -54,13 +54,31 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       params: nodeParams,
       body: sendBody,
       answers: {
-        200: { description: 'wait=ack: what became of the message', schema: outcome },
-        202: { description: 'wait=queued: the message waits for the node', schema: queued },
+        200: {
+          description:
+            'wait=ack: what became of the message; `dropped` with the reason `duplicate` when one of that id was taken before',
+          schema: outcome,
+        },
+        202: {
+          description: 'wait=queued: the message waits for the node, or one of that id was taken before',
+          schema: queued,
+        },
       },
       handle: async ({ params: { node }, body, signal }) => {
-        const { source, group, operation, resource, content = null, resourceVersion, wait, timeoutMs } = body;
+        const {
+          id,
+          source,
+          group,
+          operation,
+          resource,
+          resourceVersion,
+          content = null,
+          wait,
+          timeoutMs,
+        } = body;
         const message = createMessage({ source, group, operation, resource }, content, {
           now: clock.now(),
+          ...(id === undefined ? {} : { id }),
           ...(resourceVersion === undefined ? {} : { resourceVersion }),
         });
         const result = await nodes.send({

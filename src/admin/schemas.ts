@@ -70,11 +70,19 @@ export const message = z
   .meta({ description: 'A KubeEdge message as it is on the wire' });
 
 export const sendBody = z.strictObject({
+  id: z
+    .string()
+    .regex(/^[\w.:-]{1,128}$/, 'is not an id: 1 to 128 of letters, digits and _ . : -')
+    .optional()
+    .meta({
+      description:
+        'Id of the message, best a UUID: within the window of the bus the same id is taken once a node, so a call without an answer may be repeated. Without it a fresh one',
+    }),
   resource: z.string().min(1).max(4096).meta({
     description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
   }),
   operation: label.meta({ description: 'insert, update, delete, query, response, …' }),
-  content: z.unknown().meta({ description: 'Any JSON value' }),
+  content: z.unknown().optional().meta({ description: 'Any JSON value; without it null' }),
   group: label.default('resource'),
   source: label
     .default('edgecontroller')

@@ -141,6 +141,10 @@ export class LocalBus implements MessageBus {
     return { outcome };
   }
 
+  async post(item: DownstreamItem): Promise<void> {
+    await this.enqueue(item);
+  }
+
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe {
     const backlog = this.#backlogOf(node);
     this.#detach(backlog);

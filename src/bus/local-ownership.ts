@@ -41,6 +41,10 @@ export class LocalOwnership implements NodeOwnership {
     return { ...this.self, sessionId, transport, epoch: claim.epoch, at: since };
   }
 
+  lastKnownOwner(node: string): Promise<NodeOwner | undefined> {
+    return this.owner(node);
+  }
+
   replicas(): readonly ReplicaInfo[] {
     return [this.self];
   }

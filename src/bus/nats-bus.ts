@@ -17,6 +17,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { Message } from '../protocol/message.ts';
 import { EventFeed } from './event-feed.ts';
+import { MessageDeleter } from './message-deleter.ts';
 import { MessageRemover } from './message-remover.ts';
 import type { NatsConnection } from './nats-connection.ts';
 import { encodeEvent, encodeItem, HEADER } from './nats-messages.ts';
@@ -27,7 +28,8 @@ import { StreamKeeper } from './stream-keeper.ts';
 import { type PubAck, StreamPublisher } from './stream-publisher.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Subjects } from './subjects.ts';
-import { WaitingOutcomes } from './waiting-outcomes.ts';
+import { TurnBatch } from './turn-batch.ts';
+import { type WaitingOutcome, WaitingOutcomes } from './waiting-outcomes.ts';
 
 export type NatsBusOptions = Config['bus']['nats'];
 
@@ -57,12 +59,16 @@ export class NatsBus implements MessageBus {
   readonly #reader: StreamReader;
   readonly #publisher: StreamPublisher;
   readonly #keeper: StreamKeeper;
+  readonly #deleter: MessageDeleter;
   readonly #remover: MessageRemover;
   readonly #compactor: QueueCompactor;
   readonly #outcomes: WaitingOutcomes;
   readonly #holdings: NodeHoldings;
   readonly #feeds = new Set<EventFeed>();
   readonly #off: Unsubscribe[] = [];
+  readonly #toTell = new TurnBatch<{ readonly to: string; readonly what: object }>((told) =>
+    this.#sendOutcome(told),
+  );
   /** Tells this process from others, and from its earlier life. */
   readonly #instance = crypto.randomUUID().slice(0, 13);
   #live: EventFeed | undefined;
@@ -78,10 +84,12 @@ export class NatsBus implements MessageBus {
     this.#reader = new StreamReader(parts, options);
     const reader = this.#reader;
     this.#publisher = new StreamPublisher({ ...parts, onRefused: () => this.#keeper.suspect() }, options);
-    this.#remover = new MessageRemover({ reader, clock }, { stream });
+    this.#deleter = new MessageDeleter(parts, { ...options, stream });
+    const deleter = this.#deleter;
+    this.#remover = new MessageRemover({ deleter, clock });
     const remover = this.#remover;
     this.#compactor = new QueueCompactor(
-      { reader, remover, clock, tell: (to, what) => this.#tell(to, what) },
+      { reader, deleter, remover, clock, tell: (to, what) => this.#tell(to, what) },
       { subjects },
     );
     this.#outcomes = new WaitingOutcomes({ clock, metrics }, { limit: options.limits.outcomes });
@@ -114,8 +122,10 @@ export class NatsBus implements MessageBus {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#holdings.stop();
+    this.#toTell.flush();
     await this.#publisher.stop(signal);
     if (this.#parts.connection.problem() === undefined) await this.#remover.stop(signal);
+    this.#deleter.stop();
     await this.#keeper.stop();
     for (const off of this.#off) off();
     this.#outcomes.stop();
@@ -192,6 +202,35 @@ export class NatsBus implements MessageBus {
   // — downstream —
 
   async enqueue(item: DownstreamItem): Promise<Enqueued> {
+    const admitted = this.#admit(item);
+    if ('kind' in admitted) return { outcome: Promise.resolve(admitted) };
+    const { older, until } = admitted;
+    const waiting = this.#outcomes.open(item, until + OUTCOME_GRACE_MS);
+    try {
+      const { seq, duplicate } = await this.#store(item, this.#subjects.outcome(this.#instance, waiting.id));
+      waiting.seq = seq;
+      if (duplicate) this.#outcomes.settle(waiting.id, this.#lost({ kind: 'dropped', reason: 'duplicate' }));
+      else await this.#replace(older, item.node);
+    } catch (error) {
+      this.#outcomes.settle(waiting.id, { kind: 'dropped', reason: 'not-taken' });
+      throw error;
+    }
+    return { outcome: waiting.outcome };
+  }
+
+  /** Nothing is remembered: an older version is found by whoever holds the node, or when its queue is full. */
+  async post(item: DownstreamItem): Promise<void> {
+    const admitted = this.#admit(item);
+    if ('kind' in admitted) return;
+    const { duplicate } = await this.#store(item);
+    if (duplicate) this.#lost({ kind: 'dropped', reason: 'duplicate' });
+    else await this.#replace(admitted.older, item.node);
+  }
+
+  /** @returns what becomes of it at once, or what it replaces, and until when it may wait @throws BUS_UNAVAILABLE */
+  #admit(
+    item: DownstreamItem,
+  ): DeliveryOutcome | { readonly until: number; readonly older: WaitingOutcome | undefined } {
     if (this.#stopped) throw this.#unavailable();
     const { clock, connection } = this.#parts;
     const problem = connection.problem();
@@ -201,22 +240,10 @@ export class NatsBus implements MessageBus {
       item.expiresAt ?? Number.POSITIVE_INFINITY,
       now + this.#options.limits.downstreamAgeMs,
     );
-    if (until <= now) return this.#atOnce({ kind: 'expired' });
+    if (until <= now) return this.#lost({ kind: 'expired' });
     const older = this.#outcomes.newestFor(item);
-    if (older && isOlderVersion(item, older.item)) return this.#atOnce({ kind: 'superseded' });
-
-    const waiting = this.#outcomes.open(item, until + OUTCOME_GRACE_MS);
-    try {
-      const outcomeTo = this.#subjects.outcome(this.#instance, waiting.id);
-      const { seq, duplicate } = await this.#store(item, outcomeTo);
-      waiting.seq = seq;
-      if (duplicate) this.#outcomes.settle(waiting.id, this.#lost({ kind: 'dropped', reason: 'duplicate' }));
-      else if (older?.seq !== undefined) await this.#replace(older.id, { node: item.node, seq: older.seq });
-    } catch (error) {
-      this.#outcomes.settle(waiting.id, { kind: 'dropped', reason: 'not-taken' });
-      throw error;
-    }
-    return { outcome: waiting.outcome };
+    if (older && isOlderVersion(item, older.item)) return this.#lost({ kind: 'superseded' });
+    return { until, older };
   }
 
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe {
@@ -228,22 +255,26 @@ export class NatsBus implements MessageBus {
   }
 
   /** When the node's queue is full, makes room by removing versions that newer ones replaced. */
-  async #store(item: DownstreamItem, outcomeTo: string): Promise<PubAck> {
+  async #store(item: DownstreamItem, outcomeTo?: string): Promise<PubAck> {
     const publication = {
-      ...encodeItem(this.#subjects, item, { outcomeTo }),
+      ...encodeItem(this.#subjects, item, outcomeTo === undefined ? {} : { outcomeTo }),
       stream: 'down',
       patienceMs: this.#options.requestTimeoutMs,
     };
+    const publish = () => this.#publisher.publish(publication);
     try {
-      return await this.#publisher.publish(publication);
+      return await publish().catch(async (error: unknown) => {
+        if (!isSallyportError(error, 'QUEUE_FULL') || this.#remover.size === 0) throw error;
+        // Of what was delivered a moment ago.
+        await this.#remover.finish();
+        return publish();
+      });
     } catch (error) {
       if (!isSallyportError(error, 'QUEUE_FULL')) throw error;
-      return this.#compactor
-        .makeRoom(item, () => this.#publisher.publish(publication))
-        .catch((last) => {
-          if (isSallyportError(last, 'QUEUE_FULL')) this.#lost({ kind: 'dropped', reason: 'queue-full' });
-          throw last;
-        });
+      return this.#compactor.makeRoom(item, publish).catch((last) => {
+        if (isSallyportError(last, 'QUEUE_FULL')) this.#lost({ kind: 'dropped', reason: 'queue-full' });
+        throw last;
+      });
     }
   }
 
@@ -251,7 +282,9 @@ export class NatsBus implements MessageBus {
    * A version this replica stored earlier, and heard nothing of, is taken out, unless somebody holds the node: the holder knows whether it is
    * under way, and sees the newer one itself.
    */
-  async #replace(id: string, { node, seq }: { node: string; seq: number }): Promise<void> {
+  async #replace(older: WaitingOutcome | undefined, node: string): Promise<void> {
+    if (older?.seq === undefined) return;
+    const { id, seq } = older;
     if (this.#holdings.holds(node) || (await this.#isHeldElsewhere(node))) return;
     if (this.#outcomes.settle(id, this.#lost({ kind: 'superseded' }))) this.#remover.remove(seq);
   }
@@ -304,18 +337,16 @@ export class NatsBus implements MessageBus {
       return;
     }
     if (!this.#subjects.mayReceiveOutcomes(outcomeTo)) return;
+    this.#toTell.add({ to: outcomeTo, what: { node, msg_id: messageId, outcome } });
+  }
+
+  #sendOutcome({ to, what }: { readonly to: string; readonly what: object }): void {
     try {
-      this.#parts.connection
-        .current()
-        .publish(outcomeTo, JSON.stringify({ node, msg_id: messageId, outcome }));
+      this.#parts.connection.current().publish(to, JSON.stringify(what));
     } catch {
       // Whoever waits settles by time.
       this.#parts.metrics.busPublishFailed.inc({ stream: 'outcome', reason: 'unavailable' });
     }
-  }
-
-  #atOnce(outcome: DeliveryOutcome): Enqueued {
-    return { outcome: Promise.resolve(this.#lost(outcome)) };
   }
 
   /** Counts what is not delivered, with its reason (J5). */

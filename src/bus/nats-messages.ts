@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { headers, type MsgHdrs } from '@nats-io/transport-node';
 import type { DownstreamItem, UpstreamEvent } from '../contracts/message-bus.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -131,7 +131,7 @@ export interface Received {
 /** Equal for messages about one object; short, and fit for a header. */
 export function objectDigest(item: DownstreamItem): string | undefined {
   const key = objectKey(item);
-  return key === undefined ? undefined : createHash('sha256').update(key).digest('base64url').slice(0, 22);
+  return key === undefined ? undefined : hash('sha256', key, 'base64url').slice(0, 22);
 }
 
 function encodeMessage(message: Message): Uint8Array {
@@ -148,5 +148,5 @@ function messageId(node: string, { header }: Message): string {
 
 /** An id fit for a header: what is not visible ASCII is told by its digest. */
 function plain(id: string): string {
-  return /^[\x21-\x7e]+$/.test(id) ? id : createHash('sha256').update(id).digest('base64url');
+  return /^[\x21-\x7e]+$/.test(id) ? id : hash('sha256', id, 'base64url');
 }

@@ -14,6 +14,7 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
+import { KnownOwners } from './known-owners.ts';
 import { isConflict, openBucket } from './nats-bucket.ts';
 import { NatsClaim } from './nats-claim.ts';
 import type { NatsReplicas } from './nats-replicas.ts';
@@ -60,6 +61,7 @@ export class NatsOwnership implements NodeOwnership, Component {
   readonly #log: Logger;
   readonly #options: () => NatsOwnershipOptions;
   readonly #slots = new Map<string, Slot>();
+  readonly #known = new KnownOwners({ ask: (node) => this.#askOwner(node) });
   readonly #turnstile = new Turnstile(CONCURRENT);
   readonly #offs: Unsubscribe[] = [];
   #kv: KV | undefined;
@@ -128,14 +130,27 @@ export class NatsOwnership implements NodeOwnership, Component {
   }
 
   async owner(node: string): Promise<NodeOwner | undefined> {
-    const slot = this.#slots.get(node);
-    if (slot?.wanted?.state === 'held') return this.#asOwner(slot.wanted);
-    if (!this.#isSure) throw new SallyportError('BUS_UNAVAILABLE', { problem: this.problem() });
+    return this.#ownOwner(node) ?? this.#ifAlive(await this.#askOwner(node));
+  }
+
+  async lastKnownOwner(node: string): Promise<NodeOwner | undefined> {
+    return this.#ownOwner(node) ?? this.#ifAlive(await this.#known.of(node));
+  }
+
+  #ownOwner(node: string): NodeOwner | undefined {
+    const wanted = this.#slots.get(node)?.wanted;
+    return wanted?.state === 'held' ? this.#asOwner(wanted) : undefined;
+  }
+
+  async #askOwner(node: string): Promise<NodeOwner | undefined> {
     const entry = await this.#bucket((kv) => kv.get(node));
-    const owner = entry ? this.#ownerIn(entry)?.owner : undefined;
-    if (!owner || !this.#replicas.isAlive(owner.run)) return undefined;
-    // Ours and no longer held: on its way to be removed.
-    return owner.run === this.self.run ? undefined : owner;
+    return entry ? this.#ownerIn(entry)?.owner : undefined;
+  }
+
+  /** An entry of ours that is no longer held is on its way to be removed. */
+  #ifAlive(owner: NodeOwner | undefined): NodeOwner | undefined {
+    if (!owner || !this.#replicas.isAlive(owner.run) || owner.run === this.self.run) return undefined;
+    return owner;
   }
 
   /** Takes the entries of replicas that are gone out of the bucket. @returns whom they were of; each is told to exactly one replica */
@@ -194,6 +209,8 @@ export class NatsOwnership implements NodeOwnership, Component {
     if (isOld()) return watch.stop();
     this.#watch?.stop();
     this.#watch = watch;
+    // What was not heard before the watch began would be believed for ever.
+    this.#known.clear();
     if (this.#seenTo >= last) this.#becomeSure();
     for await (const entry of watch) {
       if (isOld()) return watch.stop();
@@ -217,6 +234,7 @@ export class NatsOwnership implements NodeOwnership, Component {
   #loseSight(): void {
     this.#attempt++;
     this.#isSure = false;
+    this.#known.clear();
     this.#watch?.stop();
     this.#watch = undefined;
     for (const slot of [...this.#slots.values()]) slot.wanted?.suspend();
@@ -239,6 +257,7 @@ export class NatsOwnership implements NodeOwnership, Component {
   #hear(entry: KvWatchEntry): void {
     const { key: node, revision } = entry;
     this.#seenTo = Math.max(this.#seenTo, revision);
+    this.#known.changed(node);
     const slot = this.#slots.get(node);
     if (!slot || revision <= (slot.mine?.revision ?? 0)) return;
     if (entry.operation !== 'PUT') this.#removed(slot);

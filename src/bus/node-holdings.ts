@@ -134,6 +134,7 @@ export class NodeHoldings {
   #drop(holding: NodeHolding | undefined): void {
     if (!holding) return;
     holding.close();
+    this.#parts.remover.flush();
     this.#toFetch.delete(holding);
     this.#ready.delete(holding);
     if (this.#holdings.get(holding.node) === holding) this.#holdings.delete(holding.node);

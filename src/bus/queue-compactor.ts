@@ -1,6 +1,7 @@
 import type { DeliveryOutcome, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
+import type { MessageDeleter } from './message-deleter.ts';
 import type { MessageRemover } from './message-remover.ts';
 import { HEADER, objectDigest } from './nats-messages.ts';
 import type { PubAck } from './stream-publisher.ts';
@@ -9,6 +10,7 @@ import type { Subjects } from './subjects.ts';
 
 interface CompactorParts {
   readonly reader: StreamReader;
+  readonly deleter: MessageDeleter;
   readonly remover: MessageRemover;
   readonly clock: Clock;
   readonly tell: (to: { node: string; outcomeTo: string | undefined }, outcome: DeliveryOutcome) => void;
@@ -69,7 +71,7 @@ export class QueueCompactor {
   }
 
   async #takeOut(node: string, { seq, outcomeTo }: Stored): Promise<void> {
-    await this.#parts.reader.remove(this.#subjects.downStream, seq);
+    await this.#parts.deleter.remove(seq);
     this.#parts.tell({ node, outcomeTo }, { kind: 'superseded' });
   }
 

@@ -10,6 +10,7 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { NatsConnection } from './nats-connection.ts';
+import { TurnBatch } from './turn-batch.ts';
 
 export interface StreamPublisherOptions {
   readonly limits: Pick<Config['bus']['nats']['limits'], 'inFlightMessages' | 'inFlightBytes'>;
@@ -69,6 +70,7 @@ export class StreamPublisher {
   /** By the last token of the reply subject, in the order of publication. */
   readonly #pending = new Map<string, Pending>();
   readonly #off: Unsubscribe[] = [];
+  readonly #unsent = new TurnBatch<string>((token) => this.#sendFirst(token));
   #nextToken = 0;
   #bytes = 0;
   #timer: Timer | undefined;
@@ -130,7 +132,7 @@ export class StreamPublisher {
       this.#pending.set(token, entry);
       this.#bytes += payload.length;
       this.#timer ??= this.#clock.setInterval(() => this.#tick(), TICK_MS);
-      if (this.#connection.problem() === undefined) this.#send(token, entry);
+      this.#unsent.add(token);
     });
   }
 
@@ -167,6 +169,13 @@ export class StreamPublisher {
         else this.#answer(message);
       },
     });
+  }
+
+  /** Unless it went with a connection that came meanwhile, or has to wait for one. */
+  #sendFirst(token: string): void {
+    const entry = this.#pending.get(token);
+    if (entry && entry.sentAt === undefined && this.#connection.problem() === undefined)
+      this.#send(token, entry);
   }
 
   #send(token: string, entry: Pending): void {

@@ -1,7 +1,6 @@
 import {
   AckPolicy,
   DeliverPolicy,
-  JetStreamApiError,
   type JetStreamManager,
   type JsMsg,
   jetstream,
@@ -56,17 +55,6 @@ export class StreamReader {
     // Of the leader, not a direct get: a follower may lag behind what was announced already.
     const query = { seq: Math.max(1, fromSeq), next_by_subj: subject };
     return (await manager.streams.getMessage(stream, query)) ?? undefined;
-  }
-
-  /** Takes a message out; one that is gone already, replaced or too old, is no error. */
-  async remove(stream: string, seq: number): Promise<void> {
-    const manager = await this.manager();
-    try {
-      // Without erasing: overwriting what was deleted costs the server five times as much.
-      await manager.streams.deleteMessage(stream, seq, false);
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError) || error.status === 503) throw error;
-    }
   }
 
   /** What the stream holds now, from that sequence on. Leaves nothing behind at the server. */

@@ -30,6 +30,8 @@ export interface MessageBus {
   // — downstream: cloud → edge —
   /** Resolves when the message is queued for its node, or superseded at once by a newer one that is. @throws QUEUE_FULL, BUS_UNAVAILABLE */
   enqueue(item: DownstreamItem): Promise<Enqueued>;
+  /** As {@link enqueue}, for a sender who will not ask what became of the message: its fate costs this replica no memory. */
+  post(item: DownstreamItem): Promise<void>;
   /** A session takes the backlog of its node and what follows, until detached. At most one a node: a later one replaces an earlier. */
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe;
   /** What waits for a node that is attached here, as far as this replica has it in memory. */

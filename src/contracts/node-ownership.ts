@@ -15,6 +15,8 @@ export interface NodeOwnership {
   claim(request: ClaimRequest, holder: ClaimHolder): Claim;
   /** Who has the node, on a replica that is alive; undefined when nobody has. @throws BUS_UNAVAILABLE when nobody can say */
   owner(node: string): Promise<NodeOwner | undefined>;
+  /** As {@link owner}, from memory where it is there: behind by what this replica has not heard yet. For every message that is sent. */
+  lastKnownOwner(node: string): Promise<NodeOwner | undefined>;
   /** Replicas that are alive, this one included; the last known ones while the fleet cannot be asked. */
   replicas(): readonly ReplicaInfo[];
   /** Why claims cannot be made good now; undefined when they can. */

@@ -37,8 +37,12 @@ export class Sender {
     }
     if (wait === 'ack' && !(await this.#isConnected(node)))
       throw new SallyportError('NODE_OFFLINE', { node });
-    const { outcome } = await this.#bus.enqueue({ node, message, acknowledged: isAcknowledged(message) });
-    if (wait === 'queued') return { kind: 'queued' };
+    const item = { node, message, acknowledged: isAcknowledged(message) };
+    if (wait === 'queued') {
+      await this.#bus.post(item);
+      return { kind: 'queued' };
+    }
+    const { outcome } = await this.#bus.enqueue(item);
     return this.#waitFor(outcome, { node, timeoutMs: timeoutMs ?? DEFAULT_TIMEOUT_MS, signal });
   }
 

@@ -207,7 +207,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   /** Whether the node has a session here or on another replica. @throws BUS_UNAVAILABLE when it has none here and the others cannot be asked */
   async isConnectedAnywhere(node: string): Promise<boolean> {
-    return this.isConnected(node) || (await this.#parts.ownership.owner(node)) !== undefined;
+    return this.isConnected(node) || (await this.#parts.ownership.lastKnownOwner(node)) !== undefined;
   }
 
   // — trust —

@@ -194,15 +194,15 @@ export class PeerGate {
   #dateProblem(facts: Facts): Refusal | undefined {
     const now = this.#components.clock.now();
     const { certificate, chainNotAfter, chainNotBefore } = facts;
-    const node = nodeOf(facts);
-    const who = node === undefined ? 'the certificate' : `node ${node},`;
-    const clock = `the clock of this hub says ${isoSeconds(now)}`;
     const { notBefore, notAfter, serial } = certificate;
-    const no = (reason: 'expired' | 'not-yet-valid', detail: string, dates: PeerFacts) =>
-      refuse(reason, `${who} ${detail}; ${clock}`, {
+    const no = (reason: 'expired' | 'not-yet-valid', detail: string, dates: PeerFacts) => {
+      const node = nodeOf(facts);
+      const who = node === undefined ? 'the certificate' : `node ${node},`;
+      return refuse(reason, `${who} ${detail}; the clock of this hub says ${isoSeconds(now)}`, {
         ...verified(node),
         facts: { hubTime: now, serial, ...dates },
       });
+    };
     const dates = { notBefore, notAfter };
     if (now > notAfter)
       return no('expired', `expired ${ago(now - notAfter)} ago, at ${isoSeconds(notAfter)}`, dates);

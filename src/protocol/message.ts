@@ -31,20 +31,21 @@ export interface MessageRoute {
   readonly resource?: string;
 }
 
-/** Builds a message with a fresh id. @param now milliseconds since the epoch */
+/** Builds a message, with a fresh id unless one is given. @param now milliseconds since the epoch */
 export function createMessage(
   route: MessageRoute,
   content: unknown,
   {
     now,
+    id = crypto.randomUUID(),
     parentId,
     resourceVersion,
     sync,
-  }: { now: number; parentId?: string; resourceVersion?: string; sync?: boolean },
+  }: { now: number; id?: string; parentId?: string; resourceVersion?: string; sync?: boolean },
 ): Message {
   return {
     header: {
-      msg_id: crypto.randomUUID(),
+      msg_id: id,
       ...(parentId ? { parent_msg_id: parentId } : {}),
       timestamp: now,
       ...(resourceVersion ? { resourceversion: resourceVersion } : {}),

@@ -20,8 +20,8 @@ export class CloudProgram implements AsyncDisposable {
   readonly acknowledged = new Set<string>();
   /** `node/n` → how often it was seen by a subscriber of the stream. */
   readonly seen = new Map<string, number>();
-  /** Sent over HTTP without an answer: may or may not have been taken, and is not sent again. */
-  unknown = 0;
+  /** Calls over HTTP that failed and were made again under the same id. */
+  repeated = 0;
   readonly #nats: NatsConnection;
   readonly #subjects: Subjects;
   readonly #options: CloudProgramOptions;
@@ -48,24 +48,24 @@ export class CloudProgram implements AsyncDisposable {
     return new CloudProgram(nats, options);
   }
 
-  /** Resolves when it was taken, or nobody can tell. */
+  /** Resolves when it was taken. */
   async send(node: string, n: number): Promise<void> {
-    const taken = n % 2 === 0 ? await this.#overHttp(node, n) : await this.#overNats(node, n);
-    if (taken) this.acknowledged.add(`${node}/${n}`);
-    else this.unknown++;
+    await (n % 2 === 0 ? this.#overHttp(node, n) : this.#overNats(node, n));
+    this.acknowledged.add(`${node}/${n}`);
   }
 
-  /** Over HTTP the hub gives the id, so a program that got no answer must not ask again: it could send twice. */
-  async #overHttp(node: string, n: number): Promise<boolean> {
-    const body = { resource: `default/chaos/${n}`, operation: 'update', content: { n }, wait: 'queued' };
+  /** Under one id, until a replica has it. */
+  async #overHttp(node: string, n: number): Promise<void> {
+    const id = crypto.randomUUID();
+    const body = { id, resource: `default/chaos/${n}`, operation: 'update', content: { n }, wait: 'queued' };
     for (;;) {
       const admin = this.#options.admin();
       if (admin) {
         try {
           await admin.post(`/api/v1/nodes/${node}/messages`, body, { timeoutMs: 20_000 });
-          return true;
+          return;
         } catch {
-          return false;
+          this.repeated++;
         }
       }
       await wait(200);
@@ -73,7 +73,7 @@ export class CloudProgram implements AsyncDisposable {
   }
 
   /** Under one id, until JetStream has it. */
-  async #overNats(node: string, n: number): Promise<boolean> {
+  async #overNats(node: string, n: number): Promise<void> {
     const route = {
       source: 'edgecontroller',
       group: 'resource',
@@ -88,7 +88,7 @@ export class CloudProgram implements AsyncDisposable {
     for (;;) {
       try {
         await js.publish(this.#subjects.down(node), JSON.stringify(message), options);
-        return true;
+        return;
       } catch {
         await wait(500);
       }

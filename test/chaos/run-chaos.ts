@@ -38,8 +38,8 @@ export interface ChaosReport {
   /** Acknowledged, and not seen by the program that followed the stream from the beginning. */
   readonly unseenUp: number;
   readonly acknowledgedDown: number;
-  /** Sent over HTTP, with no answer. */
-  readonly unknownDown: number;
+  /** Calls over HTTP that had no answer, or could not be taken, and were made again. */
+  readonly repeatedDown: number;
   readonly lostDown: number;
   readonly doubledDown: number;
   /** From the last message taken until the last was delivered. */
@@ -195,7 +195,7 @@ function count(
     // Of the program that followed all the time, through every trouble.
     unseenUp: up.filter((key) => !cloud.seen.has(key)).length,
     acknowledgedDown: cloud.acknowledged.size,
-    unknownDown: cloud.unknown,
+    repeatedDown: cloud.repeated,
     lostDown: note(
       'lost down',
       [...cloud.acknowledged].filter((key) => !got.has(key)),

@@ -222,6 +222,31 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         expect(first.given.length).toBe(1);
       }));
 
+    test('J2, J3: what is posted is delivered as what is enqueued, once under one id, in its newest version, within the limits', () =>
+      withBus(
+        async (bus) => {
+          const first = objectMessage('a', 1);
+          await bus.post(itemFor('edge-1', first));
+          await bus.post(itemFor('edge-1', first));
+          await bus.post(itemFor('edge-1', objectMessage('b', 1)));
+          await expect(bus.post(itemFor('edge-1', objectMessage('c', 1)))).rejects.toMatchObject({
+            code: 'QUEUE_FULL',
+          });
+          await bus.post(itemFor('edge-1', objectMessage('b', 2)));
+          const again = await bus.enqueue(itemFor('edge-1', first));
+          expect(await again.outcome).toEqual({ kind: 'dropped', reason: 'duplicate' });
+          await bus.post(itemFor('edge-1', objectMessage('d', 1), { expiresAt: 1 }));
+          const consumer = new Consumer({ automatic: ACKNOWLEDGED });
+          bus.attach('edge-1', consumer);
+          await until(() => consumer.given.length === 2 && bus.backlog('edge-1').messages === 0);
+          await bus.post(itemFor('edge-1', first));
+          await bus.post(itemFor('edge-1', objectMessage('e', 1)));
+          await until(() => consumer.given.length === 3);
+          expect(consumer.contents).toEqual(['a@1', 'b@2', 'e@1']);
+        },
+        { messagesPerNode: 2 },
+      ));
+
     test('I13: refuses what goes over the limit of a node', () =>
       withBus(
         async (bus) => {

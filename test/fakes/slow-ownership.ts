@@ -32,6 +32,10 @@ export class SlowOwnership implements NodeOwnership {
     return this.elsewhere;
   }
 
+  lastKnownOwner(): Promise<NodeOwner | undefined> {
+    return this.owner();
+  }
+
   replicas() {
     return [this.self];
   }

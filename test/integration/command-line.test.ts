@@ -112,6 +112,18 @@ describe('the command line', () => {
     expect((await rollover('renew')).code).toBe(2);
   });
 
+  test('send: repeated with the same --id it is one message', async () => {
+    const send = (...more: string[]) =>
+      run('send', 'away-1', '--resource', 'app/x', '--operation', 'update', '--id', 'order-17', ...more);
+    for (const _ of ['first', 'again']) {
+      const { code, stdout, stderr } = await send('-o', 'json');
+      expect([code, stderr]).toEqual([0, '']);
+      expect(JSON.parse(stdout)).toEqual({ kind: 'queued', msgId: 'order-17' });
+    }
+    const broken = await send('--id', 'two words');
+    expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining('body.id')]);
+  });
+
   test('usage errors exit with 2 and say what to do', async () => {
     for (const args of [
       ['nonsense'],

@@ -141,6 +141,28 @@ describe('delivery', () => {
     edge.socket.close();
   });
 
+  test('J3: a call that is repeated under its id sends one message, and says that it is a duplicate to who waits', async () => {
+    await using hub = await startTestGateway();
+    const edge = await open(hub, 'edge-1');
+    const message = { resource: 'app/x', id: 'order-17' };
+    const queued = { kind: 'queued', msgId: 'order-17' };
+    expect(await sendDown(hub, 'edge-1', message)).toEqual(queued);
+    await eventually('it arrives', () => edge.received.length === 1);
+    expect(edge.received[0]!.header.msg_id).toBe('order-17');
+    edge.acknowledge(edge.received[0]!);
+    expect(await sendDown(hub, 'edge-1', message)).toEqual(queued);
+    expect(await sendDown(hub, 'edge-1', { ...message, wait: 'ack' })).toEqual({
+      kind: 'dropped',
+      reason: 'duplicate',
+      msgId: 'order-17',
+    });
+    const content = undefined;
+    await sendDown(hub, 'edge-1', { resource: 'app/next', content });
+    await eventually('the next one arrives', () => edge.received.length === 2);
+    expect(edge.received[1]).toMatchObject({ route: { resource: 'app/next' }, content: null });
+    edge.socket.close();
+  });
+
   test('J2: after a disconnect with unacknowledged messages the newest version of each is sent once, deletes included', async () => {
     await using hub = await startTestGateway();
     const credentials = await mintNode(hub, 'edge-1');

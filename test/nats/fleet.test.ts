@@ -259,6 +259,26 @@ const failure = (promise: Promise<unknown>) =>
     (error: AdminError) => error.code,
   );
 
+test('J3: a call that got no answer from one replica is repeated at another under its id, and sends one message', async () => {
+  await using fleet = await start('r1', 'r2');
+  const message = { resource: 'app/x', content: 1, id: 'order-17' };
+  const queued = { kind: 'queued', msgId: 'order-17' };
+  for (const replica of ['r1', 'r2', 'r1'])
+    expect(await sendDown(fleet.get(replica), 'edge-1', message)).toEqual(queued);
+  await sendDown(fleet.get('r2'), 'edge-1', { resource: 'app/last', content: 2 });
+  const edge = await fleet.connect('edge-1', 'r1', await fleet.credentials('edge-1', 'r1'));
+  await eventually('all have arrived', () =>
+    edge.received.some(({ route }) => route.resource === 'app/last'),
+  );
+  const ids = edge.received
+    .filter(({ route }) => route.resource === 'app/x')
+    .map(({ header }) => header.msg_id);
+  expect(ids).toEqual(['order-17']);
+  await eventually('r2 knows where it is', async () => (await fleet.nodes('r2')).join() === 'edge-1@r1');
+  const again = await sendDown(fleet.get('r2'), 'edge-1', { ...message, wait: 'ack' });
+  expect(again).toEqual({ kind: 'dropped', reason: 'duplicate', msgId: 'order-17' });
+});
+
 test('without NATS the edges stay connected, readiness says what is missing, and what cannot be known is an error', async () => {
   await using own = await startNatsServer();
   await using fleet = await GatewayFleet.start({ gateways: { r1: own.url } });

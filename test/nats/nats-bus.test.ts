@@ -203,6 +203,17 @@ test('I13: what waits for nodes that never connect is bounded in NATS, costs a r
   expect(edge.contents).toEqual(['o0@4', 'o1@5', 'o2@6']);
 });
 
+test('a message whose sender does not ask what became of it leaves nothing in the replica', async () => {
+  await using rig = await startNatsBus(fresh());
+  for (const n of numbered(50)) await rig.bus.post(itemFor('away', objectMessage(`o${n}`, 1)));
+  expect(await metric(rig.metrics, 'bus_outcomes_waiting')).toBe(0);
+  await rig.bus.enqueue(itemFor('away', objectMessage('asked', 1)));
+  expect(await metric(rig.metrics, 'bus_outcomes_waiting')).toBe(1);
+  const edge = new TakingConsumer();
+  rig.bus.attach('away', edge);
+  await until(() => edge.contents.length === 51);
+});
+
 test('J5: a queue that is full of what is still wanted refuses, and says so', async () => {
   await using rig = await startNatsBus({ ...fresh(), limits: { messagesPerNode: 3, downstreamMessages: 4 } });
   for (const n of numbered(3)) await rig.bus.enqueue(itemFor('away', userData(n), { acknowledged: false }));

@@ -89,6 +89,24 @@ test('I12: one node that connects to two replicas again and again is left with o
   for (const owner of owners) expect(owner?.sessionId).toBe(winner!.claim.sessionId);
 });
 
+test('the last known owner is asked for once, and again as soon as a change is heard', async () => {
+  await using two = await fleet('r1', 'r2');
+  const [r1, r2] = two.members;
+  const lastKnown = async () => (await r2!.ownership.lastKnownOwner('edge-1'))?.sessionId;
+  expect(await lastKnown()).toBeUndefined();
+  await claimNode(r1!.ownership, 'edge-1', { sessionId: 's1' }).held();
+  expect(await lastKnown()).toBe('s1');
+  const second = claimNode(r1!.ownership, 'edge-1', { sessionId: 's2' });
+  await second.held();
+  await eventually('the second session is heard of', async () => (await lastKnown()) === 's2');
+  second.claim.release();
+  await eventually('the node is free', async () => (await lastKnown()) === undefined);
+  await claimNode(r1!.ownership, 'edge-1', { sessionId: 's3' }).held();
+  expect(await lastKnown()).toBe('s3');
+  await r1!.kill();
+  await eventually('its replica is gone', async () => (await lastKnown()) === undefined);
+});
+
 test('a replica that dies without a word is noticed, and its nodes are free; who comes back does not wait', async () => {
   await using two = await fleet('r1', 'r2');
   const [r1, r2] = two.members;

@@ -65,6 +65,7 @@ export function sendDown(
     resourceVersion?: string;
     operation?: string;
     wait?: 'ack' | 'queued';
+    id?: string;
   },
 ): Promise<{ kind: string; msgId: string; reason?: string }> {
   return hub.admin.post(`/api/v1/nodes/${node}/messages`, { operation: 'update', content: {}, ...message });

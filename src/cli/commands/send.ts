@@ -10,6 +10,7 @@ interface SendOptions {
   readonly content: string;
   readonly group?: string;
   readonly source?: string;
+  readonly id?: string;
   readonly ack?: boolean;
   readonly timeout: number;
 }
@@ -23,6 +24,7 @@ export function sendCommand(): Command {
     .option('--content <json>', 'any JSON', 'null')
     .option('--group <group>', 'message group')
     .option('--source <source>', 'message source')
+    .option('--id <id>', 'id of the message: repeat the command with the same one, and it is sent once')
     .option('--ack', 'wait until the node has acknowledged')
     .option('--timeout <duration>', 'with --ack: how long to wait', durationArgument, 30_000)
     .addOption(outputOption())
@@ -40,6 +42,7 @@ export function sendCommand(): Command {
           content: parseContent(options.content),
           ...(options.group ? { group: options.group } : {}),
           ...(options.source ? { source: options.source } : {}),
+          ...(options.id === undefined ? {} : { id: options.id }),
           wait: options.ack ? 'ack' : 'queued',
           ...(options.ack ? { timeoutMs: options.timeout } : {}),
         },

@@ -59,6 +59,28 @@ describe('messages', () => {
     });
   });
 
+  test('carry null when they have no content', async () => {
+    await using hub = await startAdmin();
+    const { content: _, ...rest } = message;
+    expect((await hub.post('/api/v1/nodes/edge-1/messages', rest)).status).toBe(202);
+    expect(hub.nodes.sent[0]!.message.content).toBeNull();
+  });
+
+  test('J3: keep the id their sender gives, so that a call without an answer can be repeated', async () => {
+    await using hub = await startAdmin();
+    const id = '5b7ce0a1-9c3f-4b6e-8f5e-0c7d3b1a2f4d';
+    const answer = await hub.post('/api/v1/nodes/edge-1/messages', { ...message, id });
+    expect([answer.status, answer.json]).toEqual([202, { kind: 'queued', msgId: id }]);
+    expect(hub.nodes.sent[0]!.message.header.msg_id).toBe(id);
+  });
+
+  test('are not called off once they are answered', async () => {
+    await using hub = await startAdmin();
+    await hub.post('/api/v1/nodes/edge-1/messages', message);
+    await hub.get('/api/v1/nodes/edge-1');
+    expect(hub.nodes.sent[0]!.signal!.aborted).toBe(false);
+  });
+
   test('wait=ack answers with what became of the message, or the error of the hub', async () => {
     await using hub = await startAdmin();
     hub.nodes.result = () => ({ kind: 'acknowledged' });
@@ -88,6 +110,9 @@ describe('messages', () => {
     [{ ...message, wait: 'later' }, 'body.wait'],
     [{ ...message, timeoutMs: -1 }, 'body.timeoutMs'],
     [{ ...message, extra: 1 }, 'body'],
+    [{ ...message, id: '' }, 'body.id'],
+    [{ ...message, id: 'a b' }, 'body.id'],
+    [{ ...message, id: 'x'.repeat(129) }, 'body.id'],
     ['text', 'body'],
     [[], 'body'],
   ])('%j is refused and the field named', async (body, field) => {
