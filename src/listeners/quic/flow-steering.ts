@@ -144,6 +144,13 @@ export class FlowSteering {
     return count;
   }
 
+  /** Flows of one server on which something may still come up; the others only repeat that they are closed. */
+  openFlowsOf(target: SteeringTarget): number {
+    let count = 0;
+    for (const flow of this.#flows) if (flow.target === target && flow.state !== 'closing') count++;
+    return count;
+  }
+
   /** Forgets every flow of a server that is closed. */
   forget(target: SteeringTarget): void {
     for (const flow of [...this.#flows]) if (flow.target === target) this.#remove(flow);

@@ -224,10 +224,15 @@ export class QuicListener implements Listener {
     this.#retireEmpty();
   }
 
+  /** Where generations are many, one that only repeats its last words makes room before one that somebody sits on. */
   #retireEmpty(): void {
-    for (const generation of this.#generations.slice(0, -1))
-      if (generation.sessions.size === 0 && this.#steering.flowsOf(generation) === 0)
-        this.#retire(generation);
+    const { maxGenerations } = this.#options();
+    for (const generation of this.#generations.slice(0, -1)) {
+      if (generation.sessions.size > 0) continue;
+      const isCrowded = this.#generations.length > maxGenerations;
+      const flows = isCrowded ? this.#steering.openFlowsOf(generation) : this.#steering.flowsOf(generation);
+      if (flows === 0) this.#retire(generation);
+    }
   }
 
   #retire(generation: QuicGeneration): void {
