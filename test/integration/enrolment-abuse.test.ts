@@ -109,18 +109,19 @@ describe('what a request asks for', () => {
   });
 
   test('D10: a flood from one source is limited; another source and nodes with a session are served meanwhile', async () => {
-    await using hub = await startTestGateway({ settings: { 'limits.enrolmentsPerMinutePerIp': '50' } });
+    // So few that what a slow machine's minute of flood refills stays within the bound below.
+    await using hub = await startTestGateway({ settings: { 'limits.enrolmentsPerMinutePerIp': '12' } });
     const csr = await makeCsr();
-    const flood: number[] = [];
-    for (let round = 0; round < 5; round++) {
-      const answers = await Promise.all(Array.from({ length: 40 }, () => ask(hub, 'edge-1', csr)));
-      for (const { status } of answers) flood.push(status);
+    const flood: HttpAnswer[] = [];
+    for (let round = 0; round < 5; round++)
+      flood.push(...(await Promise.all(Array.from({ length: 40 }, () => ask(hub, 'edge-1', csr)))));
+    expect(new Set(flood.map(({ status }) => status))).toEqual(new Set([401, 429]));
+    const limited = flood.filter(({ status }) => status === 429);
+    expect(limited.length).toBeGreaterThanOrEqual(140);
+    for (const answer of limited) {
+      expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+      oneLine(answer);
     }
-    expect(new Set(flood)).toEqual(new Set([401, 429]));
-    expect(flood.filter((status) => status === 429).length).toBeGreaterThanOrEqual(140);
-    const limited = await ask(hub, 'edge-1', csr);
-    expect(Number(limited.headers['retry-after'])).toBeGreaterThan(0);
-    oneLine(limited);
     const token = await hub.nodeToken('edge-1');
     const { status } = await goGet(hub.port('https'), '/edge.crt', {
       headers: { NodeName: 'edge-1', Authorization: `Bearer ${jwtOf(token)}` },
