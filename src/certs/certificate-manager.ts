@@ -11,7 +11,8 @@ import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.t
 import { isSameRollover, type RolloverState } from './ca-rollover-state.ts';
 import { type CertificateAuthority, toCaCertificate } from './certificate-authority.ts';
 import { readClientTrust } from './certificate-bundle.ts';
-import { describeBundle, publishValidity } from './certificate-status.ts';
+import { CertificateReporter } from './certificate-reporter.ts';
+import { describeBundle } from './certificate-status.ts';
 import {
   type BundleInUse,
   type CaParts,
@@ -59,6 +60,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   readonly #sampler: LogSampler;
   readonly #renewal: HubRenewal;
   readonly #guard: SwapGuard;
+  readonly #reporter: CertificateReporter;
   /** The hub Secret that was in use before the present one. */
   #previousHub: Secret | undefined;
   /** SHA-256 of the hub certificate that is stored, when it is valid. */
@@ -73,12 +75,8 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #ownCas: readonly CaCertificate[];
   #snapshot: SecretSnapshot;
   #storedCa: Evaluation['storedCa'] = { is: 'same' };
-  #problems: readonly StoredProblem[] = [];
   /** Our last write: a snapshot read before it must not bring the old certificate back. */
   #written: { secret: Secret; replaced: string | undefined } | undefined;
-  #lastReload: Date;
-  /** Secrets that exist and cannot be read, with what is wrong. */
-  #unreadable: ReadonlyMap<string, string> = new Map();
   #unwatch: Unsubscribe | undefined;
 
   constructor(components: ManagerComponents, options: ManagerOptions) {
@@ -100,7 +98,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       trust: readClientTrust(prepared.snapshot.get(options.certificates.trustSecret)),
     };
     this.#bundle = new Property(prepared.bundle);
-    this.#lastReload = new Date(clock.now());
+    this.#reporter = new CertificateReporter(components, options.certificates);
     this.#renewal = new HubRenewal(components, {
       caSecret: options.certificates.caSecret,
       rolloverSecret: options.certificates.rolloverSecret,
@@ -108,7 +106,6 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       mayWrite: () => this.#isOurs() && this.#storedCa.is !== 'other',
       adopt: (secret, replaced) => this.#adopt(secret, replaced),
     });
-    components.metrics.lastReloadSuccessful.set(1);
     this.#publish();
   }
 
@@ -168,11 +165,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
 
   /** Health check: throws when the CA in use is not the stored one. */
   checkCa(): undefined {
-    const problem = this.#problems.find(({ reason }) => reason.startsWith('ca-'));
     if (!this.caMatchesStore())
       throw new SallyportError('CA_INVALID', {
         secret: this.#certificates.caSecret,
-        problem: problem?.problem ?? this.#storedCa.is,
+        problem: this.#reporter.caProblem ?? this.#storedCa.is,
       });
   }
 
@@ -242,48 +238,26 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#guard.takeBack(bad, problem);
     this.#inUse = { ...this.#inUse, hub: this.#previousHub };
     await this.#evaluateAndTry();
-    const { log, metrics, events } = this.#components;
     const { sha256, serial } = this.#bundle.value.server;
     if (sha256 === bad.server.sha256) {
       this.#inUse = { ...this.#inUse, hub };
       this.#guard.forgive(bad);
       this.#evaluate();
-      log.error(
-        { serial, problem },
-        'the hub certificate cannot be taken back: the previous one is not usable',
-      );
+      this.#reporter.notReturned(serial, problem);
       return false;
     }
     this.#previousHub = undefined;
-    metrics.bundleReturns.inc();
-    log.error(
-      { serial, refused: bad.server.serial, problem },
-      'the previous hub certificate is served again',
-    );
-    events?.record({
-      reason: 'CertificatesReturned',
-      type: 'Warning',
-      secret: this.#certificates.hubSecret,
-      message: `serving hub certificate ${serial} again instead of ${bad.server.serial}: ${problem}`,
-    });
+    this.#reporter.returned(serial, bad.server.serial, problem);
     return true;
   }
 
   async acceptStored(): Promise<void> {
     const sha256 = this.#storedSha256 ?? this.#bundle.value.server.sha256;
     this.#guard.accept(sha256);
-    this.#components.log.warn(
-      { audit: 'certificates-accepted', sha256 },
-      'the stored hub certificate is to be kept',
-    );
+    this.#reporter.accepted(sha256);
     const { storedHub, problems } = await this.#evaluateAndTry();
     if (storedHub !== 'good') throw unusable(storedHub, problems);
-    this.#components.events?.record({
-      reason: 'CertificatesAccepted',
-      type: 'Normal',
-      secret: this.#certificates.hubSecret,
-      message: `hub certificate ${this.#bundle.value.server.serial} is kept because an administrator wants it`,
-    });
+    this.#reporter.kept(this.#bundle.value.server.serial);
   }
 
   /** Takes over lifetimes and fractions, live; names of Secrets stay as they were at the start. */
@@ -300,7 +274,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
       certificates: this.#describe(),
       wantedFingerprint: this.#bundle.value.fingerprint,
       ...(this.#storedSha256 === undefined ? {} : { storedHubSha256: this.#storedSha256 }),
-      lastReload: this.#lastReload.toISOString(),
+      lastReload: this.#reporter.lastReload.toISOString(),
       ...(problem === undefined ? {} : { problem }),
     };
   }
@@ -308,10 +282,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   // — from the store —
 
   #onSnapshot(snapshot: SecretSnapshot, unreadable: ReadonlyMap<string, string> = new Map()): void {
-    for (const name of unreadable.keys())
-      if (!this.#unreadable.has(name))
-        this.#components.metrics.reloads.inc({ result: 'failure', reason: 'unreadable' });
-    this.#unreadable = unreadable;
+    this.#reporter.unreadable(unreadable);
     this.#snapshot = this.#withOwnWrite(snapshot);
     this.#timers.debounce ??= this.#components.clock.setTimeout(() => {
       delete this.#timers.debounce;
@@ -357,7 +328,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     if (storedHub === 'good' && !hubBehind) this.#renewal.problem = undefined;
     else if (storedHub !== 'preflight' && storedHub !== 'returned')
       this.#renewal.planWithin(this.#isExpected(storedHub) ? 0 : this.#settleMs);
-    this.#report(problems);
+    this.#reporter.stored(problems, { 'ca-changed': { nodesOnOtherCa: this.#publish() } });
     if (!isSameRollover(cas.rollover, this.#rollover.value)) this.#rollover.set(cas.rollover);
     return evaluation;
   }
@@ -392,67 +363,23 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   #swap(next: CertificateBundle): void {
-    const { clock, log, metrics, events } = this.#components;
-    const previous = this.#bundle.value;
-    this.#lastReload = new Date(clock.now());
-    metrics.reloads.inc({ result: 'success', reason: 'changed' });
-    log.info(
-      {
-        previous: previous.fingerprint,
-        wanted: next.fingerprint,
-        serial: next.server.serial,
-        names: next.server.names,
-        notAfter: next.notAfter.toISOString(),
-        clientCAs: next.clientCAs.length,
-      },
-      'certificates changed',
-    );
-    events?.record({
-      reason: 'CertificatesChanged',
-      type: 'Normal',
-      secret: this.#certificates.hubSecret,
-      message: `serving hub certificate ${next.server.serial} and accepting edges of ${next.clientCAs.length} CA(s)`,
-    });
+    this.#reporter.changed(next, this.#bundle.value);
     try {
       this.#bundle.set(next);
     } catch (error) {
-      log.error({ err: error }, 'a follower of the certificates failed');
+      this.#components.log.error({ err: error }, 'a follower of the certificates failed');
     }
-  }
-
-  /** Each problem is logged and counted when it appears, not each time it is seen again. */
-  #report(problems: readonly StoredProblem[]): void {
-    const { log, metrics, events } = this.#components;
-    const nodes = this.#publish();
-    const known = new Set(this.#problems.map(({ problem }) => problem));
-    for (const { secret, reason, problem } of problems) {
-      if (known.has(problem)) continue;
-      metrics.reloads.inc({ result: 'failure', reason });
-      const nodesOnOtherCa = reason === 'ca-changed' ? { nodesOnOtherCa: nodes } : {};
-      log.error(
-        { secret, reason, problem, ...nodesOnOtherCa },
-        'a Secret is not usable; the last good bundle stays',
-      );
-      const message = `${reason}: ${problem}; the last good certificates stay in use`;
-      events?.record({ reason: 'SecretRefused', type: 'Warning', secret, message });
-    }
-    if (problems.length === 0 && known.size > 0) log.info({}, 'the Secrets are in order again');
-    this.#problems = problems;
-    metrics.lastReloadSuccessful.set(problems.length === 0 && this.#unreadable.size === 0 ? 1 : 0);
   }
 
   /** @returns connected nodes that no wanted CA issued */
   #publish(): number {
-    const { metrics, nodesNotIssuedBy } = this.#components;
     const wanted = new Set(this.#bundle.value.clientCAs.map(({ sha256 }) => sha256));
     if (this.#storedCa.is === 'other') {
       wanted.delete(this.#inUse.own.certificate.sha256);
       wanted.add(this.#storedCa.sha256);
     }
-    const nodes = nodesNotIssuedBy?.(wanted) ?? 0;
-    metrics.nodesOnOtherCa.set(nodes);
-    metrics.lastReload.set(this.#lastReload.getTime() / 1000);
-    publishValidity(metrics, this.#describe());
+    const nodes = this.#components.nodesNotIssuedBy?.(wanted) ?? 0;
+    this.#reporter.inUse(this.#describe(), nodes);
     return nodes;
   }
 
@@ -467,8 +394,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   // — small things —
 
   #problem(): string | undefined {
-    const problems = this.#problems.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
-    problems.push(...this.#unreadable.values());
+    const { problems } = this.#reporter;
     if (this.#renewal.problem !== undefined) problems.push(this.#renewal.problem);
     return problems.length === 0 ? undefined : problems.join('; ');
   }
