@@ -301,7 +301,7 @@ export async function startGateway(
           await Promise.all([
             listeners.stopSessions(signal),
             hub.drain(settings().limits.drainMs, signal),
-            recovery.served.stop(),
+            recovery.served.stop(signal),
           ]);
           await listeners.stop(signal);
         },

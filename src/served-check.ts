@@ -69,7 +69,7 @@ export class ServedCheck implements ServedCertificates, Component {
     await this.check();
   }
 
-  async stop(): Promise<void> {
+  async stop(signal?: AbortSignal): Promise<void> {
     this.#stopped = true;
     this.#unsubscribe();
     this.#timer?.cancel();
@@ -78,7 +78,7 @@ export class ServedCheck implements ServedCertificates, Component {
     const lastWrite = reports
       .withdraw()
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
-    await farewell(clock, lastWrite);
+    await farewell(clock, lastWrite, signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

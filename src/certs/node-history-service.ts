@@ -92,13 +92,13 @@ export class NodeHistoryService implements NodeHistory, Component {
     this.#plan();
   }
 
-  async stop(): Promise<void> {
+  async stop(signal?: AbortSignal): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
     const { clock } = this.#components;
     this.#dirty ||= this.#connected.size > 0;
     const lastWrite = this.sync();
-    await farewell(clock, lastWrite);
+    await farewell(clock, lastWrite, signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -138,7 +138,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   }
 
   /** Takes its receipt back, so that nobody waits for this replica. */
-  async stop(): Promise<void> {
+  async stop(signal?: AbortSignal): Promise<void> {
     const { clock, log } = this.#components;
     this.#stopped = true;
     this.#unwatch();
@@ -146,7 +146,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     const lastWrite = this.#state
       .change(({ list, receipts }) => ({ list, receipts: without(receipts, this.#run) }))
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
-    await farewell(clock, lastWrite);
+    await farewell(clock, lastWrite, signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
