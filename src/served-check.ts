@@ -73,10 +73,9 @@ export class ServedCheck implements ServedCertificates, Component {
     this.#stopped = true;
     this.#unsubscribe();
     this.#timer?.cancel();
-    await this.#checking;
     const { clock, log, reports } = this.#components;
-    const lastWrite = reports
-      .withdraw()
+    const lastWrite = Promise.resolve(this.#checking)
+      .then(() => reports.withdraw())
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
     await farewell(clock, lastWrite, signal);
   }

@@ -1,6 +1,9 @@
 import type { Clock } from './clock.ts';
 import { SallyportError } from './errors.ts';
 
+/** A component that reacts to the signal may still finish by itself, milliseconds; thousands of sockets are not closed in one turn. */
+const GRACE_MS = 500;
+
 /** Something that runs. `stop` is called once, and may use `signal` as its cue to stop being polite. */
 export interface Component {
   readonly name: string;
@@ -51,9 +54,8 @@ export class Lifecycle {
       const late = new Promise<never>((_, reject) => {
         const fail = () =>
           reject(new SallyportError('STOP_TIMEOUT', { component: component.name, timeoutMs }));
-        // One turn of grace: a component that reacts to the signal may still finish by itself.
-        if (deadline.signal.aborted) setTimeout(fail, 50);
-        else deadline.signal.addEventListener('abort', () => setTimeout(fail, 50), { once: true });
+        if (deadline.signal.aborted) setTimeout(fail, GRACE_MS);
+        else deadline.signal.addEventListener('abort', () => setTimeout(fail, GRACE_MS), { once: true });
       });
       await Promise.race([component.stop(deadline.signal), late]).catch((error) => failures.push(error));
     }

@@ -56,7 +56,6 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
       'webtransport.host': '127.0.0.1',
       'secretStore.path': folder,
       'limits.drainMs': '200',
-      'limits.stopTimeoutMs': '5000',
       ...options.settings,
     },
   };
