@@ -5,7 +5,7 @@ import { ManualClock } from '../../fakes/manual-clock.ts';
 
 const never = new Promise<never>(() => {});
 
-test('H1: the last write of a component that stops gets two seconds, and no more', async () => {
+test('the last write of a component that stops gets two seconds, and no more', async () => {
   const clock = new ManualClock();
   let over = false;
   const waiting = farewell(clock, never).then(() => {
