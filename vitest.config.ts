@@ -7,7 +7,10 @@ const shared = {
   pool: 'forks' as const,
 };
 
-/** unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI. helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server. */
+/**
+ * unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI.
+ * helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server.
+ */
 export default defineConfig({
   test: {
     // Most of the time is spent waiting, on timers and on processes of the tests' own.

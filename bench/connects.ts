@@ -5,7 +5,10 @@ import { startBareServer, startBenchGateway } from './lib/servers.ts';
 const NODES = 1_000;
 const ROUNDS = 3;
 
-/** CPU of the server per connect: mutual TLS and the WebSocket upgrade, never resumed. Aim: at most 1.15 × bare. */
+/**
+ * CPU of the server per connect: mutual TLS and the WebSocket upgrade, never resumed. Aim: at most 1.15 ×
+ * bare.
+ */
 export async function benchConnects(): Promise<void> {
   await using gateway = await startBenchGateway();
   await using bare = await startBareServer(gateway);

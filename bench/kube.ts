@@ -1,14 +1,15 @@
-import { KubeFleet, portOf, putHub, storedCa } from '../test/support/kube-fleet.ts';
-import { countCalls } from '../test/support/kube-idle.ts';
-import { mintServer } from '../test/support/pki.ts';
-import { servedCertificate } from '../test/support/serving.ts';
+import { servedCertificate } from '../test/support/edges/serving.ts';
+import { KubeFleet, portOf, putHub, storedCa } from '../test/support/kube/kube-fleet.ts';
+import { countCalls } from '../test/support/kube/kube-idle.ts';
+import { mintServer } from '../test/support/pki/pki.ts';
 import { median, percentile } from './lib/process-usage.ts';
 
 const SWAPS = 200;
 
 /**
- * Time from a Secret update over the API to the end of the first handshake that shows the new certificate, aim: p99 below 500 ms; and the
- * calls at start and in an idle hour on a simulated clock, aim: one read a minute a Secret. The API server is the tests' own, in memory.
+ * Time from a Secret update over the API to the end of the first handshake that shows the new certificate,
+ * aim: p99 below 500 ms; and the calls at start and in an idle hour on a simulated clock, aim: one read a
+ * minute a Secret. The API server is the tests' own, in memory.
  */
 export async function benchKube(): Promise<void> {
   const times = await measureSwaps();

@@ -1,9 +1,12 @@
-/** Small messages beside a large one on a lossy path, QUIC against WebSocket: whole gateway, EdgeClient, real TCP and UDP on one link. */
+/**
+ * Small messages beside a large one on a lossy path, QUIC against WebSocket: whole gateway, EdgeClient, real
+ * TCP and UDP on one link.
+ */
 import { once } from 'node:events';
 import { EdgeClient } from '../src/sdk/edge-client.ts';
 import type { TransportName } from '../src/sdk/transports/transport.ts';
-import { startTestGateway } from '../test/support/test-gateway.ts';
-import { UdpRelay } from '../test/support/udp-relay.ts';
+import { UdpRelay } from '../test/support/edges/udp-relay.ts';
+import { startTestGateway } from '../test/support/fleets/test-gateway.ts';
 import { forkInNamespace, HUB_ADDRESS, joinByLink, type LinkOptions, whyNoLink } from './lib/lossy-link.ts';
 import { median, percentile } from './lib/process-usage.ts';
 
@@ -23,7 +26,10 @@ interface Figures {
   readonly largeMs: number;
 }
 
-/** p99 of a small message until its acknowledgement while 5 MiB messages are under way. Aim: QUIC at most a third of WebSocket. */
+/**
+ * p99 of a small message until its acknowledgement while 5 MiB messages are under way. Aim: QUIC at most a
+ * third of WebSocket.
+ */
 export async function benchLoss(): Promise<void> {
   const problem = whyNoLink();
   if (problem) console.log(`loss               WebSocket NOT RUN: no lossy link for TCP here (${problem})`);

@@ -37,7 +37,9 @@ export async function benchMessages(): Promise<void> {
   for (const { sockets } of sides) for (const socket of sockets) socket.terminate();
 }
 
-/** Sends and waits until the server has handled all: the last message of each connection asks for an answer. */
+/**
+ * Sends and waits until the server has handled all: the last message of each connection asks for an answer.
+ */
 async function sendAll(sockets: readonly WebSocket[], count: number): Promise<void> {
   const each = count / sockets.length;
   await Promise.all(

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, createInbox, headers, type NatsConnection } from '@nats-io/transport-node';
 import type { WebSocket } from 'ws';
-import { AdminClient } from '../src/cli/admin-client.ts';
+import { AdminClient } from '../src/cli/admin/admin-client.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { type NatsServer, startNatsServer } from '../test/support/nats-server.ts';
-import { mintEdge } from '../test/support/pki.ts';
+import { type NatsServer, startNatsServer } from '../test/support/fleets/nats-server.ts';
+import { mintEdge } from '../test/support/pki/pki.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
 import { cpuSeconds, percentile } from './lib/process-usage.ts';
 import { type BenchGateway, startBenchGateway } from './lib/servers.ts';
@@ -21,8 +21,8 @@ const ONE_BY_ONE = 400;
 const NODES = 5_000;
 
 /**
- * A message through two replicas and back, against the same client library and nats-server with nothing around: CPU per message of everything between
- * the ends, and latency one by one.
+ * A message through two replicas and back, against the same client library and nats-server with nothing
+ * around: CPU per message of everything between the ends, and latency one by one.
  */
 export async function benchNats(): Promise<void> {
   await using rig = await Rig.start();
@@ -173,7 +173,9 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   await client.close();
 }
 
-/** Real WebSockets with full handshakes: what the edges cost is in the time, not in the CPU of the replica. */
+/**
+ * Real WebSockets with full handshakes: what the edges cost is in the time, not in the CPU of the replica.
+ */
 async function benchReturn({ nats, a, b }: Rig): Promise<void> {
   const admin = adminOf(a, b);
   const edges = await mintEdges(a.ca, NODES);

@@ -1,6 +1,6 @@
 /**
- * QUIC, steered (the listener as it runs) against direct (the same server code on a port of its own, without steering). Server and clients
- * are processes of their own; CPU is the server's.
+ * QUIC, steered (the listener as it runs) against direct (the same server code on a port of its own, without
+ * steering). Server and clients are processes of their own; CPU is the server's.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,9 +17,9 @@ import { QuicOpening } from '../src/listeners/quic/quic-opening.ts';
 import { parseClose } from '../src/protocol/close-reasons.ts';
 import { createMessage } from '../src/protocol/message.ts';
 import { QuicTransport } from '../src/sdk/transports/quic-transport.ts';
-import { bundleOf, FixedSource } from '../test/support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer } from '../test/support/pki.ts';
-import { RecordingAcceptor, TestEdge } from '../test/support/quic-rig.ts';
+import { RecordingAcceptor, TestEdge } from '../test/support/edges/quic-rig.ts';
+import { bundleOf, FixedSource } from '../test/support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer } from '../test/support/pki/pki.ts';
 import { forkInNamespace, whyNoNamespace } from './lib/lossy-link.ts';
 
 type Mode = 'steered' | 'direct';
@@ -197,8 +197,9 @@ const AIMS: Readonly<Partial<Record<keyof Awaited<ReturnType<typeof measure>>, s
 };
 
 /**
- * What our steering costs. Aims: a handshake at most 2.5 × direct, an idle connection at most 100 KB. In a namespace of its own, with a
- * loopback that carries as much as Ethernet: on the usual one the client spends thirty datagrams on finding out how much it carries.
+ * What our steering costs. Aims: a handshake at most 2.5 × direct, an idle connection at most 100 KB. In a
+ * namespace of its own, with a loopback that carries as much as Ethernet: on the usual one the client spends
+ * thirty datagrams on finding out how much it carries.
  */
 export async function benchQuic(): Promise<void> {
   const problem = whyNoNamespace();

@@ -1,6 +1,7 @@
 /**
- * Every measurement, side by side with a bare server in the same run: ratios and CPU per operation, because absolute times say little on a shared
- * machine. `npm run bench`, or one of them: `npm run bench -- messages`.
+ * Every measurement, side by side with a bare server in the same run: ratios and CPU per operation, because
+ * absolute times say little on a shared machine. `npm run bench`, or one of them: `npm run bench --
+ * messages`.
  */
 import { benchConnects } from './connects.ts';
 import { benchIdle } from './idle.ts';

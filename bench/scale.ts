@@ -1,7 +1,8 @@
 /**
- * How the hub grows: sessions without sockets on real replicas (bus and ownership) and a real nats-server, at 1,000, 5,000 and 20,000 nodes, and
- * what follows from it for 100,000 nodes on 5 replicas. Writes the figures into docs/scale.md and the curves into docs/scale.svg.
- * `npm run scale`; `npm run scale -- --dry` writes nothing.
+ * How the hub grows: sessions without sockets on real replicas (bus and ownership) and a real nats-server, at
+ * 1,000, 5,000 and 20,000 nodes, and what follows from it for 100,000 nodes on 5 replicas. Writes the figures
+ * into docs/scale.md and the curves into docs/scale.svg. `npm run scale`; `npm run scale -- --dry` writes
+ * nothing.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,8 +11,8 @@ import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import { freePort } from '../test/support/kube-fleet.ts';
-import { startNatsServer } from '../test/support/nats-server.ts';
+import { startNatsServer } from '../test/support/fleets/nats-server.ts';
+import { freePort } from '../test/support/kube/kube-fleet.ts';
 import { cpuSeconds, residentKb } from './lib/process-usage.ts';
 import { drawScale } from './lib/scale-chart.ts';
 import { project, type ScalePoint, tables } from './lib/scale-projection.ts';

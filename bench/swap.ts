@@ -3,13 +3,16 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { stringify } from 'yaml';
-import { mintServer } from '../test/support/pki.ts';
+import { mintServer } from '../test/support/pki/pki.ts';
 import { median, percentile } from './lib/process-usage.ts';
 import { type BenchGateway, startBenchGateway } from './lib/servers.ts';
 
 const SWAPS = 100;
 
-/** Time from the write of the hub Secret to the end of the first handshake that shows the new certificate. Aim: p99 below 250 ms. */
+/**
+ * Time from the write of the hub Secret to the end of the first handshake that shows the new certificate.
+ * Aim: p99 below 250 ms.
+ */
 export async function benchSwap(): Promise<void> {
   await using gateway = await startBenchGateway();
   const times: number[] = [];

@@ -1,4 +1,7 @@
-/** Copies of deploy/prometheus/rules.yaml where neither Helm nor kustomize may read it: outside of their own folder. `npm run docs` writes them. */
+/**
+ * Copies of deploy/prometheus/rules.yaml where neither Helm nor kustomize may read it: outside of their own
+ * folder. `npm run docs` writes them.
+ */
 import { readFileSync } from 'node:fs';
 
 const SOURCE = 'deploy/prometheus/rules.yaml';

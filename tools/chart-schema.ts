@@ -18,7 +18,9 @@ const map: Schema = { type: 'object' };
 const strings: Schema = { type: 'object', additionalProperties: { type: 'string' } };
 const list = (items: Schema): Schema => ({ type: 'array', items });
 
-/** The gateway's schema, narrowed to what makes sense in a pod: Secrets are on the cluster, ports are known. */
+/**
+ * The gateway's schema, narrowed to what makes sense in a pod: Secrets are on the cluster, ports are known.
+ */
 function config(): unknown {
   const schema = z.toJSONSchema(configSchema, { io: 'input', target: 'draft-7' }) as {
     $schema?: string;
@@ -31,7 +33,10 @@ function config(): unknown {
   return schema;
 }
 
-/** The text of the file that Helm checks values with: what the chart adds is described here, `config` is the gateway's own schema. */
+/**
+ * The text of the file that Helm checks values with: what the chart adds is described here, `config` is the
+ * gateway's own schema.
+ */
 export function chartSchema(): string {
   const schema = {
     $schema: 'http://json-schema.org/draft-07/schema#',

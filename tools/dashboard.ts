@@ -1,4 +1,7 @@
-/** The Grafana dashboard, as a value: `npm run docs` writes it to deploy/grafana and into the chart. Grafana 10 or later. */
+/**
+ * The Grafana dashboard, as a value: `npm run docs` writes it to deploy/grafana and into the chart. Grafana
+ * 10 or later.
+ */
 
 type Unit = 'short' | 's' | 'ops' | 'Bps' | 'percentunit' | 'dateTimeFromNow' | 'bool_yes_no' | 'bytes';
 

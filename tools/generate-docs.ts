@@ -1,12 +1,13 @@
 /**
- * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection and close reasons, metrics;
- * and what the chart knows of the settings.
- * Generated parts stand between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
+ * Writes the parts of the documentation that the code already knows: configuration table, errors, rejection
+ * and close reasons, metrics; and what the chart knows of the settings. Generated parts stand between `<!--
+ * generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
+
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createProgram } from '../src/cli/program.ts';
 import { listSettings } from '../src/config/settings.ts';
-import { ERRORS } from '../src/core/errors.ts';
+import { ERRORS } from '../src/core/error-table.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
 import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';

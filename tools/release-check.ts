@@ -1,6 +1,7 @@
 /**
- * `npm run release:check`: builds and packs the package, installs the tarball into an empty folder as a user would, and tries there what the package
- * promises: both commands, both imports, their types. Tarball and SBOM are left in `.tmp/release`.
+ * `npm run release:check`: builds and packs the package, installs the tarball into an empty folder as a user
+ * would, and tries there what the package promises: both commands, both imports, their types. Tarball and
+ * SBOM are left in `.tmp/release`.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -78,7 +79,8 @@ const steps: Readonly<Record<string, () => Promise<string | undefined> | string 
   },
 
   'bill of materials': () => {
-    // Of what was installed: in the repository `--omit dev` also omits yaml, which a development tool may use too (npm 11.19).
+    // Of what was installed: in the repository `--omit dev` also omits yaml, which a development tool may use
+    // too (npm 11.19).
     const text = run(user, 'npm', 'sbom', '--sbom-format', 'cyclonedx');
     const { components } = JSON.parse(text) as { components: readonly { readonly name: string }[] };
     const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {

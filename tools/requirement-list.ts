@@ -1,6 +1,6 @@
 /**
- * What this release promises, each in a few words, by the identifiers that test names carry. A string is the promise; a pair adds the reason why no
- * test names it.
+ * What this release promises, each in a few words, by the identifiers that test names carry. A string is the
+ * promise; a pair adds the reason why no test names it.
  */
 export const REQUIREMENTS: Readonly<
   Record<string, string | { readonly what: string; readonly untested: string }>

@@ -1,6 +1,6 @@
 /**
- * Writes docs/requirements.md: which test files prove which requirement, read from the names of the tests. `--check` writes nothing and fails when the
- * page is out of date or a requirement has no test.
+ * Writes docs/requirements.md: which test files prove which requirement, read from the names of the tests.
+ * `--check` writes nothing and fails when the page is out of date or a requirement has no test.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -10,7 +10,7 @@ import { REQUIREMENTS } from './requirement-list.ts';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const page = join(root, 'docs/requirements.md');
 /** A test or a group of tests begins its name with the identifiers and a colon: `A2, A3: what …`. */
-const NAMED = /(['"`])([A-L]\d{1,2}(?:, [A-L]\d{1,2})*): /g;
+const NAMED = /(['"`])([A-RU]\d{1,2}(?:, [A-RU]\d{1,2})*): /g;
 
 /** Identifier → test files whose names carry it, relative to the project. */
 export function findProofs(): ReadonlyMap<string, ReadonlySet<string>> {
@@ -49,8 +49,8 @@ export function renderPage(proofs = findProofs()): string {
   return `${[
     '# What proves what',
     '',
-    'Identifiers stand at the beginning of test names. This page is written by `npm run requirements`; a test fails when it is out of date, or when a',
-    'promise has no test that names it.',
+    'Identifiers stand at the beginning of test names. This page is written by `npm run requirements`; a test',
+    'fails when it is out of date, or when a promise has no test that names it.',
     '',
     '| ID | promise | on whole gateways | on parts |',
     '| --- | --- | --- | --- |',

@@ -1,13 +1,14 @@
 /**
- * `npm run screenshot`: a gateway with a small fleet, and its status page as README shows it (docs/images/status-page.png). With a folder as
- * argument it writes every width and scheme there instead. Needs Chromium.
+ * `npm run screenshot`: a gateway with a small fleet, and its status page as README shows it
+ * (docs/images/status-page.png). With a folder as argument it writes every width and scheme there instead.
+ * Needs Chromium.
  */
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdgeClient } from '../src/sdk/edge-client.ts';
 import { knock, pageOf, visit } from '../test/support/browser.ts';
-import { mintCa, mintEdge } from '../test/support/pki.ts';
-import { startTestGateway } from '../test/support/test-gateway.ts';
+import { startTestGateway } from '../test/support/fleets/test-gateway.ts';
+import { mintCa, mintEdge } from '../test/support/pki/pki.ts';
 
 const [folder] = process.argv.slice(2);
 const README = 'docs/images/status-page.png';

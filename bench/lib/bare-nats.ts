@@ -1,7 +1,8 @@
 /**
- * What we compare with: the same client library on the same nats-server and nothing around it. Started with `fork`:
- * `bare-nats.ts SERVER echo` answers every message of the stream; `bare-nats.ts SERVER send` publishes `{count, width}` messages that it is told and tells
- * the time each took, until JetStream has confirmed it and the answer has come.
+ * What we compare with: the same client library on the same nats-server and nothing around it. Started with
+ * `fork`: `bare-nats.ts SERVER echo` answers every message of the stream; `bare-nats.ts SERVER send`
+ * publishes `{count, width}` messages that it is told and tells the time each took, until JetStream has
+ * confirmed it and the answer has come.
  */
 import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, createInbox, headers } from '@nats-io/transport-node';

@@ -1,6 +1,7 @@
 /**
- * What we compare with: the least that terminates mutual TLS and WebSocket in Node and parses each message: `https` + `ws`, nothing else.
- * Started as a process of its own: `node bare-server.ts CERT KEY CA`; prints its port.
+ * What we compare with: the least that terminates mutual TLS and WebSocket in Node and parses each message:
+ * `https` + `ws`, nothing else. Started as a process of its own: `node bare-server.ts CERT KEY CA`; prints
+ * its port.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';

@@ -1,5 +1,5 @@
 import { WebSocket } from 'ws';
-import { mintEdge, type Pair } from '../../test/support/pki.ts';
+import { mintEdge, type Pair } from '../../test/support/pki/pki.ts';
 
 const PROJECT = 'e632aba927ea4ac2b575ec1603d56f10';
 

@@ -1,6 +1,7 @@
 /**
- * Two network namespaces joined by a link that loses frames, delays and has a rate, for TCP and QUIC alike: a VXLAN whose frames pass through
- * this process. Needs Linux with VXLAN, iproute2, and `unshare` (as root, or where users may have namespaces); the kernel's netem is not needed.
+ * Two network namespaces joined by a link that loses frames, delays and has a rate, for TCP and QUIC alike: a
+ * VXLAN whose frames pass through this process. Needs Linux with VXLAN, iproute2, and `unshare` (as root, or
+ * where users may have namespaces); the kernel's netem is not needed.
  */
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
@@ -51,7 +52,10 @@ export function forkInNamespace(script: string, args: readonly string[], unshare
   });
 }
 
-/** To be called in a namespace of its own (`forkInNamespace` with `--map-root-user --net`). The scripts say 'here' when they have started. */
+/**
+ * To be called in a namespace of its own (`forkInNamespace` with `--map-root-user --net`). The scripts say
+ * 'here' when they have started.
+ */
 export async function joinByLink(script: string, options: LinkOptions) {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const ends = await Promise.all([

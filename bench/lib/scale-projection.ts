@@ -48,7 +48,10 @@ export interface Projection {
   readonly loads: readonly { readonly what: string; readonly used: number; readonly how: string }[];
 }
 
-/** Straight on from the last two sizes; what a replica holds grows with its own nodes, what NATS holds with all. */
+/**
+ * Straight on from the last two sizes; what a replica holds grows with its own nodes, what NATS holds with
+ * all.
+ */
 export function project(points: readonly ScalePoint[]): Projection {
   const { nodes, replicas } = FLEET;
   const own = nodes / replicas;

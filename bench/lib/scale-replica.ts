@@ -1,9 +1,9 @@
 /**
- * A replica without listeners: the real bus, the real ownership, and sessions that are nothing but their claim and their queue. Started with `fork`
- * and `--expose-gc`; answers each {@link ScaleOrder} with a {@link ScaleUsage}.
+ * A replica without listeners: the real bus, the real ownership, and sessions that are nothing but their
+ * claim and their queue. Started with `fork` and `--expose-gc`; answers each {@link ScaleOrder} with a {@link
+ * ScaleUsage}.
  */
 import { openBus } from '../../src/bus/open-bus.ts';
-import { composeFleet } from '../../src/compose-fleet.ts';
 import { LiveConfig } from '../../src/config/live-config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { DownstreamConsumer } from '../../src/contracts/message-bus.ts';
@@ -11,6 +11,7 @@ import type { Claim, NodeOwnership } from '../../src/contracts/node-ownership.ts
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
+import { composeFleet } from '../../src/gateway/fleet.ts';
 import { isAcknowledged } from '../../src/hub/acknowledgement-policy.ts';
 import { createMessage } from '../../src/protocol/message.ts';
 

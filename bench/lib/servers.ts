@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
-import type { Pair } from '../../test/support/pki.ts';
+import type { Pair } from '../../test/support/pki/pki.ts';
 
 /** A gateway in a process of its own, on free ports, with a folder of its own unless it is given one. */
 export interface BenchGateway extends AsyncDisposable {

@@ -1,12 +1,14 @@
 /**
- * A small cloud program: prints what edges say and when they come and go, and sends one message to a node and says what became of it. Two ways
- * to the same hub, by choice:
+ * A small cloud program: prints what edges say and when they come and go, and sends one message to a node and
+ * says what became of it. Two ways to the same hub, by choice:
  *
- *   node examples/cloud-app/cloud-app.ts --secrets ./certs-dev --send edge-1 --content '{"target":23}'          HTTP, at any replica
- *   node examples/cloud-app/cloud-app.ts --nats nats://127.0.0.1:4222 --send edge-1 --content '{"target":23}'   NATS, with `bus.kind: nats`
+ * node examples/cloud-app/cloud-app.ts --secrets ./certs-dev --send edge-1 --content '{"target":23}'
+ * HTTP, at any replica node examples/cloud-app/cloud-app.ts --nats nats://127.0.0.1:4222 --send edge-1
+ * --content '{"target":23}'   NATS, with `bus.kind: nats`
  *
- * Without `--send` it only listens; with `--once` it ends when the fate of its message is known. The NATS half uses a plain client and the
- * subjects of docs/protocol.md, and nothing of Sallyport: the same can be written in any language.
+ * Without `--send` it only listens; with `--once` it ends when the fate of its message is known. The NATS
+ * half uses a plain client and the subjects of docs/protocol.md, and nothing of Sallyport: the same can be
+ * written in any language.
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -1,12 +1,13 @@
 /**
- * Sallyport in about 20 seconds: a gateway on free ports, five edges, messages both ways, and, while traffic flows, two rotations of the hub
- * certificate and two added addresses. Ends with a table; exits non-zero when any figure is off.
+ * Sallyport in about 20 seconds: a gateway on free ports, five edges, messages both ways, and, while traffic
+ * flows, two rotations of the hub certificate and two added addresses. Ends with a table; exits non-zero when
+ * any figure is off.
  */
 import { writeFileSync } from 'node:fs';
 import { formatTable, paint } from '../../src/cli/output.ts';
-import { Fleet } from '../../test/support/fleet.ts';
-import { servedCertificate } from '../../test/support/serving.ts';
-import { eventually, startTestGateway } from '../../test/support/test-gateway.ts';
+import { servedCertificate } from '../../test/support/edges/serving.ts';
+import { Fleet } from '../../test/support/fleets/fleet.ts';
+import { eventually, startTestGateway } from '../../test/support/fleets/test-gateway.ts';
 
 const EDGES = { websocket: 2, quic: 2, webtransport: 1 } as const;
 const SECONDS = 12;

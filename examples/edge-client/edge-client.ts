@@ -1,12 +1,14 @@
 /**
- * A small edge program: joins the hub once, stays connected, reports a temperature, obeys what the cloud sets and answers what it asks.
+ * A small edge program: joins the hub once, stays connected, reports a temperature, obeys what the cloud sets
+ * and answers what it asks.
  *
- *   node examples/edge-client/edge-client.ts --hub localhost --node edge-1 --token "$(npm run -s sallyport -- token create --node edge-1)"
+ * node examples/edge-client/edge-client.ts --hub localhost --node edge-1 --token "$(npm run -s sallyport --
+ * token create --node edge-1)"
  *
  * Started again it needs no token: key and certificate are in `./edge-1`. Then, from the cloud's side:
  *
- *   npm run -s sallyport -- send edge-1 --resource default/thermostat/living-room --operation update --content '{"target":22}' --ack
- *   npm run -s sallyport -- watch --node edge-1
+ * npm run -s sallyport -- send edge-1 --resource default/thermostat/living-room --operation update --content
+ * '{"target":22}' --ack npm run -s sallyport -- watch --node edge-1
  *
  * Stop the gateway and start it again: the readings of the meantime arrive, in order.
  */
@@ -48,7 +50,8 @@ try {
 }
 
 async function run(): Promise<void> {
-  // With a token: joins, unless this node has joined before. The token is checked against the hub's CA before it is sent anywhere.
+  // With a token: joins, unless this node has joined before. The token is checked against the hub's CA before
+  // it is sent anywhere.
   await using client = values.token
     ? await EdgeClient.join({ ...options, token: values.token })
     : await EdgeClient.open(options);

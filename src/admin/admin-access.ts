@@ -38,8 +38,8 @@ const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
 ]);
 
 /**
- * Non-resource URLs that the owner of a bearer token needs in a ClusterRole, with the HTTP method in lower case as the verb: one for
- * Prometheus, one for everything else.
+ * Non-resource URLs that the owner of a bearer token needs in a ClusterRole, with the HTTP method in lower
+ * case as the verb: one for Prometheus, one for everything else.
  */
 export const METRICS_URL = '/metrics';
 export const ADMIN_URL = '/sallyport/admin';
@@ -55,7 +55,10 @@ export interface AdminAccessComponents {
   readonly rejections: RejectionSink;
 }
 
-/** Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted, and logged once a minute. */
+/**
+ * Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted,
+ * and logged once a minute.
+ */
 export function requireAdmin(
   app: FastifyInstance,
   { authenticate, reviewer, server, clock, log, metrics, rejections }: AdminAccessComponents,
@@ -133,8 +136,8 @@ function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportErro
 }
 
 /**
- * A browser that holds the admin certificate sends it for requests of any web page; those carry the page's origin (Fetch standard
- * §3.2). Programs send none.
+ * A browser that holds the admin certificate sends it for requests of any web page; those carry the page's
+ * origin (Fetch standard §3.2). Programs send none.
  */
 function refuseOtherSites({ method, headers }: FastifyRequest): void {
   if (method === 'GET' || method === 'HEAD') return;

@@ -19,13 +19,17 @@ export interface FollowRequest {
   /** Id of the last event the follower has; what came after it and is still buffered is sent first. */
   readonly afterId?: string;
   readonly response: ServerResponse;
-  /** Asked at each heartbeat: whether the follower may still follow (its certificate may expire or lose its CA, its token be revoked). */
+  /**
+   * Asked at each heartbeat: whether the follower may still follow (its certificate may expire or lose its
+   * CA, its token be revoked).
+   */
   readonly isAllowed: () => boolean | Promise<boolean>;
 }
 
 /**
- * Live events as Server-Sent Events (WHATWG HTML §9.2). A follower that reads too slowly is cut off after what it was already
- * given: it comes back with `Last-Event-ID` and goes on there, and the hub never holds more than the limit for it.
+ * Live events as Server-Sent Events (WHATWG HTML §9.2). A follower that reads too slowly is cut off after
+ * what it was already given: it comes back with `Last-Event-ID` and goes on there, and the hub never holds
+ * more than the limit for it.
  */
 export class EventStreams {
   readonly #components: EventStreamComponents;
@@ -42,7 +46,10 @@ export class EventStreams {
     return this.#open.size;
   }
 
-  /** Begins the answer; it ends when the follower goes, is cut off, or {@link endAll} is called. @throws QUEUE_FULL */
+  /**
+   * Begins the answer; it ends when the follower goes, is cut off, or {@link endAll} is called. @throws
+   * QUEUE_FULL
+   */
   follow({ filter, afterId, response, isAllowed }: FollowRequest): void {
     const { bus, clock, log, metrics } = this.#components;
     const { maxFollowers, followerBufferBytes, followerFlushMs, heartbeatMs } = this.#options;

@@ -19,7 +19,9 @@ export function sendFailure(reply: FastifyReply, error: SallyportError): Fastify
     .send(JSON.stringify(failureBody(error)));
 }
 
-/** Anything thrown while a request is answered; a body over the limit gets the code that messages have for it. */
+/**
+ * Anything thrown while a request is answered; a body over the limit gets the code that messages have for it.
+ */
 export function toAdminError(error: unknown, bodyBytes: number): SallyportError {
   if ((error as { code?: unknown } | null)?.code === 'FST_ERR_CTP_BODY_TOO_LARGE')
     return new SallyportError('MESSAGE_TOO_LARGE', { limitBytes: bodyBytes }, error);

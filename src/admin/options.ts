@@ -8,7 +8,10 @@ export interface AdminOptions {
   readonly followerBufferBytes: number;
   /** Time in which a follower that was cut off must take what still waits for it, milliseconds. */
   readonly followerFlushMs: number;
-  /** Period of the comments that keep an idle stream alive and of the renewed check of its certificate, milliseconds. */
+  /**
+   * Period of the comments that keep an idle stream alive and of the renewed check of its certificate,
+   * milliseconds.
+   */
   readonly heartbeatMs: number;
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ERRORS } from '../core/errors.ts';
+import { ERRORS } from '../core/error-table.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 

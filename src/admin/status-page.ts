@@ -29,8 +29,9 @@ interface Asset {
 }
 
 /**
- * The status page: files of `ui/` and two libraries of `node_modules`, read once, served as they are. Nothing is built, and nothing comes from
- * elsewhere: the policy allows this origin alone, and no inline script but the import map, by its hash (CSP level 3 §6.7.3.3).
+ * The status page: files of `ui/` and two libraries of `node_modules`, read once, served as they are. Nothing
+ * is built, and nothing comes from elsewhere: the policy allows this origin alone, and no inline script but
+ * the import map, by its hash (CSP level 3 §6.7.3.3).
  */
 export function serveStatusPage(app: FastifyInstance): void {
   const assets = readAssets();

@@ -1,6 +1,9 @@
 import type { DeliveryOutcome, DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 
-/** One message in a backlog, waiting or under way. A link of a doubly linked list, so that any place is left or refilled at once. */
+/**
+ * One message in a backlog, waiting or under way. A link of a doubly linked list, so that any place is left
+ * or refilled at once.
+ */
 export interface Slot {
   readonly item: DownstreamItem;
   readonly key: string | undefined;
@@ -24,8 +27,9 @@ export interface Attachment {
 }
 
 /**
- * What is held for one node, in order. A newer version takes the place of an older one that waits; one that is under way is left alone, and the newer
- * waits behind it, so that versions of one object never overtake each other.
+ * What is held for one node, in order. A newer version takes the place of an older one that waits; one that
+ * is under way is left alone, and the newer waits behind it, so that versions of one object never overtake
+ * each other.
  */
 export class NodeBacklog {
   readonly node: string;
@@ -69,7 +73,10 @@ export class NodeBacklog {
     this.#waiting.set(slot.key!, slot);
   }
 
-  /** The next message that may go, now under way for `owner`: the first that waits and has no older version under way. */
+  /**
+   * The next message that may go, now under way for `owner`: the first that waits and has no older version
+   * under way.
+   */
   take(owner: Attachment): Slot | undefined {
     for (let slot = this.#head; slot; slot = slot.next) {
       if (slot.owner || (slot.key !== undefined && this.#underWay.has(slot.key))) continue;
@@ -86,7 +93,10 @@ export class NodeBacklog {
     return undefined;
   }
 
-  /** A message under way waits again, in the place it never left. @returns false when a newer version waits already: the caller removes it */
+  /**
+   * A message under way waits again, in the place it never left. @returns false when a newer version waits
+   * already: the caller removes it
+   */
   putBack(slot: Slot): boolean {
     slot.owner?.underWay.delete(slot);
     slot.owner = undefined;

@@ -1,9 +1,9 @@
 import type { Config } from '../config/schema.ts';
 import type { MessageBus } from '../contracts/message-bus.ts';
 import type { Component } from '../core/lifecycle.ts';
-import { LocalBus } from './local-bus.ts';
-import { NatsBus, type NatsBusParts } from './nats-bus.ts';
-import { NatsConnection } from './nats-connection.ts';
+import { NatsConnection } from '../nats/nats-connection.ts';
+import { LocalBus } from './local/local-bus.ts';
+import { NatsBus, type NatsBusParts } from './nats/nats-bus.ts';
 
 export interface OpenedBus {
   readonly bus: MessageBus;

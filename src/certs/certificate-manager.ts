@@ -7,28 +7,31 @@ import { SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { LogSampler } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
-import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
-import { isSameRollover, type RolloverState } from './ca-rollover-state.ts';
-import { type CertificateAuthority, toCaCertificate } from './certificate-authority.ts';
-import { readClientTrust } from './certificate-bundle.ts';
-import { CertificateReporter } from './certificate-reporter.ts';
-import { describeBundle } from './certificate-status.ts';
+import { readClientTrust } from './bundle/certificate-bundle.ts';
+import type { CertificateComponents } from './bundle/certificate-components.ts';
+import { CertificateReporter } from './bundle/certificate-reporter.ts';
+import { describeBundle } from './bundle/certificate-status.ts';
 import {
   type BundleInUse,
-  type CaParts,
   type Evaluation,
   evaluateSnapshot,
   type StoredProblem,
-} from './evaluate-snapshot.ts';
-import { HubRenewal } from './hub-renewal.ts';
-import { isManaged, renewalDueAt } from './hub-secret.ts';
-import type { CertificateComponents, CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
-import { type BundleCheck, SwapGuard } from './swap-guard.ts';
+} from './bundle/evaluate-snapshot.ts';
+import { HubRenewal } from './bundle/hub-renewal.ts';
+import { isManaged, renewalDueAt } from './bundle/hub-secret.ts';
+import { type BundleCheck, SwapGuard } from './bundle/swap-guard.ts';
+import type { CaParts } from './ca/ca-roles.ts';
+import { type CertificateAuthority, toCaCertificate } from './ca/certificate-authority.ts';
+import { isSameRollover, type RolloverState } from './ca/rollover-state.ts';
+import type { CertificateOptions, PreparedCerts } from './prepare-all-certs.ts';
+import { type AdvertisedNames, parseAdvertisedNames } from './x509/advertised-names.ts';
 
 export interface ManagerComponents extends CertificateComponents {
   /** What `prepareAllCerts` returned: a manager that exists has a valid bundle. */
   readonly prepared: PreparedCerts;
-  /** How many connected nodes were issued by none of these CAs (SHA-256 of their DER). Asked at each check. */
+  /**
+   * How many connected nodes were issued by none of these CAs (SHA-256 of their DER). Asked at each check.
+   */
   readonly nodesNotIssuedBy?: (caSha256s: ReadonlySet<string>) => number;
   /** Tries every bundle before the swap; without it a valid bundle is taken at once. */
   readonly preflight?: BundleCheck;
@@ -41,15 +44,16 @@ export interface ManagerOptions {
   /** Changes that come together are looked at together; 50 ms by default. */
   readonly debounceMs?: number;
   /**
-   * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive as two updates (B7), and
-   * a replacement by hand is a delete and a create. 10 s by default.
+   * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive
+   * as two updates (B7), and a replacement by hand is a delete and a create. 10 s by default.
    */
   readonly settleMs?: number;
 }
 
 /**
- * Keeps the current bundle: follows the Secrets, renews the hub certificate, mends what vanished. The one place where "current" changes.
- * What is stored and cannot be used never replaces what is in use; it is reported in `status().problem`, log and metrics.
+ * Keeps the current bundle: follows the Secrets, renews the hub certificate, mends what vanished. The one
+ * place where "current" changes. What is stored and cannot be used never replaces what is in use; it is
+ * reported in `status().problem`, log and metrics.
  */
 export class CertificateManager implements CertificateSource, CertificateAdmin, Component {
   readonly name = 'certificates';
@@ -69,7 +73,9 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   #certificates: ManagerOptions['certificates'];
   #names: AdvertisedNames;
   #inUse: BundleInUse;
-  /** The CAs as stored: ahead of what is in use for the moment in which the hub certificate is issued anew. */
+  /**
+   * The CAs as stored: ahead of what is in use for the moment in which the hub certificate is issued anew.
+   */
   #cas: CaParts;
   readonly #rollover: Property<RolloverState>;
   #ownCas: readonly CaCertificate[];
@@ -127,7 +133,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return this.#cas;
   }
 
-  /** The CA that issues and, during a rollover, the other one: whoever one of them made an administrator stays one. */
+  /**
+   * The CA that issues and, during a rollover, the other one: whoever one of them made an administrator stays
+   * one.
+   */
   ownCas(): readonly CaCertificate[] {
     return this.#ownCas;
   }
@@ -142,7 +151,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return this.#isOurs();
   }
 
-  /** Issues the hub certificate anew if it needs to be; resolves when it is current. @throws as {@link rotateHub} */
+  /**
+   * Issues the hub certificate anew if it needs to be; resolves when it is current. @throws as {@link
+   * rotateHub}
+   */
   async repairHub(): Promise<void> {
     if (this.#isOurs()) await this.#renewal.repair();
   }
@@ -152,7 +164,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return this.#rollover.onChange(listener);
   }
 
-  /** Makes a state of the rollover current that was just written or read; resolves when what follows from it is in use, as far as it can be. */
+  /**
+   * Makes a state of the rollover current that was just written or read; resolves when what follows from it
+   * is in use, as far as it can be.
+   */
   async adoptRollover(secret: Secret): Promise<void> {
     this.#snapshot = new Map(this.#snapshot).set(this.#certificates.rolloverSecret, secret);
     await this.#evaluateAndTry();
@@ -214,9 +229,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   /**
-   * Takes over `advertise.addresses`, live. Resolves when the current bundle names them all (requirement B1); the CA stays untouched.
-   * @throws ADDRESS_INVALID (nothing changes then); BUNDLE_INVALID when somebody else keeps the certificate and it lacks one; when the
-   * store cannot be reached its error, and the attempt is repeated until it succeeds
+   * Takes over `advertise.addresses`, live. Resolves when the current bundle names them all (requirement B1);
+   * the CA stays untouched.
+   * @throws ADDRESS_INVALID (nothing changes then); BUNDLE_INVALID when somebody else keeps the certificate
+   * and it lacks one; when the store cannot be reached its error, and the attempt is repeated until it
+   * succeeds
    */
   async setAddresses(addresses: readonly string[]): Promise<void> {
     this.#names = parseAdvertisedNames(addresses);
@@ -227,9 +244,11 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
   }
 
   /**
-   * Goes back to the hub certificate that was in use before the present one, because the fleet cannot connect to it. What is trusted stays as it
-   * is stored. The certificate taken back is not used again until another one is stored, or {@link acceptStored}.
-   * @returns false when there is none to go back to, it is no longer valid, or a person wanted the present one
+   * Goes back to the hub certificate that was in use before the present one, because the fleet cannot connect
+   * to it. What is trusted stays as it is stored. The certificate taken back is not used again until another
+   * one is stored, or {@link acceptStored}.
+   * @returns false when there is none to go back to, it is no longer valid, or a person wanted the present
+   * one
    */
   async returnToPrevious(problem: string): Promise<boolean> {
     const bad = this.#bundle.value;
@@ -333,7 +352,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     return evaluation;
   }
 
-  /** What the hub certificate lacks is known to be nobody's half-done work: a new name, or a step of the rollover. */
+  /**
+   * What the hub certificate lacks is known to be nobody's half-done work: a new name, or a step of the
+   * rollover.
+   */
   #isExpected(storedHub: Evaluation['storedHub']): boolean {
     if (storedHub === 'good' || storedHub === 'names') return true;
     return storedHub === 'wrong-ca' && this.#cas.rollover.phase !== 'idle';
@@ -408,7 +430,10 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     });
   }
 
-  /** Neither the stored Secret nor the last good one is somebody else's: cert-manager may just be about to write its own again. */
+  /**
+   * Neither the stored Secret nor the last good one is somebody else's: cert-manager may just be about to
+   * write its own again.
+   */
   #isOurs(): boolean {
     const stored = this.#snapshot.get(this.#certificates.hubSecret);
     return [stored, this.#inUse.hub].every((secret) => isManaged(secret, this.#certificates));

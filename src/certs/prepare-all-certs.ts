@@ -1,27 +1,15 @@
 import type { X509Certificate } from 'node:crypto';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { EventRecorder } from '../contracts/event-recorder.ts';
-import type { Secret, SecretSnapshot, SecretStore } from '../contracts/secret-store.ts';
+import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
 import { type BackoffOptions, retry } from '../core/backoff.ts';
-import type { Clock } from '../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
-import type { Metrics } from '../core/metrics.ts';
-import { type AdvertisedNames, parseAdvertisedNames } from './advertised-names.ts';
-import { type CaRoles, resolveCaRoles } from './ca-roles.ts';
-import { decodeRollover } from './ca-rollover-codec.ts';
-import { CertificateAuthority } from './certificate-authority.ts';
-import { buildBundle, readClientTrust } from './certificate-bundle.ts';
-import type { CaParts } from './evaluate-snapshot.ts';
-import { ensureHubSecret, type HubSecretOptions } from './hub-secret.ts';
-
-export interface CertificateComponents {
-  readonly store: SecretStore;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly events?: EventRecorder;
-}
+import { buildBundle, readClientTrust } from './bundle/certificate-bundle.ts';
+import type { CertificateComponents } from './bundle/certificate-components.ts';
+import { ensureHubSecret, type HubSecretOptions } from './bundle/hub-secret.ts';
+import { type CaParts, type CaRoles, resolveCaRoles } from './ca/ca-roles.ts';
+import { CertificateAuthority } from './ca/certificate-authority.ts';
+import { decodeRollover } from './ca/rollover-codec.ts';
+import { type AdvertisedNames, parseAdvertisedNames } from './x509/advertised-names.ts';
 
 /** Section `certificates` of the configuration, as far as it is needed here. */
 export interface CertificateOptions extends HubSecretOptions {
@@ -49,16 +37,20 @@ export interface PreparedCerts {
   readonly snapshot: SecretSnapshot;
 }
 
-/** A file that is being written may be half there; after these attempts a malformed Secret counts as malformed. */
+/**
+ * A file that is being written may be half there; after these attempts a malformed Secret counts as
+ * malformed.
+ */
 const MALFORMED_ATTEMPTS = 4;
 
 /**
- * Brings certificates into a usable state before anything listens: loads or creates the CA, loads or issues the hub certificate, loads
- * the client trust, verifies all together. Idempotent, and safe to run on any number of replicas at once (requirements A1–A4).
+ * Brings certificates into a usable state before anything listens: loads or creates the CA, loads or issues
+ * the hub certificate, loads the client trust, verifies all together. Idempotent, and safe to run on any
+ * number of replicas at once (requirements A1–A4).
  *
  * A store that cannot be reached is asked again, with back-off, until `signal` ends it.
- * @throws ADDRESS_INVALID, CA_INVALID, BUNDLE_INVALID, SECRET_MALFORMED, SECRET_KEY_MISSING, KEY_…; NO_CERTIFICATES with the last cause
- * when the signal ended the attempts
+ * @throws ADDRESS_INVALID, CA_INVALID, BUNDLE_INVALID, SECRET_MALFORMED, SECRET_KEY_MISSING, KEY_…;
+ * NO_CERTIFICATES with the last cause when the signal ended the attempts
  */
 export async function prepareAllCerts(
   components: CertificateComponents,
@@ -99,10 +91,16 @@ export async function prepareAllCerts(
   return { ca, cas, bundle, snapshot };
 }
 
-/** How often CA and rollover are read again when they do not fit: the other replicas may just be ending a rollover. */
+/**
+ * How often CA and rollover are read again when they do not fit: the other replicas may just be ending a
+ * rollover.
+ */
 const MISMATCHES = 3;
 
-/** The CA Secret and the rollover, which together say which CA issues. @throws CA_INVALID when they do not belong together */
+/**
+ * The CA Secret and the rollover, which together say which CA issues. @throws CA_INVALID when they do not
+ * belong together
+ */
 async function loadCas(
   components: CertificateComponents,
   options: PrepareOptions,
@@ -126,8 +124,8 @@ async function loadCas(
 }
 
 /**
- * Only a definite "there is none" leads to a new CA, and a CA that exists is never written: a second CA would cut off every node that
- * joined with the first (KubeEdge issues 5922 and 6052).
+ * Only a definite "there is none" leads to a new CA, and a CA that exists is never written: a second CA would
+ * cut off every node that joined with the first (KubeEdge issues 5922 and 6052).
  */
 async function loadOrCreateCa(
   { store, clock, log, events }: CertificateComponents,
@@ -153,7 +151,10 @@ async function loadOrCreateCa(
   }
 }
 
-/** A hub certificate that is missing, unusable, due or lacks a name is issued anew; one that somebody else keeps is only read (A4). */
+/**
+ * A hub certificate that is missing, unusable, due or lacks a name is issued anew; one that somebody else
+ * keeps is only read (A4).
+ */
 async function loadOrIssueServerCert(
   components: CertificateComponents,
   wish: { ca: CertificateAuthority; names: AdvertisedNames; options: PrepareOptions; signal: AbortSignal },

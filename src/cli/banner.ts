@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
-import type { Gateway, ReadyInfo } from '../gateway.ts';
+import type { Gateway, ReadyInfo } from '../gateway/start-gateway.ts';
 import { configSources, type GlobalOptions } from './context.ts';
 import { paint } from './output.ts';
 
@@ -43,7 +43,10 @@ export function banner(gateway: Pick<Gateway, 'ready' | 'info'>, options: Global
 const browserAddress = (address: string) =>
   address.replace(/^(0\.0\.0\.0|127\.0\.0\.1|\[::1?\])(?=:)/, 'localhost');
 
-/** The options with which another command means this very gateway: the file, and what differs from what that command would assume. */
+/**
+ * The options with which another command means this very gateway: the file, and what differs from what that
+ * command would assume.
+ */
 function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {
   const { config } = loadConfig(configSources(file === undefined ? {} : { config: file }));
   const differing: string[] = [];

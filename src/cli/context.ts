@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
-import { AdminClient } from './admin-client.ts';
-import { bearerCredentials } from './bearer-credentials.ts';
+import { AdminClient } from './admin/admin-client.ts';
+import { bearerCredentials } from './admin/bearer-credentials.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
 
 /** Options every command has; commander gives them through `optsWithGlobals()`. */

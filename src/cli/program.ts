@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
-import { AdminError } from './admin-client.ts';
+import { AdminError } from './admin/admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
 import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';

@@ -1,4 +1,7 @@
-/** The only two places commands write to: results on standard output, everything said to a person on standard error. */
+/**
+ * The only two places commands write to: results on standard output, everything said to a person on standard
+ * error.
+ */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }

@@ -6,12 +6,15 @@ import { type ConfigSources, type LoadedConfig, loadConfig } from './load.ts';
 import type { Config } from './schema.ts';
 import { listSettings } from './settings.ts';
 
-/** How often the file is looked at, milliseconds. Polling survives editors and ConfigMap mounts, which replace files. */
+/**
+ * How often the file is looked at, milliseconds. Polling survives editors and ConfigMap mounts, which replace
+ * files.
+ */
 const POLL_MS = 1_000;
 
 /**
- * The configuration of a running gateway. Settings marked `live` follow the file; a change of another one is reported and waits for a
- * restart; an invalid file changes nothing.
+ * The configuration of a running gateway. Settings marked `live` follow the file; a change of another one is
+ * reported and waits for a restart; an invalid file changes nothing.
  */
 export class LiveConfig {
   readonly #property: Property<Config>;
@@ -29,7 +32,10 @@ export class LiveConfig {
     return this.#property.value;
   }
 
-  /** What a component needs of the configuration, built anew only after a change: options are asked for with every message. */
+  /**
+   * What a component needs of the configuration, built anew only after a change: options are asked for with
+   * every message.
+   */
   view<T>(build: (current: Config) => T): () => T {
     let from: Config | undefined;
     let built: T;

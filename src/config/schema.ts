@@ -1,8 +1,9 @@
 import { z } from 'zod';
 
 /**
- * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`, the JSON Schema and
- * the README's table are generated from it. `.meta({ live: true })` marks what a running gateway takes over without a restart.
+ * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,
+ * the JSON Schema and the README's table are generated from it. `.meta({ live: true })` marks what a running
+ * gateway takes over without a restart.
  */
 const live = { live: true } as const;
 
@@ -102,7 +103,8 @@ export const configSchema = z.strictObject({
   webtransport: z
     .strictObject({
       ...endpointFields(10_005, 'WebTransport', false),
-      // The credit of a session is a 32-bit setting, and is not renewed; what may be under way stays in reserve.
+      // The credit of a session is a 32-bit setting, and is not renewed; what may be under way stays in
+      // reserve.
       sessionBytes: z
         .int()
         .min(64 * 1024)

@@ -1,6 +1,7 @@
 /**
- * Where the replacement of the CA is. The old CA issues in `idle` and `prepared`, the new one from `active` on; both are trusted in all but `idle`
- * and `revoking`. `revoking` is the moment between the decision, which cannot be taken back, and its end in `idle`.
+ * Where the replacement of the CA is. The old CA issues in `idle` and `prepared`, the new one from `active`
+ * on; both are trusted in all but `idle` and `revoking`. `revoking` is the moment between the decision, which
+ * cannot be taken back, and its end in `idle`.
  */
 export type RolloverPhase = 'idle' | 'prepared' | 'active' | 'retiring' | 'revoking';
 
@@ -21,7 +22,10 @@ export interface CaRolloverStatus {
   readonly old?: RolloverCa;
   /** The CA that replaces it; undefined in `idle`. */
   readonly new?: RolloverCa;
-  /** Until when nodes that only know the CA that does not issue (any longer) can verify the hub; undefined while nothing is cross-signed. */
+  /**
+   * Until when nodes that only know the CA that does not issue (any longer) can verify the hub; undefined
+   * while nothing is cross-signed.
+   */
   readonly bridgedUntil?: string;
   /** The latest steps, oldest first. */
   readonly steps: readonly RolloverStepRecord[];
@@ -75,7 +79,10 @@ export interface RolloverNodeCounts {
 export interface RolloverNode {
   readonly node: string;
   readonly issuedBy: RolloverSide;
-  /** The CAs it verifies the hub with: told by its SDK (`reported`), or concluded from its certificate and when it joined (`inferred`). */
+  /**
+   * The CAs it verifies the hub with: told by its SDK (`reported`), or concluded from its certificate and
+   * when it joined (`inferred`).
+   */
   readonly trusts: readonly RolloverSide[];
   readonly trustsFrom: 'reported' | 'inferred';
   readonly serial: string;
@@ -102,8 +109,8 @@ export interface CaRolloverAdmin {
   /** @param limit how many nodes at most; 100 by default */
   status(options?: { readonly limit?: number }): CaRolloverStatus;
   /**
-   * Resolves when the step is stored and in force here. A step that is done already changes nothing. `retire` asks the connected nodes that are left on
-   * the old CA to renew, even when it is refused because of them.
+   * Resolves when the step is stored and in force here. A step that is done already changes nothing. `retire`
+   * asks the connected nodes that are left on the old CA to renew, even when it is refused because of them.
    * @throws ROLLOVER_PHASE, ROLLOVER_BLOCKED, ROLLOVER_IMPOSSIBLE, errors of the store
    */
   step(request: RolloverRequest): Promise<CaRolloverStatus>;

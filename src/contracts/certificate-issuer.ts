@@ -4,7 +4,8 @@ import type { Verdict } from '../identity/node-identity.ts';
 export interface CertificateIssuer {
   /**
    * Runs the steps of enrolment or renewal.
-   * @throws SallyportError with the status to answer: 400 bad request, 401 not authenticated, 403 forbidden, 429, 503
+   * @throws SallyportError with the status to answer: 400 bad request, 401 not authenticated, 403 forbidden,
+   * 429, 503
    */
   issue(request: IssueRequest): Promise<IssuedCertificate>;
   /** True when the bearer token would be accepted now for this node; nothing is consumed. Never throws. */
@@ -58,8 +59,8 @@ export interface CertificateAdmin {
   /** Issues a new hub certificate from the present CA, now. Resolves when it is the current bundle. */
   rotateHub(): Promise<void>;
   /**
-   * Keeps the stored hub certificate whatever happens, also when it was taken back because nodes could not connect to it. Until another one is
-   * stored; on this replica.
+   * Keeps the stored hub certificate whatever happens, also when it was taken back because nodes could not
+   * connect to it. Until another one is stored; on this replica.
    * @throws BUNDLE_INVALID when it cannot be used
    */
   acceptStored(): Promise<void>;
@@ -90,4 +91,28 @@ export interface CertificateInfo {
   readonly names: readonly string[];
   /** True when Sallyport renews it; false when somebody else owns the Secret. */
   readonly managed: boolean;
+}
+
+/** Who got which certificate, and on the strength of what (requirement D12). Holds nothing secret. */
+export interface IssuanceRecord {
+  /** ISO 8601, as all times here. */
+  readonly at: string;
+  readonly node: string;
+  readonly how: IssuedCertificate['how'];
+  readonly serial: string;
+  /** SHA-256 of the DER of the CA certificate that signed it, lower-case hexadecimal. */
+  readonly issuerSha256: string;
+  readonly notBefore: string;
+  /** SHA-256 of the public key's SPKI, lower-case hexadecimal. */
+  readonly publicKeySha256: string;
+  readonly usages: readonly string[];
+  readonly notAfter: string;
+  readonly remoteAddress: string;
+  readonly replica: string;
+  /** Names the token; it is not the token. */
+  readonly tokenId?: string;
+  /** Serial of the certificate that was renewed. */
+  readonly oldSerial?: string;
+  /** True when a token join was let through although the node was connected (requirement D11). */
+  readonly replacedConnected?: boolean;
 }

@@ -17,8 +17,9 @@ export interface EdgeConnection {
   /** Live figures; `rttMs` is undefined until measured. */
   stats(): ConnectionStats;
   /**
-   * Sets who receives what the edge sends; called exactly once, in the same turn as `EdgeAcceptor.accept`. `onMessage` may return a
-   * promise: while too many of them are pending, the connection stops reading (back-pressure).
+   * Sets who receives what the edge sends; called exactly once, in the same turn as `EdgeAcceptor.accept`.
+   * `onMessage` may return a promise: while too many of them are pending, the connection stops reading
+   * (back-pressure).
    */
   receive(handler: EdgeConnectionHandler): void;
   /** Resolves when the transport can take more. Rejects SESSION_CLOSED, or when the write deadline passed. */
@@ -46,7 +47,10 @@ export interface ConnectionStats {
 export interface EdgeAcceptor {
   /** Asked after authentication and before anything is upgraded or read: may this node have a session now? */
   admit(peer: NodeIdentity, transport: Transport): Admission;
-  /** The connection becomes (or takes over) the session of its node. Calls `connection.receive` or `connection.close`. */
+  /**
+   * The connection becomes (or takes over) the session of its node. Calls `connection.receive` or
+   * `connection.close`.
+   */
   accept(connection: EdgeConnection): void;
 }
 

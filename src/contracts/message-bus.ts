@@ -3,9 +3,10 @@ import type { Message } from '../protocol/message.ts';
 import type { Transport } from './edge-connection.ts';
 
 /**
- * The seam between the hub and cloud programs. Delivery, the same on every implementation: downstream at least once until the edge
- * acknowledges, in order per node and object; the newest version of an object replaces an older one that is still queued, deletes
- * included; bounded per node and in all, with a time to live. Upstream is taken when `publish` resolves.
+ * The seam between the hub and cloud programs. Delivery, the same on every implementation: downstream at
+ * least once until the edge acknowledges, in order per node and object; the newest version of an object
+ * replaces an older one that is still queued, deletes included; bounded per node and in all, with a time to
+ * live. Upstream is taken when `publish` resolves.
  */
 export interface MessageBus {
   readonly name: string;
@@ -18,8 +19,8 @@ export interface MessageBus {
   /** Resolves when the bus has taken the event. @throws BUS_UNAVAILABLE, QUEUE_FULL */
   publish(event: UpstreamEvent): Promise<void>;
   /**
-   * Follows upstream events. With `afterId`, what is still in the bounded buffer after that id is delivered first. A subscriber that throws is
-   * unsubscribed and never disturbs the others.
+   * Follows upstream events. With `afterId`, what is still in the bounded buffer after that id is delivered
+   * first. A subscriber that throws is unsubscribed and never disturbs the others.
    */
   subscribe(
     filter: UpstreamFilter,
@@ -28,11 +29,20 @@ export interface MessageBus {
   ): Unsubscribe;
 
   // — downstream: cloud → edge —
-  /** Resolves when the message is queued for its node, or superseded at once by a newer one that is. @throws QUEUE_FULL, BUS_UNAVAILABLE */
+  /**
+   * Resolves when the message is queued for its node, or superseded at once by a newer one that is. @throws
+   * QUEUE_FULL, BUS_UNAVAILABLE
+   */
   enqueue(item: DownstreamItem): Promise<Enqueued>;
-  /** As {@link enqueue}, for a sender who will not ask what became of the message: its fate costs this replica no memory. */
+  /**
+   * As {@link enqueue}, for a sender who will not ask what became of the message: its fate costs this replica
+   * no memory.
+   */
   post(item: DownstreamItem): Promise<void>;
-  /** A session takes the backlog of its node and what follows, until detached. At most one a node: a later one replaces an earlier. */
+  /**
+   * A session takes the backlog of its node and what follows, until detached. At most one a node: a later one
+   * replaces an earlier.
+   */
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe;
   /** What waits for a node that is attached here, as far as this replica has it in memory. */
   backlog(node: string): { readonly messages: number; readonly bytes: number };
@@ -114,8 +124,8 @@ export interface DownstreamConsumer {
   /** How many items may be under way at once. */
   readonly window: number;
   /**
-   * Sends the item and waits for its acknowledgement, with re-sends. `'disconnected'` gives it back: the bus keeps it in its place for the
-   * next session.
+   * Sends the item and waits for its acknowledgement, with re-sends. `'disconnected'` gives it back: the bus
+   * keeps it in its place for the next session.
    */
   deliver(item: DownstreamItem): Promise<DeliveryOutcome | 'disconnected'>;
 }

@@ -23,8 +23,10 @@ export interface NodeDirectory {
   disconnect(node: string, reason: CloseReason, signal?: AbortSignal): Promise<boolean>;
   /**
    * Hands a message to the node's queue.
-   * @param wait 'ack': resolves with the outcome, at the latest after `timeoutMs`; 'queued': resolves as soon as it is queued
-   * @throws NODE_OFFLINE (only with `wait: 'ack'`), QUEUE_FULL, MESSAGE_INVALID, NOT_ACKNOWLEDGED, BUS_UNAVAILABLE
+   * @param wait 'ack': resolves with the outcome, at the latest after `timeoutMs`; 'queued': resolves as soon
+   * as it is queued
+   * @throws NODE_OFFLINE (only with `wait: 'ack'`), QUEUE_FULL, MESSAGE_INVALID, NOT_ACKNOWLEDGED,
+   * BUS_UNAVAILABLE
    */
   send(request: SendRequest): Promise<SendResult>;
 }

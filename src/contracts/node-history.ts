@@ -1,13 +1,20 @@
 import type { Transport } from './edge-connection.ts';
 
-/** What the fleet is known by when it is not connected. Shared by all replicas, small and bounded. Times are ISO 8601. */
+/**
+ * What the fleet is known by when it is not connected. Shared by all replicas, small and bounded. Times are
+ * ISO 8601.
+ */
 export interface NodeHistory {
-  /** Every node that was issued a certificate or connected, in the order of names; as this replica knows them, minutes behind the others at most. */
+  /**
+   * Every node that was issued a certificate or connected, in the order of names; as this replica knows them,
+   * minutes behind the others at most.
+   */
   list(): readonly NodeRecord[];
   /** Undefined when the node is not known, or was forgotten. */
   get(node: string): NodeRecord | undefined;
   /**
-   * For hardware that is gone: nobody waits for the node any more. It is known again as soon as it connects or is issued a certificate.
+   * For hardware that is gone: nobody waits for the node any more. It is known again as soon as it connects
+   * or is issued a certificate.
    * @returns false when the node is not known
    * @throws NODE_STILL_CONNECTED, errors of the store
    */
@@ -46,8 +53,10 @@ export interface KnownCertificate {
 
 /**
  * - `ok`: expected back while its certificate is valid, or connected and renewing in time.
- * - `renewable`: expected back after its certificate ends and within the grace, in which it is renewed once (requirement F1).
- * - `at-risk`: expected back only after the grace, or connected and not renewing: it will be locked out unless somebody acts.
+ * - `renewable`: expected back after its certificate ends and within the grace, in which it is renewed once
+ *   (requirement F1).
+ * - `at-risk`: expected back only after the grace, or connected and not renewing: it will be locked out
+ *   unless somebody acts.
  * - `expired`: certificate and grace have ended; it needs a new token.
  * - `revoked`: shut out on purpose.
  */

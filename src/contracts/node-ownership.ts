@@ -1,21 +1,29 @@
 import type { Transport } from './edge-connection.ts';
 
 /**
- * Which replica has the session of a node: at most one owner a node in the whole fleet, told apart by an epoch that grows with each change of
- * owner. A hub that runs alone is the same code with an ownership that always says yes at once.
+ * Which replica has the session of a node: at most one owner a node in the whole fleet, told apart by an
+ * epoch that grows with each change of owner. A hub that runs alone is the same code with an ownership that
+ * always says yes at once.
  */
 export interface NodeOwnership {
   /** This replica. */
   readonly self: ReplicaInfo;
   /**
-   * Takes the node for a session, from whoever has it: the newest connection wins, as within one replica. A second claim for the same node replaces
-   * the first one of this replica, which hears nothing more. Where the fleet cannot be asked now, the claim is provisional
-   * (`suspended`) and is made good by itself when it can; by then it yields to a session that began later elsewhere.
+   * Takes the node for a session, from whoever has it: the newest connection wins, as within one replica. A
+   * second claim for the same node replaces the first one of this replica, which hears nothing more. Where
+   * the fleet cannot be asked now, the claim is provisional (`suspended`) and is made good by itself when it
+   * can; by then it yields to a session that began later elsewhere.
    */
   claim(request: ClaimRequest, holder: ClaimHolder): Claim;
-  /** Who has the node, on a replica that is alive; undefined when nobody has. @throws BUS_UNAVAILABLE when nobody can say */
+  /**
+   * Who has the node, on a replica that is alive; undefined when nobody has. @throws BUS_UNAVAILABLE when
+   * nobody can say
+   */
   owner(node: string): Promise<NodeOwner | undefined>;
-  /** As {@link owner}, from memory where it is there: behind by what this replica has not heard yet. For every message that is sent. */
+  /**
+   * As {@link owner}, from memory where it is there: behind by what this replica has not heard yet. For every
+   * message that is sent.
+   */
   lastKnownOwner(node: string): Promise<NodeOwner | undefined>;
   /** Replicas that are alive, this one included; the last known ones while the fleet cannot be asked. */
   replicas(): readonly ReplicaInfo[];
@@ -31,17 +39,20 @@ export interface ClaimRequest {
   readonly since: number;
 }
 
-/** The session behind a claim. No method may throw; but for `took`, none is called after `release` or `lost`. */
+/**
+ * The session behind a claim. No method may throw; but for `took`, none is called after `release` or `lost`.
+ */
 export interface ClaimHolder {
   /**
-   * The node was another replica's until now: that session is over, whatever its replica says later, and it is told by nobody else. Called before
-   * `held`, and even when the claim was released before it could be held.
+   * The node was another replica's until now: that session is over, whatever its replica says later, and it
+   * is told by nobody else. Called before `held`, and even when the claim was released before it could be
+   * held.
    * @param changes how often the node has changed between replicas in quick succession (G4)
    */
   took(from: NodeOwner, changes: number): void;
   /**
-   * The node is this session's: messages may be delivered from now on. Called again after `suspended`, and with a new epoch when the claim had
-   * to be made anew.
+   * The node is this session's: messages may be delivered from now on. Called again after `suspended`, and
+   * with a new epoch when the claim had to be made anew.
    */
   held(epoch: number): void;
   /** Nobody can say any longer whose the node is: nothing may be delivered, the connection stays. */
@@ -60,7 +71,10 @@ export interface Claim {
   release(): void;
 }
 
-/** `claiming`: not yet answered; `suspended`: provisional or not to be relied on now; `over`: released, replaced or lost. */
+/**
+ * `claiming`: not yet answered; `suspended`: provisional or not to be relied on now; `over`: released,
+ * replaced or lost.
+ */
 export type ClaimState = 'claiming' | 'held' | 'suspended' | 'over';
 
 export interface NodeOwner {

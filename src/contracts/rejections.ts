@@ -17,12 +17,17 @@ export interface RejectionReport {
   readonly facts?: PeerFacts | undefined;
 }
 
-/** Where listeners tell whom they did not let in. Never throws; its memory is bounded whatever is reported. */
+/**
+ * Where listeners tell whom they did not let in. Never throws; its memory is bounded whatever is reported.
+ */
 export interface RejectionSink {
   record(report: RejectionReport): void;
 }
 
-/** What is known of one node, or one address, that is refused for one reason at one listener. Times are ISO 8601. */
+/**
+ * What is known of one node, or one address, that is refused for one reason at one listener. Times are ISO
+ * 8601.
+ */
 export interface Rejection {
   /** Authenticated: a trusted CA vouches for the name. */
   readonly node?: string;

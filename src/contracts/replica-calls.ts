@@ -12,8 +12,8 @@ export type QuestionName =
 /** Questions and answers between replicas, as JSON. */
 export interface ReplicaCalls {
   /**
-   * Answers a question of other replicas from now on. The answer comes in parts, each well below a megabyte, so that 20,000 nodes travel
-   * as well as one.
+   * Answers a question of other replicas from now on. The answer comes in parts, each well below a megabyte,
+   * so that 20,000 nodes travel as well as one.
    */
   serve(
     question: QuestionName,
@@ -21,7 +21,8 @@ export interface ReplicaCalls {
   ): void;
   /**
    * Asks one replica and resolves with all parts of its answer.
-   * @throws REPLICA_UNREACHABLE when it does not answer in full in time, BUS_UNAVAILABLE; the signal's reason when it is aborted
+   * @throws REPLICA_UNREACHABLE when it does not answer in full in time, BUS_UNAVAILABLE; the signal's reason
+   * when it is aborted
    */
   ask(
     replica: ReplicaInfo,

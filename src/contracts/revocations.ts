@@ -12,7 +12,10 @@ export interface RevocablePeer {
   readonly notBefore: number;
 }
 
-/** The one decision about who is shut out, in force on this replica. Asked with every handshake: synchronous, from memory. */
+/**
+ * The one decision about who is shut out, in force on this replica. Asked with every handshake: synchronous,
+ * from memory.
+ */
 export interface RevocationDecisions {
   /** Why this certificate, or its node, is not accepted; undefined when it is. A text the edge may read. */
   isRevoked(peer: RevocablePeer): string | undefined;
@@ -101,7 +104,9 @@ export interface LiftRequest {
   readonly by: string;
 }
 
-/** What the admin listener can see and do. A promise resolves when the decision is stored and in force here. */
+/**
+ * What the admin listener can see and do. A promise resolves when the decision is stored and in force here.
+ */
 export interface RevocationAdmin {
   list(): { readonly version: number; readonly items: readonly Revocation[] };
   /** Undefined when there is no such entry. */

@@ -10,7 +10,10 @@ export interface Secret {
   readonly version?: string;
 }
 
-/** Every method may throw SECRET_STORE_UNAVAILABLE (worth a retry), SECRET_STORE_FORBIDDEN or SECRET_MALFORMED. */
+/**
+ * Every method may throw SECRET_STORE_UNAVAILABLE (worth a retry), SECRET_STORE_FORBIDDEN or
+ * SECRET_MALFORMED.
+ */
 export interface SecretStore {
   /** Where the Secrets are, for messages: a folder, or `namespace x at https://…`. */
   readonly location: string;
@@ -21,9 +24,10 @@ export interface SecretStore {
   /** Replaces exactly the version in `secret.version`. @throws SECRET_CONFLICT, SECRET_NOT_FOUND */
   replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret>;
   /**
-   * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until unsubscribed. A Secret that exists and
-   * cannot be read keeps its last readable state there, and is named in `unreadable` with what is wrong. Troubles are given to `onError` and
-   * mended by the store itself; a watch never ends by itself.
+   * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until
+   * unsubscribed. A Secret that exists and cannot be read keeps its last readable state there, and is named
+   * in `unreadable` with what is wrong. Troubles are given to `onError` and mended by the store itself; a
+   * watch never ends by itself.
    */
   watch(
     names: readonly string[],

@@ -2,7 +2,10 @@ import type { ListenerName } from './listener.ts';
 
 /** What listeners really serve, found out by handshakes with them, of all replicas. Times are ISO 8601. */
 export interface ServedCertificates {
-  /** The replicas as they were last heard of, this one as it was last looked at. Never throws: what cannot be read is as it was. */
+  /**
+   * The replicas as they were last heard of, this one as it was last looked at. Never throws: what cannot be
+   * read is as it was.
+   */
   list(): Promise<readonly ServedCertificate[]>;
 }
 
@@ -17,6 +20,9 @@ export interface ServedCertificate {
   readonly notAfter?: string;
   /** Of the last handshake; other replicas tell again only when something changed, and every few minutes. */
   readonly checkedAt: string;
-  /** What is wrong: no handshake, another certificate than the wanted, or one that its own CA does not vouch for. */
+  /**
+   * What is wrong: no handshake, another certificate than the wanted, or one that its own CA does not vouch
+   * for.
+   */
   readonly problem?: string;
 }

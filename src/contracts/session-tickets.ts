@@ -1,15 +1,18 @@
 import type { NodeIdentity, Verdict } from '../identity/node-identity.ts';
 
 /**
- * Tickets stand in for a client certificate where a transport cannot carry one: WebTransport over HTTP/3, and programs in a browser. A node
- * gets one over mutual TLS and opens one session with it, on whatever replica. `identity/ticket-book.ts` keeps those of one replica, `bus/fleet-tickets.ts` finds the others'.
+ * Tickets stand in for a client certificate where a transport cannot carry one: WebTransport over HTTP/3, and
+ * programs in a browser. A node gets one over mutual TLS and opens one session with it, on whatever replica.
+ * `identity/ticket-book.ts` keeps those of one replica, `bus/fleet-tickets.ts` finds the others'.
  */
 export interface SessionTickets {
   /** @throws RATE_LIMITED when too many wait to be used */
   issue(identity: NodeIdentity): SessionTicket;
   /**
-   * Takes the ticket: whatever the verdict, it works no second time. A promise when another replica has to be asked; it never rejects.
-   * @param presentedSha256 SHA-256 of the client certificate of this very connection, where there is one; it has to be the ticket's
+   * Takes the ticket: whatever the verdict, it works no second time. A promise when another replica has to be
+   * asked; it never rejects.
+   * @param presentedSha256 SHA-256 of the client certificate of this very connection, where there is one; it
+   * has to be the ticket's
    */
   redeem(ticket: string, presentedSha256?: string): Verdict | Promise<Verdict>;
 }

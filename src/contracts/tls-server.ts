@@ -4,8 +4,9 @@ import type { CertificateBundle } from './certificate-source.ts';
 import type { BundleTrial, ListenAddress } from './listener.ts';
 
 /**
- * An HTTPS server with hot swap, limits and deadlines, on which the HTTPS and the admin listener put their routes. A client certificate is
- * requested and never judged by TLS itself: that is the gate's work, so that a refused peer can be told why.
+ * An HTTPS server with hot swap, limits and deadlines, on which the HTTPS and the admin listener put their
+ * routes. A client certificate is requested and never judged by TLS itself: that is the gate's work, so that
+ * a refused peer can be told why.
  */
 export interface TlsServer {
   /** Emits `request` and `clientError`, as Node's. */
@@ -18,8 +19,14 @@ export interface TlsServer {
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
   servedFingerprint(): string;
   address(): ListenAddress;
-  /** Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for identity. */
+  /**
+   * Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for
+   * identity.
+   */
   remoteAddress(socket: Socket): string;
-  /** Stops accepting, lets requests under way finish until `signal` is aborted, then closes every socket. Idempotent. */
+  /**
+   * Stops accepting, lets requests under way finish until `signal` is aborted, then closes every socket.
+   * Idempotent.
+   */
   stop(signal: AbortSignal): Promise<void>;
 }

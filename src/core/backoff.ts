@@ -8,8 +8,8 @@ export interface BackoffOptions {
 }
 
 /**
- * Delay before attempt `attempt` (0 = the first retry): exponential, capped, with "full jitter" over its upper half, so that
- * many clients that failed together do not return together.
+ * Delay before attempt `attempt` (0 = the first retry): exponential, capped, with "full jitter" over its
+ * upper half, so that many clients that failed together do not return together.
  */
 export function backoffDelayMs(
   attempt: number,
@@ -30,7 +30,9 @@ export interface RetryOptions extends BackoffOptions {
   readonly onRetry?: (error: unknown, delayMs: number, attempt: number) => void;
 }
 
-/** Calls `task` until it succeeds, fails for good, or runs out of attempts; then rejects with its last error. */
+/**
+ * Calls `task` until it succeeds, fails for good, or runs out of attempts; then rejects with its last error.
+ */
 export async function retry<T>(task: (attempt: number) => Promise<T>, options: RetryOptions): Promise<T> {
   const { clock, signal, attempts = Number.POSITIVE_INFINITY, isRetryable = () => true } = options;
   for (let attempt = 0; ; attempt++) {

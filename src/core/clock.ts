@@ -1,4 +1,7 @@
-/** Where time comes from. Everything that waits or compares dates takes a `Clock`, so that tests need not sleep. */
+/**
+ * Where time comes from. Everything that waits or compares dates takes a `Clock`, so that tests need not
+ * sleep.
+ */
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number;
@@ -7,8 +10,8 @@ export interface Clock {
   /** Calls `fn` every `periodMs`. Does not keep the process alive. */
   setInterval(fn: () => void, periodMs: number): Timer;
   /**
-   * Resolves after `delayMs`; rejects with the signal's reason when it is aborted. Keeps the process alive: whoever awaits it has
-   * more to do.
+   * Resolves after `delayMs`; rejects with the signal's reason when it is aborted. Keeps the process alive:
+   * whoever awaits it has more to do.
    */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }

@@ -4,7 +4,8 @@ import type { Clock } from './clock.ts';
 const FAREWELL_MS = 2_000;
 
 /**
- * Waits for the last thing a component stores: for two seconds at most, and not beyond the deadline of the stop, which it would otherwise fail.
+ * Waits for the last thing a component stores: for two seconds at most, and not beyond the deadline of the
+ * stop, which it would otherwise fail.
  * @param lastWrite must not reject
  */
 export async function farewell(

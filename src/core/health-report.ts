@@ -18,8 +18,9 @@ export interface HealthQuery {
 }
 
 /**
- * Answers a probe in the words of the Kubernetes API server (kubernetes `apiserver/pkg/server/healthz`): `ok`, or with `verbose`
- * or a failure one line a check; 500 when one fails. Reasons are told, because every check words them for strangers.
+ * Answers a probe in the words of the Kubernetes API server (kubernetes `apiserver/pkg/server/healthz`):
+ * `ok`, or with `verbose` or a failure one line a check; 500 when one fails. Reasons are told, because every
+ * check words them for strangers.
  */
 export async function healthReport(
   registry: HealthRegistry,

@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
 import { SallyportError } from './errors.ts';
 
-/** Anything thrown while a request is answered, as an error of the table. What is not ours and no 4xx of the framework is INTERNAL. */
+/**
+ * Anything thrown while a request is answered, as an error of the table. What is not ours and no 4xx of the
+ * framework is INTERNAL.
+ */
 export function toSallyportError(error: unknown): SallyportError {
   if (error instanceof SallyportError) return error;
   const { statusCode, message } = (error ?? {}) as { statusCode?: unknown; message?: unknown };
@@ -10,7 +13,9 @@ export function toSallyportError(error: unknown): SallyportError {
   return new SallyportError('INTERNAL', {}, error);
 }
 
-/** Headers every error answer carries: when to come back (RFC 9110 §10.2.3), how to authenticate (§11.6.1). */
+/**
+ * Headers every error answer carries: when to come back (RFC 9110 §10.2.3), how to authenticate (§11.6.1).
+ */
 export function errorHeaders(error: SallyportError): Record<string, string> {
   const { retryAfterMs } = error.details;
   return {
@@ -21,7 +26,10 @@ export function errorHeaders(error: SallyportError): Record<string, string> {
   };
 }
 
-/** For answers to machines over TLS: nothing is to be sniffed, cached, framed or run (OWASP REST security cheat sheet). */
+/**
+ * For answers to machines over TLS: nothing is to be sniffed, cached, framed or run (OWASP REST security
+ * cheat sheet).
+ */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",

@@ -1,7 +1,10 @@
 import type { Clock } from './clock.ts';
 import { SallyportError } from './errors.ts';
 
-/** A component that reacts to the signal may still finish by itself, milliseconds; thousands of sockets are not closed in one turn. */
+/**
+ * A component that reacts to the signal may still finish by itself, milliseconds; thousands of sockets are
+ * not closed in one turn.
+ */
 const GRACE_MS = 500;
 
 /** Something that runs. `stop` is called once, and may use `signal` as its cue to stop being polite. */
@@ -12,8 +15,8 @@ export interface Component {
 }
 
 /**
- * Starts components in order and stops them in reverse. A start that fails stops what had been started and rethrows the first
- * cause; a second `stop` returns the first one's promise.
+ * Starts components in order and stops them in reverse. A start that fails stops what had been started and
+ * rethrows the first cause; a second `stop` returns the first one's promise.
  */
 export class Lifecycle {
   readonly #components: readonly Component[];

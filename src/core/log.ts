@@ -62,7 +62,10 @@ export function createLogger({ level, format, destination }: LoggerOptions): Log
   return new FamilyLogger(root, [root]);
 }
 
-/** A child of pino's keeps the level it was born with; a family has one level, because it can change while a gateway runs. */
+/**
+ * A child of pino's keeps the level it was born with; a family has one level, because it can change while a
+ * gateway runs.
+ */
 class FamilyLogger implements Logger {
   readonly #own: PinoLogger;
   readonly #family: PinoLogger[];
@@ -110,8 +113,8 @@ class FamilyLogger implements Logger {
 export const silentLogger: Logger = pino({ level: 'silent' }) as unknown as Logger;
 
 /**
- * Lets one line a key through each period and says with the next how many were held back (requirements B3, I14). Bounded: the
- * oldest keys are forgotten.
+ * Lets one line a key through each period and says with the next how many were held back (requirements B3,
+ * I14). Bounded: the oldest keys are forgotten.
  */
 export class LogSampler {
   readonly #seen = new Map<string, { until: number; suppressed: number }>();
@@ -129,7 +132,10 @@ export class LogSampler {
     this.#maxKeys = maxKeys;
   }
 
-  /** The number of lines held back since the last one when this one should be written, undefined when it should not. */
+  /**
+   * The number of lines held back since the last one when this one should be written, undefined when it
+   * should not.
+   */
   pass(key: string): number | undefined {
     const now = this.#clock.now();
     const entry = this.#seen.get(key);

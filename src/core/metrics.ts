@@ -1,8 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client';
 
 /**
- * All metrics in one place, so that names stay consistent and docs can list them. Units are Prometheus' base units
- * (seconds, bytes); expiry is a timestamp, never "days left", so that alerts compare with `time()`.
+ * All metrics in one place, so that names stay consistent and docs can list them. Units are Prometheus' base
+ * units (seconds, bytes); expiry is a timestamp, never "days left", so that alerts compare with `time()`.
  */
 export function createMetrics(options: { process?: boolean } = {}) {
   const registry = new Registry();

@@ -8,8 +8,9 @@ export interface OptionalImport<T> {
 }
 
 /**
- * Imports a library that imports an optional package by itself and is loud about its absence (on standard output, where `--print-ready` is
- * read by programs). When the package cannot be loaded, the library finds an empty module in its place.
+ * Imports a library that imports an optional package by itself and is loud about its absence (on standard
+ * output, where `--print-ready` is read by programs). When the package cannot be loaded, the library finds an
+ * empty module in its place.
  * @param optional name of the package, as the library imports it
  * @param load imports the library; resolves when its own attempt to import the package is over
  */

@@ -19,7 +19,10 @@ export interface DispatcherHooks {
   end(session: Session, reason: CloseReason): void;
 }
 
-/** Decides what becomes of each message of an edge. Keepalives and control are handled here, whatever the bus does (I9). */
+/**
+ * Decides what becomes of each message of an edge. Keepalives and control are handled here, whatever the bus
+ * does (I9).
+ */
 export class Dispatcher {
   readonly #bus: MessageBus;
   readonly #clock: Clock;
@@ -85,7 +88,10 @@ export class Dispatcher {
     );
   }
 
-  /** Nothing is acknowledged that the bus did not take; EdgeCore expects no answer, so only those who asked for one are told. */
+  /**
+   * Nothing is acknowledged that the bus did not take; EdgeCore expects no answer, so only those who asked
+   * for one are told.
+   */
   #notTaken(session: Session, message: Message, error: unknown): void | Promise<void> {
     const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'bus-failed';
     this.#metrics.messagesDropped.inc({ direction: 'upstream', reason });

@@ -79,8 +79,9 @@ export class Door {
   }
 
   /**
-   * `session` took its node from another replica (G4). Counted and reported; who comes is not held off, because whether the other session is
-   * alive is not known here, and a node whose old connection is dead must never be kept out.
+   * `session` took its node from another replica (G4). Counted and reported; who comes is not held off,
+   * because whether the other session is alive is not known here, and a node whose old connection is dead
+   * must never be kept out.
    */
   takenFrom(previous: NodeOwner, { session, changes }: { session: Session; changes: number }): void {
     this.#metrics.takeovers.inc();
@@ -94,7 +95,10 @@ export class Door {
     );
   }
 
-  /** Why sessions end at a shutdown, with a hint that differs from node to node, so that a fleet does not return at once. */
+  /**
+   * Why sessions end at a shutdown, with a hint that differs from node to node, so that a fleet does not
+   * return at once.
+   */
   drainingReason(windowMs = 0): CloseReason {
     const spreadMs = Math.max(windowMs, HINT_SPREAD_MS);
     return closeReason('Draining', Math.round(HINT_MS + this.#random() * spreadMs));

@@ -1,7 +1,9 @@
 import type { Clock } from '../core/clock.ts';
 import type { Session } from './session.ts';
 
-/** Longest wait for outstanding acknowledgements from the begin of the drain, milliseconds (requirement H3). */
+/**
+ * Longest wait for outstanding acknowledgements from the begin of the drain, milliseconds (requirement H3).
+ */
 const ACKNOWLEDGEMENTS_MS = 5_000;
 
 export interface DrainOptions {
@@ -12,7 +14,10 @@ export interface DrainOptions {
   readonly end: (session: Session) => void;
 }
 
-/** Ends each session at a moment of its own within the window, those that wait for acknowledgements a little later. */
+/**
+ * Ends each session at a moment of its own within the window, those that wait for acknowledgements a little
+ * later.
+ */
 export async function drainSessions(sessions: readonly Session[], options: DrainOptions): Promise<void> {
   // From here on nothing new is begun, so what is under way can finish.
   for (const session of sessions) session.paused = true;

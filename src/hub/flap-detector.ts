@@ -5,7 +5,10 @@ export interface FlapOptions {
   readonly flapThreshold: number;
 }
 
-/** Take-overs that follow each other faster count once: one device that retries in a burst is no second device (G3, I12). */
+/**
+ * Take-overs that follow each other faster count once: one device that retries in a burst is no second device
+ * (G3, I12).
+ */
 const BURST_MS = 1_000;
 /** First time a newcomer is held off; doubles each time, up to the window. */
 const FIRST_HOLD_MS = 5_000;
@@ -19,9 +22,9 @@ interface Record {
 }
 
 /**
- * Notices two devices that share a certificate and keep taking the session from each other (G4). From the threshold on, newcomers are held
- * off for a while, so that one of the two works; the hold is bounded, and the hub applies it only while the present session is alive, so that a
- * node can always come back.
+ * Notices two devices that share a certificate and keep taking the session from each other (G4). From the
+ * threshold on, newcomers are held off for a while, so that one of the two works; the hold is bounded, and
+ * the hub applies it only while the present session is alive, so that a node can always come back.
  */
 export class FlapDetector {
   readonly #clock: Clock;

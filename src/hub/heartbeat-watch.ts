@@ -4,9 +4,11 @@ const MAX_NODES = 10_000;
 const MAX_STRETCH = 4;
 
 /**
- * Edges whose heartbeat is slower than the hub's timeout (I8). Cut off at each timeout, such an edge would return for ever: when a session died of
- * silence before it showed any rhythm and the node comes straight back, it gets more time once, its interval is measured, and from then on its own
- * timeout follows the interval. A node that was regular before is never given more time, so a dead link is noticed as soon as configured (I7).
+ * Edges whose heartbeat is slower than the hub's timeout (I8). Cut off at each timeout, such an edge would
+ * return for ever: when a session died of silence before it showed any rhythm and the node comes straight
+ * back, it gets more time once, its interval is measured, and from then on its own timeout follows the
+ * interval. A node that was regular before is never given more time, so a dead link is noticed as soon as
+ * configured (I7).
  */
 export class HeartbeatWatch {
   readonly #suspects = new Map<string, number>();

@@ -22,8 +22,8 @@ export interface LivenessHooks {
 }
 
 /**
- * Ends sessions that are silent, whose certificate expired, or whose planned end has come. One timer for all: a look at every session each
- * second costs less than a timer a session that each message winds up again.
+ * Ends sessions that are silent, whose certificate expired, or whose planned end has come. One timer for all:
+ * a look at every session each second costs less than a timer a session that each message winds up again.
  */
 export class Liveness {
   readonly #clock: Clock;

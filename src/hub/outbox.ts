@@ -37,8 +37,9 @@ interface Entry extends Outgoing {
 }
 
 /**
- * What is under way to one edge: sent in order, and, where an acknowledgement is due, sent again every `ackTimeoutMs`, `ackRetries`
- * times, then after a back-off, {@link ROUNDS} rounds in all; then given up as 'unacknowledged' (J1). Bounded by the window of the bus.
+ * What is under way to one edge: sent in order, and, where an acknowledgement is due, sent again every
+ * `ackTimeoutMs`, `ackRetries` times, then after a back-off, {@link ROUNDS} rounds in all; then given up as
+ * 'unacknowledged' (J1). Bounded by the window of the bus.
  */
 export class Outbox {
   readonly #send: (message: Message) => Promise<void>;
@@ -116,7 +117,10 @@ export class Outbox {
     for (const entry of rest) this.#finish(entry, 'disconnected');
   }
 
-  /** Does not wait for one message to be taken before the next is handed over: a connection may carry large ones beside small ones. */
+  /**
+   * Does not wait for one message to be taken before the next is handed over: a connection may carry large
+   * ones beside small ones.
+   */
   #queue(entry: Entry): void {
     this.#line.push(entry);
     if (this.#sending) return;
@@ -154,7 +158,8 @@ export class Outbox {
       this.#queue(entry);
       return;
     }
-    // Half of the window stays free for what is new: many messages that are never acknowledged must not hold up the others.
+    // Half of the window stays free for what is new: many messages that are never acknowledged must not hold
+    // up the others.
     const isCrowded = entry.round === 0 && this.#late >= Math.floor(window / 2);
     if (isCrowded || entry.round + 1 >= ROUNDS) {
       this.#finish(entry, { kind: 'unacknowledged' });

@@ -3,15 +3,18 @@ const REMEMBERED_PER_NODE = 64;
 const MAX_NODES = 10_000;
 
 /**
- * Remembers what nodes had acknowledged lately. An edge that lost its connection cannot know whether the hub took its last messages, and
- * sends them again under the same `msg_id`; cloud programs should see them once. Known to this process only: after a restart of the hub, or on
- * another replica, a message may be seen twice.
+ * Remembers what nodes had acknowledged lately. An edge that lost its connection cannot know whether the hub
+ * took its last messages, and sends them again under the same `msg_id`; cloud programs should see them once.
+ * Known to this process only: after a restart of the hub, or on another replica, a message may be seen twice.
  */
 export class RecentMessages {
   /** Node → message id → undefined when it was taken, the promise before; both in the order of last use. */
   readonly #byNode = new Map<string, Map<string, Promise<void> | undefined>>();
 
-  /** Calls `take`, unless a message of this id was taken or is being taken; then its fate is the answer. Forgets what was not taken. */
+  /**
+   * Calls `take`, unless a message of this id was taken or is being taken; then its fate is the answer.
+   * Forgets what was not taken.
+   */
   once(node: string, id: string, take: () => Promise<void>): Promise<void> {
     const known = this.#of(node);
     if (known.has(id)) return known.get(id) ?? Promise.resolve();

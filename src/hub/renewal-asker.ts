@@ -12,8 +12,9 @@ const SHORTEST_WITHIN_MS = 1_000;
 const PATIENCE_MS = 15 * 60_000;
 
 /**
- * Asks connected nodes for a new certificate, without ending any connection. Only our SDK understands it; EdgeCore renews by itself at 70–90 % of the
- * life of its certificate (KubeEdge `edge/pkg/edgehub/certificate`) and offers no way to be asked.
+ * Asks connected nodes for a new certificate, without ending any connection. Only our SDK understands it;
+ * EdgeCore renews by itself at 70–90 % of the life of its certificate (KubeEdge
+ * `edge/pkg/edgehub/certificate`) and offers no way to be asked.
  */
 export class RenewalAsker {
   readonly #clock: Clock;

@@ -2,8 +2,8 @@
 const NODE_KINDS = new Set(['node', 'nodes', 'nodestatus', 'nodepatch', 'csinode', 'csinodes']);
 
 /**
- * Components that only run in the cloud (module names in KubeEdge `cloud/pkg/common/modules`). Edges copy such a source into
- * acknowledgements, which never get here; anything else in their name is a lie.
+ * Components that only run in the cloud (module names in KubeEdge `cloud/pkg/common/modules`). Edges copy
+ * such a source into acknowledgements, which never get here; anything else in their name is a lie.
  */
 const CLOUD_ONLY = new Set([
   'cloudcore',
@@ -21,7 +21,10 @@ const CLOUD_ONLY = new Set([
   'taskmanager',
 ]);
 
-/** The resource as cloud programs see it: `node/<node>/<resource>` (KubeEdge `cloud/pkg/cloudhub/common/util.go`). */
+/**
+ * The resource as cloud programs see it: `node/<node>/<resource>` (KubeEdge
+ * `cloud/pkg/cloudhub/common/util.go`).
+ */
 export function withNodePrefix(node: string, resource = ''): string {
   const prefix = `node/${node}`;
   return resource === prefix || resource.startsWith(`${prefix}/`) ? resource : `${prefix}/${resource}`;
@@ -34,8 +37,9 @@ export function withoutNodePrefix(node: string, resource: string): string {
 }
 
 /**
- * Why a node may not send a message from this source about this resource; undefined when it may (G5). The path decides, whatever the operation; what
- * stands in the content is for the consumer to judge, as it alone knows its form.
+ * Why a node may not send a message from this source about this resource; undefined when it may (G5). The
+ * path decides, whatever the operation; what stands in the content is for the consumer to judge, as it alone
+ * knows its form.
  */
 export function whyForbidden(
   node: string,
@@ -55,7 +59,10 @@ export function whyForbidden(
   return named === undefined || named === node ? undefined : 'the resource names another node';
 }
 
-/** The node that `<namespace>/<kind>/<name>` or `<group>/<version>/<kind>/<namespace>/<name>` (EdgeCore's MetaServer) is about. */
+/**
+ * The node that `<namespace>/<kind>/<name>` or `<group>/<version>/<kind>/<namespace>/<name>` (EdgeCore's
+ * MetaServer) is about.
+ */
 function namedNode(parts: readonly string[]): string | undefined {
   const [first, second = '', third] = parts;
   if (NODE_KINDS.has(second.toLowerCase())) return third;

@@ -25,7 +25,10 @@ export class Sender {
     this.#isConnected = isConnected;
   }
 
-  /** @throws NODE_OFFLINE, QUEUE_FULL, BUS_UNAVAILABLE, MESSAGE_INVALID, NOT_ACKNOWLEDGED; the signal's reason when it is aborted */
+  /**
+   * @throws NODE_OFFLINE, QUEUE_FULL, BUS_UNAVAILABLE, MESSAGE_INVALID, NOT_ACKNOWLEDGED; the signal's reason
+   * when it is aborted
+   */
   async send({ node, message, wait, timeoutMs, signal }: SendRequest): Promise<SendResult> {
     signal?.throwIfAborted();
     if (!isNodeName(node))

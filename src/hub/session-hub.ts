@@ -31,7 +31,10 @@ interface HubParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Told of each session that {@link SessionHub.applyTrust} ends because its peer is revoked, in the same turn. */
+  /**
+   * Told of each session that {@link SessionHub.applyTrust} ends because its peer is revoked, in the same
+   * turn.
+   */
   readonly onRevoked?: (session: {
     readonly peer: RevocablePeer;
     readonly sessionId: string;
@@ -50,7 +53,10 @@ type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'regist
 /** What a refused connection is told; undefined lets it go on to the next step. */
 type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
 
-/** One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is here. */
+/**
+ * One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is
+ * here.
+ */
 export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly name = 'hub';
   readonly #parts: Required<Omit<HubParts, 'presence'>> & Pick<HubParts, 'presence'>;
@@ -115,8 +121,8 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   }
 
   /**
-   * Lets no new session in, and ends all over `windowMs`, each told why and when to return; outstanding acknowledgements are awaited up to 5 s
-   * (H3). `signal` ends the patience.
+   * Lets no new session in, and ends all over `windowMs`, each told why and when to return; outstanding
+   * acknowledgements are awaited up to 5 s (H3). `signal` ends the patience.
    */
   async drain(windowMs: number, signal: AbortSignal): Promise<void> {
     this.#door.draining = true;
@@ -205,7 +211,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     return this.#sessions.has(node);
   }
 
-  /** Whether the node has a session here or on another replica. @throws BUS_UNAVAILABLE when it has none here and the others cannot be asked */
+  /**
+   * Whether the node has a session here or on another replica. @throws BUS_UNAVAILABLE when it has none here
+   * and the others cannot be asked
+   */
   async isConnectedAnywhere(node: string): Promise<boolean> {
     return this.isConnected(node) || (await this.#parts.ownership.lastKnownOwner(node)) !== undefined;
   }
@@ -213,8 +222,9 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   // — trust —
 
   /**
-   * Takes over what identities are accepted from now on, and ends the sessions of those that are not: revoked ones at once, the others spread over
-   * `expiryGraceMs`, so that a fleet does not return in one moment (G9). A session that is covered again by then stays.
+   * Takes over what identities are accepted from now on, and ends the sessions of those that are not: revoked
+   * ones at once, the others spread over `expiryGraceMs`, so that a fleet does not return in one moment (G9).
+   * A session that is covered again by then stays.
    * @returns how many sessions are no longer covered
    */
   applyTrust(check: TrustCheck): number {
@@ -283,7 +293,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       metrics.nodeNotAfter.set({ node }, connection.peer.certificate.notAfter / 1000);
   }
 
-  /** Asks for the node in the name of the session. Alone, the answer comes in the same turn; a fleet answers later, and the edge need not wait for it. */
+  /**
+   * Asks for the node in the name of the session. Alone, the answer comes in the same turn; a fleet answers
+   * later, and the edge need not wait for it.
+   */
   #claim(session: Session): undefined {
     const { connection, id: sessionId, since, node } = session;
     session.place();
@@ -308,8 +321,8 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   }
 
   /**
-   * The replica that lost the node says no more about it, so the end of its session is told here, before the new beginning: followers see the
-   * same order as with one replica.
+   * The replica that lost the node says no more about it, so the end of its session is told here, before the
+   * new beginning: followers see the same order as with one replica.
    */
   #took(session: Session, { from, changes }: { readonly from: NodeOwner; readonly changes: number }): void {
     this.#door.takenFrom(from, { session, changes });

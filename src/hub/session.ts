@@ -33,7 +33,10 @@ export interface PlannedEnd {
   readonly reason: CloseReason;
 }
 
-/** A node's presence in the hub, over exactly one connection. It hears the edge, and takes what the bus has for it. */
+/**
+ * A node's presence in the hub, over exactly one connection. It hears the edge, and takes what the bus has
+ * for it.
+ */
 export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   readonly id: string;
   readonly connection: EdgeConnection;
@@ -57,7 +60,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   claim: Claim | undefined;
   /** Epoch under which the world was told of this session. */
   announcedEpoch: number | undefined;
-  /** Settles when it is known whether the node is ours; undefined once it is. What the edge sends waits for it, in order. */
+  /**
+   * Settles when it is known whether the node is ours; undefined once it is. What the edge sends waits for
+   * it, in order.
+   */
   whenPlaced: Promise<void> | undefined;
   #placed: () => void = () => {};
   /** Whether the node is ours now, and whether the connection is set up. Both are needed to take messages. */
@@ -211,7 +217,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     return fresh;
   }
 
-  /** Gives what was under way back to the bus. @param close told to the edge; undefined when the connection is gone already */
+  /**
+   * Gives what was under way back to the bus. @param close told to the edge; undefined when the connection is
+   * gone already
+   */
   end(close: CloseReason | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -220,7 +229,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     if (close) this.connection.close(close);
   }
 
-  /** A connection that can no longer send, and has not said that it is closed, is of no use: better end it than let its queue stand still. */
+  /**
+   * A connection that can no longer send, and has not said that it is closed, is of no use: better end it
+   * than let its queue stand still.
+   */
   async #sendOrFail(message: Message): Promise<void> {
     try {
       await this.#send(message);

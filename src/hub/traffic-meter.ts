@@ -4,8 +4,8 @@ import type { Metrics } from '../core/metrics.ts';
 type Direction = 'upstream' | 'downstream';
 
 /**
- * Counts messages in plain numbers and hands them to the metrics once a turn of the event loop: a labelled counter costs about as much
- * as parsing a small message.
+ * Counts messages in plain numbers and hands them to the metrics once a turn of the event loop: a labelled
+ * counter costs about as much as parsing a small message.
  */
 export class TrafficMeter {
   readonly #metrics: Metrics;

@@ -5,11 +5,16 @@ import type { PeerCertificate, Refusal } from './node-identity.ts';
 import { PeerGate } from './peer-gate.ts';
 import { subjectAttributes } from './subject.ts';
 
-/** The organization that makes a client certificate an administrator's. Edge certificates hold `system:nodes`. */
+/**
+ * The organization that makes a client certificate an administrator's. Edge certificates hold `system:nodes`.
+ */
 export const ADMIN_ORGANIZATION = 'sallyport:admins';
 
 export interface AdminGateComponents {
-  /** The CA of the gateway itself, both during a rollover; the further CAs whose edges are accepted make no administrators. */
+  /**
+   * The CA of the gateway itself, both during a rollover; the further CAs whose edges are accepted make no
+   * administrators.
+   */
   readonly cas: () => readonly TrustedCaInput[];
   readonly clock: Pick<Clock, 'now'>;
   /** Why the certificate is revoked; undefined when it is not. */
@@ -24,8 +29,8 @@ export type AdminVerdict =
   | { readonly ok: false; readonly known: true; readonly detail: string };
 
 /**
- * Decides who may use the admin interface: the same checks as for edges, against the gateway's own CA alone, and a subject of exactly
- * one `O=sallyport:admins` and one CN. Whatever goes wrong inside is a refusal.
+ * Decides who may use the admin interface: the same checks as for edges, against the gateway's own CA alone,
+ * and a subject of exactly one `O=sallyport:admins` and one CN. Whatever goes wrong inside is a refusal.
  */
 export class AdminGate {
   readonly #gate: PeerGate;

@@ -20,7 +20,10 @@ export interface TrustedCa {
   readonly notAfter: number;
 }
 
-/** @returns undefined when it cannot be parsed, is no CA, or is not what its fingerprint says: then nobody is trusted through it */
+/**
+ * @returns undefined when it cannot be parsed, is no CA, or is not what its fingerprint says: then nobody is
+ * trusted through it
+ */
 export function prepareCa({ pem, sha256 }: TrustedCaInput): TrustedCa | undefined {
   try {
     const certificate = new X509Certificate(pem);
@@ -45,9 +48,9 @@ const MAX_DEPTH = 3;
 const MAX_INTERMEDIATES = 4;
 
 /**
- * Finds the way from `leaf` to exactly this CA. Each CA is tried by itself: two of the same name and serial without key
- * identifiers (requirement C2, KubeEdge's CAs) differ only in the signature. Intermediates have to be CAs; path length and name
- * constraints are not read, so a trusted CA answers for the CAs it signs.
+ * Finds the way from `leaf` to exactly this CA. Each CA is tried by itself: two of the same name and serial
+ * without key identifiers (requirement C2, KubeEdge's CAs) differ only in the signature. Intermediates have
+ * to be CAs; path length and name constraints are not read, so a trusted CA answers for the CAs it signs.
  * @returns the intermediates in use, empty for a leaf of the CA itself; undefined when there is no way
  */
 export function findChain(

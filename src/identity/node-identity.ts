@@ -23,8 +23,8 @@ export interface PeerCertificate {
 }
 
 /**
- * Why a peer is refused: the same word in metric label, log, answer header and close text.
- * `node-mismatch` and `protocol` are decided by listeners, `ticket-refused` by the ticket book, the others by the gate.
+ * Why a peer is refused: the same word in metric label, log, answer header and close text. `node-mismatch`
+ * and `protocol` are decided by listeners, `ticket-refused` by the ticket book, the others by the gate.
  */
 export type RefusalReason = PeerReason;
 
@@ -33,7 +33,10 @@ export interface Refusal {
   readonly reason: RefusalReason;
   /** One plain sentence for the edge and the log: what is wrong and, where known, since when. */
   readonly detail: string;
-  /** The node the certificate claims, when it can be read; with `unknown-ca` anybody may have written it. Never to be used as an identity. */
+  /**
+   * The node the certificate claims, when it can be read; with `unknown-ca` anybody may have written it.
+   * Never to be used as an identity.
+   */
   readonly claimedNode?: string;
   /** True when `claimedNode` is no mere claim: a trusted CA certified the name, whatever else is wrong. */
   readonly nodeVerified?: boolean;

@@ -17,13 +17,19 @@ export interface PeerGateComponents {
 }
 
 export interface PeerGateOptions {
-  /** Certificates of old fleets that name no node are let in, and the name the caller gives is believed (requirement D6). */
+  /**
+   * Certificates of old fleets that name no node are let in, and the name the caller gives is believed
+   * (requirement D6).
+   */
   readonly allowLegacy: boolean;
   /** Serial (hexadecimal, any case) of a certificate that names no node → the node it belongs to. */
   readonly legacyNodes: Readonly<Record<string, string>>;
 }
 
-/** A certificate that verifies against a trusted CA, is in its time and may be used by clients; whose it is, is not said yet. */
+/**
+ * A certificate that verifies against a trusted CA, is in its time and may be used by clients; whose it is,
+ * is not said yet.
+ */
 export interface CheckedCertificate {
   readonly ok: true;
   readonly certificate: PeerCertificate;
@@ -31,7 +37,10 @@ export interface CheckedCertificate {
   readonly subject: string;
 }
 
-/** What follows from the bytes of a leaf and of the CA it verified against: it never changes, so it may be cached. */
+/**
+ * What follows from the bytes of a leaf and of the CA it verified against: it never changes, so it may be
+ * cached.
+ */
 interface Facts {
   readonly certificate: PeerCertificate;
   readonly subject: string;
@@ -49,8 +58,9 @@ const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 const MAX_CACHED = 20_000;
 
 /**
- * The one fail-closed gate every listener and transport asks about a client certificate. TLS only proves that the peer holds the
- * key; everything else is decided here, with a reason. Whatever goes wrong inside is a refusal.
+ * The one fail-closed gate every listener and transport asks about a client certificate. TLS only proves that
+ * the peer holds the key; everything else is decided here, with a reason. Whatever goes wrong inside is a
+ * refusal.
  */
 export class PeerGate {
   readonly #components: PeerGateComponents;
@@ -70,7 +80,8 @@ export class PeerGate {
   /**
    * @param leaf certificate of the peer, undefined when it presented none
    * @param intermediates further certificates it presented
-   * @param claimedNode the node the peer says it is; only believed for certificates that name no node, and only with `allowLegacy`
+   * @param claimedNode the node the peer says it is; only believed for certificates that name no node, and
+   * only with `allowLegacy`
    */
   check(
     leaf: X509Certificate | undefined,
@@ -84,7 +95,10 @@ export class PeerGate {
     }
   }
 
-  /** All of {@link check} but whose certificate it is: for callers with another kind of subject (administrators). */
+  /**
+   * All of {@link check} but whose certificate it is: for callers with another kind of subject
+   * (administrators).
+   */
   checkCertificate(
     leaf: X509Certificate | undefined,
     intermediates: readonly X509Certificate[] = [],
@@ -100,7 +114,10 @@ export class PeerGate {
     }
   }
 
-  /** Asks again about the certificate of an open session: after a change of trust, of revocations, and from time to time. */
+  /**
+   * Asks again about the certificate of an open session: after a change of trust, of revocations, and from
+   * time to time.
+   */
   stillTrusted(identity: NodeIdentity): Refusal | undefined {
     try {
       return this.#recheck(identity);
@@ -117,7 +134,8 @@ export class PeerGate {
     const facts = this.#verify(leaf, intermediates);
     if ('ok' in facts) return facts;
     const named = this.#nameOf(facts, claimedNode);
-    // Revocation comes before the dates: of a certificate that is revoked and has expired too, the first is what matters.
+    // Revocation comes before the dates: of a certificate that is revoked and has expired too, the first is
+    // what matters.
     const problem = this.#revokedProblem(facts, 'ok' in named ? undefined : named) ?? this.#problemOf(facts);
     if (problem) return problem;
     if ('ok' in named) return named;

@@ -4,8 +4,8 @@ import { type PeerReason, type RequestReason, reasonOfCode } from '../protocol/r
 import type { Verdict } from './node-identity.ts';
 
 /**
- * The word for a refused request: where its certificate is at fault the gate's, else that of the error. The same in answer, log, metric and
- * `nodes rejected`.
+ * The word for a refused request: where its certificate is at fault the gate's, else that of the error. The
+ * same in answer, log, metric and `nodes rejected`.
  */
 export function rejectionReason(
   { code }: Pick<SallyportError, 'code'>,

@@ -1,4 +1,6 @@
-/** Words of RFC 5280 §5.3.1 with their numbers; removeFromCRL belongs to delta CRLs, which there are none of. */
+/**
+ * Words of RFC 5280 §5.3.1 with their numbers; removeFromCRL belongs to delta CRLs, which there are none of.
+ */
 export const REVOCATION_REASONS = {
   unspecified: 0,
   keyCompromise: 1,

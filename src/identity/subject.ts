@@ -10,9 +10,9 @@ export type SubjectReading =
 const NODE_PREFIX = 'system:node:';
 
 /**
- * The attributes of a subject as `X509Certificate.subject` prints it: one RDN a line. Node escapes control characters and the
- * specials of RFC 2253 with a backslash and joins multi-valued RDNs with ` + `; neither occurs in a subject of ours, so both
- * are refused instead of understood (requirement D7).
+ * The attributes of a subject as `X509Certificate.subject` prints it: one RDN a line. Node escapes control
+ * characters and the specials of RFC 2253 with a backslash and joins multi-valued RDNs with ` + `; neither
+ * occurs in a subject of ours, so both are refused instead of understood (requirement D7).
  * @returns undefined for anything strange
  */
 export function subjectAttributes(

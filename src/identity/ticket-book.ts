@@ -5,7 +5,9 @@ import type { NodeIdentity, Refusal, Verdict } from './node-identity.ts';
 
 export interface TicketBookComponents {
   readonly clock: Pick<Clock, 'now'>;
-  /** Why the certificate behind a ticket is trusted no longer; undefined when it is. `PeerGate.stillTrusted`. */
+  /**
+   * Why the certificate behind a ticket is trusted no longer; undefined when it is. `PeerGate.stillTrusted`.
+   */
   readonly stillTrusted: (identity: NodeIdentity) => Refusal | undefined;
 }
 
@@ -29,9 +31,10 @@ const TICKET_BYTES = 32;
 const TICKET_FORM = /^[A-Za-z0-9_-]{43}$/;
 
 /**
- * The tickets of this process: single-use, short-lived, bound to a node and the fingerprint of its certificate. Only their hashes are kept, and
- * used ones are remembered until they would have expired, so that a replay is told from an invention. Who else takes a ticket asks the replica that
- * issued it (docs/decisions/webtransport.md).
+ * The tickets of this process: single-use, short-lived, bound to a node and the fingerprint of its
+ * certificate. Only their hashes are kept, and used ones are remembered until they would have expired, so
+ * that a replay is told from an invention. Who else takes a ticket asks the replica that issued it
+ * (docs/decisions/webtransport.md).
  */
 export class TicketBook {
   readonly #components: TicketBookComponents;
@@ -61,7 +64,10 @@ export class TicketBook {
     return { ticket, expiresAt };
   }
 
-  /** Takes a ticket: whatever the verdict, it works no second time. @param presentedSha256 of the client certificate of this connection */
+  /**
+   * Takes a ticket: whatever the verdict, it works no second time. @param presentedSha256 of the client
+   * certificate of this connection
+   */
   redeem(ticket: string, presentedSha256?: string): Verdict {
     if (!TICKET_FORM.test(ticket)) return refuseTicket('it is not one of this hub');
     return this.redeemDigest(ticketDigest(ticket), presentedSha256);

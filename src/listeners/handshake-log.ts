@@ -21,7 +21,10 @@ export interface HandshakePeer {
   readonly raw: { readonly bytesRead: number };
 }
 
-/** Counts handshakes that fail and logs them with what an operator needs, once a minute for each address and reason (B3, L2). */
+/**
+ * Counts handshakes that fail and logs them with what an operator needs, once a minute for each address and
+ * reason (B3, L2).
+ */
 export class HandshakeLog {
   readonly #components: HandshakeLogComponents;
   readonly #transport: ListenerName;
@@ -52,7 +55,10 @@ export class HandshakeLog {
     this.#count(reason, peer, fix);
   }
 
-  /** It completed the handshake with the certificate of a node, and left without a word: many clients verify the hub only then. */
+  /**
+   * It completed the handshake with the certificate of a node, and left without a word: many clients verify
+   * the hub only then.
+   */
   left(peer: HandshakePeer, subject: string): void {
     const claim = readNodeSubject(subject);
     if (claim.kind !== 'node') return;

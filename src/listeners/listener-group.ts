@@ -19,8 +19,9 @@ export interface ListenerGroupComponents {
 const RETRY_MS = 10_000;
 
 /**
- * All listeners as one component: started together, given every new bundle in parallel, stopped together. A listener that cannot take a bundle
- * keeps its old one, is asked again, and is named by {@link drift} until it has it.
+ * All listeners as one component: started together, given every new bundle in parallel, stopped together. A
+ * listener that cannot take a bundle keeps its old one, is asked again, and is named by {@link drift} until
+ * it has it.
  */
 export class ListenerGroup implements Component {
   readonly name = 'listeners';
@@ -36,7 +37,10 @@ export class ListenerGroup implements Component {
     this.listeners = listeners;
   }
 
-  /** @throws LISTEN_FAILED of the first listener that cannot bind; the others are stopped again by the lifecycle */
+  /**
+   * @throws LISTEN_FAILED of the first listener that cannot bind; the others are stopped again by the
+   * lifecycle
+   */
   async start(): Promise<void> {
     for (const listener of this.listeners) {
       await listener.start();
@@ -66,7 +70,10 @@ export class ListenerGroup implements Component {
     return this.#started.filter((listener) => listener.servedFingerprint() !== wanted);
   }
 
-  /** Lets no new session begin. HTTPS and admin go on, so that probes see a process that lives and is not ready (requirement H2). */
+  /**
+   * Lets no new session begin. HTTPS and admin go on, so that probes see a process that lives and is not
+   * ready (requirement H2).
+   */
   stopSessions(signal: AbortSignal): Promise<void> {
     return this.#stop(
       this.#started.filter(({ name }) => name !== 'https' && name !== 'admin'),

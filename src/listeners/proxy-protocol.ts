@@ -41,7 +41,10 @@ const V1_MAX = 107;
 /** Version 2 may carry TLVs; more than this is nobody's balancer. */
 const V2_MAX = 4096;
 
-/** Reads a PROXY protocol header of version 1 or 2 at the start of `data` (HAProxy, doc/proxy-protocol.txt). Never throws. */
+/**
+ * Reads a PROXY protocol header of version 1 or 2 at the start of `data` (HAProxy, doc/proxy-protocol.txt).
+ * Never throws.
+ */
 export function readProxyHeader(data: Buffer): ProxyHeader {
   if (startsLike(data, V2_SIGNATURE)) return data.length < 16 ? { kind: 'incomplete' } : readV2(data);
   if (startsLike(data, V1_START)) return readV1(data);

@@ -14,8 +14,8 @@ export interface RefusalReporterComponents {
 }
 
 /**
- * Counts every refused peer and logs it at most once a minute for each node (or address, when no trusted CA names a node) and reason
- * (requirements F3, I14, L2).
+ * Counts every refused peer and logs it at most once a minute for each node (or address, when no trusted CA
+ * names a node) and reason (requirements F3, I14, L2).
  */
 export class RefusalReporter {
   readonly #components: RefusalReporterComponents;
@@ -33,12 +33,14 @@ export class RefusalReporter {
     const { reason, detail, claimedNode } = refusal;
     rejections?.record(rejectionOf(refusal, { listener: this.#transport, remoteAddress }));
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
-    // A connection without any certificate is a probe or a browser, not a fault of the fleet (requirement H2).
+    // A connection without any certificate is a probe or a browser, not a fault of the fleet (requirement
+    // H2).
     if (reason === 'no-certificate') {
       log.debug({ remoteAddress, reason }, 'a connection without client certificate was refused');
       return;
     }
-    // Names that nobody vouches for could be made up without end: each address gets its line a minute, whatever it claims.
+    // Names that nobody vouches for could be made up without end: each address gets its line a minute,
+    // whatever it claims.
     const who = refusal.nodeVerified ? (claimedNode ?? remoteAddress) : remoteAddress;
     const suppressed = this.#sampler.pass(`${who} ${reason}`);
     if (suppressed === undefined) return;

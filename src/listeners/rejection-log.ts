@@ -11,7 +11,9 @@ import { fixOf } from '../protocol/rejection-reasons.ts';
 import { sourceOf } from './https/rate-limiter.ts';
 
 export interface RejectionLogOptions {
-  /** Entries about nodes that a trusted CA vouches for: half a fleet of the default limit, under 1 KB each. */
+  /**
+   * Entries about nodes that a trusted CA vouches for: half a fleet of the default limit, under 1 KB each.
+   */
   readonly maxNodes: number;
   /** Entries about everybody else, which strangers can fill: apart, so that they push out no node. */
   readonly maxStrangers: number;
@@ -36,8 +38,9 @@ interface Entry {
 const MAX_TEXT = 400;
 
 /**
- * Remembers whom the listeners of this replica refused: one entry for each node (or address, where nobody vouches for a name), reason and
- * listener. Bounded in number and size, whatever is thrown at it (requirement I14): the least recently refused go first.
+ * Remembers whom the listeners of this replica refused: one entry for each node (or address, where nobody
+ * vouches for a name), reason and listener. Bounded in number and size, whatever is thrown at it (requirement
+ * I14): the least recently refused go first.
  */
 export class RejectionLog implements RejectionSink, RejectionDirectory {
   readonly #clock: Pick<Clock, 'now'>;
@@ -52,7 +55,8 @@ export class RejectionLog implements RejectionSink, RejectionDirectory {
   }
 
   record(report: RejectionReport): void {
-    // A stranger who left by itself was not refused; a node that did may not have liked the hub's certificate.
+    // A stranger who left by itself was not refused; a node that did may not have liked the hub's
+    // certificate.
     if (report.reason === 'disconnected' && report.claimedNode === undefined) return;
     const { node, reason, listener, remoteAddress } = report;
     const [entries, limit, who] =

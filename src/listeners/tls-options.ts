@@ -23,15 +23,17 @@ const TLS12 = [
 const AEAD = /^EC?DHE-[A-Z0-9-]*(GCM-SHA(256|384)|CCM8?|CHACHA20-POLY1305)$/;
 
 /**
- * The only place that turns a bundle into TLS options; the same at start and at each swap, because `setSecureContext` replaces
- * everything and forgets what is left out. Pure.
+ * The only place that turns a bundle into TLS options; the same at start and at each swap, because
+ * `setSecureContext` replaces everything and forgets what is left out. Pure.
  *
- * - `ca: []`: no CA names are sent, so a peer always presents what it has (Go's crypto/tls keeps a certificate back when its issuer
- *   is not named, and an edge of a removed CA could not be told why), and OpenSSL does not verify what the gate verifies by
- *   itself. `authorized` of a socket is therefore always false and means nothing: only `PeerGate` lets anyone in.
- * - No resumption: no tickets (`SSL_OP_NO_TICKET`), and no `resumeSession` handler that could find a session by its id. A
- *   resumed session would outlive a change of trust.
- * - X25519 first is the cheapest (FINDINGS: 1.46 → 1.10 ms a connect); P-256 and P-384 for clients that have nothing else.
+ * - `ca: []`: no CA names are sent, so a peer always presents what it has (Go's crypto/tls keeps a
+ *   certificate back when its issuer is not named, and an edge of a removed CA could not be told why), and
+ *   OpenSSL does not verify what the gate verifies by itself. `authorized` of a socket is therefore always
+ *   false and means nothing: only `PeerGate` lets anyone in.
+ * - No resumption: no tickets (`SSL_OP_NO_TICKET`), and no `resumeSession` handler that could find a session
+ *   by its id. A resumed session would outlive a change of trust.
+ * - X25519 first is the cheapest (FINDINGS: 1.46 → 1.10 ms a connect); P-256 and P-384 for clients that have
+ *   nothing else.
  * @throws CONFIG_INVALID when `policy.ciphers` holds anything but ECDHE or DHE suites with AEAD
  */
 export function tlsOptions(bundle: CertificateBundle, policy: TlsPolicy): SecureContextOptions {
@@ -50,7 +52,10 @@ export function tlsOptions(bundle: CertificateBundle, policy: TlsPolicy): Secure
   };
 }
 
-/** What a TLS server asks of its clients: a certificate, and the gate decides about it. Does not change at a swap. */
+/**
+ * What a TLS server asks of its clients: a certificate, and the gate decides about it. Does not change at a
+ * swap.
+ */
 export const CLIENT_AUTH = { requestCert: true, rejectUnauthorized: false } as const satisfies TlsOptions;
 
 function tls12Ciphers({ ciphers }: TlsPolicy): string {

@@ -23,7 +23,10 @@ export interface TlsServerComponents {
   readonly rejections?: RejectionSink | undefined;
 }
 
-/** Asked again whenever a value is used, so limits change live. `host`, `port` and `proxyProtocolFrom` are read once. */
+/**
+ * Asked again whenever a value is used, so limits change live. `host`, `port` and `proxyProtocolFrom` are
+ * read once.
+ */
 export interface TlsServerOptions {
   readonly name: ListenerName;
   readonly host: string;
@@ -42,7 +45,10 @@ export interface TlsServerLimits {
   readonly proxyProtocolFrom: readonly string[];
 }
 
-/** `proxy`: its PROXY header is awaited; `waiting`: for a place among the handshakes; `session`: handed over to its owner. */
+/**
+ * `proxy`: its PROXY header is awaited; `waiting`: for a place among the handshakes; `session`: handed over
+ * to its owner.
+ */
 type Phase = 'proxy' | 'waiting' | 'handshake' | 'open' | 'session';
 
 interface Connection {
@@ -68,11 +74,15 @@ const CONNECTION = Symbol('connection');
 type Tracked = Socket & { [CONNECTION]?: Connection | undefined };
 
 /**
- * The TCP and TLS part that every listener over HTTPS shares: caps at accept, deadlines, hot swap, and logs that help. What a
- * request or an upgrade means, and whether its peer is let in, is for the listener and the gate.
+ * The TCP and TLS part that every listener over HTTPS shares: caps at accept, deadlines, hot swap, and logs
+ * that help. What a request or an upgrade means, and whether its peer is let in, is for the listener and the
+ * gate.
  */
 export class TlsServer {
-  /** For `upgrade` handlers and fastify's `serverFactory`. Call {@link start} and {@link stop}, not `listen` and `close`. */
+  /**
+   * For `upgrade` handlers and fastify's `serverFactory`. Call {@link start} and {@link stop}, not `listen`
+   * and `close`.
+   */
   readonly server: Server;
   readonly #components: TlsServerComponents;
   readonly #options: () => TlsServerOptions;
@@ -95,7 +105,9 @@ export class TlsServer {
   #sweep: Timer | undefined;
   #stopping = false;
 
-  /** @param serve what answers requests, or makes a server that speaks something else than HTTP/1.1 over TLS */
+  /**
+   * @param serve what answers requests, or makes a server that speaks something else than HTTP/1.1 over TLS
+   */
   constructor(
     components: TlsServerComponents,
     options: () => TlsServerOptions,
@@ -159,7 +171,9 @@ export class TlsServer {
     this.#sweep = this.#components.clock.setInterval(() => this.#sweepDeadlines(), SWEEP_MS);
   }
 
-  /** New handshakes use `next`, open connections stay. @throws without any effect when `next` cannot be served */
+  /**
+   * New handshakes use `next`, open connections stay. @throws without any effect when `next` cannot be served
+   */
   applyBundle(next: CertificateBundle): void {
     const context = tlsOptions(next, this.#options().tls);
     // `setSecureContext` assigns field by field; what it would reject must not reach it.
@@ -185,10 +199,14 @@ export class TlsServer {
     return { host: address.address, port: address.port };
   }
 
-  /** The peer's address, as a trusted balancer told it where there is one. For logs and limits, never for identity (H7). */
+  /**
+   * The peer's address, as a trusted balancer told it where there is one. For logs and limits, never for
+   * identity (H7).
+   */
   remoteAddress(socket: Socket): string {
     const connection = (socket as Tracked)[CONNECTION];
-    // Whoever handles a request, an upgrade or an error asks this; listeners of our own would change what Node does without any.
+    // Whoever handles a request, an upgrade or an error asks this; listeners of our own would change what
+    // Node does without any.
     if (connection) connection.spoke = true;
     return connection?.address ?? plainAddress(socket.remoteAddress);
   }
@@ -198,7 +216,9 @@ export class TlsServer {
     return (socket as Tracked)[CONNECTION]?.acceptedAt;
   }
 
-  /** From here on the socket is a session: {@link stop} leaves it to its owner; it still counts for the caps. */
+  /**
+   * From here on the socket is a session: {@link stop} leaves it to its owner; it still counts for the caps.
+   */
   handOver(socket: Socket): void {
     const connection = (socket as Tracked)[CONNECTION];
     if (connection) connection.phase = 'session';
@@ -210,8 +230,8 @@ export class TlsServer {
   }
 
   /**
-   * Stops accepting, ends handshakes and idle sockets, lets requests finish until `signal` is aborted. Sockets that were handed
-   * over stay open. Idempotent.
+   * Stops accepting, ends handshakes and idle sockets, lets requests finish until `signal` is aborted.
+   * Sockets that were handed over stay open. Idempotent.
    */
   async stop(signal: AbortSignal): Promise<void> {
     if (!this.#stopping) {
@@ -296,7 +316,10 @@ export class TlsServer {
       log.warn({ remoteAddress, limit, suppressed }, 'a connection was refused by a limit');
   }
 
-  /** Starts the handshake, or lets the socket wait for a place; its deadline counts from accept either way (I1, I2). */
+  /**
+   * Starts the handshake, or lets the socket wait for a place; its deadline counts from accept either way
+   * (I1, I2).
+   */
   #admit(connection: Connection): void {
     if (this.#handshakes >= this.#options().limits.handshakes) {
       connection.phase = 'waiting';
@@ -347,8 +370,9 @@ export class TlsServer {
     connection.sni = undefined;
     this.#leaveHandshake(connection);
     connection.phase = 'open';
-    // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one name), which Node 24 would take
-    // for a failure of the next read on any connection. Reading the certificate empties the queue.
+    // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one
+    // name), which Node 24 would take for a failure of the next read on any connection. Reading the
+    // certificate empties the queue.
     connection.subject = secure.getPeerX509Certificate()?.subject;
   }
 
@@ -397,14 +421,17 @@ export class TlsServer {
 
 const STOP_POLL_MS = 20;
 
-/** Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and is ended. */
+/**
+ * Node keeps the TCP socket under a server's TLS socket in `_parent`; without it the socket is a stranger and
+ * is ended.
+ */
 function connectionOf(secure: TLSSocket | undefined): Connection | undefined {
   return (secure as { _parent?: Tracked } | undefined)?._parent?.[CONNECTION];
 }
 
 /**
- * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that succeeds), and lets
- * Node serve its one context. Node calls it as a method of the TLS socket.
+ * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that
+ * succeeds), and lets Node serve its one context. Node calls it as a method of the TLS socket.
  */
 function rememberName(this: unknown, name: string, done: (error: Error | null) => void): void {
   const connection = connectionOf(this as TLSSocket);

@@ -2,9 +2,9 @@ import type { X509Certificate } from 'node:crypto';
 import { type AddressInfo, isIP } from 'node:net';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import { trialReply } from '../contracts/handshake.ts';
 import type { BundleTrial } from '../contracts/listener.ts';
-import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
-import { trialReply } from './handshake.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 
 /** Serves `bundle` with the options of the real listeners on a loopback port, while `visit` lasts. */

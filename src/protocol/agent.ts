@@ -1,7 +1,10 @@
 /** What the agent of every SDK begins with. */
 export const SDK_AGENT = 'sallyport-sdk/';
 
-/** The name and version of the SDK, and the CAs a node trusts: `sallyport-sdk/0.1 (trusts 3f2a9c… 77ab01…)`, a comment in the sense of RFC 9110 section 10.1.5. */
+/**
+ * The name and version of the SDK, and the CAs a node trusts: `sallyport-sdk/0.1 (trusts 3f2a9c… 77ab01…)`, a
+ * comment in the sense of RFC 9110 section 10.1.5.
+ */
 const TRUSTS = /\(trusts ([0-9a-f]{16}(?: [0-9a-f]{16}){0,7})\)/;
 /** Characters of a fingerprint that are told: enough to tell CAs apart, no security rests on them. */
 const TOLD = 16;

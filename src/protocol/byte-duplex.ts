@@ -8,8 +8,8 @@ export interface ByteStreamPair {
 }
 
 /**
- * A bidirectional stream of WebTransport as a stream of Node. Unlike `Duplex.fromWeb` it can be destroyed while a write is under way that
- * will never end: WebTransport sessions that vanish leave such writes behind.
+ * A bidirectional stream of WebTransport as a stream of Node. Unlike `Duplex.fromWeb` it can be destroyed
+ * while a write is under way that will never end: WebTransport sessions that vanish leave such writes behind.
  */
 export class ByteDuplex extends Duplex {
   readonly #reader;

@@ -1,8 +1,8 @@
 /**
- * Why a connection ends: one table for every transport and for the SDK. `retry` is what the edge should do next:
- * `backoff` = try again by itself; `soon` = at once, elsewhere or here, after the hint; `renew` = obtain a new certificate first;
- * `never` = a person has to act. WebSocket codes 4000–4999 are for private use (RFC 6455 §7.4.2); the QUIC application error code
- * is the same number.
+ * Why a connection ends: one table for every transport and for the SDK. `retry` is what the edge should do
+ * next: `backoff` = try again by itself; `soon` = at once, elsewhere or here, after the hint; `renew` =
+ * obtain a new certificate first; `never` = a person has to act. WebSocket codes 4000–4999 are for private
+ * use (RFC 6455 §7.4.2); the QUIC application error code is the same number.
  */
 export const CLOSE_REASONS = {
   Normal: { code: 1000, text: 'normal closure', retry: 'never' },
@@ -53,14 +53,20 @@ export function closeReason(name: CloseReasonName, reconnectAfterMs?: number): C
   return { name, ...CLOSE_REASONS[name], ...(reconnectAfterMs === undefined ? {} : { reconnectAfterMs }) };
 }
 
-/** The text that travels in a close frame: the name, and the hint when there is one. At most 123 bytes (RFC 6455 §5.5). */
+/**
+ * The text that travels in a close frame: the name, and the hint when there is one. At most 123 bytes (RFC
+ * 6455 §5.5).
+ */
 export function closeText(reason: CloseReason): string {
   const hint =
     reason.reconnectAfterMs === undefined ? '' : ` reconnectAfterMs=${Math.round(reason.reconnectAfterMs)}`;
   return `${reason.name}: ${reason.text}${hint}`.slice(0, 123);
 }
 
-/** Reads what {@link closeText} wrote; a code without our text falls back to the table, an unknown one to undefined. */
+/**
+ * Reads what {@link closeText} wrote; a code without our text falls back to the table, an unknown one to
+ * undefined.
+ */
 export function parseClose(code: number, text: string): CloseReason | undefined {
   const name =
     /^(\w+):/.exec(text)?.[1] ??

@@ -5,15 +5,18 @@ import type { Message, MessageHeader, MessageRoute } from './message.ts';
 
 /**
  * The framed form, for QUIC and WebTransport: viaduct's 10-byte package header, then the payload (KubeEdge
- * `viaduct/pkg/translator` and `viaduct/pkg/packer`). Header: version u32 (major<<24 | minor<<16 | fix<<8), package type u8,
- * flags u8 (0x80 compressed), payload length u32; big-endian.
+ * `viaduct/pkg/translator` and `viaduct/pkg/packer`). Header: version u32 (major<<24 | minor<<16 | fix<<8),
+ * package type u8, flags u8 (0x80 compressed), payload length u32; big-endian.
  */
 export const FRAME_HEADER_BYTES = 10;
 /** 1.1.1, the only version that was ever written. */
 const FRAME_VERSION = 0x01_01_01_00;
 const FLAG_COMPRESSED = 0x80;
 
-/** `message` is viaduct's; the others are Sallyport's and carry one JSON object. docs/protocol-quic.md describes each. */
+/**
+ * `message` is viaduct's; the others are Sallyport's and carry one JSON object. docs/protocol-quic.md
+ * describes each.
+ */
 export const FRAME_TYPES = {
   message: 0x01,
   hello: 0x40,
@@ -48,8 +51,8 @@ export interface FrameDecoderOptions {
 export const MAX_CONTROL_BYTES = 16 * 1024;
 
 /**
- * Cuts a stream of bytes into frames. Keeps at most one incomplete frame, and refuses a length over the limit when it sees the
- * header, before anything of the payload is kept. After an error it refuses everything.
+ * Cuts a stream of bytes into frames. Keeps at most one incomplete frame, and refuses a length over the limit
+ * when it sees the header, before anything of the payload is kept. After an error it refuses everything.
  */
 export class FrameDecoder {
   readonly #options: FrameDecoderOptions;
@@ -70,7 +73,8 @@ export class FrameDecoder {
   }
 
   /**
-   * Takes the next bytes and calls `onFrame` for each frame they complete. The payload may share memory with `chunk`.
+   * Takes the next bytes and calls `onFrame` for each frame they complete. The payload may share memory with
+   * `chunk`.
    * @throws MESSAGE_TOO_LARGE, MESSAGE_INVALID; frames before the fault have been delivered
    */
   push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
@@ -149,7 +153,8 @@ export function encodeFramed(message: Message): Uint8Array {
 }
 
 /**
- * Decodes and checks the payload of a `message` frame. Unknown fields are skipped. Content that is not JSON becomes a string.
+ * Decodes and checks the payload of a `message` frame. Unknown fields are skipped. Content that is not JSON
+ * becomes a string.
  * @throws MESSAGE_INVALID; never anything else
  */
 export function decodeFramed(payload: Uint8Array): Message {

@@ -24,7 +24,10 @@ export function decodeJson(text: string): Message {
   return checkMessage(value);
 }
 
-/** Checks the parts Sallyport reads. Go sends `null` for absent objects of pointer type; those are refused where we need them. */
+/**
+ * Checks the parts Sallyport reads. Go sends `null` for absent objects of pointer type; those are refused
+ * where we need them.
+ */
 export function checkMessage(value: unknown): Message {
   if (!isObject(value)) throw invalid('it is not an object');
   const { header, route } = value as { header?: unknown; route?: unknown };
@@ -54,8 +57,8 @@ const MAX_NAME = 256;
 const MAX_RESOURCE = 4096;
 
 /**
- * `JSON.parse` takes any depth, but `JSON.stringify` overflows the stack from about 5,000 levels on (Node 24): what is let in here
- * must be possible to send on.
+ * `JSON.parse` takes any depth, but `JSON.stringify` overflows the stack from about 5,000 levels on (Node
+ * 24): what is let in here must be possible to send on.
  */
 const MAX_DEPTH = 1_000;
 
@@ -66,7 +69,10 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Whether brackets outside of strings nest deeper than `limit`. Text that is no JSON may be misjudged; it is refused anyway. */
+/**
+ * Whether brackets outside of strings nest deeper than `limit`. Text that is no JSON may be misjudged; it is
+ * refused anyway.
+ */
 function nestsDeeper(text: string, limit: number): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at++) {

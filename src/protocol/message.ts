@@ -1,6 +1,6 @@
 /**
- * One KubeEdge message, in the very shape it has on the wire (KubeEdge `beehive/pkg/core/model/message.go`): no mapping, no cost,
- * nothing lost. Optional fields are omitted when empty, as Go's `omitempty` does.
+ * One KubeEdge message, in the very shape it has on the wire (KubeEdge `beehive/pkg/core/model/message.go`):
+ * no mapping, no cost, nothing lost. Optional fields are omitted when empty, as Go's `omitempty` does.
  */
 export interface Message {
   readonly header: MessageHeader;

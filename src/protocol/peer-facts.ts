@@ -21,8 +21,9 @@ export const FACTS_HEADER = 'sallyport-facts';
 const MAX_ISSUERS = 4;
 
 /**
- * For the edge, as a dictionary of strings (RFC 9651 §3.2): `hub-time="…Z", not-after="…Z", expected-issuer-sha256=("…")`. In a close text it
- * stands in brackets at the end. Undefined when there is nothing to tell.
+ * For the edge, as a dictionary of strings (RFC 9651 §3.2): `hub-time="…Z", not-after="…Z",
+ * expected-issuer-sha256=("…")`. In a close text it stands in brackets at the end. Undefined when there is
+ * nothing to tell.
  */
 export function encodeFacts(facts: PeerFacts | undefined): string | undefined {
   if (!facts) return undefined;
@@ -37,7 +38,10 @@ export function encodeFacts(facts: PeerFacts | undefined): string | undefined {
   return parts.length === 0 ? undefined : parts.join(', ');
 }
 
-/** Reads what {@link encodeFacts} wrote, from a header or at the end of a close text; what it does not know it leaves out. */
+/**
+ * Reads what {@link encodeFacts} wrote, from a header or at the end of a close text; what it does not know it
+ * leaves out.
+ */
 export function parseFacts(text: string): PeerFacts {
   const at = (name: string) => {
     const value = new RegExp(`(?:^|[ ,[])${name}="([^"]*)"`).exec(text)?.[1];

@@ -60,8 +60,8 @@ export function parseWelcome(payload: Uint8Array): Welcome {
 const MAX_REASON_BYTES = 400;
 
 /**
- * The reason text of a refused connection, beside the close reason's code: `<close reason>: <word>: <detail>`, where the word is the
- * refusal reason of the gate (`expired`, `node-mismatch`, …).
+ * The reason text of a refused connection, beside the close reason's code: `<close reason>: <word>:
+ * <detail>`, where the word is the refusal reason of the gate (`expired`, `node-mismatch`, …).
  */
 export function refusalText(
   name: CloseReasonName,
@@ -97,8 +97,9 @@ export function readQuicClose(code: number, text: string): QuicClose {
 }
 
 /**
- * Why a handshake failed, from the QUIC error code 0x100 + TLS alert (RFC 9001 §4.8, RFC 8446 §6). Undefined for other codes. The library
- * verifies the client's chain itself, so these refusals never reach the gate; the words are the gate's.
+ * Why a handshake failed, from the QUIC error code 0x100 + TLS alert (RFC 9001 §4.8, RFC 8446 §6). Undefined
+ * for other codes. The library verifies the client's chain itself, so these refusals never reach the gate;
+ * the words are the gate's.
  */
 export function refusalOfAlert(code: number): AlertRefusal | undefined {
   return Object.hasOwn(ALERTS, code - 0x100) ? ALERTS[code - 0x100] : undefined;

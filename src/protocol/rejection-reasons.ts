@@ -1,16 +1,20 @@
-import { ERRORS, type ErrorCode } from '../core/errors.ts';
+import { ERRORS } from '../core/error-table.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { CLOSE_REASONS, type CloseReasonName } from './close-reasons.ts';
 
 /**
- * Every word that says why somebody was not let in: the one source for answer headers, close texts, logs, metric labels, `nodes rejected` and
- * docs/errors.md. `fix` is for the operator who reads the word.
+ * Every word that says why somebody was not let in: the one source for answer headers, close texts, logs,
+ * metric labels, `nodes rejected` and docs/errors.md. `fix` is for the operator who reads the word.
  */
 interface ReasonDefinition {
   readonly meaning: string;
   readonly fix: string;
 }
 
-/** What is wrong with a client certificate, or with what is said beside it; told to the edge on every transport. */
+/**
+ * What is wrong with a client certificate, or with what is said beside it; told to the edge on every
+ * transport.
+ */
 export const PEER_REASONS = {
   'no-certificate': {
     meaning: 'the client sent none',
@@ -120,7 +124,10 @@ type Kebab<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Lowercase<Head>}-${Kebab<Tail>}`
   : Lowercase<S>;
 
-/** A request that is refused for something else than its certificate: the error code in the form of the other words, `token-expired`. */
+/**
+ * A request that is refused for something else than its certificate: the error code in the form of the other
+ * words, `token-expired`.
+ */
 export type RequestReason = Kebab<ErrorCode>;
 
 export type PeerReason = keyof typeof PEER_REASONS;

@@ -6,7 +6,9 @@ export interface RenewRequest {
   readonly reason: string;
   /** Serial of the certificate to replace, hexadecimal: a node that has another by now has nothing to do. */
   readonly serial: string;
-  /** The node begins at a random moment within this time, milliseconds, so that a fleet does not come at once. */
+  /**
+   * The node begins at a random moment within this time, milliseconds, so that a fleet does not come at once.
+   */
   readonly withinMs: number;
 }
 

@@ -10,8 +10,8 @@ export interface CertificateRequest {
 }
 
 /**
- * A fresh EC P-256 key and its certificate signing request for `node`, with the subject of Kubernetes' nodes. The X.509 library is
- * loaded only here, when a certificate is due: once a join and once a renewal.
+ * A fresh EC P-256 key and its certificate signing request for `node`, with the subject of Kubernetes' nodes.
+ * The X.509 library is loaded only here, when a certificate is due: once a join and once a renewal.
  */
 export async function createCertificateRequest(node: string): Promise<CertificateRequest> {
   await import('reflect-metadata');

@@ -81,7 +81,10 @@ export class ConnectionKeeper {
     await Promise.all([this.#running, this.#replacing, held?.ended]);
   }
 
-  /** A new link with the present certificate, made before the old one is let go; when that fails the old one goes on meanwhile. */
+  /**
+   * A new link with the present certificate, made before the old one is let go; when that fails the old one
+   * goes on meanwhile.
+   */
   replace(): Promise<void> {
     this.#replacing ??= this.#replace().finally(() => {
       this.#replacing = undefined;
@@ -129,7 +132,8 @@ export class ConnectionKeeper {
     for (;;) {
       const held = this.#current!;
       const reason = await held.ended;
-      // The hub closes the old link because the new one took over: perhaps before we know that the new one is up.
+      // The hub closes the old link because the new one took over: perhaps before we know that the new one is
+      // up.
       if (this.#replacing && reason?.name === 'TakenOver') await this.#replacing;
       if (this.#current !== held) continue;
       this.#current = undefined;
@@ -203,7 +207,9 @@ export class ConnectionKeeper {
     handler.onUp(held.link);
   }
 
-  /** KubeEdge's keepalive, as EdgeCore sends it (PROTOCOL.md). A link that cannot take it says so by ending. */
+  /**
+   * KubeEdge's keepalive, as EdgeCore sends it (PROTOCOL.md). A link that cannot take it says so by ending.
+   */
   #beat({ link }: Held): void {
     const keepalive = createMessage(
       { source: link.transport, group: 'resource', operation: 'keepalive', resource: 'node' },

@@ -18,8 +18,9 @@ const GENERATION = /^generation-[0-9a-f]{16}$/;
  *     key.pem certificate.pem ca.pem   0600
  * ```
  *
- * A new set is written and flushed beside the old one, then `current` is replaced by one `rename`, which POSIX makes atomic: whoever
- * is killed at any point leaves either the old set or the new one, never a key without its certificate. One process a folder.
+ * A new set is written and flushed beside the old one, then `current` is replaced by one `rename`, which
+ * POSIX makes atomic: whoever is killed at any point leaves either the old set or the new one, never a key
+ * without its certificate. One process a folder.
  */
 export class CredentialStore {
   readonly directory: string;
@@ -30,7 +31,8 @@ export class CredentialStore {
 
   /**
    * What is stored, or undefined when nothing is.
-   * @throws NOT_JOINED when it is there and cannot be used: unreadable, key and certificate no pair, another node's
+   * @throws NOT_JOINED when it is there and cannot be used: unreadable, key and certificate no pair, another
+   * node's
    */
   async load(node: string): Promise<EdgeCredentials | undefined> {
     const unusable = (problem: string, cause?: unknown) =>
@@ -76,7 +78,10 @@ export class CredentialStore {
     await this.#removeAllBut(name);
   }
 
-  /** Old sets, and what a killed process left half written. Keys that are not used any more should not lie about. */
+  /**
+   * Old sets, and what a killed process left half written. Keys that are not used any more should not lie
+   * about.
+   */
   async #removeAllBut(current: string): Promise<void> {
     for (const entry of await readdir(this.directory)) {
       const generation = entry.startsWith('.') ? entry.slice(1) : entry;

@@ -3,8 +3,9 @@ import { describeError } from '../core/errors.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 /**
- * What is wrong with a key and certificate as the pair of `node`, or undefined. The issuer is not looked at: while the hub rolls over to
- * a new CA, a renewed certificate comes from a CA this node has never seen, and is good all the same (requirement C1).
+ * What is wrong with a key and certificate as the pair of `node`, or undefined. The issuer is not looked at:
+ * while the hub rolls over to a new CA, a renewed certificate comes from a CA this node has never seen, and
+ * is good all the same (requirement C1).
  */
 export function checkPair({ node, certificate, key, ca }: EdgeCredentials): string | undefined {
   try {
@@ -19,7 +20,10 @@ export function checkPair({ node, certificate, key, ca }: EdgeCredentials): stri
   }
 }
 
-/** What is wrong with a certificate fresh from the token join, or undefined: {@link checkPair}, and it chains to the CA of the token. */
+/**
+ * What is wrong with a certificate fresh from the token join, or undefined: {@link checkPair}, and it chains
+ * to the CA of the token.
+ */
 export function checkJoined(credentials: EdgeCredentials): string | undefined {
   const problem = checkPair(credentials);
   if (problem !== undefined) return problem;
@@ -35,7 +39,9 @@ export function isIssuedBy(certificate: string, ca: string): boolean {
   return own.checkIssued(issuer) && own.verify(issuer.publicKey);
 }
 
-/** The CAs a node verifies the hub with: one, and during a rollover the new one before the one it joined with. */
+/**
+ * The CAs a node verifies the hub with: one, and during a rollover the new one before the one it joined with.
+ */
 export function casOf({ ca }: Pick<EdgeCredentials, 'ca'>): X509Certificate[] {
   const blocks = ca.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => new X509Certificate(block));

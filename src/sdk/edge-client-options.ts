@@ -47,7 +47,10 @@ export interface EdgeClientComponents {
   readonly transport?: EdgeTransport;
 }
 
-/** Defaults are KubeEdge's where it has one (`edgehub`: heartbeat 15 s, project id); the others match the hub's limits. */
+/**
+ * Defaults are KubeEdge's where it has one (`edgehub`: heartbeat 15 s, project id); the others match the
+ * hub's limits.
+ */
 export function withDefaults(options: EdgeClientOptions) {
   return {
     transport: 'auto' as const,
@@ -64,7 +67,10 @@ export function withDefaults(options: EdgeClientOptions) {
   };
 }
 
-/** Without what is present and undefined, which would undo a default. The compiler forbids it; programs in JavaScript do it. */
+/**
+ * Without what is present and undefined, which would undo a default. The compiler forbids it; programs in
+ * JavaScript do it.
+ */
 function given<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }

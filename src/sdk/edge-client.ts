@@ -38,13 +38,15 @@ export interface RequestOptions {
 }
 
 /**
- * An edge node's end of Sallyport: keeps a link to the hub, renews its certificate, delivers messages both ways.
+ * An edge node's end of Sallyport: keeps a link to the hub, renews its certificate, delivers messages both
+ * ways.
  *
  * ```ts
  * await using client = await EdgeClient.join({ hub, node: 'edge-1', directory: './edge-1', token });
  * client.on('message', (message) => apply(message.content));
  * await client.connect();
- * await client.send({ resource: 'default/podstatus/p-1', operation: 'update', content: { phase: 'Running' } });
+ * const content = { phase: 'Running' };
+ * await client.send({ resource: 'default/podstatus/p-1', operation: 'update', content });
  * ```
  */
 export class EdgeClient {
@@ -65,7 +67,8 @@ export class EdgeClient {
   #processGuard: NodeJS.Timeout | undefined;
 
   /**
-   * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it joins with the token first.
+   * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it
+   * joins with the token first.
    * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
    */
   static join(
@@ -75,7 +78,9 @@ export class EdgeClient {
     return EdgeClient.#create(options, components);
   }
 
-  /** A client for a node that joined before. @throws NOT_JOINED when the folder holds no usable certificate */
+  /**
+   * A client for a node that joined before. @throws NOT_JOINED when the folder holds no usable certificate
+   */
   static open(options: EdgeClientOptions, components: EdgeClientComponents = {}): Promise<EdgeClient> {
     return EdgeClient.#create(options, components);
   }
@@ -147,8 +152,10 @@ export class EdgeClient {
   }
 
   /**
-   * Connects and stays connected until {@link close}; resolves with the first link. Messages may be sent before.
-   * @throws SESSION_CLOSED when the hub says never, CLIENT_CLOSED; the signal's reason ends the waiting, not the trying
+   * Connects and stays connected until {@link close}; resolves with the first link. Messages may be sent
+   * before.
+   * @throws SESSION_CLOSED when the hub says never, CLIENT_CLOSED; the signal's reason ends the waiting, not
+   * the trying
    */
   async connect({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
     this.#throwIfClosed();
@@ -173,10 +180,11 @@ export class EdgeClient {
   }
 
   /**
-   * Sends a message, now or after the next connect. Resolves when the hub has it for good; with `acknowledged: false` when it went out,
-   * which is all that CloudCore can tell. `query` and `patch` are questions in KubeEdge, which the hub does not acknowledge by itself:
-   * use {@link request} for them.
-   * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says never
+   * Sends a message, now or after the next connect. Resolves when the hub has it for good; with
+   * `acknowledged: false` when it went out, which is all that CloudCore can tell. `query` and `patch` are
+   * questions in KubeEdge, which the hub does not acknowledge by itself: use {@link request} for them.
+   * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says
+   * never
    */
   async send(
     message: Message | MessageDraft,
@@ -188,7 +196,8 @@ export class EdgeClient {
   }
 
   /**
-   * Asks the cloud and resolves with the message that answers (`parent_msg_id`). The question is repeated after a reconnect.
+   * Asks the cloud and resolves with the message that answers (`parent_msg_id`). The question is repeated
+   * after a reconnect.
    * @throws ANSWER_TIMEOUT, HUB_REFUSED_MESSAGE for an answer that is an error, and what {@link send} throws
    */
   async request(message: Message | MessageDraft, options: RequestOptions = {}): Promise<Message> {

@@ -7,15 +7,16 @@ import type { TransportName } from './transports/transport.ts';
 /** What happens to an edge client. */
 export interface EdgeEvents {
   /**
-   * The hub sent a message. It is acknowledged when the handler returned (or its promise resolved) and refused when it threw; a handler
-   * that called `respond` has answered already. Each message comes once, however often the hub repeats it.
+   * The hub sent a message. It is acknowledged when the handler returned (or its promise resolved) and
+   * refused when it threw; a handler that called `respond` has answered already. Each message comes once,
+   * however often the hub repeats it.
    */
   message: Message;
   /** A link is up; also when it replaces an older one. */
   connected: { readonly transport: TransportName; readonly hub: string };
   /**
-   * The link is gone; `reason` is undefined when the hub just vanished. `final`: the client does not come back by itself, because it
-   * was closed or the hub said never.
+   * The link is gone; `reason` is undefined when the hub just vanished. `final`: the client does not come
+   * back by itself, because it was closed or the hub said never.
    */
   disconnected: { readonly reason: CloseReason | undefined; readonly final: boolean };
   /** A new certificate is stored and in use from the next connection on, which follows at once. */
@@ -28,7 +29,10 @@ export type EdgeEventHandler<E extends keyof EdgeEvents> = (event: EdgeEvents[E]
 
 type Handlers = { [E in keyof EdgeEvents]: Set<EdgeEventHandler<E>> };
 
-/** Handlers by event. Unlike Node's emitter, an `error` nobody listens to is not thrown, and handlers can be awaited. */
+/**
+ * Handlers by event. Unlike Node's emitter, an `error` nobody listens to is not thrown, and handlers can be
+ * awaited.
+ */
 export class EdgeEventHandlers {
   readonly #handlers: Handlers = {
     message: new Set(),
@@ -43,7 +47,10 @@ export class EdgeEventHandlers {
     return () => this.#handlers[event].delete(handler);
   }
 
-  /** Calls every handler in the order they came; rejects with the first failure after all have finished. False: there was none. */
+  /**
+   * Calls every handler in the order they came; rejects with the first failure after all have finished.
+   * False: there was none.
+   */
   async emit<E extends keyof EdgeEvents>(event: E, value: EdgeEvents[E]): Promise<boolean> {
     const handlers = [...this.#handlers[event]];
     const results = await Promise.allSettled(handlers.map(async (handler) => handler(value)));

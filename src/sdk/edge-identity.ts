@@ -29,7 +29,10 @@ export interface EdgeIdentityOptions {
 /** A hub that is down for a day must not be asked by a whole fleet every second. */
 const RETRY = { minMs: 10_000, maxMs: 3_600_000 };
 
-/** The certificate of one node: knows the present one, stores each new one before it is used, renews it in time. */
+/**
+ * The certificate of one node: knows the present one, stores each new one before it is used, renews it in
+ * time.
+ */
 export class EdgeIdentity {
   readonly credentials: Property<EdgeCredentials>;
   readonly #components: EdgeIdentityComponents;
@@ -60,7 +63,10 @@ export class EdgeIdentity {
     return this.#running;
   }
 
-  /** The hub asks for a new certificate: at a random moment within the time it gives, unless this one is not the one it means. */
+  /**
+   * The hub asks for a new certificate: at a random moment within the time it gives, unless this one is not
+   * the one it means.
+   */
   renewWithin({ serial, withinMs, reason }: RenewRequest): void {
     const { logger, random } = this.#components;
     const present = new X509Certificate(this.credentials.value.certificate).serialNumber;
@@ -70,7 +76,10 @@ export class EdgeIdentity {
     this.#arm(withinMs * random());
   }
 
-  /** From now on renews by itself. @param onError told of each failed attempt; the next follows after a back-off */
+  /**
+   * From now on renews by itself. @param onError told of each failed attempt; the next follows after a
+   * back-off
+   */
   start(onError: (error: unknown) => void): void {
     this.#onError = onError;
     this.#schedule();
@@ -126,8 +135,8 @@ export class EdgeIdentity {
 }
 
 /**
- * When to renew: at a random point in 70–90 % of the lifetime, KubeEdge's own window (`edge/pkg/edgehub/certificate`), so that a fleet
- * that joined in one minute does not renew in one.
+ * When to renew: at a random point in 70–90 % of the lifetime, KubeEdge's own window
+ * (`edge/pkg/edgehub/certificate`), so that a fleet that joined in one minute does not renew in one.
  */
 export function renewAt({ notBefore, notAfter }: Validity, random: number): number {
   return notBefore + (notAfter - notBefore) * (0.7 + 0.2 * random);

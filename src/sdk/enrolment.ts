@@ -33,7 +33,8 @@ export function parseJoinToken(token: string): JoinToken {
 }
 
 /**
- * Joins a fleet in named steps: take the CA and hold it against the token, make a key, have it certified, check what came.
+ * Joins a fleet in named steps: take the CA and hold it against the token, make a key, have it certified,
+ * check what came.
  * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
  */
 export async function joinFleet(
@@ -84,9 +85,10 @@ export async function renewCertificate(
 }
 
 /**
- * The CAs to verify the hub with from now on. A certificate of a CA this node does not know means that the fleet rolls over: the new CA is fetched over a
- * connection that the CAs known so far vouch for, must have issued the certificate, and is believed beside them until the CA has issued twice in a row.
- * When it cannot be had, nothing is lost: the hub presents it signed by the old one.
+ * The CAs to verify the hub with from now on. A certificate of a CA this node does not know means that the
+ * fleet rolls over: the new CA is fetched over a connection that the CAs known so far vouch for, must have
+ * issued the certificate, and is believed beside them until the CA has issued twice in a row. When it cannot
+ * be had, nothing is lost: the hub presents it signed by the old one.
  */
 async function trustAfter(
   renewed: EdgeCredentials,
@@ -117,7 +119,10 @@ function inOrder(cas: readonly X509Certificate[]): string {
   return [...new Set(cas.map(String))].slice(0, MAX_CAS).join('');
 }
 
-/** TLS cannot be verified yet, so the bytes themselves are: against the hash that came with the token, by another way. */
+/**
+ * TLS cannot be verified yet, so the bytes themselves are: against the hash that came with the token, by
+ * another way.
+ */
 async function downloadCa(expected: Buffer, options: EnrolOptions & { clock: Clock }): Promise<string> {
   const answer = await askHub({ ...request(options), path: '/ca.crt', trust: 'unverified' }, options.clock);
   if (answer.status !== 200) throw refused(answer);

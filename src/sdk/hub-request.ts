@@ -14,7 +14,10 @@ export interface HubRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent with GET, as KubeEdge's EdgeCore does. */
   readonly body?: Uint8Array;
-  /** Whom to believe: one CA (PEM), or nobody, which is right only for what is checked by other means afterwards. */
+  /**
+   * Whom to believe: one CA (PEM), or nobody, which is right only for what is checked by other means
+   * afterwards.
+   */
   readonly trust: { readonly ca: string } | 'unverified';
   /** The client certificate to show. */
   readonly credentials?: EdgeCredentials;
@@ -29,7 +32,10 @@ export interface HubAnswer {
   readonly retryAfterMs?: number;
 }
 
-/** One `GET` to the hub's HTTPS listener on a connection of its own. @throws CONNECT_FAILED; the signal's reason when aborted */
+/**
+ * One `GET` to the hub's HTTPS listener on a connection of its own. @throws CONNECT_FAILED; the signal's
+ * reason when aborted
+ */
 export async function askHub(options: HubRequest, clock: Clock): Promise<HubAnswer> {
   const { address, path, headers, body, trust, credentials, timeoutMs, signal } = options;
   signal?.throwIfAborted();
@@ -82,7 +88,10 @@ async function readAnswer(answer: IncomingMessage): Promise<HubAnswer> {
   };
 }
 
-/** `Retry-After` in its form of seconds (RFC 9110 §10.2.3), as milliseconds; the form of a date is not used by the hub. */
+/**
+ * `Retry-After` in its form of seconds (RFC 9110 §10.2.3), as milliseconds; the form of a date is not used by
+ * the hub.
+ */
 export function parseRetryAfter(value: string | undefined): number | undefined {
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
 }

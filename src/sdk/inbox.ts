@@ -8,12 +8,17 @@ export interface InboxComponents {
   readonly logger: Logger;
   /** Hands a message to the program; false when nobody listens. Rejects when the program failed with it. */
   readonly deliver: (message: Message) => Promise<boolean>;
-  /** Sends an acknowledgement if there is a link; without one the hub asks again by sending the message again. */
+  /**
+   * Sends an acknowledgement if there is a link; without one the hub asks again by sending the message again.
+   */
   readonly reply: (answer: Message) => void;
 }
 
 export interface InboxOptions {
-  /** Message ids remembered, to recognise what the hub sends again. CloudCore sends again within half a minute. */
+  /**
+   * Message ids remembered, to recognise what the hub sends again. CloudCore sends again within half a
+   * minute.
+   */
   readonly remembered?: number;
 }
 
@@ -21,8 +26,9 @@ export interface InboxOptions {
 const MAX_KEPT_ANSWER_BYTES = 16 * 1024;
 
 /**
- * Takes what the hub sends: delivers each message once, acknowledges it when the program is done with it, says `error` when the
- * program failed, and answers a repetition as it answered the first time. Handlers start in the order of arrival and run at once.
+ * Takes what the hub sends: delivers each message once, acknowledges it when the program is done with it,
+ * says `error` when the program failed, and answers a repetition as it answered the first time. Handlers
+ * start in the order of arrival and run at once.
  */
 export class Inbox {
   readonly #components: InboxComponents;
@@ -98,7 +104,9 @@ export class Inbox {
   }
 }
 
-/** Not to be acknowledged, or the two ends would do so for ever. CloudCore treats them so (`NoAckRequired`). */
+/**
+ * Not to be acknowledged, or the two ends would do so for ever. CloudCore treats them so (`NoAckRequired`).
+ */
 function isAcknowledgement({ route, content }: Message): boolean {
   const { operation } = route;
   return operation === 'error' || (operation === 'response' && (content === 'OK' || content === 'ack'));

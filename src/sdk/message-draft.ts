@@ -17,7 +17,10 @@ export interface MessageDraft {
   readonly parentId?: string;
 }
 
-/** The whole message. One that is whole already keeps its id, so that the same id can be sent again on purpose. */
+/**
+ * The whole message. One that is whole already keeps its id, so that the same id can be sent again on
+ * purpose.
+ */
 export function messageOf(
   message: Message | MessageDraft,
   { now, sync }: { now: number; sync: boolean },

@@ -10,7 +10,10 @@ export interface OutboxOptions {
   readonly bytes: number;
   /** Messages that may wait for their answer at once on a link. */
   readonly window: number;
-  /** Messages whose acknowledgement is overdue by this, counted from when the link took them, are sent again on it: a replica may have died owing it. */
+  /**
+   * Messages whose acknowledgement is overdue by this, counted from when the link took them, are sent again
+   * on it: a replica may have died owing it.
+   */
   readonly ackTimeoutMs: number;
 }
 
@@ -28,8 +31,9 @@ interface Entry {
 }
 
 /**
- * What the edge has to say, in order, until the hub has it: kept over reconnects and sent again from the oldest that has no answer, so
- * the hub may see a message twice (same `msg_id`) and never not at all. Bounded; lives in memory.
+ * What the edge has to say, in order, until the hub has it: kept over reconnects and sent again from the
+ * oldest that has no answer, so the hub may see a message twice (same `msg_id`) and never not at all.
+ * Bounded; lives in memory.
  */
 export class Outbox {
   readonly #options: OutboxOptions;
@@ -52,8 +56,10 @@ export class Outbox {
   }
 
   /**
-   * Resolves with the answer, or with nothing once the link took it when none is awaited. The same `msg_id` twice is one message.
-   * @throws QUEUE_FULL; HUB_REFUSED_MESSAGE when the hub answers with an error; MESSAGE_INVALID when it is too large for the link
+   * Resolves with the answer, or with nothing once the link took it when none is awaited. The same `msg_id`
+   * twice is one message.
+   * @throws QUEUE_FULL; HUB_REFUSED_MESSAGE when the hub answers with an error; MESSAGE_INVALID when it is
+   * too large for the link
    */
   add(message: Message, { answered }: { answered: boolean }): Promise<Message | undefined> {
     const known = this.#entries.get(message.header.msg_id);
@@ -115,8 +121,8 @@ export class Outbox {
   }
 
   /**
-   * Sends nothing new until {@link resume}, and resolves when all that was sent is acknowledged, or after `timeoutMs`: a link that is
-   * exchanged now leaves nothing in doubt.
+   * Sends nothing new until {@link resume}, and resolves when all that was sent is acknowledged, or after
+   * `timeoutMs`: a link that is exchanged now leaves nothing in doubt.
    */
   async hold(timeoutMs: number): Promise<void> {
     this.#held = true;
@@ -141,7 +147,10 @@ export class Outbox {
     }
   }
 
-  /** Does not wait for one message to be taken before the next is handed over: a link may carry large ones beside small ones. */
+  /**
+   * Does not wait for one message to be taken before the next is handed over: a link may carry large ones
+   * beside small ones.
+   */
   #pump(): void {
     for (let entry = this.#next(); entry && this.#link; entry = this.#next()) {
       entry.sent = true;

@@ -9,7 +9,8 @@ export interface QuestionOptions {
 }
 
 /**
- * Sends a message and resolves with what answers it. Given up, it is not sent again; an answer that comes later is an ordinary message.
+ * Sends a message and resolves with what answers it. Given up, it is not sent again; an answer that comes
+ * later is an ordinary message.
  * @throws ANSWER_TIMEOUT, the signal's reason, and what {@link Outbox.add} throws
  */
 export async function ask(

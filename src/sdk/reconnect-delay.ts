@@ -14,7 +14,8 @@ const MAX_HINT_MS = 3_600_000;
 /**
  * How long to wait before the next attempt, where there is to be one (`retry` is not `never`).
  * @param reason why the last attempt or link ended; undefined when the hub did not say
- * @param failures attempts in a row, this one included, that led to no lasting link; 0 after a link that lasted
+ * @param failures attempts in a row, this one included, that led to no lasting link; 0 after a link that
+ * lasted
  * @param renewed true when a new certificate was just obtained because of `reason`
  */
 export function reconnectDelayMs(
@@ -26,7 +27,8 @@ export function reconnectDelayMs(
   const backoff = backoffDelayMs(Math.max(0, failures - 1), policy);
   switch (reason?.retry) {
     case 'soon':
-      // The hub has spread its fleet already when it gave a hint. Being sent away again and again is no longer "soon".
+      // The hub has spread its fleet already when it gave a hint. Being sent away again and again is no
+      // longer "soon".
       if (failures > 1) return Math.max(hint, backoff);
       return reason.reconnectAfterMs === undefined ? Math.round(policy.minMs * policy.random()) : hint;
     case 'renew':

@@ -1,7 +1,8 @@
 /** Functions that Playwright runs inside the page: each stands alone. */
 
 /**
- * Text whose contrast with its ground is too low (WCAG 2.2 §1.4.3: 4.5, or 3 for large text), as `ratio text`.
+ * Text whose contrast with its ground is too low (WCAG 2.2 §1.4.3: 4.5, or 3 for large text), as `ratio
+ * text`.
  * @returns {string[]}
  */
 export function poorContrast() {
@@ -89,7 +90,10 @@ export function setHidden(value) {
   document.dispatchEvent(new Event('visibilitychange'));
 }
 
-/** What has the focus, and how one sees it. @returns {{ id: string, name: string, outline: string, isInView: boolean }} */
+/**
+ * What has the focus, and how one sees it. @returns {{ id: string, name: string, outline: string, isInView:
+ * boolean }}
+ */
 export function focused() {
   const element = /** @type {any} */ (document.activeElement);
   const style = getComputedStyle(element);

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { knock, pageOf, visit } from '../support/browser.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
-import { startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 import {
   barTransition,
   clipboard,

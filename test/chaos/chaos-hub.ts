@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AdminClient } from '../../src/cli/admin-client.ts';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import type { HubAddresses } from '../../src/sdk/edge-client-options.ts';
-import { type NatsServer, startNatsCluster, startNatsServer } from '../support/nats-server.ts';
-import { type GatewayProcess, type LaunchedGateway, launchGateway } from '../support/process.ts';
-import { RandomTcpBalancer, RandomUdpBalancer } from '../support/random-balancer.ts';
+import { type NatsServer, startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
+import { type GatewayProcess, type LaunchedGateway, launchGateway } from '../support/fleets/process.ts';
+import { RandomTcpBalancer, RandomUdpBalancer } from '../support/fleets/random-balancer.ts';
 
 export interface ChaosHubOptions {
   readonly replicas: number;
@@ -24,7 +24,10 @@ interface Replica {
 
 type Port = 'https' | 'websocket' | 'quic' | 'admin';
 
-/** Replicas and NATS servers in processes of their own, with one folder of Secrets, behind balancers that choose by chance. */
+/**
+ * Replicas and NATS servers in processes of their own, with one folder of Secrets, behind balancers that
+ * choose by chance.
+ */
 export class ChaosHub implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'sallyport-chaos-'));
   readonly prefix = 'chaos';
@@ -79,7 +82,10 @@ export class ChaosHub implements AsyncDisposable {
     return this.#replicas.length;
   }
 
-  /** `kill -9`, some time without it, and a new process with other ports under the same name. @returns its name */
+  /**
+   * `kill -9`, some time without it, and a new process with other ports under the same name. @returns its
+   * name
+   */
   async killReplica(index: number, downMs: number): Promise<string> {
     const replica = this.#replicas[index]!;
     const { child } = replica.process;

@@ -1,7 +1,7 @@
 import { DeliverPolicy, type JsMsg, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
-import { Subjects } from '../../src/bus/subjects.ts';
-import type { AdminClient } from '../../src/cli/admin-client.ts';
+import { Subjects } from '../../src/bus/nats/subjects.ts';
+import type { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import { createMessage } from '../../src/protocol/message.ts';
 
 export interface CloudProgramOptions {
@@ -12,8 +12,9 @@ export interface CloudProgramOptions {
 }
 
 /**
- * The cloud's end: sends numbered messages half over HTTP at any replica, half as a plain NATS client, and counts every numbered message that edges sent. It
- * follows docs/protocol.md and knows nothing else of the hub.
+ * The cloud's end: sends numbered messages half over HTTP at any replica, half as a plain NATS client, and
+ * counts every numbered message that edges sent. It follows docs/protocol.md and knows nothing else of the
+ * hub.
  */
 export class CloudProgram implements AsyncDisposable {
   /** `node/n` of what was taken: 202 over HTTP, JetStream's acknowledgement over NATS. */
@@ -96,8 +97,8 @@ export class CloudProgram implements AsyncDisposable {
   }
 
   /**
-   * Everything the stream holds, counted anew by a program that begins now: the verdict. {@link seen} is what the program that followed all the
-   * time saw.
+   * Everything the stream holds, counted anew by a program that begins now: the verdict. {@link seen} is what
+   * the program that followed all the time saw.
    */
   async audit(): Promise<ReadonlyMap<string, number>> {
     const counted = new Map<string, number>();

@@ -1,6 +1,7 @@
 /**
- * Edges in a process of their own: EdgeClients of the SDK that send numbered messages and note the numbers they get. Started with `fork`; the first
- * message of the channel is the {@link DriverTask}, later ones are {@link DriverCommand}s.
+ * Edges in a process of their own: EdgeClients of the SDK that send numbered messages and note the numbers
+ * they get. Started with `fork`; the first message of the channel is the {@link DriverTask}, later ones are
+ * {@link DriverCommand}s.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createMessage } from '../../src/protocol/message.ts';

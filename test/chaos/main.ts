@@ -1,6 +1,7 @@
 /**
- * The long run: `npm run chaos -- --minutes 10 --edges 300 --messages 100000`. Prints what it does and the count of acknowledged messages that were
- * lost or doubled; ends with 1 unless all of them are 0. A seed repeats the choices, not the timing.
+ * The long run: `npm run chaos -- --minutes 10 --edges 300 --messages 100000`. Prints what it does and the
+ * count of acknowledged messages that were lost or doubled; ends with 1 unless all of them are 0. A seed
+ * repeats the choices, not the timing.
  */
 import { parseArgs } from 'node:util';
 import { runChaos } from './run-chaos.ts';

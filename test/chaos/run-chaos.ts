@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { readPair } from '../../bench/lib/servers.ts';
-import { mintEdge } from '../support/pki.ts';
+import { mintEdge } from '../support/pki/pki.ts';
 import { ChaosHub, wait } from './chaos-hub.ts';
 import { CloudProgram } from './cloud-program.ts';
 import type { DriverAnswer, DriverEdge, DriverTask, EdgeReport } from './edge-driver.ts';
@@ -56,7 +56,10 @@ const SETTLE_MS = 60_000;
 /** Until all edges have their first connection. */
 const CONNECT_MS = 60_000;
 
-/** Numbered messages both ways between many edges and the cloud, while replicas and NATS servers are killed; then counts. */
+/**
+ * Numbered messages both ways between many edges and the cloud, while replicas and NATS servers are killed;
+ * then counts.
+ */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { edges, messages, durationMs, natsServers, replicas = 3, drivers = 1, say = () => {} } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
@@ -141,7 +144,10 @@ interface KillOptions {
   readonly say: (text: string) => void;
 }
 
-/** A replica, a NATS server, or one of each at once, by chance; never all replicas, and of a cluster never two servers. */
+/**
+ * A replica, a NATS server, or one of each at once, by chance; never all replicas, and of a cluster never two
+ * servers.
+ */
 async function killForAWhile(hub: ChaosHub, { durationMs, pauseMs, random, say }: KillOptions) {
   const end = Date.now() + durationMs * 0.85;
   const below = (bound: number) => Math.floor(random() * bound);

@@ -1,4 +1,7 @@
-/** Numbers in [0, 1) that a seed repeats: mulberry32, of which any textbook of small generators has the constants. */
+/**
+ * Numbers in [0, 1) that a seed repeats: mulberry32, of which any textbook of small generators has the
+ * constants.
+ */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,10 +1,10 @@
 import { mkdtemp, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DirectorySecretStore } from '../../src/certs/directory-secret-store.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
+import { DirectorySecretStore } from '../../src/secrets/directory/directory-secret-store.ts';
 import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
 
 describeSecretStoreContract('DirectorySecretStore', async () => {

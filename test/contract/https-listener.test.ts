@@ -8,8 +8,8 @@ import { HealthRegistry } from '../../src/core/health.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { HttpsListener } from '../../src/listeners/https/https-listener.ts';
-import type { Pair } from '../support/pki.ts';
-import { testTlsServer } from '../support/test-tls-server.ts';
+import { testTlsServer } from '../support/edges/test-tls-server.ts';
+import type { Pair } from '../support/pki/pki.ts';
 import { type Attempt, listenerContract } from './listener.contract.ts';
 
 /** Lets in whom the gate accepts, under the name of its certificate alone. */

@@ -2,11 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { KubeSecretStore } from '../../src/certs/kube-secret-store.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
-import { KubeApi } from '../support/kube-api.ts';
+import { KubeSecretStore } from '../../src/secrets/kubernetes/kube-secret-store.ts';
+import { KubeApi } from '../support/kube/kube-api.ts';
 import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
 
 let folder: string;

@@ -3,14 +3,17 @@ import type { Listener } from '../../src/contracts/listener.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
-import { bundleOf, FixedSource } from '../support/fixed-source.ts';
-import { mint, mintCa, mintEdge, mintServer, OID, type Pair } from '../support/pki.ts';
+import { bundleOf, FixedSource } from '../support/pki/fixed-source.ts';
+import { mint, mintCa, mintEdge, mintServer, OID, type Pair } from '../support/pki/pki.ts';
 
 /** What an edge experienced. */
 export type Attempt =
   | {
       readonly accepted: true;
-      /** SHA-256 of the hub certificate it saw, lower-case hexadecimal; undefined where the client's library does not show it (QUIC). */
+      /**
+       * SHA-256 of the hub certificate it saw, lower-case hexadecimal; undefined where the client's library
+       * does not show it (QUIC).
+       */
       readonly servedSha256: string | undefined;
       /** Sends something over the connection and tells whether the hub got it (or answered). */
       works(): Promise<boolean>;
@@ -25,9 +28,15 @@ export type Attempt =
 /** How the suite drives one kind of listener. */
 export interface ListenerAdapter {
   readonly name: string;
-  /** 'required': a connection without certificate is refused (WebSocket, QUIC). 'optional': it is served as a stranger (HTTPS). */
+  /**
+   * 'required': a connection without certificate is refused (WebSocket, QUIC). 'optional': it is served as a
+   * stranger (HTTPS).
+   */
   readonly clientCertificate: 'required' | 'optional';
-  /** False where the TLS library picks a client's CA by name and key identifier alone (QUIC: docs/decisions/quic-library.md). */
+  /**
+   * False where the TLS library picks a client's CA by name and key identifier alone (QUIC:
+   * docs/decisions/quic-library.md).
+   */
   readonly tellsTwinCasApart?: false;
   /** Builds and starts it on 127.0.0.1, port 0, with the system clock. */
   start(setup: { source: FixedSource; gate: PeerGate; maxConnections: number }): Promise<Listener>;
@@ -217,7 +226,8 @@ export function listenerContract(adapter: ListenerAdapter): void {
       expect(record('after the listener stopped', await connect({ edge })).accepted).toBe(false);
     });
 
-    // Last: the tests above fill the table. `npx vitest run --project contract -u` writes the file, `npm run docs` the table.
+    // Last: the tests above fill the table. `npx vitest run --project contract -u` writes the file, `npm run
+    // docs` the table.
     test('the verdicts above are those of the table in docs/protocol.md', async () => {
       const text = `${JSON.stringify(Object.fromEntries(verdicts), undefined, 2)}\n`;
       await expect(text).toMatchFileSnapshot(`verdicts/${adapter.name.toLowerCase().split(' ')[0]}.json`);

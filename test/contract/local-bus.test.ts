@@ -1,4 +1,4 @@
-import { LocalBus } from '../../src/bus/local-bus.ts';
+import { LocalBus } from '../../src/bus/local/local-bus.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { LocalOwnership } from '../../src/bus/local-ownership.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { LocalOwnership } from '../../src/fleet/local-ownership.ts';
 import { claimNode, nodeOwnershipContract } from './node-ownership.contract.ts';
 
 const start = async () => ({

@@ -8,7 +8,7 @@ import type {
   UpstreamEvent,
 } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
-import { itemFor, objectMessage, until } from '../support/messages.ts';
+import { itemFor, objectMessage, until } from '../support/edges/messages.ts';
 
 /** What a suite needs to try a bus: a started one, with at least these limits. */
 export interface BusUnderTest {

@@ -6,7 +6,7 @@ import { QUIC_DEFAULTS } from '../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../src/listeners/quic/quic-listener.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { QuicTransport } from '../../src/sdk/transports/quic-transport.ts';
-import { RecordingAcceptor, rawQuic, TestEdge } from '../support/quic-rig.ts';
+import { RecordingAcceptor, rawQuic, TestEdge } from '../support/edges/quic-rig.ts';
 import { listenerContract } from './listener.contract.ts';
 
 listenerContract({

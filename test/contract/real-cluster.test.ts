@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, test } from 'vitest';
-import { KubeSecretStore } from '../../src/certs/kube-secret-store.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
-import { RealCluster } from '../support/real-cluster.ts';
+import { KubeSecretStore } from '../../src/secrets/kubernetes/kube-secret-store.ts';
+import { RealCluster } from '../support/kube/real-cluster.ts';
 import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
 
 const source = process.env.SALLYPORT_TEST_KUBECONFIG;

@@ -4,7 +4,7 @@ import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { WebSocketListener } from '../../src/listeners/websocket/websocket-listener.ts';
 import { RecordingAcceptor } from '../fakes/recording-acceptor.ts';
-import { edgeSocket } from '../support/websocket-client.ts';
+import { edgeSocket } from '../support/edges/websocket-client.ts';
 import { listenerContract } from './listener.contract.ts';
 
 listenerContract({

@@ -5,15 +5,17 @@ import { createMetrics } from '../../src/core/metrics.ts';
 import { TicketBook } from '../../src/identity/ticket-book.ts';
 import { WebTransportListener } from '../../src/listeners/webtransport/webtransport-listener.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
-import { RecordingAcceptor, TestEdge } from '../support/quic-rig.ts';
+import { RecordingAcceptor, TestEdge } from '../support/edges/quic-rig.ts';
 import {
   askForSession,
   connectWebTransport,
   WEBTRANSPORT_TEST_OPTIONS,
-} from '../support/webtransport-rig.ts';
+} from '../support/edges/webtransport-rig.ts';
 import { listenerContract } from './listener.contract.ts';
 
-/** Over HTTP/2; HTTP/3 has no client certificates, so what the contract asks of them cannot be asked of it. */
+/**
+ * Over HTTP/2; HTTP/3 has no client certificates, so what the contract asks of them cannot be asked of it.
+ */
 listenerContract({
   name: 'WebTransport over HTTP/2',
   clientCertificate: 'required',

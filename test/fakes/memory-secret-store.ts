@@ -7,8 +7,9 @@ export type StoreCall = 'get' | 'create' | 'replace';
 export type Fault = (call: StoreCall, name: string) => void | Promise<void>;
 
 /**
- * Secrets in memory with real compare-and-set. `connect()` gives further stores on the same Secrets, as replicas have; each has its own
- * faults. Watches tell of changes at once; `watchDead` silences them, `resync()` is the periodic full read.
+ * Secrets in memory with real compare-and-set. `connect()` gives further stores on the same Secrets, as
+ * replicas have; each has its own faults. Watches tell of changes at once; `watchDead` silences them,
+ * `resync()` is the periodic full read.
  */
 export class MemorySecretStore implements SecretStore {
   readonly location = 'memory';

@@ -5,8 +5,8 @@ import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
-import { describeDeployment } from '../support/deployment-tests.ts';
-import { type Manifest, Manifests } from '../support/manifests.ts';
+import { describeDeployment } from '../support/kube/deployment-tests.ts';
+import { type Manifest, Manifests } from '../support/kube/manifests.ts';
 
 const HELM = process.env.HELM ?? 'helm';
 const CHART = 'deploy/helm/sallyport';

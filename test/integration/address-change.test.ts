@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('B1: an added address is served from the same CA within 5 s, the CA Secret is untouched, no connection drops', async () => {
   await using hub = await startTestGateway();

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type DetailedPeerCertificate } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
-import { kubeEdgeToken } from '../support/kubeedge-token.ts';
-import { type CaKind, mintCaOf } from '../support/other-cas.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../support/pki.ts';
-import { mintRsaServer } from '../support/rsa.ts';
-import { readCa, writeCaSecret, writeSecret } from '../support/secret-files.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { readCa, writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { kubeEdgeToken } from '../support/pki/kubeedge-token.ts';
+import { type CaKind, mintCaOf } from '../support/pki/other-cas.ts';
+import { mintCa, mintEdge, mintServer, type Pair } from '../support/pki/pki.ts';
+import { mintRsaServer } from '../support/pki/rsa.ts';
 
 let folder: string;
 beforeEach(() => {

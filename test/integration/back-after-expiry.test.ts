@@ -5,11 +5,15 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { captureLog } from '../support/capture-log.ts';
-import { EdgeCoreSocket, goGet, makeRequest, renewAsEdgeCore } from '../support/edgecore.ts';
-import { metric, mintNode, storeForSdk } from '../support/gateway-views.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
-import { writeCaSecret } from '../support/secret-files.ts';
-import { startTestGateway, type TestGateway, type TestGatewayOptions } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, makeRequest, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { metric, mintNode, storeForSdk } from '../support/fleets/gateway-views.ts';
+import { writeCaSecret } from '../support/fleets/secret-files.ts';
+import {
+  startTestGateway,
+  type TestGateway,
+  type TestGatewayOptions,
+} from '../support/fleets/test-gateway.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 const DAY_MS = 86_400_000;
 const expired = (days: number) => ({

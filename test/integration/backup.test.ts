@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { sallyport } from '../support/process.ts';
-import { startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const PASSPHRASE = 'eleven blue horses';
 let base: string;

@@ -5,10 +5,10 @@ import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { readPair } from '../../bench/lib/servers.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { goGet } from '../support/edgecore.ts';
-import { mintCa, mintServer, OID, type Pair } from '../support/pki.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { goGet } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { mintCa, mintServer, OID, type Pair } from '../support/pki/pki.ts';
 
 /** Replaces the hub Secret as an operator would with an editor: a whole new file. */
 function writeHubSecret(folder: string, certificate: Pair, key: Pair = certificate): void {

@@ -9,9 +9,9 @@ import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { TransportName } from '../../src/sdk/transports/transport.ts';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
-import { readCa } from '../support/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { readCa } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const API = '/api/v1/ca/rollover';
 const status = (hub: TestGateway) => hub.admin.get<CaRolloverStatus>(API);

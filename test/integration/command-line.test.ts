@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
-import { MiniHub } from '../support/mini-hub.ts';
-import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/process.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { MiniHub } from '../support/edges/mini-hub.ts';
+import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/fleets/process.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
 
 let folder: string;
 let gateway: GatewayProcess;

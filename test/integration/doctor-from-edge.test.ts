@@ -6,11 +6,11 @@ import { checkFromEdge } from '../../src/cli/commands/doctor.ts';
 import type { EdgeTargetOptions } from '../../src/cli/doctor/edge-target.ts';
 import { exitCodeOf } from '../../src/cli/doctor/view.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { freePort } from '../support/kube-fleet.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
-import { sallyport } from '../support/process.ts';
-import { readCa } from '../support/secret-files.ts';
-import { startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { readCa } from '../support/fleets/secret-files.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { freePort } from '../support/kube/kube-fleet.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 let hub: TestGateway;
 let folder: string;

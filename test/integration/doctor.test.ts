@@ -7,13 +7,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { checkHere } from '../../src/cli/commands/doctor.ts';
 import { formatFindings } from '../../src/cli/doctor/view.ts';
-import { KubeApi, type PolicyRule } from '../support/kube-api.ts';
-import { freePort } from '../support/kube-fleet.ts';
-import { startKubeGateway } from '../support/kube-gateway.ts';
-import { mintCa, mintServer } from '../support/pki.ts';
-import { sallyport } from '../support/process.ts';
-import { readCa, writeSecret } from '../support/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
+import { freePort } from '../support/kube/kube-fleet.ts';
+import { startKubeGateway } from '../support/kube/kube-gateway.ts';
+import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 interface Line {
   readonly check: string;

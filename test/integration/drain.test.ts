@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edgecore.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('H3: at a stop every session is told why, with hints when to return that are spread, and the stop ends in time', async () => {
   await using hub = await startTestGateway({ settings: { 'limits.drainMs': '500' } });

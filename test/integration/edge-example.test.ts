@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { MiniHub } from '../support/mini-hub.ts';
+import { MiniHub } from '../support/edges/mini-hub.ts';
 
 const RESOURCE = 'default/thermostat/living-room';
 

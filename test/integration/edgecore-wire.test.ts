@@ -1,7 +1,13 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore, makeRequest, renewAsEdgeCore } from '../support/edgecore.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import {
+  EdgeCoreSocket,
+  goGet,
+  joinAsEdgeCore,
+  makeRequest,
+  renewAsEdgeCore,
+} from '../support/edges/edgecore.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 let hub: TestGateway;
 beforeAll(async () => {

@@ -5,7 +5,6 @@ import { connect as tlsConnect } from 'node:tls';
 import * as x509 from '@peculiar/x509';
 import { describe, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
-import { makeCsr } from '../support/csr.ts';
 import {
   EdgeCoreSocket,
   goGet,
@@ -13,10 +12,11 @@ import {
   joinAsEdgeCore,
   makeRequest,
   renewAsEdgeCore,
-} from '../support/edgecore.ts';
-import { listNodes, metric, mintNode } from '../support/gateway-views.ts';
-import { rawTcp, rawTls, upgradeRequest } from '../support/raw-edge.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+} from '../support/edges/edgecore.ts';
+import { rawTcp, rawTls, upgradeRequest } from '../support/edges/raw-edge.ts';
+import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { makeCsr } from '../support/pki/csr.ts';
 
 const jwtOf = (token: string) => token.split('.').slice(1).join('.');
 const ask = async (hub: TestGateway, node: string, csr: Buffer, token?: string, more = {}) =>

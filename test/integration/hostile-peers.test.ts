@@ -1,10 +1,7 @@
 import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
-import { ecKeys, makeCsr, rsaKeys } from '../support/csr.ts';
-import { EdgeCoreSocket, goGet } from '../support/edgecore.ts';
-import { listNodes, metric, mintNode, sendDown } from '../support/gateway-views.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
+import { EdgeCoreSocket, goGet } from '../support/edges/edgecore.ts';
 import {
   closeCode,
   frameHead,
@@ -13,8 +10,11 @@ import {
   rawTls,
   rawWebSocket,
   upgradeRequest,
-} from '../support/raw-edge.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+} from '../support/edges/raw-edge.ts';
+import { listNodes, metric, mintNode, sendDown } from '../support/fleets/gateway-views.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { ecKeys, makeCsr, rsaKeys } from '../support/pki/csr.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 const websocket = (hub: TestGateway) => hub.port('websocket');
 /** Keeps a session alive as EdgeCore does, but faster. */

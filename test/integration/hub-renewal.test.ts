@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { readCa } from '../support/secret-files.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { readCa } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const SECOND = 1 / 86_400;
 

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CertificateStatus } from '../../src/contracts/certificate-issuer.ts';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
-import { KubeApi } from '../support/kube-api.ts';
-import { startKubeGateway } from '../support/kube-gateway.ts';
-import { type KubeEdgeCluster, kubeEdgeCluster } from '../support/kubeedge-pki.ts';
-import { mintServer, type Pair } from '../support/pki.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import { KubeApi } from '../support/kube/kube-api.ts';
+import { startKubeGateway } from '../support/kube/kube-gateway.ts';
+import { type KubeEdgeCluster, kubeEdgeCluster } from '../support/pki/kubeedge-pki.ts';
+import { mintServer, type Pair } from '../support/pki/pki.ts';
 
 const NAMES = ['localhost', '127.0.0.1', '::1'];
 let api: KubeApi;

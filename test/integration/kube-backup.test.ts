@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { BackupStatus } from '../../src/contracts/backups.ts';
-import { joinAsEdgeCore } from '../support/edgecore.ts';
-import { KubeApi, type PolicyRule } from '../support/kube-api.ts';
-import { storedCa } from '../support/kube-fleet.ts';
-import { startKubeGateway } from '../support/kube-gateway.ts';
-import { sallyport } from '../support/process.ts';
+import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
+import { storedCa } from '../support/kube/kube-fleet.ts';
+import { startKubeGateway } from '../support/kube/kube-gateway.ts';
 
 /** The Role that docs/operations.md gives a backup job. */
 const [, manifest] = /```yaml\n(apiVersion: rbac[\s\S]*?name: sallyport-backup\n[\s\S]*?)```/.exec(

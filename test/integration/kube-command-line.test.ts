@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { joinAsEdgeCore } from '../support/edgecore.ts';
-import { KubeFleet, portOf } from '../support/kube-fleet.ts';
-import { sallyport } from '../support/process.ts';
+import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { KubeFleet, portOf } from '../support/kube/kube-fleet.ts';
 
 const ADMIN = '/sallyport/admin';
 let fleet: KubeFleet;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { countCalls } from '../support/kube-idle.ts';
+import { countCalls } from '../support/kube/kube-idle.ts';
 
 const MINUTES = 10;
 

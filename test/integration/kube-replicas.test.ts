@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { goGet, joinAsEdgeCore } from '../support/edgecore.ts';
-import { KubeFleet, portOf, probe, putHub, servedCa, storedCa } from '../support/kube-fleet.ts';
-import { mintCa, mintServer } from '../support/pki.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import { KubeFleet, portOf, probe, putHub, servedCa, storedCa } from '../support/kube/kube-fleet.ts';
+import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 const DAY_MS = 86_400_000;
 /** A third of it is the interval in which the fleet token is written once. */
@@ -100,7 +100,8 @@ describe('replicas in processes of their own, on one API server', () => {
     expect((await servedCa(cut!)).equals(fleet.data('casecret', 'cadata'))).toBe(true);
     expect((await probe(cut!.ready.https, 'livez')).status).toBe(200);
     expect((await probe(cut!.ready.https, 'readyz')).status).toBe(200);
-    // Whether a token was used or revoked elsewhere cannot be known, so nobody joins through it once what it knew is 5 s old.
+    // Whether a token was used or revoked elsewhere cannot be known, so nobody joins through it once what it
+    // knew is 5 s old.
     let joins = 0;
     await eventually('nobody joins through it', async () => {
       const node = `edge-cut-${joins++}`;
@@ -157,7 +158,8 @@ describe('replicas in processes of their own, on one API server', () => {
     })();
     for (const [index, old] of [...replicas].entries()) {
       const [fresh] = await fleet.start([`${REPLICAS[index]}2`]);
-      // As the endpoints of a Service and a preStop hook do: out first, a moment for what was on its way, then the signal.
+      // As the endpoints of a Service and a preStop hook do: out first, a moment for what was on its way,
+      // then the signal.
       serving = [...serving.filter((one) => one !== old), fresh!];
       await underWay;
       await old[Symbol.asyncDispose]();

@@ -4,13 +4,13 @@ import { parse } from 'yaml';
 import type { BackupStatus } from '../../src/contracts/backups.ts';
 import type { CertificateStatus } from '../../src/contracts/certificate-issuer.ts';
 import { describeError } from '../../src/core/errors.ts';
-import { joinAsEdgeCore } from '../support/edgecore.ts';
-import { KubeApi, type PolicyRule } from '../support/kube-api.ts';
-import { putHub, storedBytes, storedCa } from '../support/kube-fleet.ts';
-import { type KubeGateway, startKubeGateway } from '../support/kube-gateway.ts';
-import { mintCa, mintServer } from '../support/pki.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
+import { putHub, storedBytes, storedCa } from '../support/kube/kube-fleet.ts';
+import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
+import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 const manifest = (path: string) => parse(readFileSync(`deploy/kustomize/${path}`, 'utf8')) as object;
 const { rules } = manifest('role.yaml') as { rules: PolicyRule[] };
@@ -28,7 +28,10 @@ interface Deed {
   readonly patienceMs: number;
 }
 
-/** What a gateway does on a cluster, by name; the periodic full read is out of the way, so that only the watch can tell of a change. */
+/**
+ * What a gateway does on a cluster, by name; the periodic full read is out of the way, so that only the watch
+ * can tell of a change.
+ */
 const deeds: Readonly<Record<string, (deed: Deed) => Promise<void>>> = {
   'lets an administrator in by bearer token': async ({ gateway: { admin } }) => {
     await admin.get('/api/v1/info');

@@ -2,12 +2,12 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CaRolloverStatus, RolloverStep } from '../../src/contracts/ca-rollover.ts';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
-import { KubeApi } from '../support/kube-api.ts';
-import { storedCa } from '../support/kube-fleet.ts';
-import { type KubeGateway, startKubeGateway } from '../support/kube-gateway.ts';
-import { type KubeEdgeCluster, kubeEdgeCluster } from '../support/kubeedge-pki.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import { KubeApi } from '../support/kube/kube-api.ts';
+import { storedCa } from '../support/kube/kube-fleet.ts';
+import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
+import { type KubeEdgeCluster, kubeEdgeCluster } from '../support/pki/kubeedge-pki.ts';
 
 const API = '/api/v1/ca/rollover';
 const NAMES = ['a', 'b', 'c'];

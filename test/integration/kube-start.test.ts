@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { KubeFault } from '../support/kube-api.ts';
-import { freePort, KubeFleet, probe } from '../support/kube-fleet.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import type { KubeFault } from '../support/kube/kube-api.ts';
+import { freePort, KubeFleet, probe } from '../support/kube/kube-fleet.ts';
 
 let fleet: KubeFleet;
 beforeEach(async () => {

@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { EdgeCoreSocket, renewAsEdgeCore } from '../support/edgecore.ts';
-import { listNodes, metric, mintNode } from '../support/gateway-views.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const legacy = { subject: 'O=KubeEdge,CN=kubeedge.io' };
 

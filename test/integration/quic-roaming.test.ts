@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../src/sdk/edge-client-options.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
-import { UdpRelay } from '../support/udp-relay.ts';
+import { UdpRelay } from '../support/edges/udp-relay.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 interface NodeRow {
   readonly sessionId: string;

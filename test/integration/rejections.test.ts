@@ -10,12 +10,12 @@ import { QuicTransport } from '../../src/sdk/transports/quic-transport.ts';
 import { WebSocketTransport } from '../../src/sdk/transports/websocket-transport.ts';
 import { WebTransportTransport } from '../../src/sdk/transports/webtransport-transport.ts';
 import { captureLog } from '../support/capture-log.ts';
-import { goGet, makeRequest } from '../support/edgecore.ts';
-import { metric, mintNode } from '../support/gateway-views.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
-import { sallyport } from '../support/process.ts';
-import { writeCaSecret } from '../support/secret-files.ts';
-import { startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { goGet, makeRequest } from '../support/edges/edgecore.ts';
+import { metric, mintNode } from '../support/fleets/gateway-views.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { writeCaSecret } from '../support/fleets/secret-files.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 const DAY_MS = 86_400_000;
 const daysAgo = (days: number) => new Date(Date.now() - days * DAY_MS);

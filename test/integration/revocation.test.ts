@@ -4,15 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { AdminError } from '../../src/cli/admin-client.ts';
+import type { AdminError } from '../../src/cli/admin/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { Revocation, RevocationReceipt } from '../../src/contracts/revocations.ts';
 import type { CloseReason } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { TransportName } from '../../src/sdk/transports/transport.ts';
 import { captureLog } from '../support/capture-log.ts';
-import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edgecore.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const API = '/api/v1/revocations';
 const revoke = (hub: TestGateway, body: object) => hub.admin.post<RevocationReceipt>(API, body);

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { metric, metricsText } from '../support/gateway-views.ts';
+import { metric, metricsText } from '../support/fleets/gateway-views.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { dashboardQueries, metricUses, ruleQueries } from '../support/promql.ts';
-import { startTestGateway } from '../support/test-gateway.ts';
 
 test('L1: a running gateway tells by metrics how long things last, what was done, and whether it is well', async () => {
   await using hub = await startTestGateway({

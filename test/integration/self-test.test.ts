@@ -5,11 +5,11 @@ import { expect, test } from 'vitest';
 import type { Listener } from '../../src/contracts/listener.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
-import { selfTest } from '../../src/self-test.ts';
+import { selfTest } from '../../src/selfcheck/self-test.ts';
 import { captureLog } from '../support/capture-log.ts';
-import { bundleOf, FixedSource } from '../support/fixed-source.ts';
-import { mintCa, mintServer } from '../support/pki.ts';
-import { startTestGateway } from '../support/test-gateway.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
+import { bundleOf, FixedSource } from '../support/pki/fixed-source.ts';
+import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 test('a gateway knocks at each of its listeners as a stranger and is refused everywhere', async () => {
   const log = captureLog();

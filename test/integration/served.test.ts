@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { ServedCertificate } from '../../src/contracts/served-certificates.ts';
-import { KubeApi } from '../support/kube-api.ts';
-import { type KubeGateway, startKubeGateway } from '../support/kube-gateway.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { KubeApi } from '../support/kube/kube-api.ts';
+import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
 
 const served = async (hub: Awaited<ReturnType<typeof startTestGateway>>) =>
   (await hub.admin.get<{ items: ServedCertificate[] }>('/api/v1/certificates/served')).items;

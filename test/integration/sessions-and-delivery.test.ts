@@ -3,11 +3,11 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
-import { EdgeCoreSocket } from '../support/edgecore.ts';
-import { listNodes, metric, metricsText, mintNode, sendDown } from '../support/gateway-views.ts';
-import { mintCa, mintEdge } from '../support/pki.ts';
-import { writeSecret } from '../support/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket } from '../support/edges/edgecore.ts';
+import { listNodes, metric, metricsText, mintNode, sendDown } from '../support/fleets/gateway-views.ts';
+import { writeSecret } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 const open = async (hub: TestGateway, node: string) =>
   EdgeCoreSocket.open(hub.port('websocket'), node, await mintNode(hub, node));

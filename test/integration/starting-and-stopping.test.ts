@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
-import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edgecore.ts';
-import { startGatewayProcess } from '../support/process.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { startGatewayProcess } from '../support/fleets/process.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 let base: string;
 beforeEach(() => {

@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { goGet } from '../support/edgecore.ts';
-import { mintServer, type Pair, unknownCriticalExtension } from '../support/pki.ts';
-import { readCa, writeSecret } from '../support/secret-files.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { goGet } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { mintServer, type Pair, unknownCriticalExtension } from '../support/pki/pki.ts';
 
 const NAMES = ['localhost', '127.0.0.1', '::1'];
 const writeHub = (folder: string, { der, privateKey }: Pair) =>

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { captureLog } from '../support/capture-log.ts';
-import { goGet, joinAsEdgeCore, makeRequest } from '../support/edgecore.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/test-gateway.ts';
+import { goGet, joinAsEdgeCore, makeRequest } from '../support/edges/edgecore.ts';
+import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const join2 = (hub: TestGateway, node: string, token: string) =>
   joinAsEdgeCore(hub.port('https'), { node, token }).then(({ answer }) => answer);

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { AdminClient } from '../../src/cli/admin-client.ts';
-import { goGet, joinAsEdgeCore } from '../support/edgecore.ts';
-import { type GatewayProcess, startGatewayProcess } from '../support/process.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
+import { goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { type GatewayProcess, startGatewayProcess } from '../support/fleets/process.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
 
 let folder: string;
 beforeEach(() => {

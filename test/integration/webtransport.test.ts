@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { goGet } from '../support/edgecore.ts';
-import { Fleet } from '../support/fleet.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { goGet } from '../support/edges/edgecore.ts';
+import { Fleet } from '../support/fleets/fleet.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const settings = { 'webtransport.enabled': 'true' };
 
@@ -55,7 +55,8 @@ test('a session that nears its credit is renewed in time, again and again, and n
 
   const padding = 'x'.repeat(16 * 1024);
   const numbers = Array.from({ length: 200 }, (_, n) => n);
-  // 3 MiB each way: about a dozen times the limit; what is under way when a session is renewed goes beyond it.
+  // 3 MiB each way: about a dozen times the limit; what is under way when a session is renewed goes beyond
+  // it.
   const sendAll = async (send: (n: number) => Promise<unknown>) => {
     for (let at = 0; at < numbers.length; at += 10) await Promise.all(numbers.slice(at, at + 10).map(send));
   };

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { GatewayFleet } from '../support/gateway-fleet.ts';
-import { startNatsServer } from '../support/nats-server.ts';
+import { GatewayFleet } from '../support/fleets/gateway-fleet.ts';
+import { startNatsServer } from '../support/fleets/nats-server.ts';
 
 function start(args: readonly string[]): { child: ChildProcess; output: () => string } {
   const child = spawn(process.execPath, ['examples/cloud-app/cloud-app.ts', ...args]);

@@ -1,17 +1,17 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { REPLICA_TIMES } from '../../src/bus/nats-replicas.ts';
-import type { AdminError } from '../../src/cli/admin-client.ts';
+import type { AdminError } from '../../src/cli/admin/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { ReplicaListing } from '../../src/contracts/replicas.ts';
 import type { RevocationReceipt } from '../../src/contracts/revocations.ts';
-import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edgecore.ts';
+import { REPLICA_TIMES } from '../../src/fleet/nats-replicas.ts';
+import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { TcpRelay } from '../support/edges/tcp-relay.ts';
 import { eventually } from '../support/eventually.ts';
-import { closed, GatewayFleet } from '../support/gateway-fleet.ts';
-import { sendDown } from '../support/gateway-views.ts';
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
-import { startGatewayProcess } from '../support/process.ts';
-import { TcpRelay } from '../support/tcp-relay.ts';
+import { closed, GatewayFleet } from '../support/fleets/gateway-fleet.ts';
+import { sendDown } from '../support/fleets/gateway-views.ts';
+import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
+import { startGatewayProcess } from '../support/fleets/process.ts';
 
 let server: NatsServer;
 beforeAll(async () => {

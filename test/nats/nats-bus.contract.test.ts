@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from 'vitest';
 import { messageBusContract } from '../contract/message-bus.contract.ts';
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
+import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 import { startNatsBus } from './rig.ts';
 
 let server: NatsServer;

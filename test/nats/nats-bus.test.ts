@@ -3,8 +3,8 @@ import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StoredEvent } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
-import { itemFor, metric, objectMessage, until } from '../support/messages.ts';
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
+import { itemFor, metric, objectMessage, until } from '../support/edges/messages.ts';
+import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 import { numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
 let server: NatsServer;

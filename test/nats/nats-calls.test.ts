@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { FleetDirectory } from '../../src/bus/fleet-directory.ts';
 import type { LocalNodes, NodeInfo } from '../../src/contracts/node-directory.ts';
+import { FleetDirectory } from '../../src/fleet/fleet-directory.ts';
 import { eventually } from '../support/eventually.ts';
-import { type FleetMember, startFleetMember } from '../support/nats-fleet.ts';
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
+import { type FleetMember, startFleetMember } from '../support/fleets/nats-fleet.ts';
+import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 import { someNode } from '../unit/admin/admin-fixture.ts';
 
 let server: NatsServer;

@@ -1,12 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { NatsConnection } from '../../src/bus/nats-connection.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
-import { startNatsServer } from '../support/nats-server.ts';
+import { NatsConnection } from '../../src/nats/nats-connection.ts';
+import { startNatsServer } from '../support/fleets/nats-server.ts';
 
 const PATIENT = { timeout: 60_000, interval: 20 };
 

@@ -2,10 +2,10 @@ import { rm } from 'node:fs/promises';
 import { Kvm } from '@nats-io/kv';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { claimNode, nodeOwnershipContract } from '../contract/node-ownership.contract.ts';
+import { TcpRelay } from '../support/edges/tcp-relay.ts';
 import { eventually } from '../support/eventually.ts';
-import { startFleetMember } from '../support/nats-fleet.ts';
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts';
-import { TcpRelay } from '../support/tcp-relay.ts';
+import { startFleetMember } from '../support/fleets/nats-fleet.ts';
+import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 
 let server: NatsServer;
 let prefixes = 0;

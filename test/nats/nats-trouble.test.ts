@@ -2,9 +2,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { expect, test, vi } from 'vitest';
 import type { StoredEvent } from '../../src/contracts/message-bus.ts';
-import { itemFor, metric, objectMessage, until } from '../support/messages.ts';
-import { startNatsCluster, startNatsServer } from '../support/nats-server.ts';
-import { TcpRelay } from '../support/tcp-relay.ts';
+import { itemFor, metric, objectMessage, until } from '../support/edges/messages.ts';
+import { TcpRelay } from '../support/edges/tcp-relay.ts';
+import { startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
 import { createNatsBus, numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
 const PATIENT = { timeout: 90_000, interval: 20 };

@@ -1,5 +1,4 @@
-import { NatsBus } from '../../src/bus/nats-bus.ts';
-import { NatsConnection } from '../../src/bus/nats-connection.ts';
+import { NatsBus } from '../../src/bus/nats/nats-bus.ts';
 import { type ConfigInput, configSchema } from '../../src/config/schema.ts';
 import type {
   DeliveryOutcome,
@@ -11,6 +10,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics, type Metrics } from '../../src/core/metrics.ts';
 import { isAcknowledged } from '../../src/hub/acknowledgement-policy.ts';
+import { NatsConnection } from '../../src/nats/nats-connection.ts';
 import { createMessage } from '../../src/protocol/message.ts';
 
 export type NatsSettings = NonNullable<NonNullable<ConfigInput['bus']>['nats']>;

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 
-/** Needs promtool (Debian: prometheus), and fails without it: a rule that was not tried may as well not exist. */
+/**
+ * Needs promtool (Debian: prometheus), and fails without it: a rule that was not tried may as well not exist.
+ */
 const PROMTOOL = process.env.PROMTOOL ?? 'promtool';
 const RULES = 'deploy/prometheus/rules.yaml';
 const TESTS = 'deploy/prometheus/rules.test.yaml';

@@ -3,17 +3,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { encodeBackup } from '../../src/certs/backup-content.ts';
-import { seal } from '../../src/certs/sealed-container.ts';
-import { backupOf, caSecret, tokenSecret } from '../support/backups.ts';
-import { mintCa } from '../support/pki.ts';
-import { startTestGateway } from '../support/test-gateway.ts';
+import { encodeBackup } from '../../src/backup/backup-content.ts';
+import { seal } from '../../src/backup/sealed-container.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
+import { backupOf, caSecret, tokenSecret } from '../support/pki/backups.ts';
+import { mintCa } from '../support/pki/pki.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-openssl-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const PASSPHRASE = 'Käse "und" 12 $Löcher';
 
-/** The command that docs/operations.md gives for opening a backup by hand, run by a shell as a person would. */
+/**
+ * The command that docs/operations.md gives for opening a backup by hand, run by a shell as a person would.
+ */
 const command = /^openssl cms -decrypt .*$/m.exec(readFileSync('docs/operations.md', 'utf8'))![0];
 
 function openssl(): ReturnType<typeof spawnSync> {

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { AdminClient } from '../../src/cli/admin-client.ts';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../src/sdk/edge-client-options.ts';
-import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/process.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/fleets/process.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
 
 const TRANSPORTS = ['websocket', 'quic', 'webtransport'] as const;
 const LISTENERS = ['https', ...TRANSPORTS, 'admin'] as const;

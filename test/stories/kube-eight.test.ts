@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { KubeFleet, servedCa } from '../support/kube-fleet.ts';
+import { KubeFleet, servedCa } from '../support/kube/kube-fleet.ts';
 
 test('A1: eight replicas start at once on an empty namespace: one CA Secret, created once, never updated, the same bytes from all', async () => {
   await using fleet = await KubeFleet.start();

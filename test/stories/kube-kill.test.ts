@@ -1,14 +1,17 @@
 import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { KubeFleet, portOf, putHub, servedCa, storedCa } from '../support/kube-fleet.ts';
-import { mintServer } from '../support/pki.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually } from '../support/test-gateway.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/fleets/test-gateway.ts';
+import { KubeFleet, portOf, putHub, servedCa, storedCa } from '../support/kube/kube-fleet.ts';
+import { mintServer } from '../support/pki/pki.ts';
 
 const DAY_MS = 86_400_000;
 
-/** Every call of a start that matters: killed while it is held, with its work not done, or done and not answered. */
+/**
+ * Every call of a start that matters: killed while it is held, with its work not done, or done and not
+ * answered.
+ */
 const STEPS: readonly [verb: string, secret: string, commit: boolean][] = [
   ['get', 'casecret', false],
   ['create', 'casecret', false],

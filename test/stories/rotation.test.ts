@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { Fleet } from '../support/fleet.ts';
-import { servedCertificate } from '../support/serving.ts';
-import { eventually, startTestGateway } from '../support/test-gateway.ts';
+import { servedCertificate } from '../support/edges/serving.ts';
+import { Fleet } from '../support/fleets/fleet.ts';
+import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const ROTATIONS = Number(process.env.STORY_ROTATIONS ?? 1_000);
 const EDGES = 200;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { isSallyportError } from '../../src/core/errors.ts';
-import { SimulatedFleet } from '../support/year/simulated-fleet.ts';
-import { DAY_MS } from '../support/year/simulated-replica.ts';
+import { SimulatedFleet } from '../support/fleets/year/simulated-fleet.ts';
+import { DAY_MS } from '../support/fleets/year/simulated-replica.ts';
 
 const NODES = Number(process.env.STORY_YEAR_NODES ?? 200);
 const SEED = Number(process.env.STORY_YEAR_SEED ?? 1);

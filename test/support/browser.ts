@@ -2,8 +2,8 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
-import type { Pair } from './pki.ts';
-import type { TestGateway } from './test-gateway.ts';
+import type { TestGateway } from './fleets/test-gateway.ts';
+import type { Pair } from './pki/pki.ts';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = [
@@ -34,7 +34,10 @@ export interface Visitor extends AsyncDisposable {
   readonly requests: string[];
 }
 
-/** Debian's Chromium, with the admin certificate of a gateway. @throws when there is no Chromium: these tests are never skipped */
+/**
+ * Debian's Chromium, with the admin certificate of a gateway. @throws when there is no Chromium: these tests
+ * are never skipped
+ */
 export async function visit(options: BrowserOptions = {}): Promise<Visitor> {
   const { width = 1280, height = 900, scheme = 'light', as, reducedMotion = true } = options;
   try {
@@ -82,7 +85,9 @@ export async function visit(options: BrowserOptions = {}): Promise<Visitor> {
 
 export const pageOf = (gateway: TestGateway) => `https://localhost:${gateway.port('admin')}/`;
 
-/** Asks for a session on the WebSocket listener with any certificate. @returns the status it is refused with */
+/**
+ * Asks for a session on the WebSocket listener with any certificate. @returns the status it is refused with
+ */
 export function knock(gateway: TestGateway, as: Pair, node: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const ca = readFileSync(join(gateway.folder, 'ca.crt'));

@@ -8,7 +8,10 @@ export interface Query {
   readonly labels: readonly string[];
 }
 
-/** Metrics of a query with the labels they are selected by. A loose reader: enough for names and labels, not for PromQL. */
+/**
+ * Metrics of a query with the labels they are selected by. A loose reader: enough for names and labels, not
+ * for PromQL.
+ */
 export function metricUses(query: string): { metric: string; matchers: string[] }[] {
   return [...query.matchAll(/\b((?:sallyport|process)_\w+)(?:\{([^}]*)\})?/g)].map(
     ([, metric, inside = '']) => ({

@@ -1,7 +1,10 @@
 import { setTimeout as realDelay } from 'node:timers/promises';
 import type { ManualClock } from '../fakes/manual-clock.ts';
 
-/** Moves the clock in steps until the promise settles: work on other threads (keys, signatures) takes real time in between. */
+/**
+ * Moves the clock in steps until the promise settles: work on other threads (keys, signatures) takes real
+ * time in between.
+ */
 export async function whileAdvancing<T>(clock: ManualClock, promise: Promise<T>, stepMs = 250): Promise<T> {
   let settled = false;
   const done = () => {

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { listSettings } from '../../src/config/settings.ts';
 import { chartSchema } from '../../tools/chart-schema.ts';
-import { describeDeployment } from '../support/deployment-tests.ts';
-import { Manifests } from '../support/manifests.ts';
+import { describeDeployment } from '../support/kube/deployment-tests.ts';
+import { Manifests } from '../support/kube/manifests.ts';
 
 interface Kustomization {
   readonly namespace: string;
@@ -15,7 +15,10 @@ const folder = 'deploy/kustomize';
 const read = (file: string) => readFileSync(`${folder}/${file}`, 'utf8');
 const kustomization = parse(read('kustomization.yaml')) as Kustomization;
 
-/** What `kubectl kustomize` does with these few features: the namespace into every object, files into ConfigMaps. */
+/**
+ * What `kubectl kustomize` does with these few features: the namespace into every object, files into
+ * ConfigMaps.
+ */
 function build(): Manifests {
   const { namespace, resources, configMapGenerator } = kustomization;
   const maps = configMapGenerator.map(({ name, files }) => ({

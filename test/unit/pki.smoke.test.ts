@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { mintCa, mintEdge } from '../support/pki.ts';
+import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 test('mints edges that chain to their CA', async () => {
   const ca = await mintCa();

@@ -3,10 +3,16 @@ import { day, duration, plural, quote, relative } from './format.js';
 /** @import { Data, Finding, Resource, Served } from './types.js' */
 
 const DAY_MS = 86_400_000;
-/** As the alerts: the hub certificate is renewed at two thirds of its life, so less than a quarter left means that this failed. */
+/**
+ * As the alerts: the hub certificate is renewed at two thirds of its life, so less than a quarter left means
+ * that this failed.
+ */
 const HUB_LEFT = 0.25;
 
-/** Reasons of those who may be no node at all: scanners, probes, a browser that opened one connection too many. */
+/**
+ * Reasons of those who may be no node at all: scanners, probes, a browser that opened one connection too
+ * many.
+ */
 const NOISE = new Set(['disconnected', 'no-certificate', 'timeout', 'protocol']);
 
 /** @param {import('./types.js').Rejection} rejection */
@@ -147,7 +153,8 @@ function rollover({ rollover }) {
 }
 
 /**
- * What each listener serves: by handshakes of every replica where the gateway has them, else what this replica says of itself.
+ * What each listener serves: by handshakes of every replica where the gateway has them, else what this
+ * replica says of itself.
  * @param {Data} data
  * @returns {readonly Served[]}
  */

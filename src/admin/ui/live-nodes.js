@@ -16,8 +16,8 @@ export class LiveNodes {
   #reload = 0;
 
   /**
-   * @param {{ onState: (state: Live) => void, onChange: (change: { node: string, value?: Node }) => void, onMany: () => void }} callbacks
-   *   `onMany`: so many came or went that the list is to be read anew
+   * @param {{ onState: (state: Live) => void, onChange: (change: { node: string, value?: Node }) => void,
+   * onMany: () => void }} callbacks `onMany`: so many came or went that the list is to be read anew
    */
   constructor(callbacks) {
     this.#callbacks = callbacks;

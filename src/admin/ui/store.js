@@ -4,7 +4,10 @@ import { LiveNodes } from './live-nodes.js';
 
 /** @import { Data, Live, Node, Resource, Snapshot } from './types.js' */
 
-/** What is read, how often (milliseconds), and how the answer becomes the value. Every route but the first may be missing in an older gateway. */
+/**
+ * What is read, how often (milliseconds), and how the answer becomes the value. Every route but the first may
+ * be missing in an older gateway.
+ */
 const items = (/** @type {{ items: unknown[] }} */ answer) => answer.items;
 const SOURCES = /** @type {const} */ ({
   info: { path: '/api/v1/info', everyMs: 5_000 },

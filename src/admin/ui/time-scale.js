@@ -10,7 +10,8 @@ const FUTURE_DAYS = 7_300;
 const bent = (days) => Math.log1p(Math.abs(days) / BEND_DAYS);
 
 /**
- * Where a moment stands on a line that shows hours and decades at once: linear around now, logarithmic further away.
+ * Where a moment stands on a line that shows hours and decades at once: linear around now, logarithmic
+ * further away.
  * @param {number} at milliseconds since the epoch
  * @param {number} now
  * @returns {number} 0 (left) to 1 (right)

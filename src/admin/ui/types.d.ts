@@ -1,4 +1,7 @@
-/** What the page knows of the admin API: `undefined` while it is asked for, `missing` where this gateway has no such route. */
+/**
+ * What the page knows of the admin API: `undefined` while it is asked for, `missing` where this gateway has
+ * no such route.
+ */
 export type Resource<T> =
   | { readonly state: 'loading' }
   | { readonly state: 'missing' }

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import type { Finding } from '../../certs/adoption-report.ts';
 import { systemClock } from '../../core/clock.ts';
 import { createLogger } from '../../core/log.ts';
+import type { Finding } from '../adopt/adoption-report.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
 import { print } from '../streams.ts';
@@ -40,9 +40,9 @@ export function adoptCommand(): Command {
 async function look(globals: GlobalOptions): Promise<readonly Finding[]> {
   const [{ openSecretStore }, { reportAdoption }, { parseAdvertisedNames }, { createMetrics }] =
     await Promise.all([
-      import('../../certs/open-secret-store.ts'),
-      import('../../certs/adoption-report.ts'),
-      import('../../certs/advertised-names.ts'),
+      import('../../secrets/open-secret-store.ts'),
+      import('../adopt/adoption-report.ts'),
+      import('../../certs/x509/advertised-names.ts'),
       import('../../core/metrics.ts'),
     ]);
   const { config } = loadForCommand(globals);

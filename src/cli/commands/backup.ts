@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { CreateOptions } from '../backup-create.ts';
-import type { RestoreOptions } from '../backup-restore.ts';
+import type { CreateOptions } from '../backup/backup-create.ts';
+import type { RestoreOptions } from '../backup/backup-restore.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 
 const PASSPHRASE = [
@@ -8,7 +8,10 @@ const PASSPHRASE = [
   'file that holds the passphrase as its only line (default: $SALLYPORT_PASSPHRASE, or asked for)',
 ] as const;
 
-/** `backup create`, `verify` and `restore`: straight to the Secret store, because private keys never leave over the admin API. */
+/**
+ * `backup create`, `verify` and `restore`: straight to the Secret store, because private keys never leave
+ * over the admin API.
+ */
 export function backupCommand(): Command {
   const command = new Command('backup').description(
     'back up the CA and what belongs to it, check backups and restore them',
@@ -25,7 +28,7 @@ export function backupCommand(): Command {
       '\nExamples:\n  sallyport backup create --out fleet.backup\n  sallyport backup create --out fleet-$(date +%F).backup --passphrase-file /run/secrets/passphrase\n\nopenssl (3.0 or later) opens it as well; docs/operations.md shows how.',
     )
     .action(async (options: CreateOptions, self: Command) => {
-      const { createBackup } = await import('../backup-create.ts');
+      const { createBackup } = await import('../backup/backup-create.ts');
       await createBackup(loadForCommand(self.optsWithGlobals<GlobalOptions>()), options);
     });
 
@@ -40,7 +43,7 @@ export function backupCommand(): Command {
       '\nExamples:\n  sallyport backup verify fleet.backup\n  sallyport backup verify fleet.backup --admin hub.example:10010 -o json\n\nExits with 1 when it would not bring every connected node back.',
     )
     .action(async (file: string, options: { offline?: boolean; passphraseFile?: string }, self: Command) => {
-      const { verifyBackup } = await import('../backup-verify.ts');
+      const { verifyBackup } = await import('../backup/backup-verify.ts');
       await verifyBackup(file, options, self.optsWithGlobals<GlobalOptions>());
     });
 
@@ -58,7 +61,7 @@ export function backupCommand(): Command {
       '\nExamples:\n  sallyport backup restore fleet.backup --dry-run\n  sallyport backup restore fleet.backup\n\nStop the gateways first; docs/operations.md has the whole drill.',
     )
     .action(async (file: string, options: RestoreOptions, self: Command) => {
-      const { restoreBackup } = await import('../backup-restore.ts');
+      const { restoreBackup } = await import('../backup/backup-restore.ts');
       await restoreBackup(file, options, self.optsWithGlobals<GlobalOptions>());
     });
 

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { needsRenewal, type RenewalNeed } from '../../certs/renewal-need.ts';
 import type { CertificateInfo, CertificateStatus } from '../../contracts/certificate-issuer.ts';
 import type { ServedCertificate } from '../../contracts/served-certificates.ts';
 import { describeError } from '../../core/errors.ts';
@@ -11,6 +10,7 @@ import {
   outputOption,
 } from '../context.ts';
 import { formatList, formatTable, formatValue, shortDuration } from '../output.ts';
+import { needsRenewal, type RenewalNeed } from '../renewal-need.ts';
 import { print, printError } from '../streams.ts';
 
 /** What `GET /api/v1/certificates` answers. */
@@ -175,8 +175,8 @@ function addInspect(command: Command): void {
     .action(async (target: string | undefined, options: { servername?: string }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
       const [{ inspect }, { formatInspected }] = await Promise.all([
-        import('../inspect.ts'),
-        import('../inspect-view.ts'),
+        import('../inspect/inspect.ts'),
+        import('../inspect/inspect-view.ts'),
       ]);
       const { config } = loadForCommand(globals);
       const found = await inspect(target, { ...globals, ...options, config, now: Date.now() });

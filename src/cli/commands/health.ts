@@ -11,7 +11,8 @@ export function healthCommand(): Command {
     .action(async (options: { live?: boolean; verbose?: boolean }, self: Command) => {
       const { config } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
       const path = `${options.live ? '/livez' : '/readyz'}${options.verbose ? '?verbose' : ''}`;
-      // The probe carries no secret and decides nothing, and it must tell "expired certificate" from "down": it does not verify.
+      // The probe carries no secret and decides nothing, and it must tell "expired certificate" from "down":
+      // it does not verify.
       const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {
         const target = {
           host: reachable(config.https.host).replace(/[[\]]/g, ''),

@@ -12,7 +12,7 @@ export function prepareCertsCommand(): Command {
     .option('--timeout <duration>', 'how long to wait for the store', durationArgument, 60_000)
     .action(async (options: { timeout: number }, self: Command) => {
       const [{ openSecretStore }, { prepareAllCerts }, { createMetrics }] = await Promise.all([
-        import('../../certs/open-secret-store.ts'),
+        import('../../secrets/open-secret-store.ts'),
         import('../../certs/prepare-all-certs.ts'),
         import('../../core/metrics.ts'),
       ]);

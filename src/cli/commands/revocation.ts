@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Revocation, RevocationReceipt } from '../../contracts/revocations.ts';
 import { REVOCATION_REASONS } from '../../identity/revocation-reasons.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
-import type { AdminClient } from '../admin-client.ts';
+import type { AdminClient } from '../admin/admin-client.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatTable, formatValue, type ListView, shortDuration } from '../output.ts';
 import { print, printError } from '../streams.ts';

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { LiveConfig } from '../../config/live-config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { createLogger } from '../../core/log.ts';
-import type { Gateway } from '../../gateway.ts';
+import type { Gateway } from '../../gateway/start-gateway.ts';
 import { banner } from '../banner.ts';
 import { configSources, type GlobalOptions } from '../context.ts';
 import { print, printError } from '../streams.ts';
@@ -31,7 +31,7 @@ export function serveCommand(): Command {
       const starting = new AbortController();
       const stopped = untilSignal(() => starting.abort(new Error('stopped by a signal while starting')));
       // Loaded here, so that the other commands need not wait for it.
-      const { startGateway } = await import('../../gateway.ts');
+      const { startGateway } = await import('../../gateway/start-gateway.ts');
       const gateway = await startGateway({ log, config }, { signal: starting.signal });
       config.watch();
 

@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns/promises';
-import { parseAdvertisedNames } from '../../certs/advertised-names.ts';
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
-import { checkHubCertificate, namesOf, readHubCertificate } from '../../certs/hub-certificate.ts';
+import { checkHubCertificate, readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { parseAdvertisedNames } from '../../certs/x509/advertised-names.ts';
+import { namesOf } from '../../certs/x509/certificate-names.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf } from './patient.ts';

@@ -1,4 +1,4 @@
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf, secretSettings } from './patient.ts';

@@ -1,10 +1,11 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { adminFiles } from '../../certs/admin-certificate.ts';
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
-import { readClientTrust } from '../../certs/certificate-bundle.ts';
-import { checkHubCertificate, oneLine, readHubCertificate } from '../../certs/hub-certificate.ts';
-import { isManaged, renewalDueAt } from '../../certs/hub-secret.ts';
+import { readClientTrust } from '../../certs/bundle/certificate-bundle.ts';
+import { checkHubCertificate, readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { isManaged, renewalDueAt } from '../../certs/bundle/hub-secret.ts';
+import { adminFiles } from '../../certs/ca/admin-certificate.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { oneLine } from '../../certs/x509/certificate-names.ts';
 import { describeError } from '../../core/errors.ts';
 import { shortDuration } from '../output.ts';
 import { type CheckId, type Finding, failure, ok, skipped, warning } from './finding.ts';

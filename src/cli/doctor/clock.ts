@@ -1,4 +1,5 @@
-import { namesOf, readHubCertificate } from '../../certs/hub-certificate.ts';
+import { readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { namesOf } from '../../certs/x509/certificate-names.ts';
 import { describeError } from '../../core/errors.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
@@ -8,7 +9,9 @@ import { type Patient, secretOf } from './patient.ts';
 const SKEW_LOW_MS = 60_000;
 const SKEW_BAD_MS = 10 * 60_000;
 
-/** The clock of this machine against that of the gateway or the API server, and against what was signed last. */
+/**
+ * The clock of this machine against that of the gateway or the API server, and against what was signed last.
+ */
 export async function checkClock(patient: Patient): Promise<Finding[]> {
   return [...(await againstOthers(patient)), ...againstCertificate(patient)];
 }

@@ -81,7 +81,9 @@ function lookAt(
   return { broken: false, finding: ok('edge-certificate', left, name) };
 }
 
-/** A plain request on the WebSocket port changes nothing, and is answered with the verdict on the certificate. */
+/**
+ * A plain request on the WebSocket port changes nothing, and is answered with the verdict on the certificate.
+ */
 async function askHub(
   { host, websocketPort: port }: EdgeTarget,
   address: string,

@@ -1,4 +1,6 @@
-/** How a check ended. `skipped`: it does not apply, or what it needs cannot be had; says nothing about health. */
+/**
+ * How a check ended. `skipped`: it does not apply, or what it needs cannot be had; says nothing about health.
+ */
 export type Status = 'ok' | 'warning' | 'failure' | 'skipped';
 
 /** One line of the doctor. */

@@ -17,8 +17,8 @@ const MAX_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 5_000;
 
 /**
- * Asks without verifying whom it asks: the doctor must tell "expired certificate" from "down", sends no secret, and checks what it gets by
- * other means.
+ * Asks without verifying whom it asks: the doctor must tell "expired certificate" from "down", sends no
+ * secret, and checks what it gets by other means.
  */
 export function httpsGet({
   host,

@@ -32,7 +32,8 @@ export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
 }
 
 /**
- * Every check of `/readyz`. A gateway whose self-test fails never gets ready, so its answer tells of that too.
+ * Every check of `/readyz`. A gateway whose self-test fails never gets ready, so its answer tells of that
+ * too.
  */
 export async function checkReady({ gateway }: Patient): Promise<Finding[]> {
   if (!gateway.up) return [];

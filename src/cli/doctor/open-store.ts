@@ -1,10 +1,10 @@
-import type { KubeClient } from '../../certs/kube-client.ts';
-import { openSecretStore } from '../../certs/open-secret-store.ts';
 import type { Config } from '../../config/schema.ts';
 import type { SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import { createMetrics } from '../../core/metrics.ts';
+import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
+import { openSecretStore } from '../../secrets/open-secret-store.ts';
 
 export interface OpenedStore {
   readonly store: SecretStore;
@@ -12,7 +12,10 @@ export interface OpenedStore {
   close(): Promise<void>;
 }
 
-/** The store as the configuration names it, and the client behind it, which the doctor asks about more than Secrets. */
+/**
+ * The store as the configuration names it, and the client behind it, which the doctor asks about more than
+ * Secrets.
+ */
 export async function openStore(
   components: { clock: Clock; log: Logger },
   { secretStore }: Config,
@@ -23,8 +26,8 @@ export async function openStore(
     return { store, kube: undefined, close: () => store.close() };
   }
   const [{ KubeClient }, { KubeSecretStore }] = await Promise.all([
-    import('../../certs/kube-client.ts'),
-    import('../../certs/kube-secret-store.ts'),
+    import('../../secrets/kubernetes/kube-client.ts'),
+    import('../../secrets/kubernetes/kube-secret-store.ts'),
   ]);
   const kube = await KubeClient.load(shared, secretStore);
   const store = new KubeSecretStore({ ...shared, client: kube }, secretStore);

@@ -1,11 +1,11 @@
-import type { KubeClient } from '../../certs/kube-client.ts';
 import type { Config } from '../../config/schema.ts';
 import type { GatewayInfo } from '../../contracts/gateway-info.ts';
 import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isSallyportError } from '../../core/errors.ts';
-import type { AdminClient } from '../admin-client.ts';
-import { AdminError } from '../admin-client.ts';
+import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
+import type { AdminClient } from '../admin/admin-client.ts';
+import { AdminError } from '../admin/admin-client.ts';
 import type { CertificatesAnswer } from '../commands/certs.ts';
 import { explainConnectError } from './connect-error.ts';
 

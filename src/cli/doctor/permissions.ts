@@ -1,6 +1,6 @@
 import { stringify } from 'yaml';
-import type { KubeClient } from '../../certs/kube-client.ts';
 import { describeError } from '../../core/errors.ts';
+import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
 import { type Finding, failure, ok, skipped } from './finding.ts';
 import { type Patient, secretSettings } from './patient.ts';
 
@@ -38,7 +38,9 @@ function rightsOf({ config }: Patient): Right[] {
   ];
 }
 
-/** Asks the API server about each right by SelfSubjectAccessReview: it answers for whoever runs the doctor. */
+/**
+ * Asks the API server about each right by SelfSubjectAccessReview: it answers for whoever runs the doctor.
+ */
 export async function checkPermissions(patient: Patient): Promise<Finding[]> {
   const { kube } = patient;
   if (!kube)

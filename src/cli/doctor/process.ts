@@ -6,7 +6,9 @@ import type { Patient } from './patient.ts';
 const LEAST_NODE = 24;
 /** Besides connections: Secrets, logs, the store's connections, QUIC's loopback sockets. */
 const SPARE_FILES = 100;
-/** Resident memory of an idle session with its queue, bytes (bench/); half a gigabyte is for everything else. */
+/**
+ * Resident memory of an idle session with its queue, bytes (bench/); half a gigabyte is for everything else.
+ */
 const BYTES_A_NODE = 40_000;
 const BASE_BYTES = 256 * 1024 * 1024;
 

@@ -1,5 +1,6 @@
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
-import { namesOf, readHubCertificate } from '../../certs/hub-certificate.ts';
+import { readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { namesOf } from '../../certs/x509/certificate-names.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import { silentLogger } from '../../core/log.ts';
 import { QuicTransport } from '../../sdk/transports/quic-transport.ts';
@@ -7,11 +8,14 @@ import { type Patient, secretOf } from './patient.ts';
 
 const TIMEOUT_MS = 5_000;
 
-/** The hub's no may overtake our hello, which then fails for want of a connection, before the reason is read. */
+/**
+ * The hub's no may overtake our hello, which then fails for want of a connection, before the reason is read.
+ */
 const ATTEMPTS = 4;
 
 /**
- * A handshake over QUIC without client certificate: the hub has to present a chain to the stored CA, and to say no.
+ * A handshake over QUIC without client certificate: the hub has to present a chain to the stored CA, and to
+ * say no.
  * @throws the transport's error when there is no handshake, or when it is let in
  */
 export async function quicHandshake(

@@ -1,4 +1,4 @@
-import { decodeRevocations } from '../../certs/revocation-codec.ts';
+import { decodeRevocations } from '../../certs/revocation/revocation-codec.ts';
 import type { RevocationReceipt } from '../../contracts/revocations.ts';
 import { describeError } from '../../core/errors.ts';
 import { reachable } from '../context.ts';

@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
-import { readClientTrust } from '../../certs/certificate-bundle.ts';
-import { readHubCertificate } from '../../certs/hub-certificate.ts';
-import { decodeRevocations } from '../../certs/revocation-codec.ts';
-import { decodeTokenState } from '../../certs/token-state-codec.ts';
+import { readClientTrust } from '../../certs/bundle/certificate-bundle.ts';
+import { readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { decodeTokenState } from '../../certs/enrolment/token-state-codec.ts';
+import { decodeRevocations } from '../../certs/revocation/revocation-codec.ts';
 import type { Secret } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';

@@ -1,5 +1,5 @@
-import { CertificateAuthority } from '../../certs/certificate-authority.ts';
-import { caHashOf } from '../../certs/enrolment-token.ts';
+import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { caHashOf } from '../../certs/enrolment/enrolment-token.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf } from './patient.ts';

@@ -34,8 +34,8 @@ export interface HelloSteps {
 }
 
 /**
- * The opening of every framed transport: the first frame is a hello → the gate accepts the peer → the hello names the node of the
- * certificate → the hub admits it.
+ * The opening of every framed transport: the first frame is a hello → the gate accepts the peer → the hello
+ * names the node of the certificate → the hub admits it.
  * @throws MESSAGE_INVALID when the hello cannot be read
  */
 export function judgeHello(frame: Frame, { transport, identify, acceptor }: HelloSteps): HelloOutcome {

@@ -29,7 +29,10 @@ export interface EnrolmentComponents {
   readonly crl?: CrlSource;
 }
 
-/** `GET /ca.crt` and `/ca.crl`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge `cloudhub/servers/httpserver`). */
+/**
+ * `GET /ca.crt` and `/ca.crl`, and `GET` or `POST /edge.crt` with a CSR as the body (KubeEdge
+ * `cloudhub/servers/httpserver`).
+ */
 export function enrolmentRoutes(
   app: FastifyInstance,
   { source, peerOf, issuer, clock, crl }: EnrolmentComponents,

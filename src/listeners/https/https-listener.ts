@@ -35,7 +35,10 @@ export type HttpsComponents = Omit<
   readonly rejections?: RejectionSink | undefined;
 };
 
-/** Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client certificate is optional. */
+/**
+ * Enrolment, renewal and health over HTTPS, in the words of KubeEdge (PROTOCOL: port 10002). A client
+ * certificate is optional.
+ */
 export class HttpsListener implements Listener {
   readonly name = 'https';
   readonly #server: TlsServer;
@@ -94,7 +97,8 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: false,
   });
-  // EdgeCore's GET has a body, and fastify reads none of a GET: so fastify reads no body at all, `readBody` does, for both methods alike.
+  // EdgeCore's GET has a body, and fastify reads none of a GET: so fastify reads no body at all, `readBody`
+  // does, for both methods alike.
   app.addHttpMethod('POST', { hasBody: false, overrideExisting: true });
 
   const peerOf = peerReader(components);
@@ -120,7 +124,10 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   return app;
 }
 
-/** Undefined when the request was not refused for who makes it or how: our own faults, and paths that lead nowhere. */
+/**
+ * Undefined when the request was not refused for who makes it or how: our own faults, and paths that lead
+ * nowhere.
+ */
 function rejectionOf(
   { headers, routeOptions }: FastifyRequest,
   error: SallyportError,

@@ -17,8 +17,9 @@ export interface NodeRouteComponents {
 }
 
 /**
- * `GET /node/{name}`. KubeEdge's join tool asks it as a stranger and goes on only after a 404, so strangers get 404 whatever the truth;
- * a node asks about itself, and who holds a token for the name may know (requirement G6).
+ * `GET /node/{name}`. KubeEdge's join tool asks it as a stranger and goes on only after a 404, so strangers
+ * get 404 whatever the truth; a node asks about itself, and who holds a token for the name may know
+ * (requirement G6).
  */
 export function nodeRoutes(
   app: FastifyInstance,

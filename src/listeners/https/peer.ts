@@ -21,13 +21,18 @@ export interface Peer {
   readonly node: string | undefined;
   /** For logs, audit and limits, never for identity. */
   readonly address: string;
-  /** Under which name its requests are counted: behind a balancer or NAT only a certificate tells nodes apart (requirement H7). */
+  /**
+   * Under which name its requests are counted: behind a balancer or NAT only a certificate tells nodes apart
+   * (requirement H7).
+   */
   readonly source: string;
 }
 
 export type ReadPeer = (request: FastifyRequest) => Peer;
 
-/** Judges the client certificate anew for each request, because trust may have changed since the handshake. */
+/**
+ * Judges the client certificate anew for each request, because trust may have changed since the handshake.
+ */
 export function peerReader({
   gate,
   server,

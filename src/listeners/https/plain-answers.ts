@@ -20,7 +20,8 @@ export function sendError(
   verdict: Verdict | undefined = undefined,
 ): FastifyReply {
   const facts = encodeFacts(rejectionFacts(error, verdict));
-  // What is left of the body is not worth reading; without this it would be taken for the next request's start.
+  // What is left of the body is not worth reading; without this it would be taken for the next request's
+  // start.
   if (hasUnreadBody(request.raw)) reply.header('connection', 'close');
   return reply
     .code(error.status)
@@ -38,7 +39,10 @@ export function sendText(reply: FastifyReply, status: number, text: string): Fas
   return reply.code(status).headers(SECURITY_HEADERS).type(TEXT).send(text);
 }
 
-/** Answers a connection whose bytes are no HTTP, and closes it. @returns the status, undefined when nobody was there to be answered */
+/**
+ * Answers a connection whose bytes are no HTTP, and closes it. @returns the status, undefined when nobody was
+ * there to be answered
+ */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): number | undefined {
   return answerBrokenRequest(error, socket, (problem) => ({ body: `${problem}\n`, type: TEXT }));
 }

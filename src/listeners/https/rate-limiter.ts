@@ -8,9 +8,9 @@ export interface RateLimits {
 }
 
 /**
- * Two token buckets (requirement D10): one a source, then one in all, each filled evenly and holding up to a minute's worth. A
- * source over its own limit takes nothing from the common bucket, so a flood of one leaves the others theirs. Memory is
- * bounded: of too many sources, the one not seen for longest is forgotten.
+ * Two token buckets (requirement D10): one a source, then one in all, each filled evenly and holding up to a
+ * minute's worth. A source over its own limit takes nothing from the common bucket, so a flood of one leaves
+ * the others theirs. Memory is bounded: of too many sources, the one not seen for longest is forgotten.
  */
 export class RateLimiter {
   readonly #clock: Clock;
@@ -69,8 +69,8 @@ function limited(limit: 'source' | 'all', bucket: Bucket, perMinute: number): Sa
 }
 
 /**
- * What counts as one source among strangers: an IPv4 address, or the /64 of an IPv6 address, because a single machine commonly
- * owns a whole /64 (RFC 6177 §2).
+ * What counts as one source among strangers: an IPv4 address, or the /64 of an IPv6 address, because a single
+ * machine commonly owns a whole /64 (RFC 6177 §2).
  */
 export function sourceOf(address: string): string {
   const plain = address.toLowerCase().replace(/^::ffff:(?=[\d.]+$)/, '');

@@ -9,8 +9,8 @@ export interface BodyLimits {
 }
 
 /**
- * Reads a whole request body, of any method and any content type: EdgeCore sends its CSR as the body of a `GET` without a content
- * type. Length-delimited and chunked bodies are the same here (requirement D8).
+ * Reads a whole request body, of any method and any content type: EdgeCore sends its CSR as the body of a
+ * `GET` without a content type. Length-delimited and chunked bodies are the same here (requirement D8).
  * @throws CSR_TOO_LARGE as soon as it is known, REQUEST_TIMEOUT, BAD_REQUEST when the peer went away
  */
 export function readBody(

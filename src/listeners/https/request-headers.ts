@@ -2,7 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { SallyportError } from '../../core/errors.ts';
 
 /**
- * The bearer token of a request (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1), undefined without the header.
+ * The bearer token of a request (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1), undefined
+ * without the header.
  * @throws TOKEN_INVALID for another scheme or no token after it (requirement E6)
  */
 export function bearerToken({ authorization }: IncomingHttpHeaders): string | undefined {
@@ -36,7 +37,10 @@ export function extKeyUsages(headers: IncomingHttpHeaders): readonly number[] | 
   });
 }
 
-/** One header's value when it was sent exactly as text; Node joins repetitions, which then fail the checks of the reader. */
+/**
+ * One header's value when it was sent exactly as text; Node joins repetitions, which then fail the checks of
+ * the reader.
+ */
 export function headerText(headers: IncomingHttpHeaders, name: string): string | undefined {
   const value = headers[name];
   return Array.isArray(value) ? value.join(', ') : value;

@@ -20,8 +20,8 @@ export interface RequestObserverComponents {
 }
 
 /**
- * Counts and logs requests. Neither headers, nor query, nor body are logged, since they hold tokens (requirement A10); refusals
- * give at most one line a minute for each source and code (I14).
+ * Counts and logs requests. Neither headers, nor query, nor body are logged, since they hold tokens
+ * (requirement A10); refusals give at most one line a minute for each source and code (I14).
  */
 export function observeRequests(
   app: FastifyInstance,

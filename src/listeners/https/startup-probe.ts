@@ -12,8 +12,9 @@ export interface StartupProbeOptions {
 }
 
 /**
- * Answers `/livez` and `/readyz` on the HTTPS port while there are no certificates to serve with, so that an orchestrator neither kills a
- * gateway that waits for its Secrets nor sends it traffic (requirement H2). Everything else is 503.
+ * Answers `/livez` and `/readyz` on the HTTPS port while there are no certificates to serve with, so that an
+ * orchestrator neither kills a gateway that waits for its Secrets nor sends it traffic (requirement H2).
+ * Everything else is 503.
  * @returns the function that frees the port again
  * @throws LISTEN_FAILED
  */

@@ -14,7 +14,10 @@ export interface TicketRouteComponents {
   readonly tickets?: Pick<SessionTickets, 'issue'>;
 }
 
-/** `POST /webtransport/ticket` over mutual TLS: one ticket for one WebTransport session of the node of the certificate. */
+/**
+ * `POST /webtransport/ticket` over mutual TLS: one ticket for one WebTransport session of the node of the
+ * certificate.
+ */
 export function ticketRoute(
   app: FastifyInstance,
   { peerOf, clock, tickets }: TicketRouteComponents,

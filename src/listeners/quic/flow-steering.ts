@@ -5,7 +5,7 @@ import type { Clock, Timer } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { plainAddress } from '../address-limit.ts';
-import { Flow, flowKey, literal } from './flow.ts';
+import { Flow, flowKey, literal, type SteeringTarget } from './flow.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
@@ -16,11 +16,6 @@ import {
   readShortDestination,
   versionNegotiation,
 } from './quic-packet.ts';
-
-/** A QUIC server on a loopback port. */
-export interface SteeringTarget {
-  readonly port: number;
-}
 
 export interface SteeringComponents {
   readonly clock: Clock;
@@ -37,16 +32,23 @@ export interface SteeringOptions {
   readonly handshakeTimeoutMs: number;
 }
 
-/** Flows whose address is not proven yet. When full, the oldest goes: a flood of forged senders cannot lock real ones out for long. */
+/**
+ * Flows whose address is not proven yet. When full, the oldest goes: a flood of forged senders cannot lock
+ * real ones out for long.
+ */
 const MAX_UNPROVEN = 1024;
-/** How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe time-out). */
+/**
+ * How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe
+ * time-out).
+ */
 const LINGER_MS = 3_000;
 const SWEEP_MS = 1_000;
 
 /**
- * One public UDP socket in front of several QUIC servers. A flow stays with the server it began on; new flows go to the newest. When a
- * client's address changes, its server is found by the connection ID, learnt from the long headers the server wrote. Bounded, and
- * without state for datagrams that are no proper first datagram. docs/decisions/quic-hot-swap.md says why this exists.
+ * One public UDP socket in front of several QUIC servers. A flow stays with the server it began on; new flows
+ * go to the newest. When a client's address changes, its server is found by the connection ID, learnt from
+ * the long headers the server wrote. Bounded, and without state for datagrams that are no proper first
+ * datagram. docs/decisions/quic-hot-swap.md says why this exists.
  */
 export class FlowSteering {
   readonly #components: SteeringComponents;
@@ -79,7 +81,10 @@ export class FlowSteering {
     this.#target = target;
   }
 
-  /** Binds. An IPv6 host takes IPv4 as well, unless the system says otherwise. Rejects with the system's error. */
+  /**
+   * Binds. An IPv6 host takes IPv4 as well, unless the system says otherwise. Rejects with the system's
+   * error.
+   */
   async start(host: string, port: number): Promise<void> {
     const socket = createSocket({
       type: isIPv6(host) ? 'udp6' : 'udp4',
@@ -114,7 +119,10 @@ export class FlowSteering {
     if (socket) await new Promise<void>((resolve) => socket.close(() => resolve()));
   }
 
-  /** A session was opened by the peer that a server sees on this loopback port. Undefined when the flow is gone. */
+  /**
+   * A session was opened by the peer that a server sees on this loopback port. Undefined when the flow is
+   * gone.
+   */
   claim(localPort: number): Flow | undefined {
     const flow = this.#byLocalPort.get(localPort);
     if (!flow) return undefined;
@@ -144,7 +152,9 @@ export class FlowSteering {
     return count;
   }
 
-  /** Flows of one server on which something may still come up; the others only repeat that they are closed. */
+  /**
+   * Flows of one server on which something may still come up; the others only repeat that they are closed.
+   */
   openFlowsOf(target: SteeringTarget): number {
     let count = 0;
     for (const flow of this.#flows) if (flow.target === target && flow.state !== 'closing') count++;
@@ -218,8 +228,9 @@ export class FlowSteering {
   }
 
   /**
-   * The client proved its address. Only now do limits count it: whoever forges senders must not use up somebody else's share. What is
-   * refused for too many handshakes is simply not passed on, and sent again by the client.
+   * The client proved its address. Only now do limits count it: whoever forges senders must not use up
+   * somebody else's share. What is refused for too many handshakes is simply not passed on, and sent again by
+   * the client.
    */
   #admit(flow: Flow): boolean {
     const { connections, connectionsPerIp, handshakes } = this.#options();
@@ -247,15 +258,16 @@ export class FlowSteering {
   #fromServer(flow: Flow, datagram: Buffer): void {
     if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
     const header = readLongHeader(datagram);
-    // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out what is known.
+    // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out
+    // what is known.
     if (header && !(header.isRetry && flow.state !== 'new')) this.#learn(flow, header.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
   }
 
   #learn(flow: Flow, connectionId: string | undefined): void {
     const owner = connectionId ? this.#byConnectionId.get(connectionId) : undefined;
-    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is answered with the ID of its
-    // connection, and must not get it.
+    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is
+    // answered with the ID of its connection, and must not get it.
     if (!connectionId || owner === flow || (owner && owner.state !== 'new')) return;
     this.#byConnectionId.set(connectionId, flow);
     this.#connectionIdBytes = connectionId.length;

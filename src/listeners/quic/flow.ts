@@ -1,15 +1,25 @@
 import { createSocket, type Socket } from 'node:dgram';
-import type { SteeringTarget } from './flow-steering.ts';
+
+/** A QUIC server on a loopback port. */
+export interface SteeringTarget {
+  readonly port: number;
+}
 
 /** Before its address is proven, a client is sent at most three times what it sent (RFC 9000 §8.1). */
 const AMPLIFICATION = 3;
-/** Answers from a changed address after which it counts as reachable; the path validation of QUIC itself is out of our sight. */
+/**
+ * Answers from a changed address after which it counts as reachable; the path validation of QUIC itself is
+ * out of our sight.
+ */
 const ANSWERS_AFTER_REBINDING = 8;
 const CONTESTED_MS = 30_000;
 /** Datagrams kept while the loopback socket connects: a client's first flight is one or two. */
 const MAX_PENDING = 8;
 
-/** `new`: address unproven · `handshaking`: proven, no session yet · `open`: has a session · `closing`: its last session ended. */
+/**
+ * `new`: address unproven · `handshaking`: proven, no session yet · `open`: has a session · `closing`: its
+ * last session ended.
+ */
 export type FlowState = 'new' | 'handshaking' | 'open' | 'closing';
 
 export interface FlowEvents {
@@ -18,7 +28,10 @@ export interface FlowEvents {
   onError(flow: Flow): void;
 }
 
-/** One client address and the connected loopback socket through which its datagrams reach the generation it began on. */
+/**
+ * One client address and the connected loopback socket through which its datagrams reach the generation it
+ * began on.
+ */
 export class Flow {
   readonly target: SteeringTarget;
   readonly connectionIds: string[] = [];
@@ -99,10 +112,11 @@ export class Flow {
   }
 
   /**
-   * A datagram with a connection ID of this flow came from another address. It may be the client behind a NAT that changed its mind, or
-   * somebody who repeats or invents datagrams; only the server can tell, by answering. So the address is believed when it sends again
-   * after the server answered, unless the known address was heard in between. Should the former address speak after a move, it was no
-   * NAT: it gets the flow back at once, and keeps it for a while.
+   * A datagram with a connection ID of this flow came from another address. It may be the client behind a NAT
+   * that changed its mind, or somebody who repeats or invents datagrams; only the server can tell, by
+   * answering. So the address is believed when it sends again after the server answered, unless the known
+   * address was heard in between. Should the former address speak after a move, it was no NAT: it gets the
+   * flow back at once, and keeps it for a while.
    */
   mayMoveTo(address: string, port: number, now: number): boolean {
     if (this.#former?.address === address && this.#former.port === port) {

@@ -4,7 +4,7 @@ import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { Logger } from '../../core/log.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
-import type { SteeringTarget } from './flow-steering.ts';
+import type { SteeringTarget } from './flow.ts';
 import { hasKeyIdentifier, withKeyIdentifier } from './marked-ca.ts';
 import { observeHandshakes, type QuicLibrary, type QuicServer } from './native.ts';
 import { MAX_UDP_PAYLOAD_BYTES } from './quic-packet.ts';
@@ -28,8 +28,9 @@ const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 const STREAM_WINDOW_BYTES = 1024 * 1024;
 
 /**
- * One QUIC server on a loopback port, serving one bundle for as long as it lives: the library cannot change the certificate of a server.
- * Made only by {@link QuicGeneration.start}, so every generation that exists has served a handshake.
+ * One QUIC server on a loopback port, serving one bundle for as long as it lives: the library cannot change
+ * the certificate of a server. Made only by {@link QuicGeneration.start}, so every generation that exists has
+ * served a handshake.
  */
 export class QuicGeneration implements SteeringTarget {
   readonly fingerprint: string;
@@ -45,7 +46,10 @@ export class QuicGeneration implements SteeringTarget {
     this.port = port;
   }
 
-  /** Builds the whole server and proves with a handshake of its own that it serves. Rejects, with nothing left behind, when it does not. */
+  /**
+   * Builds the whole server and proves with a handshake of its own that it serves. Rejects, with nothing left
+   * behind, when it does not.
+   */
   static async start(
     bundle: CertificateBundle,
     components: GenerationComponents,
@@ -62,7 +66,8 @@ export class QuicGeneration implements SteeringTarget {
       cert: bundle.server.cert,
       key: bundle.server.key,
       ca: trustOrder(bundle).join('\n'),
-      // Not `require`: a peer without a certificate is told so by the gate, in words and in the metrics, as on every transport.
+      // Not `require`: a peer without a certificate is told so by the gate, in words and in the metrics, as
+      // on every transport.
       clientAuth: 'request',
       alpn: [QUIC_ALPN],
       runtimeMode: 'auto',
@@ -77,8 +82,8 @@ export class QuicGeneration implements SteeringTarget {
       maxConnections: options.connections,
     });
     server.on('error', (err) => components.log.warn({ err }, 'the QUIC library reported an error'));
-    // Bound to loopback the library would search for datagrams of 16 KB, for ever (quic-hot-swap.md). The listener refuses sessions that do
-    // not come from the steering.
+    // Bound to loopback the library would search for datagrams of 16 KB, for ever (quic-hot-swap.md). The
+    // listener refuses sessions that do not come from the steering.
     const { port } = await server.listen(0, '0.0.0.0');
     try {
       await preflight(components.library, port, options.preflightTimeoutMs);
@@ -104,7 +109,10 @@ export class QuicGeneration implements SteeringTarget {
   }
 }
 
-/** A handshake without a client certificate: it completes (the gate would refuse the session), so cert, key and ALPN are served. */
+/**
+ * A handshake without a client certificate: it completes (the gate would refuse the session), so cert, key
+ * and ALPN are served.
+ */
 async function preflight(library: QuicLibrary, port: number, timeoutMs: number): Promise<void> {
   const session = library.connectQuic(
     { address: '127.0.0.1', port, servername: `preflight-${randomUUID()}` },
@@ -119,10 +127,11 @@ async function preflight(library: QuicLibrary, port: number, timeoutMs: number):
 }
 
 /**
- * The library looks for a client's CA by name and takes the first whose key identifier does not contradict the certificate. KubeEdge's CAs all share a
- * name and lack the identifier, so they are given one here (requirement C2): every certificate this hub issues names the key of its CA, whatever
- * the CA says of itself. Certificates without that, of old KubeEdge versions, go by the name alone; for their sake the order is kept: CAs that have an
- * identifier of their own come first (docs/decisions/quic-library.md).
+ * The library looks for a client's CA by name and takes the first whose key identifier does not contradict
+ * the certificate. KubeEdge's CAs all share a name and lack the identifier, so they are given one here
+ * (requirement C2): every certificate this hub issues names the key of its CA, whatever the CA says of
+ * itself. Certificates without that, of old KubeEdge versions, go by the name alone; for their sake the order
+ * is kept: CAs that have an identifier of their own come first (docs/decisions/quic-library.md).
  */
 export function trustOrder(bundle: Pick<CertificateBundle, 'clientCAs'>): string[] {
   return [...bundle.clientCAs]
@@ -130,7 +139,10 @@ export function trustOrder(bundle: Pick<CertificateBundle, 'clientCAs'>): string
     .map(withKeyIdentifier);
 }
 
-/** Subjects that several trusted CAs share: of edges whose certificate does not name the key of its CA, those of the first alone get in. */
+/**
+ * Subjects that several trusted CAs share: of edges whose certificate does not name the key of its CA, those
+ * of the first alone get in.
+ */
 export function indistinguishable({ clientCAs }: Pick<CertificateBundle, 'clientCAs'>): string[] {
   const unmarked = clientCAs.filter((ca) => !hasKeyIdentifier(ca.der)).map((ca) => ca.subject);
   return [...new Set(unmarked.filter((subject, i) => unmarked.indexOf(subject) !== i))];

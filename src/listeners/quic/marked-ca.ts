@@ -9,9 +9,10 @@ const EXTENSIONS = 0xa3;
 const SUBJECT_KEY_IDENTIFIER = Buffer.from('0603551d0e', 'hex');
 
 /**
- * The CA certificate with a subject key identifier, for a library that looks for a CA by name and key identifier (requirement C2). It is a trust anchor
- * and nothing else: of an anchor name and key count, its own signature, which does not fit any more, is never looked at (RFC 5280 section 6.1.1). The gate
- * decides with the real certificate.
+ * The CA certificate with a subject key identifier, for a library that looks for a CA by name and key
+ * identifier (requirement C2). It is a trust anchor and nothing else: of an anchor name and key count, its
+ * own signature, which does not fit any more, is never looked at (RFC 5280 section 6.1.1). The gate decides
+ * with the real certificate.
  * @returns PEM; what has an identifier, or cannot be read, as it is
  */
 export function withKeyIdentifier({ pem, der }: { readonly pem: string; readonly der: Uint8Array }): string {
@@ -27,7 +28,10 @@ export function hasKeyIdentifier(der: Uint8Array): boolean {
   return Buffer.from(der).includes(SUBJECT_KEY_IDENTIFIER);
 }
 
-/** Method 1 of RFC 5280 section 4.2.1.2: what the hub writes as authority key identifier into every edge certificate. */
+/**
+ * Method 1 of RFC 5280 section 4.2.1.2: what the hub writes as authority key identifier into every edge
+ * certificate.
+ */
 function keyIdentifierOf(pem: string): Buffer {
   const spki = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' });
   const [, key] = children(spki, element(spki, 0));

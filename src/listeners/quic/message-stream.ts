@@ -16,11 +16,16 @@ export interface MessageStreamOptions {
   readonly maxMessageBytes: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** True for a stream we opened to write on: it need not carry anything to us, and stays open when the peer ends its half. */
+  /**
+   * True for a stream we opened to write on: it need not carry anything to us, and stays open when the peer
+   * ends its half.
+   */
   readonly own?: boolean;
 }
 
-/** The reading half of one bidirectional stream: frames, and whether it is silent in the middle of something. */
+/**
+ * The reading half of one bidirectional stream: frames, and whether it is silent in the middle of something.
+ */
 export class MessageStream {
   readonly stream: QuicStream;
   readonly #decoder: FrameDecoder;

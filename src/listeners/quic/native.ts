@@ -5,11 +5,12 @@ export type QuicLibrary = typeof import('@currentspace/http3');
 export type QuicServer = ReturnType<typeof createQuicServer>;
 
 /**
- * Loads the native library, only when QUIC is enabled: 58 MB that nobody else needs. It reads the system's CA file for every connection,
- * although it is given the CAs to trust; pointing it at nothing halves the cost of a handshake (measured, docs/decisions/quic-library.md).
- * An operator's own setting stays.
+ * Loads the native library, only when QUIC is enabled: 58 MB that nobody else needs. It reads the system's CA
+ * file for every connection, although it is given the CAs to trust; pointing it at nothing halves the cost of
+ * a handshake (measured, docs/decisions/quic-library.md). An operator's own setting stays.
  *
- * @throws CONFIG_INVALID when it is not installed: for users of the package it is an optional peer (docs/decisions/optional-quic.md)
+ * @throws CONFIG_INVALID when it is not installed: for users of the package it is an optional peer
+ * (docs/decisions/optional-quic.md)
  */
 export async function loadQuicLibrary(): Promise<QuicLibrary> {
   process.env.SSL_CERT_FILE ??= '/dev/null';
@@ -24,7 +25,10 @@ export async function loadQuicLibrary(): Promise<QuicLibrary> {
 }
 
 export interface HandshakeObserver {
-  /** A handshake failed that had come far enough to have a connection. `port` is the peer's, `code` QUIC's error code. */
+  /**
+   * A handshake failed that had come far enough to have a connection. `port` is the peer's, `code` QUIC's
+   * error code.
+   */
   onHandshakeFailed(port: number, code: number): void;
 }
 
@@ -40,8 +44,9 @@ interface NativeEvent {
 }
 
 /**
- * Sees failed handshakes (requirement L2). The library's public interface reports only sessions whose handshake succeeded, so this is
- * the one place that looks inside it (0.9.0). Should a later version not have the method, failures are merely not counted.
+ * Sees failed handshakes (requirement L2). The library's public interface reports only sessions whose
+ * handshake succeeded, so this is the one place that looks inside it (0.9.0). Should a later version not have
+ * the method, failures are merely not counted.
  */
 export function observeHandshakes(server: QuicServer, observer: HandshakeObserver): void {
   const inside = server as unknown as { _dispatchEvents?: (events: readonly NativeEvent[]) => void };

@@ -1,4 +1,7 @@
-/** Everything a {@link QuicListener} can be told; `gateway.ts` fills it from the configuration. Read anew at each use. */
+/**
+ * Everything a {@link QuicListener} can be told; `gateway.ts` fills it from the configuration. Read anew at
+ * each use.
+ */
 export interface QuicListenerOptions {
   readonly host: string;
   /** 0 takes a free one. Host and port are read at `start` only. */
@@ -8,7 +11,10 @@ export interface QuicListenerOptions {
   /** `hub.keepaliveTimeoutMs`; the transport's own idle time-out is a little longer. */
   readonly keepaliveTimeoutMs: number;
   readonly maxMessageBytes: number;
-  /** Messages of one connection that may wait for the hub; further bytes are kept up to `maxMessageBytes`, then the connection ends. */
+  /**
+   * Messages of one connection that may wait for the hub; further bytes are kept up to `maxMessageBytes`,
+   * then the connection ends.
+   */
   readonly maxPendingUpstream: number;
   /** From the first datagram to a TLS session. */
   readonly handshakeTimeoutMs: number;

@@ -48,7 +48,9 @@ export interface QuicConnectionOptions {
 const SLACK_BYTES = 1024 * 1024;
 const PONG = encodeFrame(FRAME_TYPES.pong, new Uint8Array());
 
-/** One edge over QUIC. Reads every stream on its own, writes small and large messages to streams of their own. */
+/**
+ * One edge over QUIC. Reads every stream on its own, writes small and large messages to streams of their own.
+ */
 export class QuicConnection implements EdgeConnection {
   readonly id = randomUUID();
   readonly transport = 'quic';
@@ -168,7 +170,8 @@ export class QuicConnection implements EdgeConnection {
     }
     this.#waiting.push(frame);
     this.#waitingBytes += frame.payload.length;
-    // The library gives the peer credit for what it has handed to us, so waiting cannot push back further than this.
+    // The library gives the peer credit for what it has handed to us, so waiting cannot push back further
+    // than this.
     if (this.#waitingBytes > this.#options.maxMessageBytes + SLACK_BYTES)
       this.close(closeReason('TryAgainLater'));
   }

@@ -1,11 +1,12 @@
 import { isIP } from 'node:net';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
-import type { HandshakeRequest, HandshakeResult } from '../handshake.ts';
 import { loadQuicLibrary } from './native.ts';
 
 /**
- * A QUIC handshake as an edge makes it. The library verifies chain and name and shows the certificate to nobody, so `served` stays undefined; it can
- * check DNS names only, and for an IP address the handshake alone is tried.
+ * A QUIC handshake as an edge makes it. The library verifies chain and name and shows the certificate to
+ * nobody, so `served` stays undefined; it can check DNS names only, and for an IP address the handshake alone
+ * is tried.
  * @throws Error with what such an edge would say
  */
 export async function quicHandshake(request: HandshakeRequest): Promise<HandshakeResult> {

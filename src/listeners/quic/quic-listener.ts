@@ -1,6 +1,7 @@
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import { trialReply } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -11,7 +12,6 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import { type CloseReason, closeReason, parseClose } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/quic-control.ts';
 import { plainAddress } from '../address-limit.ts';
-import { trialReply } from '../handshake.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { FlowSteering } from './flow-steering.ts';
 import { type GenerationComponents, QuicGeneration } from './generation.ts';
@@ -31,12 +31,16 @@ export interface QuicListenerComponents {
 
 const SWEEP_MS = 1_000;
 const LAST_WORDS_MS = 50;
-/** Beyond the hub's own keepalive, so that the hub ends silent sessions with a reason before the transport drops them without one. */
+/**
+ * Beyond the hub's own keepalive, so that the hub ends silent sessions with a reason before the transport
+ * drops them without one.
+ */
 const IDLE_SLACK_MS = 5_000;
 
 /**
- * QUIC for edges with Sallyport's SDK: RFC 9000, TLS 1.3, client certificates. One public UDP socket steers each flow to the server
- * generation it began on, so a new bundle ends no connection (docs/decisions/quic-hot-swap.md).
+ * QUIC for edges with Sallyport's SDK: RFC 9000, TLS 1.3, client certificates. One public UDP socket steers
+ * each flow to the server generation it began on, so a new bundle ends no connection
+ * (docs/decisions/quic-hot-swap.md).
  */
 export class QuicListener implements Listener {
   readonly name = 'quic';
@@ -77,7 +81,10 @@ export class QuicListener implements Listener {
     this.#sweeper = this.#components.clock.setInterval(() => this.#sweep(), SWEEP_MS);
   }
 
-  /** Builds a generation for `next` and proves that it serves, then sends new flows to it. Swaps asked for at once happen in order. */
+  /**
+   * Builds a generation for `next` and proves that it serves, then sends new flows to it. Swaps asked for at
+   * once happen in order.
+   */
   applyBundle(next: CertificateBundle): Promise<void> {
     const applied = this.#applying.then(() => this.#swap(next));
     this.#applying = applied.catch(() => {});
@@ -224,7 +231,10 @@ export class QuicListener implements Listener {
     this.#retireEmpty();
   }
 
-  /** Where generations are many, one that only repeats its last words makes room before one that somebody sits on. */
+  /**
+   * Where generations are many, one that only repeats its last words makes room before one that somebody sits
+   * on.
+   */
   #retireEmpty(): void {
     const { maxGenerations } = this.#options();
     for (const generation of this.#generations.slice(0, -1)) {
@@ -243,7 +253,10 @@ export class QuicListener implements Listener {
       .catch((err) => this.#components.log.warn({ err }, 'an old QUIC generation did not close cleanly'));
   }
 
-  /** Too many bundles in the lifetime of some connections: those of the oldest are asked to come back, spread over the window. */
+  /**
+   * Too many bundles in the lifetime of some connections: those of the oldest are asked to come back, spread
+   * over the window.
+   */
   #drainOldest(): void {
     const { maxGenerations, drainMs } = this.#options();
     const excess = this.#generations.length - maxGenerations;

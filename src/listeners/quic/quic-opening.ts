@@ -29,8 +29,8 @@ export interface QuicOpeningComponents {
 const CONTROL_STREAM = 0;
 
 /**
- * Turns a QUIC session into a connection of the hub, or ends it: identify → read the hello → match the node → ask for admission → welcome.
- * Nothing an edge sends before its welcome reaches a handler (requirement G2).
+ * Turns a QUIC session into a connection of the hub, or ends it: identify → read the hello → match the node →
+ * ask for admission → welcome. Nothing an edge sends before its welcome reaches a handler (requirement G2).
  */
 export class QuicOpening {
   readonly #components: QuicOpeningComponents;

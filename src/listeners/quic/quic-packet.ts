@@ -1,6 +1,7 @@
 /**
- * What can be read of a QUIC datagram without keys: the version-independent header (RFC 8999) and, for version 1, the packet type
- * (RFC 9000 §17.2). Connection IDs are strings of one character a byte, so that they can be keys of a map.
+ * What can be read of a QUIC datagram without keys: the version-independent header (RFC 8999) and, for
+ * version 1, the packet type (RFC 9000 §17.2). Connection IDs are strings of one character a byte, so that
+ * they can be keys of a map.
  */
 export interface LongHeader {
   readonly version: number;
@@ -15,8 +16,9 @@ export const QUIC_V1 = 1;
 /** A client's first datagram is at least this long (RFC 9000 §14.1); shorter ones get no answer. */
 export const MIN_INITIAL_BYTES = 1200;
 /**
- * What an Ethernet frame carries of UDP over IPv4. Larger datagrams are dropped both ways: the library searches for the largest its path
- * carries, and would find our loopback's 16 KB; the network beyond would have to carry fragments.
+ * What an Ethernet frame carries of UDP over IPv4. Larger datagrams are dropped both ways: the library
+ * searches for the largest its path carries, and would find our loopback's 16 KB; the network beyond would
+ * have to carry fragments.
  */
 export const MAX_UDP_PAYLOAD_BYTES = 1472;
 const LONG = 0x80;
@@ -47,7 +49,10 @@ export function readShortDestination(datagram: Buffer, length: number): string |
   return datagram.length > length && (datagram[0]! & FIXED) !== 0 ? text(datagram, 1, 1 + length) : undefined;
 }
 
-/** The answer to a client that speaks a version of QUIC we do not: RFC 9000 §6.1, §17.2.1. Always shorter than the question. */
+/**
+ * The answer to a client that speaks a version of QUIC we do not: RFC 9000 §6.1, §17.2.1. Always shorter than
+ * the question.
+ */
 export function versionNegotiation(datagram: Buffer): Buffer | undefined {
   const header = datagram.length < MIN_INITIAL_BYTES ? undefined : readLongHeader(datagram);
   if (!header || header.version === QUIC_V1 || header.version === 0) return undefined;
@@ -63,8 +68,9 @@ export function versionNegotiation(datagram: Buffer): Buffer | undefined {
 }
 
 /**
- * The answer to KubeEdge's own QUIC of 2019, gQUIC Q039–Q043: public header with flags (0x01 version, 0x08 eight-byte connection
- * ID), then `Q0xx`. Its client understands that no version is shared, and says so, instead of waiting (requirement K3).
+ * The answer to KubeEdge's own QUIC of 2019, gQUIC Q039–Q043: public header with flags (0x01 version, 0x08
+ * eight-byte connection ID), then `Q0xx`. Its client understands that no version is shared, and says so,
+ * instead of waiting (requirement K3).
  */
 export function googleVersionNegotiation(datagram: Buffer): Buffer | undefined {
   if (datagram.length < 64 || (datagram[0]! & 0x8d) !== 0x09) return undefined;

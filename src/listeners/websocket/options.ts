@@ -1,7 +1,9 @@
 import type { TlsPolicy } from '../tls-options.ts';
 import type { TlsServerLimits } from '../tls-server.ts';
 
-/** Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live. */
+/**
+ * Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live.
+ */
 export interface WebSocketListenerOptions {
   readonly host: string;
   readonly port: number;

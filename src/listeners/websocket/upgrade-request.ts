@@ -15,7 +15,10 @@ export type UpgradeReading =
   | { readonly ok: true; readonly request: UpgradeRequest }
   | { readonly ok: false; readonly status: 400 | 404; readonly detail: string };
 
-/** `/<project_id>/<node>/events`, nothing before or after it (KubeEdge `viaduct/pkg/lane`, `cloudhub/common/model`). */
+/**
+ * `/<project_id>/<node>/events`, nothing before or after it (KubeEdge `viaduct/pkg/lane`,
+ * `cloudhub/common/model`).
+ */
 const PATH = /^\/([A-Za-z0-9._-]{1,128})\/([a-z0-9.-]{1,253})\/events$/;
 
 export function readUpgrade(request: IncomingMessage): UpgradeReading {
@@ -37,7 +40,10 @@ export function readUpgrade(request: IncomingMessage): UpgradeReading {
   };
 }
 
-/** Every value of a header: `headers` joins duplicates, which must not pass for one. Names are compared without case (RFC 9110 §5.1). */
+/**
+ * Every value of a header: `headers` joins duplicates, which must not pass for one. Names are compared
+ * without case (RFC 9110 §5.1).
+ */
 function headerValues({ rawHeaders }: IncomingMessage, name: string): string[] {
   const values: string[] = [];
   for (let at = 0; at < rawHeaders.length; at += 2)

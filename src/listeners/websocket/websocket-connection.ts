@@ -38,7 +38,9 @@ export interface ConnectionFacts {
 const CLOSE_DEADLINE_MS = 2_000;
 /** What a connection keeps beyond the pending messages so that keepalives behind them are still seen. */
 const MAX_HELD_BYTES = 16 * 1024;
-/** Beyond this a peer that does not read gets no pongs either: it could not see them, and they would pile up. */
+/**
+ * Beyond this a peer that does not read gets no pongs either: it could not see them, and they would pile up.
+ */
 const MAX_BUFFERED_FOR_PONG = 64 * 1024;
 const DONE = Promise.resolve();
 const CONNECTION = Symbol('connection');
@@ -48,9 +50,10 @@ type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
 /**
  * One edge on WebSocket. Text frames are messages, one each.
  *
- * Back-pressure: at most `maxPendingUpstream` messages are with the handler; what is read meanwhile is held, up to 16 KiB, and
- * each held frame counts as life (I9). When that is full too the socket is paused: the node then has unread data with us, so the
- * silence is ours and the sweep reports life for it until we read again. A write deadline still ends a peer that is gone.
+ * Back-pressure: at most `maxPendingUpstream` messages are with the handler; what is read meanwhile is held,
+ * up to 16 KiB, and each held frame counts as life (I9). When that is full too the socket is paused: the node
+ * then has unread data with us, so the silence is ours and the sweep reports life for it until we read again.
+ * A write deadline still ends a peer that is gone.
  */
 export class WebSocketConnection implements EdgeConnection {
   readonly transport = 'websocket';
@@ -67,7 +70,10 @@ export class WebSocketConnection implements EdgeConnection {
   #heldBytes = 0;
   #bytesReceived = 0;
   #bytesSent = 0;
-  /** The write deadline: by then the peer must have taken the first `#writeGoal` bytes. 0 when nothing is awaited. */
+  /**
+   * The write deadline: by then the peer must have taken the first `#writeGoal` bytes. 0 when nothing is
+   * awaited.
+   */
   #writeDeadline = 0;
   #writeGoal = 0;
   #drained: PromiseWithResolvers<void> | undefined;
@@ -182,7 +188,8 @@ export class WebSocketConnection implements EdgeConnection {
 
   #expectWritten(): void {
     this.#writeDeadline = this.#context.clock.now() + this.#context.writeTimeoutMs();
-    // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of the peer.
+    // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of
+    // the peer.
     this.#writeGoal = this.#bytesSent - this.#socket.bufferedAmount + 1;
     this.#context.watched.add(this);
   }
@@ -292,7 +299,10 @@ export class WebSocketConnection implements EdgeConnection {
     if (this.#socket.bufferedAmount <= MAX_BUFFERED_FOR_PONG) this.#socket.pong(data);
   }
 
-  /** An answer to a ping of ours is the work of the peer's library: it tells the round trip, not that the node lives. */
+  /**
+   * An answer to a ping of ours is the work of the peer's library: it tells the round trip, not that the node
+   * lives.
+   */
   onPong(data: Buffer): void {
     if (this.#pingedAt !== 0 && data.toString('latin1') === String(this.#pingedAt))
       this.#rttMs = this.#context.clock.now() - this.#pingedAt;
@@ -331,7 +341,10 @@ export class WebSocketConnection implements EdgeConnection {
 
 /** Beyond this many buffered bytes `send` waits: the high-water mark of Node's sockets. */
 const HIGH_WATER = 64 * 1024;
-/** A caller that does not wait for `send` can buffer so many of the largest messages, then the peer counts as slow. */
+/**
+ * A caller that does not wait for `send` can buffer so many of the largest messages, then the peer counts as
+ * slow.
+ */
 const MAX_BUFFERED_MESSAGES = 4;
 
 function withResolversHandled(): PromiseWithResolvers<void> {

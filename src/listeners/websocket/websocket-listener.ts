@@ -33,7 +33,10 @@ export interface WebSocketListenerComponents {
 
 /** One sweep for all connections that write, are paused or close. */
 const SWEEP_MS = 500;
-/** How often the round trip to each peer is measured, milliseconds; spread evenly over the sweeps, so that a fleet does not answer at once. */
+/**
+ * How often the round trip to each peer is measured, milliseconds; spread evenly over the sweeps, so that a
+ * fleet does not answer at once.
+ */
 const PING_MS = 30_000;
 /** Looked at in each sweep at least, so that a small fleet is measured soon after it connects. */
 const MIN_PINGS = 64;
@@ -41,8 +44,9 @@ const MIN_PINGS = 64;
 const LINGER_MS = 1_000;
 
 /**
- * KubeEdge's WebSocket (`wss://<host>:10000/<project_id>/<node>/events`). A peer is let in by named steps, all before the upgrade:
- * read the request, ask the gate, compare the names, ask the hub; whoever fails one gets an HTTP answer with header `Sallyport-Reason`.
+ * KubeEdge's WebSocket (`wss://<host>:10000/<project_id>/<node>/events`). A peer is let in by named steps,
+ * all before the upgrade: read the request, ask the gate, compare the names, ask the hub; whoever fails one
+ * gets an HTTP answer with header `Sallyport-Reason`.
  */
 export class WebSocketListener implements Listener {
   readonly name = 'websocket';
@@ -116,8 +120,9 @@ export class WebSocketListener implements Listener {
   }
 
   /**
-   * Stops accepting. Connections of the hub stay for the hub to drain, which is stopped after its listeners; whatever is left when
-   * `signal` is aborted is destroyed, also when that happens after this promise resolved.
+   * Stops accepting. Connections of the hub stay for the hub to drain, which is stopped after its listeners;
+   * whatever is left when `signal` is aborted is destroyed, also when that happens after this promise
+   * resolved.
    */
   async stop(_reason: CloseReason, signal: AbortSignal): Promise<void> {
     this.#stopping = true;

@@ -21,9 +21,10 @@ const THE_STREAM = 1;
 const MAX_HEADER_BYTES = 24;
 
 /**
- * Looks at the capsules of a peer before the library does. The library (1.6.8) keeps datagrams nobody reads and capsules of any announced
- * length in memory, and throws where nobody catches when a peer uses a stream number of the server (requirements I4, I15). Lets
- * through what Sallyport's edges send: the one stream, small signals, padding.
+ * Looks at the capsules of a peer before the library does. The library (1.6.8) keeps datagrams nobody reads
+ * and capsules of any announced length in memory, and throws where nobody catches when a peer uses a stream
+ * number of the server (requirements I4, I15). Lets through what Sallyport's edges send: the one stream,
+ * small signals, padding.
  */
 export class CapsuleGuard {
   readonly #header = Buffer.allocUnsafe(MAX_HEADER_BYTES);

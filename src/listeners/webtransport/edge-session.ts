@@ -6,7 +6,9 @@ export interface EdgeSession {
   /** When its socket was accepted, milliseconds since the epoch. */
   readonly startedAt: number;
   readonly rttMs: number | undefined;
-  /** Sets who is told, once each. `onStream` is told of the first stream the edge opens; there are no others. */
+  /**
+   * Sets who is told, once each. `onStream` is told of the first stream the edge opens; there are no others.
+   */
   follow(events: EdgeSessionEvents): void;
   /** Ends the session with words; `onClosed` follows. */
   close(code: number, text: string): void;

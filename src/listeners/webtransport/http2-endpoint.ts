@@ -47,12 +47,18 @@ export interface Http2EndpointEvents {
   onUnwanted(detail: string, remoteAddress: string): void;
 }
 
-/** HTTP/2 of one connection: one session needs one stream; the others are for answers to requests that ask for something else. */
+/**
+ * HTTP/2 of one connection: one session needs one stream; the others are for answers to requests that ask for
+ * something else.
+ */
 const MAX_STREAMS = 4;
 /** How long a refused peer may take to read why. */
 const LINGER_MS = 1_000;
 
-/** HTTP/2 over TLS with client certificates: lets nobody but {@link Http2EndpointEvents.onRequest} decide who gets a session. */
+/**
+ * HTTP/2 over TLS with client certificates: lets nobody but {@link Http2EndpointEvents.onRequest} decide who
+ * gets a session.
+ */
 export class Http2Endpoint {
   readonly tls: TlsServer;
   readonly #clock: Clock;
@@ -85,9 +91,10 @@ export class Http2Endpoint {
           streamResetRate: 1,
           unknownProtocolTimeout: LINGER_MS,
         });
-        // OpenSSL tries a peer's chain by name; of CAs that share one (requirement C2) it may try the wrong, and leaves the fault in its queue,
-        // where Node takes it for a fault of the next read when the first bytes came together with the handshake's last. Reading the
-        // certificate empties the queue. Over HTTP/1 the gate does so in time.
+        // OpenSSL tries a peer's chain by name; of CAs that share one (requirement C2) it may try the wrong,
+        // and leaves the fault in its queue, where Node takes it for a fault of the next read when the first
+        // bytes came together with the handshake's last. Reading the certificate empties the queue. Over
+        // HTTP/1 the gate does so in time.
         server.on('secureConnection', (socket) => socket.getPeerX509Certificate());
         server.on('session', (session) => this.#onConnection(session));
         server.on('sessionError', ignore);
@@ -162,7 +169,8 @@ export class Http2Endpoint {
       this.#answer(stream, judged);
       return;
     }
-    // While another replica was asked, the peer may have gone, or another request have got the session of this connection.
+    // While another replica was asked, the peer may have gone, or another request have got the session of
+    // this connection.
     if (stream.destroyed || !this.#idle.has(connection)) {
       stream.destroy();
       return;
@@ -192,7 +200,10 @@ export class Http2Endpoint {
     return this.#idle.has(connection) ? undefined : no(409, 'a connection carries one session');
   }
 
-  /** Says no, and ends the connection: whoever was refused tries again with another certificate or ticket, on another connection. */
+  /**
+   * Says no, and ends the connection: whoever was refused tries again with another certificate or ticket, on
+   * another connection.
+   */
   #answer(stream: ServerHttp2Stream, { status, reason, detail, retryAfterMs, facts }: SessionRefusal): void {
     if (stream.destroyed) return;
     const told = encodeFacts(facts);

@@ -26,14 +26,16 @@ interface RequestAnswer {
 
 type Http3Server = InstanceType<WebTransportLibrary['Http3Server']>;
 
-/** How long sessions may take to read that they are to come back, before the server they live in is replaced. */
+/**
+ * How long sessions may take to read that they are to come back, before the server they live in is replaced.
+ */
 const DRAIN_MS = 1_000;
 /** How long the native part may take to bind its port, and a session that was let in to appear. */
 const START_MS = 5_000;
 
 /**
- * HTTP/3 by the library's native part: QUIC and TLS are its own, without client certificates and without a way to change the server's. It
- * therefore lets in tickets alone, and a new bundle means a new server.
+ * HTTP/3 by the library's native part: QUIC and TLS are its own, without client certificates and without a
+ * way to change the server's. It therefore lets in tickets alone, and a new bundle means a new server.
  */
 export class Http3Endpoint {
   readonly #library: WebTransportLibrary;

@@ -7,7 +7,10 @@ import { CapsuleGuard } from './capsule-guard.ts';
 
 export type WebTransportLibrary = typeof import('@fails-components/webtransport');
 
-/** Loads the library, only when WebTransport is enabled. `missing` says why there is no HTTP/3; undefined when there is. */
+/**
+ * Loads the library, only when WebTransport is enabled. `missing` says why there is no HTTP/3; undefined when
+ * there is.
+ */
 export function loadWebTransportLibrary(): Promise<OptionalImport<WebTransportLibrary>> {
   return importWithOptional(HTTP3_PACKAGE, async () => {
     const library = await import('@fails-components/webtransport');
@@ -43,8 +46,9 @@ interface Parser {
 }
 
 /**
- * The library's WebTransport over HTTP/2, without its server: our own HTTP/2 server has the TLS options, limits and deadlines of every
- * other listener, and hands over requests that were let in. The one place that looks inside the library.
+ * The library's WebTransport over HTTP/2, without its server: our own HTTP/2 server has the TLS options,
+ * limits and deadlines of every other listener, and hands over requests that were let in. The one place that
+ * looks inside the library.
  */
 export class Http2Engine {
   readonly #inside: Inside;
@@ -78,8 +82,8 @@ export class Http2Engine {
   }
 
   /**
-   * Answers 200 and makes the session. `onFault` is told once, when the peer sends what no edge sends or the library cannot digest; nothing
-   * more is given to the library then.
+   * Answers 200 and makes the session. `onFault` is told once, when the peer sends what no edge sends or the
+   * library cannot digest; nothing more is given to the library then.
    * @throws when the stream has ended meanwhile
    */
   open(

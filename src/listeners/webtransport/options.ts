@@ -1,7 +1,9 @@
 import type { TlsPolicy } from '../tls-options.ts';
 import type { TlsServerLimits } from '../tls-server.ts';
 
-/** Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live. */
+/**
+ * Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live.
+ */
 export interface WebTransportListenerOptions {
   readonly host: string;
   readonly port: number;
@@ -17,6 +19,9 @@ export interface WebTransportListenerOptions {
   readonly maxMessageBytes: number;
   /** `onMessage` promises a connection may have pending before it is read no further. */
   readonly maxPendingUpstream: number;
-  /** Bytes in either direction after which a session is asked to come back; well below the 4 GiB of a session's credit. */
+  /**
+   * Bytes in either direction after which a session is asked to come back; well below the 4 GiB of a
+   * session's credit.
+   */
   readonly sessionBytes: number;
 }

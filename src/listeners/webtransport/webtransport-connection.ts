@@ -43,11 +43,16 @@ export interface WebTransportConnectionOptions {
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 /** How long a session that is to be renewed waits for what is under way; longer where the way is long. */
 const RETIRE_MS = 250;
-/** What a retiring session may still carry before it ends at once: less than the credit the setting leaves. */
+/**
+ * What a retiring session may still carry before it ends at once: less than the credit the setting leaves.
+ */
 const RESERVE_BYTES = 32 * 1024 * 1024;
 const PONG = encodeFrame(FRAME_TYPES.pong, new Uint8Array());
 
-/** One edge over WebTransport: frames on one stream. Reads no further while the hub has as much of it as it may. */
+/**
+ * One edge over WebTransport: frames on one stream. Reads no further while the hub has as much of it as it
+ * may.
+ */
 export class WebTransportConnection implements EdgeConnection {
   readonly id = randomUUID();
   readonly transport = 'webtransport';
@@ -100,7 +105,8 @@ export class WebTransportConnection implements EdgeConnection {
   }
 
   async send(message: Message): Promise<void> {
-    // A session that is about to be renewed begins nothing new. Answers still go: without them the edge would send again.
+    // A session that is about to be renewed begins nothing new. Answers still go: without them the edge would
+    // send again.
     if (this.#retiring && message.header.parent_msg_id === undefined) await this.#over.promise;
     await this.write(encodeFramed(message));
   }
@@ -138,7 +144,8 @@ export class WebTransportConnection implements EdgeConnection {
       this.#deliverWaiting();
     } else {
       this.#handler?.onAlive();
-      // A peer that asks and never reads is caught by its write time-out; it gets no further answers meanwhile.
+      // A peer that asks and never reads is caught by its write time-out; it gets no further answers
+      // meanwhile.
       if (frame.type === FRAME_TYPES.ping && this.#writer.bufferedBytes === 0)
         this.write(PONG).catch(() => {});
     }
@@ -198,8 +205,8 @@ export class WebTransportConnection implements EdgeConnection {
   }
 
   /**
-   * A session's credit is finite: before it is used up, the edge is asked for a new one. Acknowledgements that are under way are waited for
-   * a moment, so that little has to be sent again.
+   * A session's credit is finite: before it is used up, the edge is asked for a new one. Acknowledgements
+   * that are under way are waited for a moment, so that little has to be sent again.
    */
   #renewInTime(): void {
     const { sessionBytes } = this.#options;

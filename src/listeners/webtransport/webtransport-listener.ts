@@ -34,8 +34,9 @@ const SWEEP_MS = 1_000;
 const STOP_POLL_MS = 20;
 
 /**
- * WebTransport at `/edge`, with the frames of QUIC on one stream a session: over HTTP/2 with client certificates or tickets, and over HTTP/3
- * with tickets where the library's native part is installed. docs/decisions/webtransport.md says why it is built so.
+ * WebTransport at `/edge`, with the frames of QUIC on one stream a session: over HTTP/2 with client
+ * certificates or tickets, and over HTTP/3 with tickets where the library's native part is installed.
+ * docs/decisions/webtransport.md says why it is built so.
  */
 export class WebTransportListener implements Listener {
   readonly name = 'webtransport';
@@ -101,8 +102,8 @@ export class WebTransportListener implements Listener {
   }
 
   /**
-   * HTTP/2 takes `next` in place, and no session ends. The library's HTTP/3 cannot: its server is replaced, and its sessions are asked to
-   * come back first.
+   * HTTP/2 takes `next` in place, and no session ends. The library's HTTP/3 cannot: its server is replaced,
+   * and its sessions are asked to come back first.
    */
   async applyBundle(next: CertificateBundle): Promise<void> {
     this.#http2.tls.applyBundle(next);
@@ -121,7 +122,10 @@ export class WebTransportListener implements Listener {
     return this.#http2.tls.address();
   }
 
-  /** Connections of the hub stay for the hub to drain; whatever is left when `signal` is aborted is ended without words. */
+  /**
+   * Connections of the hub stay for the hub to drain; whatever is left when `signal` is aborted is ended
+   * without words.
+   */
   async stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     this.#stopping = true;
     for (const opening of this.#openings) opening.end(reason);

@@ -29,8 +29,9 @@ export interface WebTransportOpeningComponents {
 }
 
 /**
- * Turns a session into a connection of the hub, or ends it: the edge opens its one stream → hello → match the node → ask for admission →
- * welcome. Nothing an edge sends before its welcome reaches a handler (requirement G2).
+ * Turns a session into a connection of the hub, or ends it: the edge opens its one stream → hello → match the
+ * node → ask for admission → welcome. Nothing an edge sends before its welcome reaches a handler (requirement
+ * G2).
  */
 export class WebTransportOpening {
   readonly #components: WebTransportOpeningComponents;

@@ -10,14 +10,18 @@ import type {
 export interface AutoTransportOptions {
   /** How long a transport that did not get through, while another did, is left out. */
   readonly avoidForMs?: number;
-  /** How long a transport may try while there is another to fall back on. A blocked UDP port answers nothing at all. */
+  /**
+   * How long a transport may try while there is another to fall back on. A blocked UDP port answers nothing
+   * at all.
+   */
   readonly probeTimeoutMs?: number;
 }
 
 /**
- * Tries transports in order of preference and remembers which did not get through. Only silence and broken connections lead to
- * the next: a hub that refuses means it on every transport. A transport is blamed only when another one worked right after, because
- * when none does the hub is down, and that says nothing about the network between.
+ * Tries transports in order of preference and remembers which did not get through. Only silence and broken
+ * connections lead to the next: a hub that refuses means it on every transport. A transport is blamed only
+ * when another one worked right after, because when none does the hub is down, and that says nothing about
+ * the network between.
  */
 export class AutoTransport implements EdgeTransport {
   readonly name = 'auto';

@@ -79,7 +79,10 @@ export class QuicLink implements EdgeLink {
     return this.#isSecure;
   }
 
-  /** Completes the handshake, says hello and waits for the welcome. Rejects when the session ends before, or with the signal's reason. */
+  /**
+   * Completes the handshake, says hello and waits for the welcome. Rejects when the session ends before, or
+   * with the signal's reason.
+   */
   async open(hello: Uint8Array, signal: AbortSignal): Promise<Welcome> {
     const welcome = await new Promise<Welcome>((resolve, reject) => {
       const onAbort = () => reject(signal.reason);

@@ -15,20 +15,28 @@ import {
 export interface QuicTransportOptions {
   /** `host:port` of the hub's QUIC listener; IPv6 in brackets. */
   readonly address: string;
-  /** Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of patience. */
+  /**
+   * Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of
+   * patience.
+   */
   readonly pingIntervalMs?: number;
   /**
-   * DNS name the hub's certificate must carry. Default: the host of `address`, or `localhost` when that is an IP address: the library can
-   * check names only, and `localhost` is among a hub's names by default. Whoever serves must hold a key of a server certificate of
-   * the node's one CA in any case.
+   * DNS name the hub's certificate must carry. Default: the host of `address`, or `localhost` when that is an
+   * IP address: the library can check names only, and `localhost` is among a hub's names by default. Whoever
+   * serves must hold a key of a server certificate of the node's one CA in any case.
    */
   readonly serverName?: string;
 }
 
-/** What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less. */
+/**
+ * What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less.
+ */
 const MAX_UDP_PAYLOAD_BYTES = 1472;
 
-/** Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does not hold up the rest. */
+/**
+ * Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does
+ * not hold up the rest.
+ */
 export class QuicTransport implements EdgeTransport {
   readonly name = 'quic';
   readonly #components: TransportComponents;
@@ -144,7 +152,10 @@ function hint(ending: QuicClose | undefined): string {
     : '; the certificate of the hub does not verify, or not for this name';
 }
 
-/** One TLS alert stands for both ends of a certificate's life; which one it was can be read from the certificate. */
+/**
+ * One TLS alert stands for both ends of a certificate's life; which one it was can be read from the
+ * certificate.
+ */
 function wordOf({ word, reason }: QuicClose, certificate: string, now: number): string | undefined {
   if (word === undefined || word === 'limit') return reason?.name;
   const isEarly = word === 'expired' && new X509Certificate(certificate).validToDate.getTime() > now;

@@ -10,7 +10,10 @@ export type TransportName = 'websocket' | 'quic' | 'webtransport';
 /** What an edge shows to the hub, and what it believes: everything a mutual-TLS handshake needs. */
 export interface EdgeCredentials {
   readonly node: string;
-  /** PEM of the CA the node joined with, behind the new one during a rollover. Nothing else is trusted, the system's CAs neither. */
+  /**
+   * PEM of the CA the node joined with, behind the new one during a rollover. Nothing else is trusted, the
+   * system's CAs neither.
+   */
   readonly ca: string;
   /** PEM of the node's certificate, with its chain when there is one. */
   readonly certificate: string;
@@ -33,19 +36,25 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
 }
 
-/** What every transport is built from. Each adds the address it connects to in an options object of its own. */
+/**
+ * What every transport is built from. Each adds the address it connects to in an options object of its own.
+ */
 export interface TransportComponents {
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** Makes links to one hub over one wire protocol. Holds nothing between two calls of `connect` but what it learned. */
+/**
+ * Makes links to one hub over one wire protocol. Holds nothing between two calls of `connect` but what it
+ * learned.
+ */
 export interface EdgeTransport {
   readonly name: TransportName | 'auto';
   /**
-   * Connects with mutual TLS, TLS 1.2 at least: verifies the hub against `credentials.ca` alone, its name or address included.
+   * Connects with mutual TLS, TLS 1.2 at least: verifies the hub against `credentials.ca` alone, its name or
+   * address included.
    * @throws CONNECT_REFUSED when the hub answered and said no ({@link refusalOf} tells what to do next);
-   *   CONNECT_FAILED for everything else (network, TLS, time-out); the signal's reason when it was aborted
+   * CONNECT_FAILED for everything else (network, TLS, time-out); the signal's reason when it was aborted
    */
   connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<EdgeLink>;
 }
@@ -56,13 +65,14 @@ export interface EdgeLink {
   /** Address of the hub as it was dialled, for logs. */
   readonly remoteAddress: string;
   /**
-   * Sets who receives what the hub sends; called exactly once. Nothing is lost in the meantime: a link that exists reads nothing
-   * (or keeps what it read) until then, and a close before it is reported after it.
+   * Sets who receives what the hub sends; called exactly once. Nothing is lost in the meantime: a link that
+   * exists reads nothing (or keeps what it read) until then, and a close before it is reported after it.
    */
   receive(handler: EdgeLinkHandler): void;
   /**
    * Resolves when the transport can take more.
-   * @throws SESSION_CLOSED when the link has ended, MESSAGE_INVALID when this message cannot be sent on any link (too large)
+   * @throws SESSION_CLOSED when the link has ended, MESSAGE_INVALID when this message cannot be sent on any
+   * link (too large)
    */
   send(message: Message): Promise<void>;
   /** Says why, then ends the link; `onClose` follows, with this very reason. A second call does nothing. */
@@ -100,7 +110,10 @@ export function connectRefused(url: string, refusal: Refusal): SallyportError {
   });
 }
 
-/** What to do after `connect` failed: the hub's close reason, or undefined when it did not say (then: back-off). */
+/**
+ * What to do after `connect` failed: the hub's close reason, or undefined when it did not say (then:
+ * back-off).
+ */
 export function refusalOf(error: unknown): CloseReason | undefined {
   if (!(error instanceof SallyportError) || error.code !== 'CONNECT_REFUSED') return undefined;
   const { reason, retryAfterMs } = error.details;
@@ -108,8 +121,9 @@ export function refusalOf(error: unknown): CloseReason | undefined {
 }
 
 /**
- * The hub's refusal as a close reason: by its word, else by its status. A bare 403 is *not* final: a proxy between may have written it,
- * and a fleet that gives up for ever because of a proxy has to be visited node by node.
+ * The hub's refusal as a close reason: by its word, else by its status. A bare 403 is *not* final: a proxy
+ * between may have written it, and a fleet that gives up for ever because of a proxy has to be visited node
+ * by node.
  */
 export function readRefusal({ word, status, retryAfterMs }: Refusal): CloseReason {
   if (word !== undefined && Object.hasOwn(REFUSAL_WORDS, word))
@@ -117,7 +131,10 @@ export function readRefusal({ word, status, retryAfterMs }: Refusal): CloseReaso
   return closeReason(status === 401 ? 'Unauthenticated' : 'TryAgainLater', retryAfterMs);
 }
 
-/** Both vocabularies of the hub: its close reasons, and the gate's refusal reasons (`identity/node-identity.ts`). */
+/**
+ * Both vocabularies of the hub: its close reasons, and the gate's refusal reasons
+ * (`identity/node-identity.ts`).
+ */
 const REFUSAL_WORDS = {
   'no-certificate': 'Unauthenticated',
   'malformed-certificate': 'Unauthenticated',

@@ -15,11 +15,17 @@ import { WebSocketLink } from './websocket-link.ts';
 export interface WebSocketTransportOptions {
   /** `host:port` of the hub's WebSocket listener; IPv6 in brackets. */
   readonly address: string;
-  /** Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of patience. */
+  /**
+   * Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of
+   * patience.
+   */
   readonly pingIntervalMs?: number;
 }
 
-/** KubeEdge's own transport: `wss://<hub>/<project>/<node>/events` with one JSON message a text frame (PROTOCOL.md). */
+/**
+ * KubeEdge's own transport: `wss://<hub>/<project>/<node>/events` with one JSON message a text frame
+ * (PROTOCOL.md).
+ */
 export class WebSocketTransport implements EdgeTransport {
   readonly name = 'websocket';
   readonly #components: TransportComponents;
@@ -87,14 +93,18 @@ export class WebSocketTransport implements EdgeTransport {
   }
 }
 
-/** The certificate and the name of the hub are checked by Node, against the one CA given: `ca` replaces the system's. */
+/**
+ * The certificate and the name of the hub are checked by Node, against the one CA given: `ca` replaces the
+ * system's.
+ */
 function openSocket(url: string, credentials: EdgeCredentials, options: ConnectOptions): WebSocket {
   const { ca, certificate, key, node } = credentials;
   return new WebSocket(url, {
     ca,
     cert: certificate,
     key,
-    // Go trusts what is in its pool whether self-signed or not, and so may the hub's CA be an intermediate one.
+    // Go trusts what is in its pool whether self-signed or not, and so may the hub's CA be an intermediate
+    // one.
     ...{ allowPartialTrustChain: true },
     minVersion: 'TLSv1.2',
     perMessageDeflate: false,

@@ -50,9 +50,10 @@ interface MadeClient {
 }
 
 /**
- * Opens a WebTransport session over HTTP/2 with a client certificate. The library's client takes none, but all it does with its connection
- * is to wait for `connect` and the peer's settings: so the connection is made here, with Node's own HTTP/2 and mutual TLS, and
- * given to the library's client (docs/decisions/webtransport.md).
+ * Opens a WebTransport session over HTTP/2 with a client certificate. The library's client takes none, but
+ * all it does with its connection is to wait for `connect` and the peer's settings: so the connection is made
+ * here, with Node's own HTTP/2 and mutual TLS, and given to the library's client
+ * (docs/decisions/webtransport.md).
  */
 export async function dialWebTransport(
   address: string,
@@ -132,7 +133,8 @@ function attach(inner: InnerClient, connection: ClientHttp2Session): void {
 }
 
 function followAnswer(stream: ClientHttp2Stream, onRefusal: (refusal: Refusal) => void): void {
-  // First in line, so that the answer is known when the library gives up. It would also take the body for capsules.
+  // First in line, so that the answer is known when the library gives up. It would also take the body for
+  // capsules.
   stream.prependOnceListener('response', (headers) => {
     const status = Number(headers[':status']);
     if (status === 200) return;

@@ -91,7 +91,10 @@ export class WebTransportLink implements EdgeLink {
     return this.#ending;
   }
 
-  /** Opens the session's one stream, says hello and waits for the welcome. Rejects when the session ends before, or with the signal's reason. */
+  /**
+   * Opens the session's one stream, says hello and waits for the welcome. Rejects when the session ends
+   * before, or with the signal's reason.
+   */
   async open(hello: Uint8Array, signal: AbortSignal): Promise<Welcome> {
     const welcome = await new Promise<Welcome>((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });

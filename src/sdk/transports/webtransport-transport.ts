@@ -13,11 +13,16 @@ import { WebTransportLink } from './webtransport-link.ts';
 export interface WebTransportTransportOptions {
   /** `host:port` of the hub's WebTransport listener; IPv6 in brackets. */
   readonly address: string;
-  /** Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of patience. */
+  /**
+   * Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of
+   * patience.
+   */
   readonly pingIntervalMs?: number;
 }
 
-/** WebTransport over HTTP/2 with mutual TLS (docs/protocol.md): the frames of QUIC on one stream, over TCP. */
+/**
+ * WebTransport over HTTP/2 with mutual TLS (docs/protocol.md): the frames of QUIC on one stream, over TCP.
+ */
 export class WebTransportTransport implements EdgeTransport {
   readonly name = 'webtransport';
   readonly #components: TransportComponents;

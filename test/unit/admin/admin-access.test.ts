@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createLogger } from '../../../src/core/log.ts';
-import { rawConnection, readToEnd } from '../../support/https-client.ts';
-import { mintCa, mintEdge, OID } from '../../support/pki.ts';
+import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
+import { mintCa, mintEdge, OID } from '../../support/pki/pki.ts';
 import { mintAdmin, startAdmin } from './admin-fixture.ts';
 
 const DAY = 86_400_000;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { bundleOf } from '../../support/fixed-source.ts';
-import { mintServer } from '../../support/pki.ts';
+import { bundleOf } from '../../support/pki/fixed-source.ts';
+import { mintServer } from '../../support/pki/pki.ts';
 import { someNode, startAdmin } from './admin-fixture.ts';
 
 const errorOf = (answer: { json: unknown }) => (answer.json as { error: Record<string, unknown> }).error;

@@ -1,7 +1,6 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
-import { NodeHistoryService } from '../../../src/certs/node-history-service.ts';
-import { RevocationService } from '../../../src/certs/revocation-service.ts';
+import { RevocationService } from '../../../src/certs/revocation/revocation-service.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type {
   CaRolloverAdmin,
@@ -27,15 +26,16 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { NodeHistoryService } from '../../../src/history/node-history-service.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
 import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
-import { freshSource } from '../../support/fixed-source.ts';
-import { type Call, call } from '../../support/https-client.ts';
-import { type CertOptions, mint, OID, type Pair } from '../../support/pki.ts';
-import { testTlsServer } from '../../support/test-tls-server.ts';
+import { type Call, call } from '../../support/edges/https-client.ts';
+import { testTlsServer } from '../../support/edges/test-tls-server.ts';
+import { freshSource } from '../../support/pki/fixed-source.ts';
+import { type CertOptions, mint, OID, type Pair } from '../../support/pki/pki.ts';
 
 export const mintAdmin = (issuer: Pair, options: CertOptions = {}): Promise<Pair> =>
   mint({ subject: 'O=sallyport:admins,CN=admin', issuer, usages: [OID.clientAuth], ...options });

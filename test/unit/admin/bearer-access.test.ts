@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { AccessWish, BearerReviewer, BearerVerdict } from '../../../src/contracts/bearer-reviewer.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
-import { mintEdge } from '../../support/pki.ts';
+import { mintEdge } from '../../support/pki/pki.ts';
 import { startAdmin } from './admin-fixture.ts';
 
 class FakeReviewer implements BearerReviewer {

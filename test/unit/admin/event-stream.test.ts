@@ -4,8 +4,8 @@ import type { UpstreamEvent } from '../../../src/contracts/message-bus.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { createMessage } from '../../../src/protocol/message.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { bundleOf } from '../../support/fixed-source.ts';
-import { mintCa, mintServer } from '../../support/pki.ts';
+import { bundleOf } from '../../support/pki/fixed-source.ts';
+import { mintCa, mintServer } from '../../support/pki/pki.ts';
 import { startAdmin } from './admin-fixture.ts';
 
 type Hub = Awaited<ReturnType<typeof startAdmin>>;

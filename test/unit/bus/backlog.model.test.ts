@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LocalBus } from '../../../src/bus/local-bus.ts';
+import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import type { DeliveryOutcome, DownstreamItem } from '../../../src/contracts/message-bus.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import type { Unsubscribe } from '../../../src/core/property.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { itemFor, objectMessage, until } from '../../support/messages.ts';
+import { itemFor, objectMessage, until } from '../../support/edges/messages.ts';
 
 const LIMIT = 6;
 const WINDOW = 2;

@@ -7,8 +7,8 @@ import { createMetrics } from '../../../src/core/metrics.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { captureLog } from '../../support/capture-log.ts';
-import { certificateOptions } from '../../support/cert-options.ts';
-import { mint, mintCa, mintServer, OID, type Pair } from '../../support/pki.ts';
+import { certificateOptions } from '../../support/pki/cert-options.ts';
+import { mint, mintCa, mintServer, OID, type Pair } from '../../support/pki/pki.ts';
 import { whileAdvancing } from '../../support/while-advancing.ts';
 
 const DAY_MS = 86_400_000;

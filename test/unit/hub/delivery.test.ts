@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { createMessage } from '../../../src/protocol/message.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { startTestHub } from '../../support/hub.ts';
-import { objectMessage, until } from '../../support/messages.ts';
+import { objectMessage, until } from '../../support/edges/messages.ts';
+import { startTestHub } from '../../support/fleets/hub.ts';
 
 const stillWaiting = Symbol('still waiting');
 const stateOf = (promise: Promise<unknown>) => Promise.race([promise, settle().then(() => stillWaiting)]);

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { settle } from '../../fakes/manual-clock.ts';
 import { otherOwner, SlowOwnership } from '../../fakes/slow-ownership.ts';
-import { startTestHub } from '../../support/hub.ts';
-import { objectMessage, until } from '../../support/messages.ts';
+import { objectMessage, until } from '../../support/edges/messages.ts';
+import { startTestHub } from '../../support/fleets/hub.ts';
 
 const UP = { source: 'app', group: 'user', operation: 'update', resource: 'app/y' };
 

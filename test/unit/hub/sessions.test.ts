@@ -3,8 +3,8 @@ import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { startTestHub } from '../../support/hub.ts';
-import { objectMessage, until } from '../../support/messages.ts';
+import { objectMessage, until } from '../../support/edges/messages.ts';
+import { startTestHub } from '../../support/fleets/hub.ts';
 
 const POD = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/podstatus/p-1' };
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { FakeConnection } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { startTestHub } from '../../support/hub.ts';
+import { startTestHub } from '../../support/fleets/hub.ts';
 
 const POD = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/podstatus/p-1' };
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
-import { asCaCertificate, mint, mintCa, mintEdge, OID } from '../../support/pki.ts';
+import { asCaCertificate, mint, mintCa, mintEdge, OID } from '../../support/pki/pki.ts';
 
 const clock = { now: () => Date.now() };
 

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { PeerGate, type PeerGateComponents } from '../../../src/identity/peer-gate.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { asCaCertificate, type mint, mintCa, mintEdge, OID, type Pair } from '../../support/pki.ts';
+import { asCaCertificate, type mint, mintCa, mintEdge, OID, type Pair } from '../../support/pki/pki.ts';
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 5, 1);

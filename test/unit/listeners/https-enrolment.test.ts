@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { createLogger } from '../../../src/core/log.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { rawConnection, readToEnd } from '../../support/https-client.ts';
-import { mintCa, mintEdge } from '../../support/pki.ts';
+import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
+import { mintCa, mintEdge } from '../../support/pki/pki.ts';
 import { startHttps } from './https-fixture.ts';
 
 const DAY = 86_400_000;

@@ -12,9 +12,9 @@ import { TicketBook } from '../../../src/identity/ticket-book.ts';
 import { HttpsListener } from '../../../src/listeners/https/https-listener.ts';
 import type { HttpsOptions } from '../../../src/listeners/https/options.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
-import { freshSource } from '../../support/fixed-source.ts';
-import { type Call, call } from '../../support/https-client.ts';
-import { testTlsServer } from '../../support/test-tls-server.ts';
+import { type Call, call } from '../../support/edges/https-client.ts';
+import { testTlsServer } from '../../support/edges/test-tls-server.ts';
+import { freshSource } from '../../support/pki/fixed-source.ts';
 
 /** Remembers what it was asked, and answers with fixed bytes or the error a test sets. */
 export class RecordingIssuer implements CertificateIssuer {

@@ -4,7 +4,7 @@ import { isSallyportError } from '../../../src/core/errors.ts';
 import { parseHealthQuery } from '../../../src/core/health-report.ts';
 import { sourceOf } from '../../../src/listeners/https/rate-limiter.ts';
 import { bearerToken, extKeyUsages } from '../../../src/listeners/https/request-headers.ts';
-import { rawConnection, readToEnd } from '../../support/https-client.ts';
+import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
 import { startHttps } from './https-fixture.ts';
 
 test('I15, E6: whatever a header holds, it is read or refused with a status, never a crash', () => {

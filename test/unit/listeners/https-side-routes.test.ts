@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mintCa, mintEdge } from '../../support/pki.ts';
+import { mintCa, mintEdge } from '../../support/pki/pki.ts';
 import { startHttps } from './https-fixture.ts';
 
 describe('/node/{name}', () => {

@@ -13,10 +13,10 @@ import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
 import { TlsServer, type TlsServerLimits, type TlsServerOptions } from '../../../src/listeners/tls-server.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
-import { bundleOf, FixedSource } from '../../support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki.ts';
-import { mintRsaServer } from '../../support/rsa.ts';
-import { clientOptions, readAll, tcpClient, tlsClient, until } from '../../support/tls-client.ts';
+import { clientOptions, readAll, tcpClient, tlsClient, until } from '../../support/edges/tls-client.ts';
+import { bundleOf, FixedSource } from '../../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki/pki.ts';
+import { mintRsaServer } from '../../support/pki/rsa.ts';
 
 const LIMITS: TlsServerLimits = {
   connections: 100,
@@ -136,7 +136,8 @@ test('L4: only TLS 1.2 and 1.3 with AEAD suites are spoken', async () => {
   }
 });
 
-// In TLS 1.2 the group of an EC certificate has to be among the client's too (RFC 8422 §5.1), so there P-256 is never missing.
+// In TLS 1.2 the group of an EC certificate has to be among the client's too (RFC 8422 §5.1), so there P-256
+// is never missing.
 test.each([
   ['X25519', 'TLSv1.3'],
   ['P-256', 'TLSv1.3'],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ERRORS, type ErrorCode } from '../../../src/core/errors.ts';
+import { ERRORS } from '../../../src/core/error-table.ts';
+import type { ErrorCode } from '../../../src/core/errors.ts';
 import { encodeFacts, parseFacts } from '../../../src/protocol/peer-facts.ts';
 import {
   ADMIN_REASONS,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import type { EdgeClientComponents, EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
 import type { EdgeEvents } from '../../../src/sdk/edge-events.ts';
-import { MiniHub } from '../../support/mini-hub.ts';
+import { MiniHub } from '../../support/edges/mini-hub.ts';
 
 /** A hub, a folder and the edges that joined; all gone when the test ends. */
 export class EdgeFixture {

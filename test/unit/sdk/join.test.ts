@@ -5,8 +5,8 @@ import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import { parseJoinToken } from '../../../src/sdk/enrolment.ts';
 import type { EdgeCredentials } from '../../../src/sdk/transports/transport.ts';
-import { MiniHub } from '../../support/mini-hub.ts';
-import { mintCa, mintEdge } from '../../support/pki.ts';
+import { MiniHub } from '../../support/edges/mini-hub.ts';
+import { mintCa, mintEdge } from '../../support/pki/pki.ts';
 import { EdgeFixture } from './edge-fixture.ts';
 
 async function credentialsOf(node: string): Promise<EdgeCredentials> {

@@ -13,9 +13,9 @@ import { AutoTransport } from '../../../src/sdk/transports/auto-transport.ts';
 import { QuicTransport } from '../../../src/sdk/transports/quic-transport.ts';
 import type { EdgeTransport } from '../../../src/sdk/transports/transport.ts';
 import { WebSocketTransport } from '../../../src/sdk/transports/websocket-transport.ts';
-import { MiniHub } from '../../support/mini-hub.ts';
-import { mintEdge, type Pair } from '../../support/pki.ts';
-import { startQuic } from '../../support/quic-rig.ts';
+import { MiniHub } from '../../support/edges/mini-hub.ts';
+import { startQuic } from '../../support/edges/quic-rig.ts';
+import { mintEdge, type Pair } from '../../support/pki/pki.ts';
 import { next } from './edge-fixture.ts';
 
 async function clientOf(ca: Pair, hub: { websocket?: string; quic?: string }, transport?: EdgeTransport) {

@@ -5,7 +5,7 @@ import { createRenewRequest } from '../../../src/protocol/renew-request.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { renewAt } from '../../../src/sdk/edge-identity.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { mintCa } from '../../support/pki.ts';
+import { mintCa } from '../../support/pki/pki.ts';
 import { EdgeFixture, next } from './edge-fixture.ts';
 
 const HOUR = 3_600_000;

@@ -5,7 +5,8 @@ import { html } from '../lib.js';
 
 /**
  * A part of the page under a heading, which names it for screen readers too.
- * @param {{ id: string, title: string, note?: ComponentChildren, aside?: ComponentChildren, children?: ComponentChildren }} props
+ * @param {{ id: string, title: string, note?: ComponentChildren, aside?: ComponentChildren, children?:
+ * ComponentChildren }} props
  */
 export function Section({ id, title, note, aside, children }) {
   return html`

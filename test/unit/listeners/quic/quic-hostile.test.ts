@@ -3,8 +3,8 @@ import { createSocket } from 'node:dgram';
 import { expect, test } from 'vitest';
 import { readLongHeader } from '../../../../src/listeners/quic/quic-packet.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
-import { startQuic, until } from '../../../support/quic-rig.ts';
-import { UdpRelay } from '../../../support/udp-relay.ts';
+import { startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 
 /** A UDP socket that talks to the hub and keeps what it answers. */
 async function talk(port: number, host = '127.0.0.1') {

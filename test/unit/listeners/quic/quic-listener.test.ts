@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startQuic } from '../../../support/quic-rig.ts';
+import { startQuic } from '../../../support/edges/quic-rig.ts';
 
 test('an edge with a trusted certificate says hello, is welcomed, and messages flow both ways', async () => {
   await using hub = await startQuic();

@@ -3,9 +3,9 @@ import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { bundleOf } from '../../../support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, OID } from '../../../support/pki.ts';
-import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/quic-rig.ts';
+import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { bundleOf } from '../../../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, OID } from '../../../support/pki/pki.ts';
 
 const day = 86_400_000;
 const ago = (days: number) => new Date(Date.now() - days * day);

@@ -7,9 +7,9 @@ import {
   FRAME_TYPES,
 } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
-import { mintEdge } from '../../../support/pki.ts';
-import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/quic-rig.ts';
-import { UdpRelay } from '../../../support/udp-relay.ts';
+import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { UdpRelay } from '../../../support/edges/udp-relay.ts';
+import { mintEdge } from '../../../support/pki/pki.ts';
 
 const make = (content: unknown, resource = '') =>
   createMessage({ source: 'edged', operation: 'update', resource }, content, { now: 1 });

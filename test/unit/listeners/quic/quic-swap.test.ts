@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
-import { bundleOf } from '../../../support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer } from '../../../support/pki.ts';
-import { startQuic, until } from '../../../support/quic-rig.ts';
-import { UdpRelay } from '../../../support/udp-relay.ts';
+import { startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { UdpRelay } from '../../../support/edges/udp-relay.ts';
+import { bundleOf } from '../../../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer } from '../../../support/pki/pki.ts';
 
 test('B5: 100 connections keep echoing across a swap, and new ones get the new certificate', async () => {
   await using hub = await startQuic();

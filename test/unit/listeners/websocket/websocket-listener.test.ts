@@ -12,10 +12,10 @@ import { createMessage } from '../../../../src/protocol/message.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { RecordingAcceptor } from '../../../fakes/recording-acceptor.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
-import { bundleOf, FixedSource } from '../../../support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki.ts';
-import { clientOptions, readAll, tlsClient, until } from '../../../support/tls-client.ts';
-import { type EdgeSocketOptions, edgeSocket } from '../../../support/websocket-client.ts';
+import { clientOptions, readAll, tlsClient, until } from '../../../support/edges/tls-client.ts';
+import { type EdgeSocketOptions, edgeSocket } from '../../../support/edges/websocket-client.ts';
+import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
 
 const PROJECT = 'e632aba927ea4ac2b575ec1603d56f10';
 let ca: Pair;
@@ -44,7 +44,8 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
   const log = capturedLog();
   const metrics = createMetrics({ process: false });
   const acceptor = new RecordingAcceptor();
-  // Certificates are minted for now, so the gate looks at the real time also when the listener's clock stands.
+  // Certificates are minted for now, so the gate looks at the real time also when the listener's clock
+  // stands.
   const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
     allowLegacy,
     legacyNodes: {},

@@ -2,18 +2,24 @@ import { describe, expect, test } from 'vitest';
 import { loadWebTransportLibrary } from '../../../../src/listeners/webtransport/library.ts';
 import { FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { bundleOf, FixedSource } from '../../../support/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki.ts';
-import { until } from '../../../support/quic-rig.ts';
-import { StrangerClient, startWebTransport } from '../../../support/webtransport-rig.ts';
+import { until } from '../../../support/edges/quic-rig.ts';
+import { StrangerClient, startWebTransport } from '../../../support/edges/webtransport-rig.ts';
+import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
 
 const { module: library, missing } = await loadWebTransportLibrary();
 const isServed = missing === undefined;
 const notRun = isServed ? '' : ` (NOT RUN: ${missing})`;
 
-/** The native part is downloaded when packages are installed, and is not everywhere: then these tests are reported as skipped, with why. */
+/**
+ * The native part is downloaded when packages are installed, and is not everywhere: then these tests are
+ * reported as skipped, with why.
+ */
 describe(`WebTransport over HTTP/3${notRun}`, () => {
-  /** Clients believe a certificate by its hash only when it lives two weeks at most (W3C WebTransport, custom certificate requirements). */
+  /**
+   * Clients believe a certificate by its hash only when it lives two weeks at most (W3C WebTransport, custom
+   * certificate requirements).
+   */
   const serverOf = (ca: Pair) => mintServer(ca, { notAfter: new Date(Date.now() + 7 * 86_400_000) });
   async function start() {
     const ca = await mintCa();

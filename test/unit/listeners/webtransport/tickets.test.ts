@@ -2,9 +2,9 @@ import { afterEach, expect, test } from 'vitest';
 import { loadWebTransportLibrary } from '../../../../src/listeners/webtransport/library.ts';
 import { FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { mintEdge } from '../../../support/pki.ts';
-import { until } from '../../../support/quic-rig.ts';
-import { askForSession, StrangerClient, startWebTransport } from '../../../support/webtransport-rig.ts';
+import { until } from '../../../support/edges/quic-rig.ts';
+import { askForSession, StrangerClient, startWebTransport } from '../../../support/edges/webtransport-rig.ts';
+import { mintEdge } from '../../../support/pki/pki.ts';
 
 type Rig = Awaited<ReturnType<typeof startWebTransport>>;
 const { module: library } = await loadWebTransportLibrary();

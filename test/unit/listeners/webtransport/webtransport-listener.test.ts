@@ -4,9 +4,14 @@ import { isSallyportError } from '../../../../src/core/errors.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { mintEdge } from '../../../support/pki.ts';
-import { until } from '../../../support/quic-rig.ts';
-import { askForSession, capsule, startWebTransport, varint } from '../../../support/webtransport-rig.ts';
+import { until } from '../../../support/edges/quic-rig.ts';
+import {
+  askForSession,
+  capsule,
+  startWebTransport,
+  varint,
+} from '../../../support/edges/webtransport-rig.ts';
+import { mintEdge } from '../../../support/pki/pki.ts';
 
 test('an edge with a trusted certificate says hello, is welcomed, and messages flow both ways', async () => {
   await using hub = await startWebTransport();

@@ -1,0 +1,79 @@
+import type { StoredEvent, UpstreamEvent } from '../../contracts/message-bus.ts';
+
+export interface EventBufferOptions {
+  /** How many events are kept. */
+  readonly events: number;
+  /** How many bytes of messages are kept, as they were on the wire. */
+  readonly eventBytes: number;
+}
+
+/** What an event without a message is taken to weigh, bytes. */
+const PLAIN_EVENT_BYTES = 128;
+
+/**
+ * The newest upstream events, for followers that return: a ring, so that keeping an event costs one store.
+ * Ids are consecutive integers of equal length, so that they also sort as text.
+ */
+export class EventBuffer {
+  readonly #options: () => EventBufferOptions;
+  #ring: (UpstreamEvent | undefined)[];
+  #capacity: number;
+  /** Id of the oldest event kept, and of the next one. */
+  #firstId: number;
+  #nextId: number;
+  #bytes = 0;
+
+  /** @param firstId ids go on from here; derived from the time, they keep growing over a restart */
+  constructor(firstId: number, options: () => EventBufferOptions) {
+    this.#firstId = firstId;
+    this.#nextId = firstId;
+    this.#options = options;
+    this.#capacity = options().events;
+    this.#ring = emptyRing(this.#capacity);
+  }
+
+  /** @returns the id of the event */
+  push(event: UpstreamEvent): number {
+    const { events, eventBytes } = this.#options();
+    if (events !== this.#capacity) this.#resize(events);
+    if (this.#nextId - this.#firstId >= this.#capacity) this.#dropOldest();
+    this.#ring[this.#nextId % this.#capacity] = event;
+    this.#bytes += weight(event);
+    const id = this.#nextId++;
+    while (this.#bytes > eventBytes && this.#firstId < this.#nextId) this.#dropOldest();
+    return id;
+  }
+
+  /** What came after the event of that id; everything kept when the id is unknown or too old. */
+  after(id: string): readonly StoredEvent[] {
+    const seen = /^\d{1,16}$/.test(id) ? Number(id) : 0;
+    const missed: StoredEvent[] = [];
+    for (let next = Math.max(this.#firstId, seen + 1); next < this.#nextId; next++)
+      missed.push({ id: String(next), event: this.#ring[next % this.#capacity]! });
+    return missed;
+  }
+
+  #dropOldest(): void {
+    const place = this.#firstId++ % this.#capacity;
+    this.#bytes -= weight(this.#ring[place]!);
+    this.#ring[place] = undefined;
+  }
+
+  #resize(capacity: number): void {
+    while (this.#nextId - this.#firstId > capacity) this.#dropOldest();
+    const ring = emptyRing(capacity);
+    for (let id = this.#firstId; id < this.#nextId; id++)
+      ring[id % capacity] = this.#ring[id % this.#capacity];
+    this.#ring = ring;
+    this.#capacity = capacity;
+  }
+}
+
+/** Dense from the start, so that stores go to a plain array whichever place comes first. */
+function emptyRing(capacity: number): (UpstreamEvent | undefined)[] {
+  return Array.from({ length: capacity }, () => undefined);
+}
+
+function weight(event: UpstreamEvent): number {
+  return event.type === 'message' ? event.bytes : PLAIN_EVENT_BYTES;
+}

@@ -1,0 +1,156 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomUUID,
+  X509Certificate,
+} from 'node:crypto';
+import { chmod, link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CaCertificate } from '../../contracts/certificate-source.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
+
+/** The part of `CertificateAuthority` that makes administrators. */
+export interface AdminIssuer {
+  readonly certificate: CaCertificate;
+  issueAdmin(options: IssueAdminOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }>;
+}
+
+export interface IssueAdminOptions {
+  /** SPKI, DER. */
+  readonly publicKey: Uint8Array;
+  /** Common name. */
+  readonly name: string;
+  readonly days: number;
+  readonly backdateMs: number;
+}
+
+export interface AdminCertificateComponents {
+  readonly authority: AdminIssuer;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly log: Logger;
+}
+
+export interface AdminCertificateOptions {
+  /** Folder of the three files, created 0700 when missing. */
+  readonly directory: string;
+  readonly days: number;
+  /** How far notBefore lies back, milliseconds. */
+  readonly backdateMs?: number;
+}
+
+/** Where the credentials of the command line are; each file is 0600. */
+export interface AdminFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+export const adminFiles = (directory: string): AdminFiles => ({
+  cert: join(directory, 'admin.crt'),
+  key: join(directory, 'admin.key'),
+  ca: join(directory, 'ca.crt'),
+});
+
+/** Part of its life after which the certificate is renewed: as much is left as of the hub's. */
+const RENEW_FRACTION = 2 / 3;
+
+/**
+ * Sees to it that the folder holds a client certificate `O=sallyport:admins, CN=admin` of the present CA with
+ * enough life left. Several gateways may share the folder: the key is created once and then kept, so that
+ * whoever's certificate is written last fits it.
+ */
+export async function ensureAdminCertificate(
+  { authority, clock, log }: AdminCertificateComponents,
+  { directory, days, backdateMs = 3_600_000 }: AdminCertificateOptions,
+): Promise<AdminFiles> {
+  const files = adminFiles(directory);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const key = await loadOrCreateKey(files.key);
+  const ca = authority.certificate;
+  if ((await readText(files.ca)) !== ca.pem) await replace(files.ca, ca.pem);
+  if (isUsable(await readText(files.cert), { key, ca, now: clock.now() })) return files;
+
+  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const issued = await authority.issueAdmin({ publicKey, name: 'admin', days, backdateMs });
+  await replace(files.cert, new X509Certificate(issued.der).toString());
+  const { serial, notAfter } = issued;
+  log.info({ file: files.cert, serial, notAfter: notAfter.toISOString() }, 'issued the admin certificate');
+  return files;
+}
+
+function isUsable(
+  pem: string | undefined,
+  { key, ca, now }: { key: KeyObject; ca: CaCertificate; now: number },
+): boolean {
+  try {
+    const certificate = new X509Certificate(pem ?? '');
+    const authority = new X509Certificate(ca.pem);
+    const [begin, end] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
+    return (
+      certificate.checkPrivateKey(key) &&
+      certificate.checkIssued(authority) &&
+      certificate.verify(authority.publicKey) &&
+      certificate.subject.split('\n').includes(`O=${ADMIN_ORGANIZATION}`) &&
+      now >= begin &&
+      now < begin + (end - begin) * RENEW_FRACTION
+    );
+  } catch {
+    return false;
+  }
+}
+
+async function loadOrCreateKey(path: string): Promise<KeyObject> {
+  const text = await readText(path);
+  const stored = readKey(text);
+  if (stored !== undefined) {
+    await chmod(path, 0o600);
+    return stored;
+  }
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    await writeFile(temporary, pem, { mode: 0o600, flag: 'wx' });
+    // A link never replaces: of two gateways that start at once, one creates the key. What cannot be read is
+    // replaced.
+    if (text === undefined) await link(temporary, path);
+    else await rename(temporary, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  return readKey(await readText(path)) ?? privateKey;
+}
+
+function readKey(pem: string | undefined): KeyObject | undefined {
+  try {
+    const key = createPrivateKey(pem ?? '');
+    return key.asymmetricKeyType === 'ec' ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    await writeFile(temporary, text, { mode: 0o600, flag: 'wx' });
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}

@@ -1,0 +1,153 @@
+import type { RolloverNode, RolloverNodeCounts, RolloverSide } from '../../contracts/ca-rollover.ts';
+import { ago } from '../../identity/since.ts';
+import { SDK_AGENT, trustedByAgent } from '../../protocol/agent.ts';
+import type { CaParts } from '../ca/ca-roles.ts';
+import { sha256Hex } from '../x509/certificate-signer.ts';
+
+/** What is known of one node. Times in milliseconds since the epoch. */
+export interface NodeEvidence {
+  readonly node: string;
+  readonly serial: string;
+  /** SHA-256 of the DER of the CA that issued its certificate. */
+  readonly issuerSha256: string;
+  readonly notAfter: number;
+  /** Undefined when it never connected. */
+  readonly lastSeen?: number;
+  readonly firstSeen?: number;
+  readonly connected: boolean;
+  /** What it calls itself; SDKs say there which CAs they trust. */
+  readonly agent?: string;
+  /** It is shut out anyway. */
+  readonly revoked?: boolean;
+}
+
+export interface Assessment {
+  /** Those that depend on the CA that does not issue come first. */
+  readonly nodes: readonly RolloverNode[];
+  readonly counts: RolloverNodeCounts;
+  readonly summary: string;
+}
+
+/**
+ * Replicas tell each other once an hour that a connected node is still here; a shorter absence is none.
+ * Milliseconds.
+ */
+const RECENT_MS = 2 * 3_600_000;
+/** Nodes that a summary names. */
+const NAMED = 3;
+
+/** SHA-256 of the two CAs; in `idle` the present one is the old one, of a rollover that may come. */
+export function sidesOf({ own, rollover }: CaParts): { old: string; new?: string } {
+  const { pair } = rollover;
+  if (!pair) return { old: own.certificate.sha256 };
+  return { old: sha256Hex(pair.old.raw), new: pair.next.certificate.sha256 };
+}
+
+/**
+ * The CA that is trusted and does not issue: who has a certificate of it depends on that. Undefined when
+ * there is none to depend on.
+ */
+export function leavingSide({ rollover: { phase, wasActive } }: CaParts): 'old' | 'new' | undefined {
+  if (phase === 'active' || phase === 'retiring') return 'old';
+  return phase === 'prepared' && wasActive ? 'new' : undefined;
+}
+
+/**
+ * Holds what is known of the nodes against the CAs. Pure. @param graceMs how long an expired certificate may
+ * still be renewed
+ */
+export function assessNodes(
+  cas: CaParts,
+  evidence: readonly NodeEvidence[],
+  { now, graceMs }: { now: number; graceMs: number },
+): Assessment {
+  const leaving = leavingSide(cas);
+  const sides = sidesOf(cas);
+  const activatedAt = Date.parse(cas.rollover.steps.findLast(({ step }) => step === 'activate')?.at ?? '');
+  // What can neither connect nor renew any more loses nothing with its CA.
+  const known = evidence.filter(({ notAfter, revoked }) => !revoked && now < notAfter + graceMs);
+  const nodes = known.map((one): RolloverNode => {
+    const issuedBy = sideOf(one.issuerSha256, sides);
+    const dependent = leaving !== undefined && issuedBy === leaving;
+    const reported = trustedByAgent(one.agent);
+    return {
+      node: one.node,
+      issuedBy,
+      trusts: reported
+        ? [...new Set(reported.map((sha256) => sideOf(sha256, sides)))]
+        : [joinedWith(one, { issuedBy, activatedAt })],
+      trustsFrom: reported ? 'reported' : 'inferred',
+      serial: one.serial,
+      notAfter: new Date(one.notAfter).toISOString(),
+      connected: one.connected,
+      ...(one.lastSeen === undefined ? {} : { lastSeen: new Date(one.lastSeen).toISOString() }),
+      dependent,
+      ...(dependent ? { note: noteOf(one, now) } : {}),
+    };
+  });
+  nodes.sort((a, b) => Number(b.dependent) - Number(a.dependent) || (a.node < b.node ? -1 : 1));
+  const count = (side: RolloverSide) => nodes.filter(({ issuedBy }) => issuedBy === side).length;
+  const counts = {
+    total: nodes.length,
+    old: count('old'),
+    new: count('new'),
+    other: count('other'),
+    dependent: nodes.filter(({ dependent }) => dependent).length,
+  };
+  return { nodes, counts, summary: summarize(cas, { nodes, counts }) };
+}
+
+function summarize(
+  { rollover: { phase } }: CaParts,
+  { nodes, counts }: { nodes: readonly RolloverNode[]; counts: RolloverNodeCounts },
+): string {
+  const rest = describeDependents(nodes);
+  const tail = rest === '' ? '' : `; ${rest}`;
+  switch (phase) {
+    case 'idle':
+      return 'no rollover is under way';
+    case 'prepared':
+      return counts.new > 0
+        ? `${counts.total - counts.new} of ${counts.total} nodes have a certificate of the old CA${tail}`
+        : `the new CA is trusted and issues nothing yet; ${counts.total} nodes are known`;
+    case 'active':
+    case 'retiring':
+      return `${counts.new} of ${counts.total} nodes have a certificate of the new CA${tail}`;
+    case 'revoking':
+      return 'the old CA is trusted no longer; the new one is being stored as the CA';
+  }
+}
+
+/** `edge-12 offline for 9d, edge-13 connected and 4 more`; empty when nobody depends on anything. */
+export function describeDependents(nodes: readonly RolloverNode[]): string {
+  const dependents = nodes.filter(({ dependent }) => dependent);
+  const named = dependents.slice(0, NAMED).map(({ node, note }) => `${node} ${note}`);
+  const more = dependents.length - named.length;
+  return named.join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
+function sideOf(sha256: string, sides: { old: string; new?: string }): RolloverSide {
+  const is = (side: string | undefined) => sha256 !== '' && side?.startsWith(sha256) === true;
+  if (is(sides.old)) return 'old';
+  return is(sides.new) ? 'new' : 'other';
+}
+
+/** A node without our SDK keeps the CA it joined with, whatever it renews. */
+function joinedWith(
+  { firstSeen }: NodeEvidence,
+  { issuedBy, activatedAt }: { issuedBy: RolloverSide; activatedAt: number },
+): RolloverSide {
+  if (issuedBy === 'other') return 'other';
+  return issuedBy === 'new' && firstSeen !== undefined && firstSeen >= activatedAt ? 'new' : 'old';
+}
+
+function noteOf({ connected, lastSeen, notAfter, agent }: NodeEvidence, now: number): string {
+  if (!connected) {
+    if (lastSeen === undefined) return 'never connected';
+    // It may well be connected to another replica, which tells only every few minutes.
+    const what = now - lastSeen < RECENT_MS ? 'last seen' : 'offline for';
+    return `${what} ${ago(now - lastSeen)}${what === 'last seen' ? ' ago' : ''}`;
+  }
+  if (agent?.startsWith(SDK_AGENT)) return 'connected, to be asked to renew';
+  return `connected, renews by itself before ${new Date(notAfter).toISOString().slice(0, 10)}`;
+}

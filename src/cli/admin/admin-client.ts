@@ -1,0 +1,189 @@
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { describeError, SallyportError } from '../../core/errors.ts';
+
+export interface AdminFilesTarget {
+  /** host:port */
+  readonly address: string;
+  /** PEM files. */
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+export interface BearerCredentials {
+  readonly bearerToken: string;
+  /** PEM, of the gateway. */
+  readonly ca: string;
+}
+
+export interface AdminBearerTarget {
+  readonly address: string;
+  /** Asked before the first request. */
+  readonly credentials: () => Promise<BearerCredentials>;
+  /**
+   * Names of which the hub certificate has to hold one, besides the address: a forwarded port has another.
+   */
+  readonly hubNames: readonly string[];
+}
+
+/** An answer of the admin API that is no success, with what it says. */
+export class AdminError extends Error {
+  override readonly name = 'AdminError';
+  readonly status: number;
+  readonly code: string;
+  readonly fix: string | undefined;
+
+  constructor(status: number, body: { code?: string; message?: string; fix?: string }) {
+    super(body.message ?? `the gateway answered with status ${status}`);
+    this.status = status;
+    this.code = body.code ?? 'INTERNAL';
+    this.fix = body.fix;
+  }
+}
+
+interface Identification {
+  readonly tls: {
+    readonly ca: Buffer | string;
+    readonly cert?: Buffer;
+    readonly key?: Buffer;
+    readonly checkServerIdentity?: typeof checkServerIdentity;
+  };
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * Speaks to the admin listener over TLS, identified by an admin certificate or a bearer token of the cluster.
+ */
+export class AdminClient {
+  readonly #address: string;
+  readonly #identify: () => Promise<Identification>;
+
+  /** @throws ADMIN_CREDENTIALS_MISSING when a file is not there */
+  constructor(target: AdminFilesTarget | AdminBearerTarget) {
+    this.#address = target.address;
+    if ('credentials' in target) {
+      let known: Promise<Identification> | undefined;
+      this.#identify = () => {
+        known ??= target.credentials().then(({ bearerToken, ca }) => ({
+          tls: { ca, checkServerIdentity: checkOneOf(target.hubNames) },
+          headers: { authorization: `Bearer ${bearerToken}` },
+        }));
+        return known;
+      };
+      return;
+    }
+    const tls = {
+      cert: readCredential(target.cert),
+      key: readCredential(target.key),
+      ca: readCredential(target.ca),
+    };
+    this.#identify = async () => ({ tls, headers: {} });
+  }
+
+  async get<T>(path: string): Promise<T> {
+    return (await this.#json('GET', path)) as T;
+  }
+
+  async post<T>(path: string, body: unknown = {}, options: { timeoutMs?: number } = {}): Promise<T> {
+    return (await this.#json('POST', path, body, options.timeoutMs)) as T;
+  }
+
+  /** Follows Server-Sent Events until the gateway ends them or the signal is aborted. */
+  async *events(path: string, signal?: AbortSignal): AsyncGenerator<{ id: string; data: unknown }> {
+    const response = await this.#open('GET', path, { signal, headers: { accept: 'text/event-stream' } });
+    if (response.statusCode !== 200) throw await toError(response);
+    response.setEncoding('utf8');
+    let buffer = '';
+    try {
+      for await (const chunk of response) {
+        buffer += chunk;
+        const blocks = buffer.split('\n\n');
+        buffer = blocks.pop()!;
+        for (const block of blocks) {
+          const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(block)?.[1];
+          const data = field('data');
+          if (data !== undefined) yield { id: field('id') ?? '', data: JSON.parse(data) };
+        }
+      }
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+    }
+  }
+
+  async #json(method: string, path: string, body?: unknown, timeoutMs = 30_000): Promise<unknown> {
+    const response = await this.#open(method, path, {
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(timeoutMs),
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+    });
+    if ((response.statusCode ?? 500) >= 400) throw await toError(response);
+    const text = await readAll(response);
+    return text === '' ? undefined : JSON.parse(text);
+  }
+
+  async #open(
+    method: string,
+    path: string,
+    options: { body?: string | undefined; headers: Record<string, string>; signal?: AbortSignal | undefined },
+  ): Promise<IncomingMessage> {
+    const url = new URL(path, `https://${this.#address}`);
+    const { tls, headers } = await this.#identify();
+    return new Promise((resolve, reject) => {
+      const call = request(
+        url,
+        {
+          method,
+          ...tls,
+          headers: { ...headers, ...options.headers },
+          signal: options.signal,
+          agent: false,
+        },
+        resolve,
+      );
+      call.on('error', (cause) => {
+        reject(
+          new SallyportError(
+            'ADMIN_UNREACHABLE',
+            { address: this.#address, problem: describeError(cause) },
+            cause,
+          ),
+        );
+      });
+      call.end(options.body);
+    });
+  }
+}
+
+function checkOneOf(names: readonly string[]): typeof checkServerIdentity {
+  return (host: string, certificate: PeerCertificate) => {
+    const isNamed = [host, ...names].some((name) => checkServerIdentity(name, certificate) === undefined);
+    return isNamed ? undefined : checkServerIdentity(host, certificate);
+  };
+}
+
+async function toError(response: IncomingMessage): Promise<AdminError> {
+  const text = await readAll(response);
+  try {
+    return new AdminError(response.statusCode ?? 500, (JSON.parse(text) as { error: object }).error);
+  } catch {
+    return new AdminError(response.statusCode ?? 500, { message: text.trim() });
+  }
+}
+
+async function readAll(response: IncomingMessage): Promise<string> {
+  response.setEncoding('utf8');
+  let text = '';
+  for await (const chunk of response) text += chunk;
+  return text;
+}
+
+function readCredential(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new SallyportError('ADMIN_CREDENTIALS_MISSING', { path }, cause);
+  }
+}

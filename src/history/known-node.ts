@@ -1,0 +1,145 @@
+import type { Transport } from '../contracts/edge-connection.ts';
+import type { KnownCertificate, NodeRecord } from '../contracts/node-history.ts';
+
+/** What is kept of one node. Times in milliseconds since the epoch. */
+export interface KnownNode {
+  /** Of the last connection; the one issued last while it never connected. */
+  readonly certificate: CertificateFacts;
+  /** Issued since; it was not seen with it yet. */
+  readonly issued?: CertificateFacts;
+  readonly firstSeen: number;
+  /** Undefined while it never connected. */
+  readonly lastSeen?: number;
+  readonly transport?: Transport;
+  readonly replica?: string;
+  /** The longest ones, oldest first, none touching another. */
+  readonly absences: readonly Absence[];
+}
+
+export interface CertificateFacts {
+  readonly serial: string;
+  readonly issuerSha256: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** From the end of one contact to the beginning of the next. */
+export type Absence = readonly [from: number, to: number];
+
+/**
+ * Absences shorter than this are not kept: against the life of a certificate they do not matter, and another
+ * replica's word of a last contact may be this old.
+ */
+export const SHORTEST_ABSENCE_MS = 2 * 3_600_000;
+/** Over a year, so that what happens once in a season is not forgotten. */
+export const ABSENCE_MEMORY_MS = 400 * 86_400_000;
+export const MAX_ABSENCES = 6;
+
+/** The node is here, with this certificate. */
+export function seen(
+  known: KnownNode | undefined,
+  contact: {
+    readonly certificate: CertificateFacts;
+    readonly transport: Transport;
+    readonly replica: string;
+    readonly at: number;
+  },
+): KnownNode {
+  const { certificate, transport, replica, at } = contact;
+  const absence: Absence[] =
+    known?.lastSeen !== undefined && at - known.lastSeen >= SHORTEST_ABSENCE_MS ? [[known.lastSeen, at]] : [];
+  return {
+    certificate,
+    ...newer(certificate, known?.issued),
+    firstSeen: Math.min(known?.firstSeen ?? at, at),
+    lastSeen: Math.max(known?.lastSeen ?? at, at),
+    transport,
+    replica,
+    absences: tidy([...(known?.absences ?? []), ...absence], at),
+  };
+}
+
+/** The node was given this certificate; it may never arrive. */
+export function issuedTo(known: KnownNode | undefined, certificate: CertificateFacts, at: number): KnownNode {
+  if (known?.lastSeen === undefined)
+    return { certificate, firstSeen: Math.min(known?.firstSeen ?? at, at), absences: [] };
+  return { ...known, issued: certificate };
+}
+
+/**
+ * What two replicas know of one node, put together: the later contact decides, of both the newest
+ * certificate, and every absence. The order does not matter.
+ */
+export function mergeKnown(a: KnownNode, b: KnownNode): KnownNode {
+  const [later, other] = isLater(a, b) ? [a, b] : [b, a];
+  // What the node was seen with before is over; what it was only issued, and by another replica, is still to
+  // come.
+  const unseen = other.lastSeen === undefined ? other.certificate : undefined;
+  const candidates = [later.issued, other.issued, unseen].flatMap((one) => (one ? [one] : []));
+  const newest = candidates.sort((one, two) => two.notBefore - one.notBefore)[0];
+  const { issued: _, ...rest } = later;
+  return {
+    ...rest,
+    ...newer(later.certificate, newest),
+    firstSeen: Math.min(a.firstSeen, b.firstSeen),
+    absences: tidy([...a.absences, ...b.absences], later.lastSeen ?? later.firstSeen),
+  };
+}
+
+export function toRecord(node: string, known: KnownNode, connectedHere: boolean): NodeRecord {
+  const { certificate, issued, firstSeen, lastSeen, transport, replica, absences } = known;
+  return {
+    node,
+    certificate: toCertificate(certificate),
+    ...(issued ? { issued: toCertificate(issued) } : {}),
+    firstSeen: iso(firstSeen),
+    ...(lastSeen === undefined ? {} : { lastSeen: iso(lastSeen) }),
+    connectedHere,
+    ...(transport === undefined ? {} : { transport }),
+    ...(replica === undefined ? {} : { replica }),
+    absences: absences.map(([from, to]) => ({ from: iso(from), to: iso(to) })),
+  };
+}
+
+export function toCertificate({
+  serial,
+  issuerSha256,
+  notBefore,
+  notAfter,
+}: CertificateFacts): KnownCertificate {
+  return { serial, issuerSha256, notBefore: iso(notBefore), notAfter: iso(notAfter) };
+}
+
+export const iso = (ms: number) => new Date(ms).toISOString();
+
+/**
+ * Of the same moment, who was seen with what was only issued to the other is the later one: `notBefore` may
+ * be set back, or not.
+ */
+function isLater(a: KnownNode, b: KnownNode): boolean {
+  const difference = (a.lastSeen ?? 0) - (b.lastSeen ?? 0);
+  if (difference !== 0) return difference > 0;
+  if (a.issued && a.issued.serial === b.certificate.serial) return false;
+  if (b.issued && b.issued.serial === a.certificate.serial) return true;
+  return a.certificate.notBefore >= b.certificate.notBefore;
+}
+
+/** A certificate that began earlier, or is the same, was issued in vain or seen already. */
+function newer(seen: CertificateFacts, issued: CertificateFacts | undefined): { issued?: CertificateFacts } {
+  return issued && issued.serial !== seen.serial && issued.notBefore > seen.notBefore ? { issued } : {};
+}
+
+/** Two replicas may tell of one absence; the node was away only as long as both say. */
+function tidy(absences: readonly Absence[], now: number): Absence[] {
+  const apart: Absence[] = [];
+  for (const [from, to] of [...absences].sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+    const last = apart.at(-1);
+    if (last && from < last[1]) apart[apart.length - 1] = [from, Math.min(to, last[1])];
+    else apart.push([from, to]);
+  }
+  return apart
+    .filter(([from, to]) => to - from >= SHORTEST_ABSENCE_MS && now - to < ABSENCE_MEMORY_MS)
+    .sort((a, b) => b[1] - b[0] - (a[1] - a[0]))
+    .slice(0, MAX_ABSENCES)
+    .sort((a, b) => a[0] - b[0]);
+}

@@ -1,0 +1,132 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Largest manifest that is read: 1 MiB of values in base64 with room for the rest, bytes. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+/** A temporary file this old was left by a process that was killed, milliseconds. */
+const ORPHAN_MS = 10 * 60_000;
+const TEMPORARY = /^\.tmp-[0-9]+-[0-9a-f]{16}$/;
+
+export interface FileContent {
+  readonly bytes: Uint8Array;
+  /** Hash of the content: equal content is the same version. */
+  readonly version: string;
+  readonly mode: number;
+}
+
+export function versionOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex').slice(0, 32);
+}
+
+/**
+ * Undefined only when there is definitely no such file.
+ *
+ * @throws the system's error, or one with the code EFTYPE for what is not a plain file of sensible size
+ */
+export async function readWhole(path: string): Promise<FileContent | undefined> {
+  // Without O_NONBLOCK, opening a named pipe would wait for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return undefined;
+  });
+  if (!file) {
+    const dangling = await lstat(path).catch(() => undefined);
+    if (dangling) throw Object.assign(new Error('a link to nowhere'), { code: 'ENOLINK' });
+    return undefined;
+  }
+  try {
+    const { size, mode } = await file.stat().then((found) => {
+      if (found.isFile() && found.size <= MAX_FILE_BYTES) return found;
+      throw Object.assign(new Error('not a plain file of sensible size'), { code: 'EFTYPE' });
+    });
+    const buffer = Buffer.alloc(size + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      length += bytesRead;
+      if (bytesRead === 0 || length === buffer.length) break;
+    }
+    const bytes = buffer.subarray(0, length);
+    return { bytes, version: versionOf(bytes), mode };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Writes a new file, whole or not at all. @throws EEXIST when there is one: of several processes exactly one
+ * succeeds
+ */
+export async function createWhole(folder: string, name: string, bytes: Uint8Array): Promise<void> {
+  const temporary = await writeTemporary(folder, bytes);
+  try {
+    await link(temporary, join(folder, name)).catch(async (error: NodeJS.ErrnoException) => {
+      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(error.code ?? '')) throw error;
+      // A file system without hard links: exclusive too, though readers may for a moment see half of it.
+      await writeNew(join(folder, name), bytes);
+    });
+  } finally {
+    await unlink(temporary).catch(() => {});
+  }
+  await syncFolder(folder);
+}
+
+/** Replaces a file in one step. `beforeSwap` may still throw, then nothing has changed. */
+export async function replaceWhole(
+  folder: string,
+  name: string,
+  { bytes, beforeSwap }: { readonly bytes: Uint8Array; readonly beforeSwap: () => void },
+): Promise<void> {
+  const temporary = await writeTemporary(folder, bytes);
+  try {
+    beforeSwap();
+    await rename(temporary, join(folder, name));
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+/** Creates the folder for its owner alone, and removes what killed processes left in it. */
+export async function prepareFolder(folder: string, now: number): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const name of await readdir(folder)) {
+    if (!TEMPORARY.test(name)) continue;
+    const found = await stat(join(folder, name)).catch(() => undefined);
+    if (found && now - found.mtimeMs > ORPHAN_MS) await unlink(join(folder, name)).catch(() => {});
+  }
+}
+
+async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string> {
+  const path = join(folder, `.tmp-${process.pid}-${randomBytes(8).toString('hex')}`);
+  try {
+    await writeNew(path, bytes);
+  } catch (error) {
+    await unlink(path).catch(() => {});
+    throw error;
+  }
+  return path;
+}
+
+async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Makes a new directory entry last through a power cut; where folders cannot be synced, that is the best
+ * there is.
+ */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => {});
+  await handle?.close();
+}

@@ -1,0 +1,58 @@
+import type { KubeConfig } from '@kubernetes/client-node';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { SallyportError } from '../../core/errors.ts';
+
+/**
+ * Fills `config` from the kubeconfig or, in a pod, from the service account.
+ *
+ * @throws CONFIG_INVALID when there is neither, or the context does not exist; without quoting the file
+ */
+export function loadConfig(config: KubeConfig, context: string | undefined): KubeConfig {
+  const invalid = (problem: string) => new SallyportError('CONFIG_INVALID', { problem });
+  try {
+    config.loadFromDefault();
+  } catch (error) {
+    // What the reader of YAML says is not passed on: it quotes the file, and that holds credentials.
+    const code = (error as NodeJS.ErrnoException).code;
+    throw invalid(`the kubeconfig cannot be read (${typeof code === 'string' ? code : 'it is not valid'})`);
+  }
+  const fallback = config.getCurrentCluster();
+  if (
+    config.contexts.length === 1 &&
+    fallback?.server === 'http://localhost:8080' &&
+    fallback.name === 'cluster'
+  )
+    throw invalid('secretStore.kind is kubernetes, but there is neither a kubeconfig nor a service account');
+  if (context !== undefined) {
+    if (!config.getContextObject(context))
+      throw invalid(
+        `secretStore.context is ${context}, but the kubeconfig has ${config.contexts.map(({ name }) => name).join(', ') || 'none'}`,
+      );
+    config.setCurrentContext(context);
+  }
+  if (!config.getCurrentCluster()?.server)
+    throw invalid('the kubeconfig names no cluster; set secretStore.context or its current-context');
+  return config;
+}
+
+/**
+ * A pool of connections with the TLS options and the proxy of the kubeconfig. @throws CONFIG_INVALID for a
+ * SOCKS proxy
+ */
+export function createDispatcher(settings: ReturnType<KubeConfig['createDispatcherOptions']>): Dispatcher {
+  switch (settings.type) {
+    case 'none':
+      return new Agent();
+    case 'agent':
+      return new Agent({ connect: settings.connect as Agent.Options['connect'] & object });
+    case 'proxy':
+      return new ProxyAgent({
+        uri: settings.uri,
+        requestTls: settings.requestTls as NonNullable<ProxyAgent.Options['requestTls']>,
+      });
+    case 'socks':
+      throw new SallyportError('CONFIG_INVALID', {
+        problem: 'the kubeconfig asks for a SOCKS proxy, which is not supported; use an HTTP proxy',
+      });
+  }
+}

@@ -1,0 +1,131 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import type { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
+import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { Listener } from '../contracts/listener.ts';
+import type { Clock } from '../core/clock.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import { prepareCa } from '../identity/chain.ts';
+import { PeerGate } from '../identity/peer-gate.ts';
+import { edgeName, edgeTrust, nearAddress, type ProbeClients, shakeHands } from './probe-clients.ts';
+
+export interface PreflightComponents {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly clients: ProbeClients;
+  /** Those that are enabled. */
+  readonly listeners: () => readonly Listener[];
+}
+
+export interface PreflightOptions {
+  /** `advertise.addresses` */
+  readonly addresses: readonly string[];
+  readonly timeoutMs: number;
+}
+
+const ATTEMPTS = 3;
+
+/**
+ * Tries a bundle before anybody gets it: every enabled listener serves it off to the side, and an edge's
+ * handshake is made with it, with a client certificate of the own CA.
+ */
+export class Preflight {
+  readonly #components: PreflightComponents;
+  readonly #options: () => PreflightOptions;
+
+  constructor(components: PreflightComponents, options: () => PreflightOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  /**
+   * @param authorities CAs whose key is at hand; for trusted CAs without one it is checked that their
+   * certificates can be used
+   * @throws BUNDLE_INVALID with reason `preflight`
+   */
+  async check(bundle: CertificateBundle, authorities: readonly CertificateAuthority[]): Promise<void> {
+    const { clock, log, listeners } = this.#components;
+    const startedAt = clock.now();
+    const unusable = bundle.clientCAs.find((ca) => prepareCa(ca) === undefined);
+    if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
+    for (const listener of listeners()) {
+      for (const authority of authorities) {
+        const problem = await this.#problem(listener, bundle, authority);
+        if (problem !== undefined) throw refused(`${listener.name}: ${problem}`);
+      }
+    }
+    log.debug(
+      { fingerprint: bundle.fingerprint, durationMs: clock.now() - startedAt },
+      'the new bundle was tried on every listener',
+    );
+  }
+
+  /**
+   * What a certificate is to blame for happens every time; a handshake that merely got lost on a busy machine
+   * does not.
+   */
+  async #problem(
+    listener: Listener,
+    bundle: CertificateBundle,
+    authority: CertificateAuthority,
+  ): Promise<string | undefined> {
+    let problem: string | undefined;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      try {
+        await this.#try(listener, bundle, authority);
+        return undefined;
+      } catch (error) {
+        problem = describeError(error);
+      }
+    }
+    return problem;
+  }
+
+  async #try(listener: Listener, bundle: CertificateBundle, authority: CertificateAuthority): Promise<void> {
+    const { clients, clock } = this.#components;
+    const { addresses, timeoutMs } = this.#options();
+    const client = await clients.of(authority);
+    const leaf = new X509Certificate(client.certificate);
+    const gate = new PeerGate({ clock, trust: () => bundle.clientCAs }, () => ({
+      allowLegacy: false,
+      legacyNodes: {},
+    }));
+    const verdict = gate.check(leaf);
+    if (!verdict.ok) throw new Error(`a node of the CA would be refused: ${verdict.detail}`);
+    await listener.tryBundle(bundle, async (trial) => {
+      const problems: string[] = [];
+      for (const ca of edgeTrust(bundle)) {
+        const name = edgeName(bundle, addresses);
+        const problem = await shakeHands(listener.name, {
+          ...nearAddress(trial),
+          name,
+          ca,
+          client,
+          timeoutMs,
+          awaitReply: true,
+        }).then(
+          ({ served, problem, reply }) => {
+            if (served && sha256(served) !== bundle.server.sha256) return 'another certificate is served';
+            if (reply !== sha256(leaf)) return 'the client certificate was not asked for';
+            return problem;
+          },
+          (error) => describeError(error),
+        );
+        if (problem === undefined) return;
+        problems.push(problem);
+      }
+      throw new Error(problems[0]);
+    });
+  }
+}
+
+function sha256({ raw }: X509Certificate): string {
+  return createHash('sha256').update(raw).digest('hex');
+}
+
+function refused(problem: string): SallyportError {
+  return new SallyportError('BUNDLE_INVALID', {
+    reason: 'preflight',
+    problem: `it was tried before the swap, and failed: ${problem}`,
+  });
+}

@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the command line to its end, as a user would. */
+export async function sallyport(
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+): Promise<Finished> {
+  const child = start(args, options);
+  let [stdout, stderr] = ['', ''];
+  child.stdout!.on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr!.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  child.stdin!.end(options.input ?? '');
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, stdout, stderr };
+}
+
+export interface GatewayProcess extends AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly ready: Readonly<Record<'https' | 'websocket' | 'admin' | 'caSha256', string>>;
+  /** Everything on standard error so far. */
+  log(): string;
+}
+
+/** A gateway in a process of its own, ready when the promise resolves. */
+export async function startGatewayProcess(
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+  env: NodeJS.ProcessEnv = {},
+): Promise<GatewayProcess> {
+  return launchGateway(folder, settings, env).whenReady;
+}
+
+/** A gateway process that may never get ready. */
+export interface LaunchedGateway extends AsyncDisposable {
+  readonly child: ChildProcess;
+  /** Rejects when the process ends before. */
+  readonly whenReady: Promise<GatewayProcess>;
+  log(): string;
+}
+
+export function launchGateway(
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+  env: NodeJS.ProcessEnv = {},
+): LaunchedGateway {
+  const all: Record<string, string> = {
+    'https.port': '0',
+    'websocket.port': '0',
+    'admin.port': '0',
+    'https.host': '127.0.0.1',
+    'websocket.host': '127.0.0.1',
+    'secretStore.path': folder,
+    ...settings,
+  };
+  const child = start(
+    [
+      'serve',
+      '--print-ready',
+      ...Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
+    ],
+    { env },
+  );
+  let log = '';
+  child.stderr!.on('data', (chunk) => {
+    log += chunk;
+  });
+  const lines = createInterface({ input: child.stdout! });
+  const failed = once(child, 'exit').then(([code]) =>
+    Promise.reject(new Error(`the gateway ended with ${code}: ${log.slice(-2000)}`)),
+  );
+  const dispose = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  };
+  const common = { child, log: () => log, [Symbol.asyncDispose]: dispose };
+  const whenReady = Promise.race([once(lines, 'line'), failed]).then(([line]) => ({
+    ...common,
+    ready: JSON.parse(line as string) as GatewayProcess['ready'],
+  }));
+  whenReady.catch(() => {});
+  return { ...common, whenReady };
+}
+
+function start(
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): ChildProcess {
+  const main = new URL('../../../src/main.ts', import.meta.url).pathname;
+  return spawn(process.execPath, [main, ...args], {
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+    env: { ...process.env, NO_COLOR: '1', ...options.env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+}

@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { systemClock } from '../../../src/core/clock.ts';
+import { isSallyportError } from '../../../src/core/errors.ts';
+import { silentLogger } from '../../../src/core/log.ts';
+import { createMetrics } from '../../../src/core/metrics.ts';
+import { DirectorySecretStore } from '../../../src/secrets/directory/directory-secret-store.ts';
+import { FolderLock } from '../../../src/secrets/directory/folder-lock.ts';
+
+/**
+ * A process of its own that uses a folder of Secrets, for tests of what happens between processes. It says
+ * `ready`, waits for one message, does `create <value>`, `count <times>` or `hold`, and sends the outcome.
+ */
+const [path = '', task = '', argument = ''] = process.argv.slice(2);
+const store = new DirectorySecretStore(
+  { clock: systemClock, log: silentLogger, metrics: createMetrics({ process: false }) },
+  { path, resyncMs: 60_000 },
+);
+
+async function create(value: string): Promise<unknown> {
+  try {
+    await store.create({ name: 'casecret', data: { value: Buffer.from(value) } });
+    return { won: true };
+  } catch (error) {
+    if (!isSallyportError(error, 'SECRET_ALREADY_EXISTS')) throw error;
+    const read = await store.get('casecret');
+    return { won: false, read: Buffer.from(read!.data.value!).toString() };
+  }
+}
+
+/** Adds one, `times` times, beginning again whenever somebody else was faster. */
+async function count(times: number): Promise<unknown> {
+  let conflicts = 0;
+  for (let done = 0; done < times; ) {
+    const secret = await store.get('counter');
+    const value = Number(Buffer.from(secret!.data.value!).toString()) + 1;
+    try {
+      await store.replace({
+        ...secret!,
+        version: secret!.version!,
+        data: { value: Buffer.from(`${value}`) },
+      });
+      done++;
+    } catch (error) {
+      if (!isSallyportError(error, 'SECRET_CONFLICT')) throw error;
+      conflicts++;
+    }
+  }
+  return { conflicts };
+}
+
+async function hold(): Promise<unknown> {
+  const lock = new FolderLock({ clock: systemClock }, { path: join(path, '.lock') });
+  await lock.hold(async () => {
+    process.send!({ held: true });
+    await new Promise((resolve) => setTimeout(resolve, 60_000));
+  });
+  return {};
+}
+
+process.send!('ready');
+process.once('message', async () => {
+  const outcome = await (task === 'create'
+    ? create(argument)
+    : task === 'count'
+      ? count(Number(argument))
+      : hold()
+  ).catch((error: unknown) => ({ error: String(error) }));
+  process.send!(outcome, () => process.disconnect());
+});

@@ -1,0 +1,29 @@
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { AdminCertificateKeeper } from '../../../../src/certs/ca/admin-certificate-keeper.ts';
+import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
+import { silentLogger } from '../../../../src/core/log.ts';
+import { ManualClock } from '../../../fakes/manual-clock.ts';
+
+test('the admin certificate is there after the start and renewed while the gateway runs', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-admin-'));
+  const clock = new ManualClock(Date.now());
+  const ca = await CertificateAuthority.create({ clock }, { days: 3650 });
+  const keeper = new AdminCertificateKeeper(
+    { authority: () => ca, clock, log: silentLogger },
+    { directory, days: 30 },
+  );
+  await keeper.start();
+  const serial = () => new X509Certificate(readFileSync(join(directory, 'admin.crt'))).serialNumber;
+  const first = serial();
+  await clock.advance(10 * 86_400_000);
+  expect(serial()).toBe(first);
+  await clock.advance(12 * 86_400_000);
+  await expect.poll(serial).not.toBe(first);
+  await keeper.stop();
+  expect(clock.pending).toBe(0);
+  rmSync(directory, { recursive: true });
+});

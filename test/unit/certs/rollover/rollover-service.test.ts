@@ -1,0 +1,429 @@
+import { X509Certificate } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
+import type { NodeEvidence } from '../../../../src/certs/rollover/rollover-nodes.ts';
+import type { RolloverStep } from '../../../../src/contracts/ca-rollover.ts';
+import type { Secret, SecretStore } from '../../../../src/contracts/secret-store.ts';
+import { SallyportError } from '../../../../src/core/errors.ts';
+import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
+import { presentsChainTo, type RolloverReplica, startRollover } from '../../../support/fleets/rollover.ts';
+import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
+import { advanceUntil } from '../../../support/while-advancing.ts';
+
+const SECRET = 'sallyport-rollover';
+const FORWARD: readonly RolloverStep[] = ['prepare', 'activate', 'retire', 'revoke'];
+const DAY_MS = 86_400_000;
+let store: MemorySecretStore;
+let clock: ManualClock;
+const running: RolloverReplica[] = [];
+
+beforeEach(() => {
+  store = new MemorySecretStore();
+  clock = new ManualClock(Date.now());
+});
+afterEach(async () => {
+  for (const replica of running.splice(0)) await replica[Symbol.asyncDispose]();
+  expect(clock.pending).toBe(0);
+});
+
+async function start(options: Parameters<typeof startRollover>[1] & { on?: SecretStore } = {}) {
+  const replica = await startRollover({ store: options.on ?? store, clock }, options);
+  running.push(replica);
+  return replica;
+}
+
+const sec1 = (pair: Pair) => pair.privateKey.export({ type: 'sec1', format: 'der' });
+const putCa = (ca: Pair) => store.put({ name: 'casecret', data: { cadata: ca.der, cakeydata: sec1(ca) } });
+const storedCa = () => CertificateAuthority.fromSecret(store.peek('casecret')!).certificate.sha256;
+const state = () =>
+  JSON.parse(Buffer.from(store.peek(SECRET)!.data['rollover.json']!).toString()) as { phase: string };
+const trusted = ({ manager }: RolloverReplica) => manager.current().clientCAs.map(({ sha256 }) => sha256);
+const kubeEdgeCa = () => mintCa({ serial: '0400', keyIdentifiers: false, crlSign: false });
+
+const node = (name: string, issuerSha256: string, more: Partial<NodeEvidence> = {}): NodeEvidence => ({
+  node: name,
+  serial: '01',
+  issuerSha256,
+  notAfter: Date.now() + 200 * DAY_MS,
+  connected: true,
+  ...more,
+});
+
+describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
+  test('in every phase nodes that know either CA are presented a chain to it, and certificates come from the phase’s CA', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const hub = await start();
+    expect(trusted(hub)).toEqual([old.sha256]);
+
+    await hub.step('prepare');
+    const next = hub.manager.cas.rollover.pair!.next;
+    const newSha = next.certificate.sha256;
+    expect(trusted(hub)).toEqual([old.sha256, newSha]);
+    expect(hub.manager.current().ca.sha256).toBe(old.sha256);
+    expect(hub.manager.authority().certificate.sha256).toBe(old.sha256);
+    expect(presentsChainTo(hub.manager.current(), old.certificate)).toBe(true);
+
+    for (const [step, phase] of [
+      ['activate', 'active'],
+      ['retire', 'retiring'],
+    ] as const) {
+      expect(await hub.step(step)).toMatchObject({ phase });
+      expect(trusted(hub).sort()).toEqual([old.sha256, newSha].sort());
+      expect(hub.manager.current().ca.sha256).toBe(newSha);
+      expect(hub.manager.authority().certificate.sha256).toBe(newSha);
+      expect(new X509Certificate(hub.manager.current().server.cert).verify(next.x509.publicKey)).toBe(true);
+      for (const ca of [old.certificate, next.x509])
+        expect(presentsChainTo(hub.manager.current(), ca)).toBe(true);
+      expect(storedCa()).toBe(old.sha256);
+    }
+
+    expect(await hub.step('revoke')).toMatchObject({ phase: 'idle' });
+    expect(trusted(hub)).toEqual([newSha]);
+    expect(storedCa()).toBe(newSha);
+    for (const ca of [old.certificate, next.x509])
+      expect(presentsChainTo(hub.manager.current(), ca)).toBe(true);
+    expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
+    expect(hub.manager.status().problem).toBeUndefined();
+  });
+
+  test('a second rollover after the first still leads nodes of the very first CA to the hub', async () => {
+    const first = await kubeEdgeCa();
+    putCa(first);
+    const hub = await start();
+    for (let round = 0; round < 2; round++) for (const step of FORWARD) await hub.step(step);
+    expect(storedCa()).not.toBe(first.sha256);
+    expect(presentsChainTo(hub.manager.current(), first.certificate)).toBe(true);
+    expect(trusted(hub)).toHaveLength(1);
+  });
+
+  test('the way back: one step at a time, and from every phase both sides verify the hub', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    for (const depth of [1, 2, 3]) {
+      const hub = await start();
+      for (const step of FORWARD.slice(0, depth)) await hub.step(step);
+      const next = hub.manager.cas.rollover.pair!.next;
+      const phases: string[] = [];
+      for (let back = 0; back < depth; back++) {
+        phases.push((await hub.step('abort')).phase);
+        expect(presentsChainTo(hub.manager.current(), old.certificate)).toBe(true);
+        // Nodes may have joined with the new CA, and know no other.
+        if (depth > 1) expect(presentsChainTo(hub.manager.current(), next.x509)).toBe(true);
+      }
+      expect(phases).toEqual(['active', 'prepared', 'idle'].slice(3 - depth));
+      expect(storedCa()).toBe(old.sha256);
+      expect(trusted(hub)).toEqual([old.sha256]);
+      expect(hub.manager.authority().certificate.sha256).toBe(old.sha256);
+      expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
+    }
+  });
+
+  test('what cannot be done in a phase is refused, and a step done before changes nothing', async () => {
+    putCa(await kubeEdgeCa());
+    const hub = await start();
+    await expect(hub.step('activate')).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
+    await expect(hub.step('abort')).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
+    const { version } = await hub.step('prepare');
+    expect((await hub.step('prepare')).version).toBe(version);
+    await expect(hub.step('revoke', true)).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
+  });
+});
+
+describe('a process that dies between any two writes', () => {
+  /** Passes on everything until the write number `at`, then fails whatever it is asked. */
+  class MortalStore implements SecretStore {
+    readonly location = 'memory';
+    readonly #inner: SecretStore;
+    readonly #at: number;
+    readonly #effect: 'before' | 'after';
+    writes = 0;
+
+    constructor(inner: SecretStore, { at, effect }: { at: number; effect: 'before' | 'after' }) {
+      this.#inner = inner;
+      this.#at = at;
+      this.#effect = effect;
+    }
+
+    get isDead() {
+      return this.writes >= this.#at;
+    }
+
+    async get(name: string) {
+      this.#live();
+      return this.#inner.get(name);
+    }
+
+    create = (secret: Secret) => this.#write(() => this.#inner.create(secret));
+    replace = (secret: Secret & { version: string }) => this.#write(() => this.#inner.replace(secret));
+    watch: SecretStore['watch'] = (names, onSnapshot, onError) =>
+      this.#inner.watch(names, (snapshot) => this.isDead || onSnapshot(snapshot), onError);
+    problem = () => undefined;
+    close = async () => {};
+
+    async #write<T>(write: () => Promise<T>): Promise<T> {
+      this.#live();
+      this.writes++;
+      if (this.isDead && this.#effect === 'before') this.#live();
+      const result = await write();
+      this.#live();
+      return result;
+    }
+
+    #live() {
+      if (this.isDead)
+        throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'the process was killed' });
+    }
+  }
+
+  const journeys: Readonly<Record<string, readonly RolloverStep[]>> = {
+    forward: FORWARD,
+    'there and back': ['prepare', 'activate', 'abort', 'abort'],
+  };
+  for (const [name, journey] of Object.entries(journeys))
+    for (const effect of ['before', 'after'] as const)
+      test(`${name}: killed ${effect} each write takes effect, another replica and a new process go on from there`, async () => {
+        const old = await kubeEdgeCa();
+        for (let at = 1; ; at++) {
+          store = new MemorySecretStore();
+          putCa(old);
+          const witness = await start({ replica: 'witness', on: store.connect() });
+          const mortal = new MortalStore(store.connect(), { at, effect });
+          const victim = await start({ replica: 'victim', on: mortal });
+          for (const step of journey) await victim.step(step).catch(() => {});
+          const survived = !mortal.isDead;
+          for (const replica of running.splice(1)) await replica[Symbol.asyncDispose]();
+
+          const heir = await start({ replica: 'heir', on: store.connect() });
+          for (const hub of [witness, heir]) {
+            await advanceUntil(
+              clock,
+              () => witness.manager.cas.rollover.version === heir.manager.cas.rollover.version,
+            );
+            expect(hub.manager.current().ca.sha256).toBe(hub.manager.authority().certificate.sha256);
+            expect(presentsChainTo(hub.manager.current(), old.certificate)).toBe(true);
+          }
+          // Whatever was left behind, it ends where it was meant to.
+          while (
+            ['prepared', 'active', 'retiring'].includes(heir.service.status().phase) ||
+            storedCa() === old.sha256
+          ) {
+            const { phase } = heir.service.status();
+            const step = {
+              idle: 'prepare',
+              prepared: 'activate',
+              active: 'retire',
+              retiring: 'revoke',
+            } as const;
+            if (phase === 'revoking') await clock.advance(1_000);
+            else await heir.step(step[phase]);
+          }
+          await advanceUntil(clock, () => state().phase === 'idle');
+          await advanceUntil(clock, () => [witness, heir].every((hub) => trusted(hub).join() === storedCa()));
+          for (const hub of [witness, heir]) {
+            expect(trusted(hub)).toEqual([storedCa()]);
+            expect(presentsChainTo(hub.manager.current(), old.certificate)).toBe(true);
+            expect(hub.manager.status().problem).toBeUndefined();
+          }
+          for (const replica of running.splice(0)) await replica[Symbol.asyncDispose]();
+          if (survived) {
+            expect(at).toBeGreaterThan(5);
+            return;
+          }
+        }
+      }, 120_000);
+});
+
+describe('C4: the evidence', () => {
+  test('retire is refused while a node depends on the old CA, which is asked; force does it all the same', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const nodes: NodeEvidence[] = [
+      node('edge-1', old.sha256, { agent: 'sallyport-sdk/0.1' }),
+      node('edge-12', old.sha256, { connected: false, lastSeen: clock.now() - 9 * DAY_MS }),
+    ];
+    const hub = await start({ nodes: () => nodes });
+    await hub.step('prepare');
+    await hub.step('activate');
+    expect(hub.asked).toEqual([]);
+    await expect(hub.step('retire')).rejects.toThrow(
+      /2 of 2 nodes depend on the old CA: edge-1 connected, to be asked to renew, edge-12 offline for 9 days/,
+    );
+    expect(hub.asked).toContain(old.sha256);
+    expect(hub.service.status()).toMatchObject({ phase: 'active', asking: true });
+    const newSha = hub.service.status().new!.sha256;
+    nodes[0] = node('edge-1', newSha);
+    expect(hub.service.status()).toMatchObject({
+      summary: '1 of 2 nodes have a certificate of the new CA; edge-12 offline for 9 days',
+      nodes: { total: 2, old: 1, new: 1, dependent: 1 },
+      next: [
+        { step: 'retire', blockers: ['1 of 2 nodes depends on the old CA: edge-12 offline for 9 days'] },
+        { step: 'abort', blockers: [] },
+      ],
+    });
+    expect(await hub.step('retire', true)).toMatchObject({ phase: 'retiring' });
+    await expect(hub.step('revoke')).rejects.toMatchObject({ code: 'ROLLOVER_BLOCKED' });
+    expect(storedCa()).toBe(old.sha256);
+    expect(await hub.step('revoke', true)).toMatchObject({
+      phase: 'idle',
+      steps: [
+        { step: 'prepare' },
+        { step: 'activate' },
+        { step: 'retire', forced: true },
+        { step: 'revoke', forced: true },
+      ],
+    });
+  });
+
+  test('a node that can neither connect nor renew any more, or is revoked, blocks nothing', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const nodes = [
+      node('edge-gone', old.sha256, { connected: false, notAfter: clock.now() - 31 * DAY_MS }),
+      node('edge-stolen', old.sha256, { revoked: true }),
+    ];
+    const hub = await start({ nodes: () => nodes });
+    for (const step of FORWARD) await hub.step(step);
+    expect(storedCa()).not.toBe(old.sha256);
+  });
+
+  test('the last step back is refused while a node has a certificate of the new CA', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const nodes: NodeEvidence[] = [];
+    const hub = await start({ nodes: () => nodes });
+    await hub.step('prepare');
+    await hub.step('activate');
+    nodes.push(node('edge-2', hub.service.status().new!.sha256));
+    await hub.step('abort');
+    expect(hub.asked).toContain(hub.service.status().new!.sha256);
+    await expect(hub.step('abort')).rejects.toThrow(/1 of 1 nodes depends on the new CA/);
+    nodes[0] = node('edge-2', old.sha256);
+    expect(await hub.step('abort')).toMatchObject({ phase: 'idle' });
+  });
+
+  test('which CA a node trusts: told by its SDK, else the one it joined with', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const nodes: NodeEvidence[] = [];
+    const hub = await start({ nodes: () => nodes });
+    await hub.step('prepare');
+    await clock.advance(1_000);
+    await hub.step('activate');
+    const newSha = hub.service.status().new!.sha256;
+    const agent = `sallyport-sdk/0.1 (trusts ${newSha.slice(0, 16)} ${old.sha256.slice(0, 16)})`;
+    nodes.push(
+      node('a-reports', newSha, { agent }),
+      node('b-joined-before', newSha, { firstSeen: clock.now() - DAY_MS }),
+      node('c-joined-after', newSha, { firstSeen: clock.now() + 1_000 }),
+    );
+    const { items, warnings, bridgedUntil } = hub.service.status();
+    expect(items.map(({ trusts, trustsFrom }) => [trustsFrom, ...trusts])).toEqual([
+      ['reported', 'new', 'old'],
+      ['inferred', 'old'],
+      ['inferred', 'new'],
+    ]);
+    expect(warnings).toEqual([expect.stringMatching(/^1 of 3 nodes know/)]);
+    expect(bridgedUntil).toBe(old.certificate.validToDate.toISOString());
+  });
+
+  test('activate waits for replicas that do not know the new CA yet', async () => {
+    putCa(await kubeEdgeCa());
+    const hub = await start({ replica: 'hub-1', alive: () => ['hub-1', 'hub-2'] });
+    await hub.step('prepare');
+    await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica hub-2/);
+    await start({ replica: 'hub-2', on: store.connect() });
+    await advanceUntil(clock, () => hub.service.status().replicas.length === 2);
+    expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
+  });
+
+  test('revoke is refused while the trust Secret holds the old CA', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    store.put({ name: 'sallyport-trust', data: { old: Buffer.from(old.pem) } });
+    const hub = await start();
+    for (const step of FORWARD.slice(0, 3)) await hub.step(step);
+    await expect(hub.step('revoke')).rejects.toThrow(/secret sallyport-trust holds the old CA/);
+  });
+});
+
+describe('what is not possible is said', () => {
+  test('a hub certificate that somebody else keeps', async () => {
+    const ca = await mintCa();
+    putCa(ca);
+    const hub = await mintServer(ca);
+    store.put({
+      name: 'cloudcoresecret',
+      type: 'kubernetes.io/tls',
+      data: { 'tls.crt': Buffer.from(hub.pem), 'tls.key': Buffer.from(hub.key) },
+    });
+    const replica = await start();
+    await expect(replica.step('prepare', true)).rejects.toMatchObject({
+      code: 'ROLLOVER_IMPOSSIBLE',
+      message: expect.stringContaining('cloudcoresecret is kept by somebody else'),
+    });
+    expect(store.peek(SECRET)).toBeUndefined();
+  });
+
+  test('another CA in the CA Secret under a rollover changes nothing', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const hub = await start();
+    await hub.step('prepare');
+    await hub.step('activate');
+    const before = hub.manager.current().fingerprint;
+    putCa(await mintCa());
+    await clock.advance(1_000);
+    expect(hub.manager.current().fingerprint).toBe(before);
+    await expect(hub.step('retire')).rejects.toMatchObject({ code: 'CA_INVALID' });
+    putCa(old);
+    await clock.advance(1_000);
+    expect(await hub.step('retire')).toMatchObject({ phase: 'retiring' });
+  });
+
+  test('a damaged, vanished or older Secret of the rollover does not end it', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const hub = await start();
+    await hub.step('prepare');
+    const prepared = store.peek(SECRET)!;
+    await hub.step('activate');
+    const active = store.peek(SECRET)!;
+    const before = hub.manager.current().fingerprint;
+    for (const damage of [
+      () => store.remove(SECRET),
+      () => store.put({ ...active, data: { ...active.data, newcakeydata: Buffer.from('x') } }),
+      () => store.put(prepared),
+    ]) {
+      damage();
+      await clock.advance(61_000);
+      expect(hub.manager.current().fingerprint).toBe(before);
+      await expect(hub.step('retire')).rejects.toBeInstanceOf(SallyportError);
+    }
+    store.put(active);
+    await clock.advance(1_000);
+    expect(hub.manager.status().problem).toBeUndefined();
+    expect(await hub.step('retire')).toMatchObject({ phase: 'retiring' });
+  });
+});
+
+test('every step leaves an audit line, an event and metrics', async () => {
+  putCa(await kubeEdgeCa());
+  const hub = await start();
+  for (const step of FORWARD) await hub.step(step);
+  await expect(hub.step('activate')).rejects.toThrow();
+  const audits = hub.records().filter(({ audit, step }) => audit === 'ca-rollover' && step !== undefined);
+  expect(audits.map(({ step, by, phase }) => [step, by, phase])).toEqual([
+    ['prepare', 'admin', 'prepared'],
+    ['activate', 'admin', 'active'],
+    ['retire', 'admin', 'retiring'],
+    ['revoke', 'admin', 'revoking'],
+  ]);
+  expect(hub.events.map(({ reason, message }) => [reason, message.slice(0, 24)])).toHaveLength(4);
+  const text = await hub.metrics.expose();
+  expect(text).toContain('sallyport_ca_rollover_phase{phase="idle"} 1');
+  expect(text).toContain('sallyport_ca_rollover_steps_total{step="revoke",result="done"} 1');
+  expect(text).toContain('sallyport_ca_rollover_steps_total{step="activate",result="refused"} 1');
+  expect(JSON.stringify([hub.records(), hub.events])).not.toContain('PRIVATE KEY');
+});

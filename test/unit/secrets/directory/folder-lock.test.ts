@@ -1,0 +1,169 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { systemClock } from '../../../../src/core/clock.ts';
+import { FolderLock } from '../../../../src/secrets/directory/folder-lock.ts';
+import { ManualClock } from '../../../fakes/manual-clock.ts';
+
+const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
+const clock = systemClock;
+const children: ChildProcess[] = [];
+let folder: string;
+let path: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sallyport-lock-'));
+  path = join(folder, '.lock');
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  await rm(folder, { recursive: true });
+});
+
+/** A process that holds the lock until it is killed. */
+async function holder(): Promise<ChildProcess> {
+  const child = fork(worker, [folder, 'hold'], { execArgv: [] });
+  children.push(child);
+  await once(child, 'message');
+  child.send('go');
+  const [message] = await once(child, 'message');
+  expect(message).toEqual({ held: true });
+  return child;
+}
+
+test('one at a time, however many locks ask', async () => {
+  let inside = 0;
+  let most = 0;
+  const locks = Array.from({ length: 5 }, () => new FolderLock({ clock }, { path }));
+  await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      locks[index % locks.length]!.hold(async () => {
+        most = Math.max(most, ++inside);
+        await new Promise((resolve) => setImmediate(resolve));
+        inside--;
+      }),
+    ),
+  );
+  expect(most).toBe(1);
+});
+
+test('what the task throws comes through, and the lock is free again', async () => {
+  const lock = new FolderLock({ clock }, { path });
+  await expect(lock.hold(() => Promise.reject(new Error('mine')))).rejects.toThrow('mine');
+  expect(await new FolderLock({ clock }, { path }).hold(async () => 'free')).toBe('free');
+});
+
+test('a lock whose holder was killed with -9 is taken over at once', async () => {
+  const child = await holder();
+  const lock = new FolderLock({ clock }, { path, leaseMs: 60_000 });
+  let taken = false;
+  const next = lock.hold(async () => {
+    taken = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(taken).toBe(false);
+  const gone = once(child, 'exit');
+  child.kill('SIGKILL');
+  await gone;
+  const since = Date.now();
+  await next;
+  expect(Date.now() - since).toBeLessThan(2_000);
+});
+
+test('of many that find the lock of a killed process only one at a time goes on', async () => {
+  const child = await holder();
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  let inside = 0;
+  let most = 0;
+  await Promise.all(
+    Array.from({ length: 10 }, () =>
+      new FolderLock({ clock }, { path }).hold(async () => {
+        most = Math.max(most, ++inside);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        inside--;
+      }),
+    ),
+  );
+  expect(most).toBe(1);
+});
+
+test('a claim of a reused pid is not taken for its owner', async () => {
+  const lock = new FolderLock({ clock }, { path, leaseMs: 60_000 });
+  await lock.hold(async () => {});
+  const claim = JSON.parse((await readFile(path, 'utf8')).split('\n').find((line) => line.startsWith('{'))!);
+  if (claim.started === '') return expect(process.platform).not.toBe('linux');
+  await writeFile(path, `\n${JSON.stringify({ ...claim, id: 'before', started: '1' })}\n`);
+  expect(await lock.hold(async () => 'taken')).toBe('taken');
+});
+
+test('waiting is bounded and says who holds it', async () => {
+  const child = await holder();
+  const lock = new FolderLock({ clock }, { path, waitMs: 100 });
+  await expect(lock.hold(async () => {})).rejects.toMatchObject({
+    code: 'SECRET_STORE_UNAVAILABLE',
+    details: { problem: `the lock on the folder is held by process ${child.pid}` },
+  });
+});
+
+test('waiting ends with the signal, and leaves no claim behind', async () => {
+  const child = await holder();
+  const stop = new AbortController();
+  const waiting = new FolderLock({ clock }, { path }).hold(async () => {}, stop.signal);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const reason = new Error('enough');
+  stop.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  expect(await new FolderLock({ clock }, { path, leaseMs: 60_000 }).hold(async () => 'free')).toBe('free');
+});
+
+test('a holder on another machine that is silent for the lease is passed over, not before', async () => {
+  const other = { id: 'other', pid: 1, started: '1', space: 'another machine' };
+  await writeFile(path, `\n${JSON.stringify(other)}\n`);
+  const manual = new ManualClock();
+  let taken = false;
+  const next = new FolderLock({ clock: manual }, { path, leaseMs: 1_000 }).hold(async () => {
+    taken = true;
+  });
+  const settled = next.then(() => 'taken');
+  const advance = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 20) {
+      await manual.advance(20);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  };
+  await advance(800);
+  expect(taken).toBe(false);
+  await vi.waitFor(() => manual.advance(200).then(() => expect(taken).toBe(true)));
+  expect(await settled).toBe('taken');
+});
+
+test('a holder that was slow finds out before its decisive step', async () => {
+  const manual = new ManualClock();
+  const lock = new FolderLock({ clock: manual }, { path, leaseMs: 1_000 });
+  const slow = lock.hold(async (lease) => {
+    lease.assertHeld();
+    await manual.advance(501);
+    lease.assertHeld();
+  });
+  await expect(slow).rejects.toMatchObject({ code: 'SECRET_STORE_UNAVAILABLE' });
+});
+
+test('the lock file stays small, and torn lines in it are passed over', async () => {
+  await writeFile(path, '\n{"id":"torn","pi');
+  const locks = [new FolderLock({ clock }, { path }), new FolderLock({ clock }, { path })];
+  let total = 0;
+  await Promise.all(
+    Array.from({ length: 300 }, (_, index) =>
+      locks[index % 2]!.hold(async () => {
+        total++;
+      }),
+    ),
+  );
+  expect(total).toBe(300);
+  expect((await stat(path).catch(() => ({ size: 0 }))).size).toBeLessThan(32 * 1024);
+});
