@@ -5,7 +5,7 @@
  * use (RFC 6455 §7.4.2); the QUIC application error code is the same number.
  */
 export const CLOSE_REASONS = {
-  Normal: { code: 1000, text: 'normal closure', retry: 'never' },
+  Normal: { code: 1000, text: 'normal closure', retry: 'backoff' },
   Draining: { code: 1012, text: 'the hub is restarting', retry: 'soon' },
   ProtocolError: { code: 1002, text: 'a frame or message was not valid', retry: 'backoff' },
   UnsupportedData: { code: 1003, text: 'only text messages are understood', retry: 'backoff' },
