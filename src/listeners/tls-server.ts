@@ -13,6 +13,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
+import { forgetPeer, peerCertificates } from './peer-certificates.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 import { tlsHandshake, tryTlsBundle } from './tls-trial.ts';
@@ -228,6 +229,7 @@ export class TlsServer {
   handOver(socket: Socket): void {
     const connection = (socket as Tracked)[CONNECTION];
     if (connection) connection.phase = 'session';
+    forgetPeer(socket);
   }
 
   /** Open sockets of all phases. */
@@ -379,7 +381,7 @@ export class TlsServer {
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one
     // name), which Node 24 would take for a failure of the next read on any connection. Reading the
     // certificate empties the queue.
-    connection.subject = secure.getPeerX509Certificate()?.subject;
+    connection.subject = peerCertificates(secure).leaf?.subject;
   }
 
   #leaveHandshake(connection: Connection): void {

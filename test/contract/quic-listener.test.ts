@@ -13,6 +13,7 @@ listenerContract({
   name: 'QUIC',
   clientCertificate: 'required',
   tellsTwinCasApart: false,
+  libraryWords: { 'with an unknown critical extension (O3)': 'malformed-certificate' },
 
   async start({ source, gate, maxConnections }) {
     const listener = new QuicListener(
