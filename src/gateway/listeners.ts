@@ -34,7 +34,7 @@ import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts'
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
 import type { Fleet } from './fleet.ts';
 
-/** What listeners are made of; `gateway.ts` has built it all. */
+/** What listeners are made of; `start-gateway.ts` has built it all. */
 export interface ListenerParts {
   readonly config: LiveConfig;
   readonly clock: Clock;
