@@ -19,7 +19,7 @@ const SIGNATURES = new Set([
   '1.2.840.113549.1.1.10', // RSASSA-PSS
   '1.3.101.112', // Ed25519
 ]);
-/** Extensions whose meaning is taken into account; one that is critical and not here ends it (RFC 5280 §4.2). */
+/** Extensions that are understood; a critical one that is not here ends it (RFC 5280 §4.2). */
 const KEY_USAGE = Buffer.from('551d0f', 'hex');
 const UNDERSTOOD = new Set(['551d0f', '551d13', '551d25', '551d11', '551d0e', '551d23', '551d20', '551d1f']);
 const EXTENSIONS = contextTag(3);

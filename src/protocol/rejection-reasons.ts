@@ -65,7 +65,6 @@ export const PEER_REASONS = {
     meaning: 'its key usage lacks digitalSignature',
     fix: 'join again',
     close: 'Unauthenticated',
-    alerts: [47],
   },
   'weak-signature': {
     meaning: 'it, or a CA it came with, is signed with MD5, SHA-1 or an algorithm that is not supported',
