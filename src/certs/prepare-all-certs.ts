@@ -216,7 +216,7 @@ async function attempt<T>(step: {
       },
       onRetry: (error, delayMs, attempt) => {
         log.warn(
-          { step: name, attempt, delayMs, err: error },
+          { step: name, attempt, delayMs, problem: describeError(error) },
           'cannot prepare certificates yet; trying again',
         );
       },

@@ -39,6 +39,11 @@ export const ERRORS = {
     message: 'the secret store refuses {verb} on secret {secret}',
     fix: 'grant the verb in the Role; deploy/ holds the complete list',
   },
+  SECRET_FOLDER_UNUSABLE: {
+    status: 503,
+    message: 'the folder of Secrets {folder} cannot be used: {problem}',
+    fix: 'give the folder to the user that runs Sallyport and set its mode to 0700, or name another one in secretStore.path',
+  },
   SECRET_ALREADY_EXISTS: {
     status: 409,
     message: 'secret {secret} already exists',

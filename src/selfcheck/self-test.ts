@@ -7,6 +7,7 @@ import type { Listener, ListenerName } from '../contracts/listener.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import { closeReason } from '../protocol/close-reasons.ts';
 import { WEBTRANSPORT_PATH } from '../protocol/webtransport.ts';
 import { createCertificateRequest } from '../sdk/certificate-request.ts';
 import { QuicTransport } from '../sdk/transports/quic-transport.ts';
@@ -229,7 +230,7 @@ async function knockQuic(
         signal: AbortSignal.timeout(TIMEOUT_MS),
       },
     );
-    link.close({ name: 'Normal', code: 1000, text: 'self-test', retry: 'never' });
+    link.close(closeReason('Normal'));
     return 'let in';
   } catch (error) {
     if (isSallyportError(error, 'CONNECT_REFUSED')) return 'refused';

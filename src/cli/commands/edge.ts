@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { Command, Option } from 'commander';
 import { SallyportError } from '../../core/errors.ts';
 import { createLogger } from '../../core/log.ts';
+import { printable } from '../../core/printable.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
@@ -91,7 +92,9 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   client.on('renewed', ({ notAfter }) => say(`certificate renewed, valid until ${notAfter.toISOString()}`));
   client.on('error', (error) => say(`${red('error')}: ${error.message}`));
   client.on('message', ({ route, content }) => {
-    print(`${bold(route.operation ?? '')} ${route.resource ?? ''} ${JSON.stringify(content)}`);
+    print(
+      `${bold(printable(route.operation ?? ''))} ${printable(`${route.resource ?? ''} ${JSON.stringify(content)}`)}`,
+    );
   });
 
   const stopped = new Promise<undefined>((resolve) => {

@@ -11,7 +11,7 @@ import { describeError, isSallyportError, SallyportError } from '../../core/erro
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
-import { type CloseReason, closeReason, closeText, parseClose } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
 import type { Message } from '../../protocol/message.ts';
 
@@ -309,12 +309,9 @@ export class WebSocketConnection implements EdgeConnection {
     else this.#handler?.onAlive();
   }
 
-  onEnd(code: number, text: Buffer): void {
+  onEnd(code: number): void {
     this.#context.watched.delete(this);
-    // 1006: no close frame came (RFC 6455 §7.1.5). 1005: one without a code, an orderly end.
-    const peers =
-      code === 1006 ? undefined : code === 1005 ? closeReason('Normal') : parseClose(code, text.toString());
-    const reason = this.#reason ?? peers;
+    const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
     this.#forgetHeld();
     this.#drained?.reject(this.#closed());
@@ -370,6 +367,6 @@ function onDrain(this: Duplex): void {
 function onError(this: WebSocket, error: Error): void {
   (this as Owned)[CONNECTION].onProtocolError(error);
 }
-function onClose(this: WebSocket, code: number, text: Buffer): void {
-  (this as Owned)[CONNECTION].onEnd(code, text);
+function onClose(this: WebSocket, code: number): void {
+  (this as Owned)[CONNECTION].onEnd(code);
 }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { CloseReason } from '../../protocol/close-reasons.ts';
 
 /** One WebTransport session as a connection sees it, over whichever HTTP version. */
 export interface EdgeSession {
@@ -18,6 +19,6 @@ export interface EdgeSession {
 
 export interface EdgeSessionEvents {
   onStream(stream: Duplex): void;
-  /** `code` 0 and no text when the peer vanished. */
-  onClosed(code: number, text: string): void;
+  /** Undefined when the peer vanished. */
+  onClosed(reason: CloseReason | undefined): void;
 }

@@ -53,6 +53,8 @@ export class MiniHub {
   issuer: Pair | undefined;
   /** What `/ca.crt` hands out, when it is not the CA of this hub's own certificate. */
   servedCa: Pair | undefined;
+  /** OIDs of the extended key usage of what is issued. */
+  usages: readonly string[] = [OID.clientAuth];
   validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   readonly enrolments: { headers: IncomingMessage['headers']; peer: string | undefined }[] = [];
   readonly attempts: IncomingMessage[] = [];
@@ -181,7 +183,7 @@ export class MiniHub {
         ['sign'],
       ),
       signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-      extensions: [new x509.ExtendedKeyUsageExtension([OID.clientAuth])],
+      extensions: [new x509.ExtendedKeyUsageExtension([...this.usages])],
     });
     return Buffer.from(certificate.rawData);
   }

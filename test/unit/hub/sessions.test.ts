@@ -153,11 +153,15 @@ test('G4: a held node whose present session is silent or gone is let in, so nobo
     keepaliveTimeoutMs: 30_000,
   });
   const refused = () => !gate.hub.admit(identityOf('edge-1'), 'websocket').ok;
-  for (let turn = 0; turn < 6; turn++) {
-    gate.connect('edge-1');
-    await gate.clock.advance(16_000);
+  let present = gate.connect('edge-1');
+  // Each waits out the hold, which doubles from 5 s on, and finds the other alive.
+  for (const waits of [1, 1, 2, 3, 5]) {
+    for (let wait = 0; wait < waits; wait++) {
+      await gate.clock.advance(10_000);
+      present.keepalive();
+    }
+    present = gate.connect('edge-1');
   }
-  const present = gate.connect('edge-1');
   expect(refused()).toBe(true);
   await gate.clock.advance(16_000);
   expect(refused()).toBe(false);
@@ -165,6 +169,33 @@ test('G4: a held node whose present session is silent or gone is let in, so nobo
   expect(refused()).toBe(true);
   present.vanish();
   expect(refused()).toBe(false);
+});
+
+test('O5: two devices that swap as slowly as EdgeCore returns are detected and held off', async () => {
+  await using gate = await startTestHub();
+  let held = 0;
+  let present = gate.connect('edge-1');
+  // Each comes back 30 s after it lost its session, and a few seconds pass in the handshake.
+  for (let turn = 0; turn < 16; turn++) {
+    for (let beat = 0; beat < 3; beat++) {
+      await gate.clock.advance(12_400);
+      present.keepalive();
+    }
+    if (gate.hub.admit(identityOf('edge-1'), 'websocket').ok) present = gate.connect('edge-1');
+    else held++;
+  }
+  expect(await gate.metric('session_flapping_total')).toBeGreaterThan(0);
+  expect(held).toBeGreaterThan(0);
+});
+
+test('O5: a node that keeps coming back from connections that died is no second device', async () => {
+  await using gate = await startTestHub();
+  for (let turn = 0; turn < 16; turn++) {
+    gate.connect('edge-1').keepalive();
+    await gate.clock.advance(20_000);
+    expect(gate.hub.admit(identityOf('edge-1'), 'websocket').ok).toBe(true);
+  }
+  expect(await gate.metric('session_flapping_total')).toBe(0);
 });
 
 test('I7: a silent session ends within the timeout and 5 s, and its socket is closed', async () => {

@@ -225,6 +225,38 @@ describe('A2, A3: what cannot be read is an error, never "does not exist"', () =
     }
   });
 
+  test('a folder that every user may write into holds no Secret of ours', async () => {
+    await chmod(path, 0o777);
+    const refusal = { code: 'SECRET_FOLDER_UNUSABLE', details: { folder: path } };
+    await expect(store.get('casecret')).rejects.toMatchObject(refusal);
+    await expect(store.create({ name: 'casecret', data: {} })).rejects.toMatchObject(refusal);
+    expect(await readdir(path)).toEqual([]);
+  });
+
+  test('a folder that cannot be written is told at the first write, and reading goes on', async () => {
+    await chmod(path, 0o555);
+    const isSuperuser = process.geteuid?.() === 0;
+    if (isSuperuser) await chmod(parent, 0o755).then(() => process.seteuid!(65_534));
+    try {
+      await expect(store.get('casecret')).resolves.toBeUndefined();
+      await expect(store.create({ name: 'casecret', data: {} })).rejects.toMatchObject({
+        code: 'SECRET_FOLDER_UNUSABLE',
+        message: expect.stringContaining('it cannot be written'),
+      });
+    } finally {
+      if (isSuperuser) process.seteuid!(0);
+    }
+  });
+
+  test('a file in place of the folder is told as such', async () => {
+    const file = join(parent, 'file');
+    await writeFile(file, '');
+    const misplaced = new DirectorySecretStore(components, { path: join(file, 'secrets'), resyncMs: 60_000 });
+    await expect(misplaced.create({ name: 'casecret', data: {} })).rejects.toMatchObject({
+      code: 'SECRET_FOLDER_UNUSABLE',
+    });
+  });
+
   test('a broken manifest names its file, and is neither created over nor replaced', async () => {
     await writeFile(fileOf('casecret'), 'apiVersion: v1\nkind: Sec', { mode: 0o600 });
     await expect(store.get('casecret')).rejects.toMatchObject({
