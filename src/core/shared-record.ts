@@ -19,7 +19,7 @@ export interface RecordStore {
 
 export interface Decoded<T> {
   readonly value: T;
-  /** What is stored has to be written again even if nothing changes: it is missing, damaged or out of date. */
+  /** It has to be written even if nothing changes: what is stored is missing, damaged or out of date. */
   readonly mustWrite?: boolean;
 }
 
@@ -51,7 +51,7 @@ export interface Changed<T> {
 
 export interface ChangeOptions {
   readonly signal?: AbortSignal | undefined;
-  /** As it was read last: the first attempt begins with it instead of a read. Out of date, it costs a race. */
+  /** As it was read last: the first attempt begins with it, without a read. Out of date, it costs a race. */
   readonly known?: () => StoredRecord | undefined;
 }
 

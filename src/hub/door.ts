@@ -111,6 +111,6 @@ export class Door {
   }
 
   #isSilent({ lastHeard }: Session): boolean {
-    return this.#clock.now() - lastHeard > this.#options().keepaliveTimeoutMs / 2;
+    return this.#clock.monotonic() - lastHeard > this.#options().keepaliveTimeoutMs / 2;
   }
 }

@@ -71,9 +71,8 @@ export class TokenState {
    * @throws SECRET_STORE_UNAVAILABLE and the other errors of the store, SECRET_MALFORMED, SECRET_KEY_MISSING
    */
   async current(maxAgeMs = this.#maxAgeMs): Promise<ReadonlyTokenState> {
-    const ageMs = this.#clock.now() - this.#readAt;
-    // A negative age means that the clock was set back: then nothing is known about it.
-    if (!this.#known || ageMs < 0 || ageMs >= maxAgeMs) {
+    const ageMs = this.#clock.monotonic() - this.#readAt;
+    if (!this.#known || ageMs >= maxAgeMs) {
       this.#reading ??= this.#access((state) => state).finally(() => {
         this.#reading = undefined;
       });
@@ -167,11 +166,11 @@ export class TokenState {
     change: (state: TokenStateData) => TokenStateData,
     known?: () => Secret | undefined,
   ): Promise<void> {
-    let trueAt = this.#clock.now();
+    let trueAt = this.#clock.monotonic();
     const { value, record, wrote } = await this.#record.change(
       (state) => {
         const next = change(state);
-        if (next !== state) trueAt = this.#clock.now();
+        if (next !== state) trueAt = this.#clock.monotonic();
         return next;
       },
       known ? { known } : {},
@@ -184,8 +183,10 @@ export class TokenState {
   /** When the Secret vanished under a running hub, key and used tokens come back from memory. */
   #decode(secret: Secret | undefined): Decoded<TokenStateData> {
     const known = this.#known;
-    if (secret)
-      return { value: known?.secret.version === secret.version ? known!.state : decodeTokenState(secret) };
+    if (secret) {
+      const isKnown = known && secret.version !== undefined && known.secret.version === secret.version;
+      return { value: isKnown ? known.state : decodeTokenState(secret) };
+    }
     const fresh = () => ({
       key: randomBytes(KEY_BYTES),
       epoch: 0,

@@ -202,7 +202,7 @@ export class QuicListener implements Listener {
         onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
         onAccepted: () =>
-          metrics.connectSeconds.observe({ transport: 'quic' }, (clock.now() - flow.startedAt) / 1000),
+          metrics.connectSeconds.observe({ transport: 'quic' }, (clock.monotonic() - flow.startedAt) / 1000),
       },
       this.#options(),
       remoteAddress,
@@ -226,7 +226,7 @@ export class QuicListener implements Listener {
   }
 
   #sweep(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     for (const opening of this.#openings.values()) opening.connection?.sweep(now);
     this.#retireEmpty();
   }

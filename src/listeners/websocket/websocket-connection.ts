@@ -151,7 +151,7 @@ export class WebSocketConnection implements EdgeConnection {
   close(reason: CloseReason): void {
     if (this.#reason) return;
     this.#reason = reason;
-    this.#closeDeadline = this.#context.clock.now() + CLOSE_DEADLINE_MS;
+    this.#closeDeadline = this.#context.clock.monotonic() + CLOSE_DEADLINE_MS;
     this.#context.watched.add(this);
     this.#forgetHeld();
     this.#socket.close(reason.code, closeText(reason));
@@ -187,7 +187,7 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #expectWritten(): void {
-    this.#writeDeadline = this.#context.clock.now() + this.#context.writeTimeoutMs();
+    this.#writeDeadline = this.#context.clock.monotonic() + this.#context.writeTimeoutMs();
     // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of
     // the peer.
     this.#writeGoal = this.#bytesSent - this.#socket.bufferedAmount + 1;
@@ -305,7 +305,7 @@ export class WebSocketConnection implements EdgeConnection {
    */
   onPong(data: Buffer): void {
     if (this.#pingedAt !== 0 && data.toString('latin1') === String(this.#pingedAt))
-      this.#rttMs = this.#context.clock.now() - this.#pingedAt;
+      this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();
   }
 

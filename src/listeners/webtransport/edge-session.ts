@@ -4,7 +4,7 @@ import type { CloseReason } from '../../protocol/close-reasons.ts';
 /** One WebTransport session as a connection sees it, over whichever HTTP version. */
 export interface EdgeSession {
   readonly remoteAddress: string;
-  /** When its socket was accepted, milliseconds since the epoch. */
+  /** When its socket was accepted, milliseconds on the monotonic clock. */
   readonly startedAt: number;
   readonly rttMs: number | undefined;
   /**

@@ -64,8 +64,8 @@ export class Http3Endpoint {
       const reason = closeReason('Rebalance', DRAIN_MS + Math.random() * DRAIN_MS);
       session.close(reason.code, closeText(reason));
     }
-    const deadline = Date.now() + DRAIN_MS;
-    while (this.#sessions.size > 0 && Date.now() < deadline)
+    const deadline = performance.now() + DRAIN_MS;
+    while (this.#sessions.size > 0 && performance.now() < deadline)
       await new Promise((resolve) => setTimeout(resolve, 20));
     this.stop();
     this.#server = await this.#serve(this.#address, next);
@@ -132,7 +132,7 @@ async function inTime(ready: Promise<unknown>): Promise<void> {
 /** One session over HTTP/3. */
 class Http3Session implements EdgeSession {
   readonly remoteAddress: string;
-  readonly startedAt = Date.now();
+  readonly startedAt = performance.now();
   readonly rttMs = undefined;
   readonly #session: LibrarySession;
   #events: EdgeSessionEvents | undefined;

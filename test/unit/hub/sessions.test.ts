@@ -1,9 +1,9 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { objectMessage, until } from '../../support/edges/messages.ts';
+import { itemFor, objectMessage, until } from '../../support/edges/messages.ts';
 import { startTestHub } from '../../support/fleets/hub.ts';
 
 const POD = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/podstatus/p-1' };
@@ -412,4 +412,47 @@ test('leaves no timer behind when it stops', async () => {
   await settle();
   expect(gate.clock.pending).toBe(0);
   expect(edge.closedWith?.name).toBe('Draining');
+});
+
+describe('N4: the wall clock jumps', () => {
+  const DAY = 86_400_000;
+  test.each([
+    ['a minute ahead', 60_000],
+    ['twenty minutes back', -1_200_000],
+    ['a day ahead', DAY],
+  ])('%s: no session ends, and a silent one ends in its time', async (_, jump) => {
+    await using gate = await startTestHub({ keepaliveTimeoutMs: 30_000 });
+    const [lively, silent] = [gate.connect('edge-1'), gate.connect('edge-2')];
+    await gate.clock.advance(20_000);
+    gate.clock.jump(jump);
+    lively.keepalive();
+    await gate.clock.advance(5_000);
+    expect([lively.closedWith, silent.closedWith]).toEqual([undefined, undefined]);
+    await gate.clock.advance(10_000);
+    expect(silent.closedWith?.name).toBe('KeepaliveTimeout');
+    expect(lively.closedWith).toBeUndefined();
+  });
+
+  test('what is waiting for its node stays as long as it was promised', async () => {
+    await using gate = await startTestHub();
+    const { outcome } = await gate.bus.enqueue(itemFor('edge-1', objectMessage('a', 1)));
+    let fate: unknown;
+    void outcome.then((kind) => {
+      fate = kind;
+    });
+    gate.clock.jump(30 * DAY);
+    await gate.clock.advance(10_000);
+    expect(fate).toBeUndefined();
+  });
+
+  test('a certificate ends by the wall clock, as it says', async () => {
+    await using gate = await startTestHub({ expiryGraceMs: 0 });
+    const connection = gate.connect('edge-1');
+    gate.clock.jump(connection.peer.certificate.notAfter - gate.clock.now());
+    for (let beat = 0; beat < 3; beat++) {
+      connection.keepalive();
+      await gate.clock.advance(10_000);
+    }
+    expect(connection.closedWith?.name).toBe('CertificateExpired');
+  });
 });

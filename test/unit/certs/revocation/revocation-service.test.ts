@@ -27,7 +27,8 @@ beforeEach(() => {
   store = new MemorySecretStore();
 });
 afterEach(async () => {
-  await Promise.all(running.splice(0).map((service) => service.stop()));
+  const stopped = Promise.all(running.splice(0).map((service) => service.stop()));
+  await whileAdvancing(clock, stopped, 10);
 });
 
 /** A replica with a store of its own on the same Secrets. */
