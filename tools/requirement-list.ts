@@ -91,4 +91,5 @@ export const REQUIREMENTS: Readonly<
   O3: 'weak signatures, unknown critical extensions and keys that may not sign are refused',
   O4: 'what an edge can name is shown without control characters in terminals and logs',
   O5: 'two devices with one identity that swap slowly are detected, reported and held off',
+  R5: 'more used tokens than a fleet has nodes do not stop the next node',
 };
