@@ -83,3 +83,19 @@ export function ownBytes(bytes: Uint8Array): Buffer {
   if (buffer.byteLength > 2 * length + 1_024) return Buffer.from(bytes);
   return Buffer.from(buffer as ArrayBuffer, byteOffset, length);
 }
+
+/**
+ * The members of one JSON object, none of them parsed. @throws MESSAGE_INVALID also for a member that is there
+ * twice, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
+ */
+export function readMembers(bytes: Uint8Array, limits?: JsonLimits): Record<string, Content | undefined> {
+  if (!isUtf8(bytes)) throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not UTF-8' });
+  const own = ownBytes(bytes);
+  const members: Record<string, Content | undefined> = Object.create(null);
+  for (const { keyFrom, keyTo, from, to } of new JsonScanner(own, limits).members()) {
+    const key: string = JSON.parse(own.toString('utf8', keyFrom, keyTo));
+    if (key in members) throw new SallyportError('MESSAGE_INVALID', { problem: 'a field is there twice' });
+    members[key] = new Content(own.subarray(from, to), own.length);
+  }
+  return members;
+}

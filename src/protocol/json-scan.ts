@@ -3,16 +3,16 @@ import { SallyportError } from '../core/errors.ts';
 /** What a JSON text may be at most; checked without building anything from it. */
 export interface JsonLimits {
   /** How deep arrays and objects may nest. */
-  readonly depth: number;
+  readonly maxMessageDepth: number;
   /** How many values there may be: objects, arrays, strings, numbers, literals. */
-  readonly values: number;
+  readonly maxMessageValues: number;
 }
 
 /**
  * Depth: `JSON.stringify` overflows the stack from about 5,000 levels on (Node 24). Values: parsed, an empty
  * object takes about 60 bytes, so that a program that parses the largest message needs about 100 MB.
  */
-export const DEFAULT_JSON_LIMITS: JsonLimits = { depth: 1_000, values: 1_000_000 };
+export const DEFAULT_JSON_LIMITS: JsonLimits = { maxMessageDepth: 1_000, maxMessageValues: 1_000_000 };
 
 /** Where one member of an object stands: key with its quotes, and value. */
 export interface MemberRange {
@@ -83,7 +83,7 @@ export class JsonScanner {
     while (at < bytes.length) {
       const char = bytes[at]!;
       if (char > SPACE) break;
-      if ((char !== SPACE && char !== NEWLINE && char !== RETURN && char !== TAB)) break;
+      if (char !== SPACE && char !== NEWLINE && char !== RETURN && char !== TAB) break;
       at++;
     }
     return at;
@@ -104,8 +104,8 @@ export class JsonScanner {
   /** @param base how deep the value already stands @returns where it ends */
   #skipValue(from: number, base: number): number {
     const bytes = this.#bytes;
-    const maxDepth = this.#limits.depth - base;
-    const maxValues = this.#limits.values;
+    const maxDepth = this.#limits.maxMessageDepth - base;
+    const maxValues = this.#limits.maxMessageValues;
     /** Of each level, whether it is an object. */
     const kinds: boolean[] = [];
     let at = from;
@@ -116,7 +116,8 @@ export class JsonScanner {
         throw new SallyportError('CONTENT_TOO_MANY_VALUES', { limit: maxValues });
       const char = bytes[at];
       if (char === OPEN_OBJECT || char === OPEN_ARRAY) {
-        if (depth >= maxDepth) throw new SallyportError('CONTENT_TOO_DEEP', { limit: this.#limits.depth });
+        if (depth >= maxDepth)
+          throw new SallyportError('CONTENT_TOO_DEEP', { limit: this.#limits.maxMessageDepth });
         const isObject = char === OPEN_OBJECT;
         at = this.#space(at + 1);
         if (bytes[at] !== (isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) {
@@ -153,8 +154,7 @@ export class JsonScanner {
       if (char === QUOTE) return at + 1;
       if (char === BACKSLASH) {
         if (bytes[at + 1] === LETTER_U) {
-          for (let digit = at + 2; digit < at + 6; digit++)
-            if (!isHex(bytes[digit])) throw invalid(NOT_JSON);
+          for (let digit = at + 2; digit < at + 6; digit++) if (!isHex(bytes[digit])) throw invalid(NOT_JSON);
           at += 6;
         } else if (isEscaped(bytes[at + 1])) at += 2;
         else throw invalid(NOT_JSON);
@@ -178,8 +178,7 @@ export class JsonScanner {
   }
 
   #word(from: number, word: Uint8Array): number {
-    for (let at = 0; at < word.length; at++)
-      if (this.#bytes[from + at] !== word[at]) throw invalid(NOT_JSON);
+    for (let at = 0; at < word.length; at++) if (this.#bytes[from + at] !== word[at]) throw invalid(NOT_JSON);
     return from + word.length;
   }
 
@@ -225,9 +224,7 @@ function isEscaped(char = 0): boolean {
 }
 
 function isHex(char = 0): boolean {
-  return (
-    (char >= ZERO && char <= NINE) || ((char | 0x20) >= 0x61 && (char | 0x20) <= 0x66)
-  );
+  return (char >= ZERO && char <= NINE) || ((char | 0x20) >= 0x61 && (char | 0x20) <= 0x66);
 }
 
 function invalid(problem: string): SallyportError {

@@ -2,7 +2,8 @@
 export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
-export { createMessage, createResponse, type Message } from '../protocol/message.ts';
+export { Content } from '../protocol/content.ts';
+export { createMessage, createResponse, Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
 export { EdgeClient, type RequestOptions } from './edge-client.ts';
 export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './edge-client-options.ts';

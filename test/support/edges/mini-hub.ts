@@ -199,7 +199,7 @@ export class MiniHub {
     }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       webSocket.on('error', () => {});
-      webSocket.on('message', (data) => this.#read(decodeJson(data.toString()), webSocket));
+      webSocket.on('message', (data) => this.#read(decodeJson(data as Buffer), webSocket));
       this.sessions.push({ socket: webSocket, request, fingerprint: peer!.fingerprint256 });
     });
   }

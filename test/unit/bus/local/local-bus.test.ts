@@ -39,7 +39,7 @@ function consumer(onItem: (item: DownstreamItem) => void, window = 32): Downstre
 
 /** The same as another message: an id enters once. */
 function withId(message: Message, id: number): Message {
-  return { ...message, header: { ...message.header, msg_id: `m-${id}` } };
+  return message.withHeader({ ...message.header, msg_id: `m-${id}` });
 }
 
 test('I13: a million messages for 1,000 nodes that never connect stay within the limits, every loss counted', {
