@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isSallyportError } from '../../../src/core/errors.ts';
-import { decodeJson, encodeJson } from '../../../src/protocol/codec-json.ts';
 import { decodeFramed, encodeFramed, FRAME_HEADER_BYTES } from '../../../src/protocol/codec-framed.ts';
+import { decodeJson, encodeJson } from '../../../src/protocol/codec-json.ts';
 import { Content, exactJson } from '../../../src/protocol/content.ts';
 import { JsonScanner } from '../../../src/protocol/json-scan.ts';
 
@@ -68,7 +68,13 @@ test('N2: the scanner takes what JSON.parse takes and nothing else, and content 
     fc.jsonValue().map((value) => JSON.stringify(value, undefined, 1)),
     fc.constantFrom(...EXACT),
   );
-  const snippets = fc.constantFrom(...'{}[],:"\\ \n\t\r-+.eE0159truefalsn/u\u0001é', '\\u12', 'null', '1e', '-');
+  const snippets = fc.constantFrom(
+    ...'{}[],:"\\ \n\t\r-+.eE0159truefalsn/u\u0001é',
+    '\\u12',
+    'null',
+    '1e',
+    '-',
+  );
   const mutated = fc
     .tuple(json, fc.array(fc.tuple(fc.nat(), snippets, fc.nat(2)), { maxLength: 3 }))
     .map(([text, changes]) =>
