@@ -1,4 +1,5 @@
 import { stringify } from 'yaml';
+import { printable } from '../core/printable.ts';
 
 export type OutputFormat = 'table' | 'json' | 'yaml' | 'name';
 export const OUTPUT_FORMATS: readonly OutputFormat[] = ['table', 'json', 'yaml', 'name'];
@@ -16,7 +17,7 @@ export interface ListView<T> {
 export function formatTable<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
   const cells = [
     columns.map(([heading]) => heading),
-    ...rows.map((row) => columns.map(([, cell]) => String(cell(row) ?? '<none>'))),
+    ...rows.map((row) => columns.map(([, cell]) => printable(String(cell(row) ?? '<none>')))),
   ];
   const widths = columns.map((_, index) => Math.max(...cells.map((line) => line[index]!.length)));
   return cells

@@ -1,13 +1,15 @@
+import { printableLines } from '../core/printable.ts';
+
 /**
  * The only two places commands write to: results on standard output, everything said to a person on standard
  * error.
  */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${printableLines(text)}\n`);
 }
 
 export function printError(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${printableLines(text)}\n`);
 }
 
 /** Tells on standard error that an answer is not the whole truth. */

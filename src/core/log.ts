@@ -1,6 +1,8 @@
+import { Writable } from 'node:stream';
 import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { Clock } from './clock.ts';
+import { printableLines } from './printable.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -37,17 +39,23 @@ export interface LoggerOptions {
 }
 
 export function createLogger({ level, format, destination }: LoggerOptions): Logger {
-  const raw = destination ?? pino.destination({ dest: 2, sync: true });
+  const out = destination ?? pino.destination({ dest: 2, sync: true });
+  const write = (line: string) => out.write(printableLines(line));
   const stream =
     format === 'pretty'
       ? pretty({
-          destination: raw,
+          destination: new Writable({
+            write: (line, _encoding, done) => {
+              write(String(line));
+              done();
+            },
+          }),
           colorize: !process.env.NO_COLOR,
           ignore: 'pid,hostname',
           singleLine: true,
           sync: true,
         })
-      : raw;
+      : { write };
   const root = pino(
     {
       level,
@@ -137,7 +145,7 @@ export class LogSampler {
    * should not.
    */
   pass(key: string): number | undefined {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const entry = this.#seen.get(key);
     if (entry && now < entry.until) {
       entry.suppressed++;

@@ -7,7 +7,7 @@ import { isSallyportError } from '../core/errors.ts';
  * use (RFC 6455 §7.4.2); the QUIC application error code is the same number.
  */
 export const CLOSE_REASONS = {
-  Normal: { code: 1000, text: 'normal closure', retry: 'never' },
+  Normal: { code: 1000, text: 'normal closure', retry: 'backoff' },
   Draining: { code: 1012, text: 'the hub is restarting', retry: 'soon' },
   ProtocolError: { code: 1002, text: 'a frame or message was not valid', retry: 'backoff' },
   UnsupportedData: { code: 1003, text: 'only text messages are understood', retry: 'backoff' },
@@ -85,4 +85,13 @@ export function parseClose(code: number, text: string): CloseReason | undefined 
   if (name === undefined || !Object.hasOwn(CLOSE_REASONS, name)) return undefined;
   const hint = /reconnectAfterMs=(\d{1,9})/.exec(text)?.[1];
   return closeReason(name as CloseReasonName, hint === undefined ? undefined : Number(hint));
+}
+
+/**
+ * Why an edge closed, as far as the hub believes it: it meant to (1000, 1001, or no code: RFC 6455 §7.4.1),
+ * or the connection broke for it. The words of our table are ours; an edge that says `Revoked` is not
+ * revoked.
+ */
+export function closeByEdge(code: number): CloseReason | undefined {
+  return code === 1000 || code === 1001 || code === 1005 ? closeReason('Normal') : undefined;
 }

@@ -1,12 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, SallyportError } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
 import { checkPair } from './credentials.ts';
+import { noLog } from './no-log.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 const CURRENT = 'current';
 const GENERATION = /^generation-[0-9a-f]{16}$/;
+/** A set this old that `current` does not name was left by a process that was killed, milliseconds. */
+const ORPHAN_MS = 10 * 60_000;
+/** How often a set may be replaced while it is read. */
+const READ_ATTEMPTS = 5;
 
 /**
  * Keeps key, certificate and CA of one node in a folder:
@@ -20,13 +38,15 @@ const GENERATION = /^generation-[0-9a-f]{16}$/;
  *
  * A new set is written and flushed beside the old one, then `current` is replaced by one `rename`, which
  * POSIX makes atomic: whoever is killed at any point leaves either the old set or the new one, never a key
- * without its certificate. One process a folder.
+ * without its certificate. Of several that save at one moment the last wins, and its set is whole.
  */
 export class CredentialStore {
   readonly directory: string;
+  readonly #logger: Logger;
 
-  constructor(directory: string) {
+  constructor(directory: string, { logger = noLog }: { readonly logger?: Logger } = {}) {
     this.directory = resolve(directory);
+    this.#logger = logger;
   }
 
   /**
@@ -37,22 +57,13 @@ export class CredentialStore {
   async load(node: string): Promise<EdgeCredentials | undefined> {
     const unusable = (problem: string, cause?: unknown) =>
       new SallyportError('NOT_JOINED', { node, directory: this.directory, problem }, cause);
-    const folder = join(this.directory, CURRENT);
-    let credentials: EdgeCredentials;
+    let credentials: EdgeCredentials | undefined;
     try {
-      await readlink(folder);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw unusable(describeError(error), error);
-    }
-    try {
-      const [key, certificate, ca] = await Promise.all(
-        ['key.pem', 'certificate.pem', 'ca.pem'].map((name) => readFile(join(folder, name), 'utf8')),
-      );
-      credentials = { node, ca: ca!, certificate: certificate!, key: key! };
+      credentials = await this.#read(node);
     } catch (error) {
       throw unusable(describeError(error), error);
     }
+    if (!credentials) return undefined;
     const problem = checkPair(credentials);
     if (problem !== undefined) throw unusable(problem);
     return credentials;
@@ -71,22 +82,63 @@ export class CredentialStore {
     await writeDurably(join(folder, 'ca.pem'), credentials.ca);
     await flush(folder);
 
+    const before = await this.#current();
     const pointer = join(this.directory, `.${name}`);
     await symlink(name, pointer);
     await rename(pointer, join(this.directory, CURRENT));
     await flush(this.directory);
-    await this.#removeAllBut(name);
+    await this.#tidy(before);
+  }
+
+  /** The name of the set in use. */
+  #current(): Promise<string | undefined> {
+    return readlink(join(this.directory, CURRENT)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+  }
+
+  async #read(node: string): Promise<EdgeCredentials | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      const generation = await this.#current();
+      if (generation === undefined) return undefined;
+      await this.#checkModes(generation);
+      // All three from one set: `current` may be replaced, and the set removed, between two reads.
+      const read = (name: string) => readFile(join(this.directory, generation, name), 'utf8');
+      try {
+        const [key, certificate, ca] = await Promise.all(['key.pem', 'certificate.pem', 'ca.pem'].map(read));
+        return { node, ca: ca!, certificate: certificate!, key: key! };
+      } catch (error) {
+        if (attempt === READ_ATTEMPTS || (await this.#current()) === generation) throw error;
+      }
+    }
+  }
+
+  /** @throws when others may put their own files here: whoever does so chooses the hub that is believed */
+  async #checkModes(generation: string): Promise<void> {
+    if (process.platform === 'win32') return;
+    const { mode } = await stat(this.directory);
+    if ((mode & 0o002) !== 0)
+      throw new Error('every user of this machine may write into the folder; set its mode to 0700');
+    const key = join(this.directory, generation, 'key.pem');
+    const found = await stat(key).catch(() => undefined);
+    if (found && (found.mode & 0o077) !== 0)
+      this.#logger.warn({ file: key }, 'other users can read the private key; set its mode to 0600');
   }
 
   /**
-   * Old sets, and what a killed process left half written. Keys that are not used any more should not lie
-   * about.
+   * Removes the set that was replaced, and what killed processes left half written. Keys that are not used
+   * any more should not lie about; a set that another process is writing right now must stay.
    */
-  async #removeAllBut(current: string): Promise<void> {
+  async #tidy(replaced: string | undefined): Promise<void> {
+    const now = Date.now();
     for (const entry of await readdir(this.directory)) {
       const generation = entry.startsWith('.') ? entry.slice(1) : entry;
-      if (!GENERATION.test(generation) || entry === current) continue;
-      await rm(join(this.directory, entry), { recursive: true, force: true });
+      if (!GENERATION.test(generation) || generation === (await this.#current())) continue;
+      const path = join(this.directory, entry);
+      const found = await lstat(path).catch(() => undefined);
+      if (generation !== replaced && (!found || now - found.mtimeMs < ORPHAN_MS)) continue;
+      await rm(path, { recursive: true, force: true });
     }
   }
 }

@@ -20,16 +20,22 @@ export function checkPair({ node, certificate, key, ca }: EdgeCredentials): stri
   }
 }
 
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
+
 /**
- * What is wrong with a certificate fresh from the token join, or undefined: {@link checkPair}, and it chains
- * to the CA of the token.
+ * What is wrong with a certificate fresh from the hub, or undefined: {@link checkPair}, and a node can show
+ * it to the hub now. @param now milliseconds since the epoch
  */
-export function checkJoined(credentials: EdgeCredentials): string | undefined {
+export function checkFresh(credentials: EdgeCredentials, now: number): string | undefined {
   const problem = checkPair(credentials);
   if (problem !== undefined) return problem;
-  return isIssuedBy(credentials.certificate, credentials.ca)
+  if (validityOf(credentials).notAfter <= now)
+    return 'the new certificate has expired already; compare the clocks';
+  // Node calls the extended key usages so; without the extension every usage is allowed (RFC 5280 §4.2.1.12).
+  const { keyUsage } = new X509Certificate(credentials.certificate);
+  return keyUsage === undefined || keyUsage.includes(CLIENT_AUTH)
     ? undefined
-    : 'the certificate was not issued by the CA of the token';
+    : 'the new certificate is not for clients: its extended key usage lacks clientAuth';
 }
 
 /** @param certificate PEM @param ca PEM; of several certificates the first counts */

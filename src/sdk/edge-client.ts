@@ -91,7 +91,7 @@ export class EdgeClient {
   ): Promise<EdgeClient> {
     const settings = withDefaults(options);
     const { clock = systemClock, logger = noLog } = components;
-    const store = new CredentialStore(settings.directory);
+    const store = new CredentialStore(settings.directory, { logger });
     const credentials = await loadOrJoin(
       { store, clock, logger },
       {

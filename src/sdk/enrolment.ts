@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { createCertificateRequest } from './certificate-request.ts';
-import { casOf, checkJoined, checkPair, isIssuedBy } from './credentials.ts';
+import { casOf, checkFresh, isIssuedBy } from './credentials.ts';
 import { askHub, firstLine, type HubAnswer } from './hub-request.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
@@ -24,7 +24,7 @@ export interface JoinToken {
   readonly jwt: string;
 }
 
-/** Splits `<hex sha256 of the CA>.<JWT>` (KubeEdge's form, PROTOCOL.md). @throws TOKEN_INVALID */
+/** Splits `<hex sha256 of the CA>.<JWT>` (docs/protocol.md, Tokens). @throws TOKEN_INVALID */
 export function parseJoinToken(token: string): JoinToken {
   const [hash, ...jwt] = token.trim().split('.');
   if (!/^[0-9a-f]{64}$/i.test(hash ?? '') || jwt.length !== 3 || jwt.includes(''))
@@ -56,7 +56,9 @@ export async function joinFleet(
     options.clock,
   );
   const credentials = { node, ca, key, certificate: readCertificate(answer) };
-  refuse(checkJoined(credentials));
+  refuse(checkFresh(credentials, options.clock.now()));
+  if (!isIssuedBy(credentials.certificate, ca))
+    refuse('the certificate was not issued by the CA of the token');
   return credentials;
 }
 
@@ -80,15 +82,15 @@ export async function renewCertificate(
     options.clock,
   );
   const renewed = { ...present, key, certificate: readCertificate(answer) };
-  refuse(checkPair(renewed));
+  refuse(checkFresh(renewed, options.clock.now()));
   return { ...renewed, ca: await trustAfter(renewed, present, options) };
 }
 
 /**
  * The CAs to verify the hub with from now on. A certificate of a CA this node does not know means that the
  * fleet rolls over: the new CA is fetched over a connection that the CAs known so far vouch for, must have
- * issued the certificate, and is believed beside them until the CA has issued twice in a row. When it cannot
- * be had, nothing is lost: the hub presents it signed by the old one.
+ * issued the certificate, and is believed beside them until the CA has issued twice in a row.
+ * @throws JOIN_REFUSED when no CA that can be believed has issued it, CONNECT_FAILED
  */
 async function trustAfter(
   renewed: EdgeCredentials,
@@ -101,17 +103,14 @@ async function trustAfter(
     const isSettled = issuer === cas[0] && isIssuedBy(present.certificate, issuer.toString());
     return isSettled ? issuer.toString() : inOrder([issuer, ...cas]);
   }
-  try {
-    const answer = await askHub(
-      { ...request(options), path: '/ca.crt', trust: { ca: present.ca } },
-      options.clock,
-    );
-    const fetched = new X509Certificate(answer.body);
-    return isIssuedBy(renewed.certificate, fetched.toString()) ? inOrder([fetched, ...cas]) : present.ca;
-  } catch {
-    options.signal?.throwIfAborted();
-    return present.ca;
-  }
+  const answer = await askHub(
+    { ...request(options), path: '/ca.crt', trust: { ca: present.ca } },
+    options.clock,
+  );
+  const fetched = readCertificate(answer);
+  if (!isIssuedBy(renewed.certificate, fetched))
+    refuse('the new certificate was issued neither by a CA this node knows nor by the one the hub hands out');
+  return inOrder([new X509Certificate(fetched), ...cas]);
 }
 
 /** Each CA once, as many as a node ever needs. */

@@ -3,6 +3,7 @@ export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
 export { Content } from '../protocol/content.ts';
+export type { TransportName } from '../protocol/listener-names.ts';
 export { createMessage, createResponse, Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
 export { EdgeClient, type RequestOptions } from './edge-client.ts';
@@ -18,6 +19,5 @@ export type {
   EdgeLinkHandler,
   EdgeTransport,
   TransportComponents,
-  TransportName,
 } from './transports/transport.ts';
 export { WebSocketTransport, type WebSocketTransportOptions } from './transports/websocket-transport.ts';

@@ -3,10 +3,12 @@ import { connect } from 'node:http2';
 import { request } from 'node:https';
 import { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
 import type { CertificateSource } from '../contracts/certificate-source.ts';
-import type { Listener, ListenerName } from '../contracts/listener.ts';
+import type { Listener } from '../contracts/listener.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import { closeReason } from '../protocol/close-reasons.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import { WEBTRANSPORT_PATH } from '../protocol/webtransport.ts';
 import { createCertificateRequest } from '../sdk/certificate-request.ts';
 import { QuicTransport } from '../sdk/transports/quic-transport.ts';
@@ -229,7 +231,7 @@ async function knockQuic(
         signal: AbortSignal.timeout(TIMEOUT_MS),
       },
     );
-    link.close({ name: 'Normal', code: 1000, text: 'self-test', retry: 'never' });
+    link.close(closeReason('Normal'));
     return 'let in';
   } catch (error) {
     if (isSallyportError(error, 'CONNECT_REFUSED')) return 'refused';

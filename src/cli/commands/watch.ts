@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { UpstreamEvent } from '../../contracts/message-bus.ts';
+import { printable } from '../../core/printable.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { paint } from '../output.ts';
 import { print, printError } from '../streams.ts';
@@ -51,10 +52,11 @@ function describe(event: UpstreamEvent): string {
     case 'connected':
       return `${time} ${bold(event.node)} ${green('connected')} over ${event.transport}`;
     case 'disconnected':
-      return `${time} ${bold(event.node)} ${yellow('disconnected')}: ${event.reason}`;
+      return `${time} ${bold(event.node)} ${yellow('disconnected')}: ${printable(event.reason)}`;
     case 'message': {
       const { operation = '', resource = '' } = event.message.route;
-      return `${time} ${bold(event.node)} ${operation} ${resource} ${JSON.stringify(event.message.content)}`;
+      const what = printable(`${operation} ${resource} ${JSON.stringify(event.message.content)}`);
+      return `${time} ${bold(event.node)} ${what}`;
     }
   }
 }

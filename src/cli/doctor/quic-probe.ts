@@ -3,6 +3,7 @@ import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { namesOf } from '../../certs/x509/certificate-names.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import { silentLogger } from '../../core/log.ts';
+import { closeReason } from '../../protocol/close-reasons.ts';
 import { QuicTransport } from '../../sdk/transports/quic-transport.ts';
 import { type Patient, secretOf } from './patient.ts';
 
@@ -61,7 +62,7 @@ async function attemptHandshake(
         signal,
       },
     );
-    link.close({ name: 'Normal', code: 1000, text: 'doctor', retry: 'never' });
+    link.close(closeReason('Normal'));
   } catch (error) {
     if (isSallyportError(error, 'CONNECT_REFUSED')) return;
     throw error;

@@ -1,8 +1,8 @@
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 
 /**
- * Everything a {@link QuicListener} can be told; `gateway.ts` fills it from the configuration. Read anew at
- * each use.
+ * Everything a {@link QuicListener} can be told; `src/gateway/listeners.ts` fills it from the
+ * configuration. Read anew at each use.
  */
 export interface QuicListenerOptions extends JsonLimits {
   readonly host: string;

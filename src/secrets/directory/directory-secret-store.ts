@@ -11,7 +11,14 @@ import {
 import { type StoreComponents, StoreHealth } from '../store-health.ts';
 import { DirectoryWatch } from './directory-watch.ts';
 import { FolderLock } from './folder-lock.ts';
-import { createWhole, prepareFolder, readWhole, replaceWhole, versionOf } from './secret-files.ts';
+import {
+  createWhole,
+  folderProblem,
+  prepareFolder,
+  readWhole,
+  replaceWhole,
+  versionOf,
+} from './secret-files.ts';
 
 export interface DirectorySecretStoreOptions {
   /** The folder; created at the first write, 0700. */
@@ -21,6 +28,9 @@ export interface DirectorySecretStoreOptions {
 }
 
 type Verb = 'get' | 'create' | 'replace' | 'watch';
+const isWrite = (verb: Verb) => verb === 'create' || verb === 'replace';
+/** What waiting does not mend: another owner, or a read-only file system. */
+const NO_PLACE_TO_WRITE = new Set(['EACCES', 'EPERM', 'EROFS']);
 const SUFFIX = '.yaml';
 
 /**
@@ -188,6 +198,8 @@ export class DirectorySecretStore implements SecretStore {
     ended.throwIfAborted();
     assertSecretName(name);
     try {
+      const problem = await folderProblem(this.location);
+      if (problem !== undefined) throw this.#unusable(problem);
       const result = await task(ended);
       this.#health.succeeded();
       return result;
@@ -203,6 +215,8 @@ export class DirectorySecretStore implements SecretStore {
     if (error instanceof SallyportError) return error;
     const { code } = error as NodeJS.ErrnoException;
     const file = this.#file(name);
+    if (isWrite(verb) && code !== undefined && NO_PLACE_TO_WRITE.has(code))
+      return this.#unusable(`it cannot be written (${code})`, error);
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
       return new SallyportError('SECRET_STORE_FORBIDDEN', { verb, secret: name, file }, error);
     if (code === 'EFTYPE' || code === 'EISDIR')
@@ -216,5 +230,9 @@ export class DirectorySecretStore implements SecretStore {
       { problem: code ? `${code} at ${file}` : describeError(error), file },
       error,
     );
+  }
+
+  #unusable(problem: string, cause?: unknown): SallyportError {
+    return new SallyportError('SECRET_FOLDER_UNUSABLE', { folder: this.location, problem }, cause);
   }
 }

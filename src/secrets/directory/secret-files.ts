@@ -90,6 +90,17 @@ export async function replaceWhole(
   await syncFolder(folder);
 }
 
+/**
+ * Why Secrets must not lie in this folder; undefined where they may, and where there is none yet. Whoever may
+ * write into it may put a CA of his own there.
+ */
+export async function folderProblem(folder: string): Promise<string | undefined> {
+  const found = await stat(folder).catch((error: NodeJS.ErrnoException) => error);
+  // What cannot even be looked at is told by the call that needs it.
+  if (found instanceof Error) return undefined;
+  return (found.mode & 0o002) === 0 ? undefined : 'every user of this machine may write into it';
+}
+
 /** Creates the folder for its owner alone, and removes what killed processes left in it. */
 export async function prepareFolder(folder: string, now: number): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });

@@ -36,7 +36,7 @@ export interface MiniSession {
 /**
  * A hub of the tests' own, small enough to be read at once: enrols and speaks WebSocket on one port with
  * mutual TLS, and misbehaves as told. It knows nothing of `src/listeners` on purpose: the SDK is held against
- * PROTOCOL.md, not against our other half.
+ * docs/protocol.md, not against our other half.
  */
 export class MiniHub {
   readonly ca: Pair;
@@ -53,6 +53,8 @@ export class MiniHub {
   issuer: Pair | undefined;
   /** What `/ca.crt` hands out, when it is not the CA of this hub's own certificate. */
   servedCa: Pair | undefined;
+  /** OIDs of the extended key usage of what is issued. */
+  usages: readonly string[] = [OID.clientAuth];
   validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   readonly enrolments: { headers: IncomingMessage['headers']; peer: string | undefined }[] = [];
   readonly attempts: IncomingMessage[] = [];
@@ -181,7 +183,7 @@ export class MiniHub {
         ['sign'],
       ),
       signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-      extensions: [new x509.ExtendedKeyUsageExtension([OID.clientAuth])],
+      extensions: [new x509.ExtendedKeyUsageExtension([...this.usages])],
     });
     return Buffer.from(certificate.rawData);
   }

@@ -1,10 +1,22 @@
-import { mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  lutimes,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import { parseJoinToken } from '../../../src/sdk/enrolment.ts';
 import type { EdgeCredentials } from '../../../src/sdk/transports/transport.ts';
+import { captureLog } from '../../support/capture-log.ts';
 import { MiniHub } from '../../support/edges/mini-hub.ts';
 import { mintCa, mintEdge } from '../../support/pki/pki.ts';
 import { EdgeFixture } from './edge-fixture.ts';
@@ -127,9 +139,54 @@ test('a save that was killed at any point leaves the old pair, and the next save
     expect(await new CredentialStore(directory).load('edge-1')).toEqual(first);
   }
   const next = await credentialsOf('edge-1');
+  const longAgo = new Date(Date.now() - 3_600_000);
+  for (const orphan of [folder, `.${folder}`]) await lutimes(join(directory, orphan), longAgo, longAgo);
   await store.save(next);
   expect(await readdir(directory)).toHaveLength(2);
   expect(await store.load('edge-1')).toEqual(next);
+});
+
+test('a certificate that has expired is not accepted at a join', async () => {
+  await using edge = await EdgeFixture.start();
+  const now = Date.now();
+  edge.hub.validity = { notBefore: new Date(now - 7_200_000), notAfter: new Date(now - 3_600_000) };
+  await expect(edge.join()).rejects.toMatchObject({
+    code: 'JOIN_REFUSED',
+    message: expect.stringContaining('has expired already'),
+  });
+});
+
+test('clients that save in one folder at one moment leave one whole pair, whoever is last', async () => {
+  await using edge = await EdgeFixture.start();
+  const directory = join(edge.directory, 'store');
+  const all = await Promise.all(Array.from({ length: 4 }, () => credentialsOf('edge-1')));
+  for (let round = 0; round < 10; round++) {
+    const reader = new CredentialStore(directory);
+    const [loaded] = await Promise.all([
+      reader.load('edge-1'),
+      ...all.map((credentials) => new CredentialStore(directory).save(credentials)),
+    ]);
+    expect([undefined, ...all]).toContainEqual(loaded);
+    expect(all).toContainEqual(await reader.load('edge-1'));
+  }
+});
+
+test('a folder that everybody may write into is not believed, and a key that others can read is told', async () => {
+  await using edge = await EdgeFixture.start();
+  const directory = join(edge.directory, 'store');
+  const { log, lines } = captureLog();
+  const store = new CredentialStore(directory, { logger: log });
+  await store.save(await credentialsOf('edge-1'));
+  await store.load('edge-1');
+  expect(lines()).toBe('');
+  await chmod(join(directory, 'current', 'key.pem'), 0o644);
+  await store.load('edge-1');
+  expect(lines()).toContain('set its mode to 0600');
+  await chmod(directory, 0o777);
+  await expect(store.load('edge-1')).rejects.toMatchObject({
+    code: 'NOT_JOINED',
+    message: expect.stringContaining('set its mode to 0700'),
+  });
 });
 
 test('B7: a pair that is damaged, half there or of another node is reported, and a token replaces it', async () => {

@@ -5,7 +5,7 @@ import { createRenewRequest } from '../../../src/protocol/renew-request.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { renewAt } from '../../../src/sdk/edge-identity.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { mintCa } from '../../support/pki/pki.ts';
+import { mintCa, OID } from '../../support/pki/pki.ts';
 import { EdgeFixture, next } from './edge-fixture.ts';
 
 const HOUR = 3_600_000;
@@ -116,9 +116,10 @@ test('C1: a certificate from the CA of a rollover is taken at a renewal, though 
   await using edge = await EdgeFixture.start();
   const client = await edge.join();
   edge.hub.issuer = await mintCa({ subject: 'CN=new' });
+  edge.hub.servedCa = edge.hub.issuer;
   await client.renew();
   const stored = await new CredentialStore(edge.options.directory).load('edge-1');
-  expect(stored!.ca).toBe(edge.hub.ca.pem);
+  expect(stored!.ca).toBe(edge.hub.issuer.pem + edge.hub.ca.pem);
 });
 
 test('a certificate that has expired on arrival is not put in the place of one that works', async () => {
@@ -153,14 +154,27 @@ test('C1: a certificate of a new CA brings that CA along, fetched over a verifie
   expect(await load()).toBe(ca.pem);
 });
 
-test('a CA that did not issue the certificate is not believed, whoever hands it out', async () => {
+test('a certificate that no CA of this node, nor the one handed out, has issued is not put in the place of one that works', async () => {
   await using edge = await EdgeFixture.start();
   const client = await edge.connect();
+  const before = await new CredentialStore(edge.options.directory).load('edge-1');
   edge.hub.issuer = await mintCa({ subject: 'CN=KubeEdge 2' });
   edge.hub.servedCa = await mintCa({ subject: 'CN=KubeEdge 2' });
-  await client.renew();
-  const stored = await new CredentialStore(edge.options.directory).load('edge-1');
-  expect(stored!.ca).toBe(edge.hub.ca.pem);
+  await expect(client.renew()).rejects.toMatchObject({ code: 'JOIN_REFUSED' });
+  expect(await new CredentialStore(edge.options.directory).load('edge-1')).toEqual(before);
+});
+
+test('a certificate for servers only is taken neither at a renewal nor at a join', async () => {
+  await using edge = await EdgeFixture.start();
+  const client = await edge.join();
+  const before = await new CredentialStore(edge.options.directory).load('edge-1');
+  edge.hub.usages = [OID.serverAuth];
+  const refusal = { code: 'JOIN_REFUSED', message: expect.stringContaining('lacks clientAuth') };
+  await expect(client.renew()).rejects.toMatchObject(refusal);
+  expect(await new CredentialStore(edge.options.directory).load('edge-1')).toEqual(before);
+  await using other = await EdgeFixture.start();
+  other.hub.usages = [OID.serverAuth];
+  await expect(other.join()).rejects.toMatchObject(refusal);
 });
 
 test('C4: asked by the hub it renews within the time given, without losing its link; a request about another certificate is nothing to it', async () => {

@@ -85,11 +85,11 @@ describe('between processes', () => {
     expect((await readdir(path)).filter((name) => name !== '.lock')).toEqual(['casecret.yaml']);
   });
 
-  test('E3: processes that replace the same secret again and again lose no update', async () => {
+  test('E3: 8 processes that change the same record again and again lose no update', async () => {
     await store.create({ name: 'counter', data: { value: bytes('0') } });
-    const outcomes = await inProcesses(Array.from({ length: 4 }, () => ['count', '25']));
-    expect(outcomes.map((outcome) => outcome.error)).toEqual([undefined, undefined, undefined, undefined]);
-    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe('100');
+    const outcomes = await inProcesses(Array.from({ length: 8 }, () => ['count', '12']));
+    expect(outcomes.flatMap(({ error }) => error ?? [])).toEqual([]);
+    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe('96');
     expect(outcomes.some((outcome) => Number(outcome.conflicts) > 0)).toBe(true);
   });
 
@@ -219,6 +219,29 @@ describe('A2, A3: what cannot be read is an error, never "does not exist"', () =
       await expect(store.get('casecret')).rejects.toMatchObject({
         code: 'SECRET_STORE_FORBIDDEN',
         details: { verb: 'get', secret: 'casecret' },
+      });
+    } finally {
+      if (isSuperuser) process.seteuid!(0);
+    }
+  });
+
+  test('a folder that every user may write into holds no Secret of ours', async () => {
+    await chmod(path, 0o777);
+    const refusal = { code: 'SECRET_FOLDER_UNUSABLE', details: { folder: path } };
+    await expect(store.get('casecret')).rejects.toMatchObject(refusal);
+    await expect(store.create({ name: 'casecret', data: {} })).rejects.toMatchObject(refusal);
+    expect(await readdir(path)).toEqual([]);
+  });
+
+  test('a folder that cannot be written is told at the first write, and reading goes on', async () => {
+    await chmod(path, 0o555);
+    const isSuperuser = process.geteuid?.() === 0;
+    if (isSuperuser) await chmod(parent, 0o755).then(() => process.seteuid!(65_534));
+    try {
+      await expect(store.get('casecret')).resolves.toBeUndefined();
+      await expect(store.create({ name: 'casecret', data: {} })).rejects.toMatchObject({
+        code: 'SECRET_FOLDER_UNUSABLE',
+        message: expect.stringContaining('it cannot be written'),
       });
     } finally {
       if (isSuperuser) process.seteuid!(0);
