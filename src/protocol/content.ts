@@ -81,7 +81,7 @@ const NOTHING = Buffer.alloc(0);
 export function ownBytes(bytes: Uint8Array): Buffer {
   const { buffer, byteOffset, length } = bytes;
   if (buffer.byteLength > 2 * length + 1_024) return Buffer.from(bytes);
-  return Buffer.from(buffer as ArrayBuffer, byteOffset, length);
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(buffer as ArrayBuffer, byteOffset, length);
 }
 
 /**

@@ -20,6 +20,8 @@ export interface MemberRange {
   readonly keyTo: number;
   readonly from: number;
   readonly to: number;
+  /** Fields of the value, when it is an object; one that is there twice counts twice. */
+  readonly fields: number;
 }
 
 /** An object of ours has few fields; a list of millions is not kept. */
@@ -32,6 +34,8 @@ export class JsonScanner {
   readonly #bytes: Uint8Array;
   readonly #limits: JsonLimits;
   #values = 0;
+  /** Of the value skipped last. */
+  #fields = 0;
 
   constructor(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS) {
     this.#bytes = bytes;
@@ -61,7 +65,7 @@ export class JsonScanner {
       const from = this.#space(this.#colon(keyTo));
       const to = this.#skipValue(from, 1);
       if (found.length === MAX_MEMBERS) throw invalid('it has too many fields');
-      found.push({ keyFrom, keyTo, from, to });
+      found.push({ keyFrom, keyTo, from, to, fields: this.#fields });
       at = this.#space(to);
       const char = bytes[at];
       if (char === CLOSE_OBJECT) {
@@ -110,6 +114,7 @@ export class JsonScanner {
     const kinds: boolean[] = [];
     let at = from;
     let depth = 0;
+    let fields = 0;
     for (;;) {
       at = this.#space(at);
       if (++this.#values > maxValues)
@@ -122,18 +127,25 @@ export class JsonScanner {
         at = this.#space(at + 1);
         if (bytes[at] !== (isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) {
           kinds[depth++] = isObject;
-          if (isObject) at = this.#key(at);
+          if (isObject) {
+            if (depth === 1) fields++;
+            at = this.#key(at);
+          }
           continue;
         }
         at++;
       } else if (char === QUOTE) at = this.#skipString(at);
       else at = this.#skipScalar(at);
       for (;;) {
-        if (depth === 0) return at;
+        if (depth === 0) {
+          this.#fields = fields;
+          return at;
+        }
         at = this.#space(at);
         const isObject = kinds[depth - 1]!;
         const next = bytes[at];
         if (next === COMMA) {
+          if (isObject && depth === 1) fields++;
           at = isObject ? this.#key(at + 1) : at + 1;
           break;
         }

@@ -8,7 +8,7 @@ const { url, tls, frame, times } = workerData as {
   frame: Uint8Array;
   times: number;
 };
-const socket = new WebSocket(url, { ...tls, servername: 'localhost', perMessageDeflate: false });
+const socket = new WebSocket(url, { ...tls, perMessageDeflate: false });
 socket.on('error', () => {});
 socket.on('close', (code) => parentPort!.postMessage(code));
 socket.on('open', async () => {
