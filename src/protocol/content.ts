@@ -85,8 +85,8 @@ export function ownBytes(bytes: Uint8Array): Buffer {
 }
 
 /**
- * The members of one JSON object, none of them parsed. @throws MESSAGE_INVALID also for a member that is there
- * twice, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
+ * The members of one JSON object, none of them parsed.
+ * @throws MESSAGE_INVALID, also for a member that is there twice, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
  */
 export function readMembers(bytes: Uint8Array, limits?: JsonLimits): Record<string, Content | undefined> {
   if (!isUtf8(bytes)) throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not UTF-8' });

@@ -29,7 +29,9 @@ const MAX_MEMBERS = 64;
 /** Longest text of a number. A float64 needs 24 characters, an int64 20; some parsers take quadratic time. */
 const MAX_NUMBER = 1_024;
 
-/** One pass over a JSON text in UTF-8, in linear time, without recursion. What it has accepted, JSON.parse takes. */
+/**
+ * One pass over a JSON text in UTF-8, in linear time, without recursion. JSON.parse takes what it has accepted.
+ */
 export class JsonScanner {
   readonly #bytes: Uint8Array;
   readonly #limits: JsonLimits;
@@ -42,7 +44,10 @@ export class JsonScanner {
     this.#limits = limits;
   }
 
-  /** Checks that the whole text is one value. @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES */
+  /**
+   * Checks that the whole text is one value. @throws MESSAGE_INVALID, CONTENT_TOO_DEEP,
+   * CONTENT_TOO_MANY_VALUES
+   */
   value(): void {
     this.#end(this.#skipValue(this.#space(0), 0));
   }

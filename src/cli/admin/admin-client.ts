@@ -88,11 +88,20 @@ export class AdminClient {
     return (await this.#json('GET', path)) as T;
   }
 
+  /** Plain text, whatever the status: the answer of a probe is worth reading when it fails, too. */
+  async text(path: string): Promise<{ status: number; text: string }> {
+    const response = await this.#open('GET', path, { signal: AbortSignal.timeout(30_000), headers: {} });
+    return { status: response.statusCode ?? 500, text: await readAll(response) };
+  }
+
   async post<T>(path: string, body: unknown = {}, options: { timeoutMs?: number } = {}): Promise<T> {
     return (await this.#json('POST', path, body, options.timeoutMs)) as T;
   }
 
-  /** Follows Server-Sent Events until the gateway ends them or the signal is aborted. `text`: data as it came. */
+  /**
+   * Follows Server-Sent Events until the gateway ends them or the signal is aborted. `text` is the data as it
+   * came.
+   */
   async *events(
     path: string,
     signal?: AbortSignal,
