@@ -15,6 +15,7 @@ import { QUIC_DEFAULTS, type QuicListenerOptions } from '../src/listeners/quic/o
 import { QuicListener } from '../src/listeners/quic/quic-listener.ts';
 import { QuicOpening } from '../src/listeners/quic/quic-opening.ts';
 import { parseClose } from '../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../src/protocol/json-scan.ts';
 import { createMessage } from '../src/protocol/message.ts';
 import { QuicTransport } from '../src/sdk/transports/quic-transport.ts';
 import { RecordingAcceptor, TestEdge } from '../test/support/edges/quic-rig.ts';
@@ -35,6 +36,7 @@ const options: QuicListenerOptions = {
   port: 0,
   epoch: 'bench',
   keepaliveTimeoutMs: 60_000,
+  ...DEFAULT_JSON_LIMITS,
   maxMessageBytes: 16 * 1024 * 1024,
   maxPendingUpstream: 64,
   handshakeTimeoutMs: 10_000,
@@ -91,6 +93,7 @@ async function serve(mode: Mode): Promise<void> {
             clock: systemClock,
             onLimited() {},
             onRefused() {},
+            onDropped() {},
             onAccepted() {},
           };
           const opening = new QuicOpening(own, options, session.remoteAddress);

@@ -25,6 +25,7 @@ import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type ReplicaRouteComponents, replicaRoutes } from './replica-routes.ts';
+import { readBody } from './request-body.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
 import { serveStatusPage, statusPageRoute } from './status-page.ts';
@@ -119,6 +120,13 @@ function createApp(
     },
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: false,
+  });
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, bytes, done) => {
+    try {
+      done(null, readBody(bytes as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
   });
   app.setErrorHandler((cause, request, reply) => {
     const error = toAdminError(cause, options.bodyBytes);

@@ -302,6 +302,14 @@ export const configSchema = z.strictObject({
       nodeLimit: count(20_000, 'Nodes with a session at once'),
       keepaliveTimeoutMs: duration(30_000, 'Silence after which a session ends', { min: 100 }),
       maxMessageBytes: count(16 * 1024 * 1024, 'Largest message, bytes', 1024),
+      maxMessageDepth: count(
+        1_000,
+        'How deep arrays and objects in a message may nest; programs that parse it are safe up to about 5,000',
+      ),
+      maxMessageValues: count(
+        1_000_000,
+        'JSON values in one message; whoever parses it needs about 100 bytes for each',
+      ),
       ackTimeoutMs: duration(5_000, 'Wait for an acknowledgement before sending again'),
       ackRetries: count(4, 'Times a message is sent again before it is parked', 0),
       window: count(32, 'Downstream messages under way at once, a node'),

@@ -312,6 +312,16 @@ export const ERRORS = {
     message: 'the message is larger than {limitBytes} bytes',
     fix: 'send smaller messages, or raise hub.maxMessageBytes',
   },
+  CONTENT_TOO_DEEP: {
+    status: 413,
+    message: 'the message nests deeper than {limit} levels',
+    fix: 'send flatter messages, or raise hub.maxMessageDepth',
+  },
+  CONTENT_TOO_MANY_VALUES: {
+    status: 413,
+    message: 'the message holds more than {limit} JSON values',
+    fix: 'send smaller messages, or raise hub.maxMessageValues',
+  },
   MESSAGE_FORBIDDEN: {
     status: 403,
     message: 'the message speaks for another node or for a cloud component',

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { Content } from '../../protocol/content.ts';
 import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
 import { formatValue } from '../output.ts';
 import { print } from '../streams.ts';
@@ -54,9 +55,10 @@ export function sendCommand(): Command {
     });
 }
 
-function parseContent(text: string): unknown {
+/** The JSON as it was typed. */
+function parseContent(text: string): Content {
   try {
-    return JSON.parse(text);
+    return Content.check(Buffer.from(text.trim()));
   } catch {
     throw new UsageError(`--content is not JSON; a text needs quotes of its own: --content '"${text}"'`);
   }

@@ -31,8 +31,11 @@ export function watchCommand(): Command {
         }
         const stop = new AbortController();
         process.once('SIGINT', () => stop.abort());
-        for await (const { data } of connectAdmin(globals).events(`/api/v1/events?${query}`, stop.signal)) {
-          print(globals.output === 'json' ? JSON.stringify(data) : describe(data as UpstreamEvent));
+        for await (const { data, text } of connectAdmin(globals).events(
+          `/api/v1/events?${query}`,
+          stop.signal,
+        )) {
+          print(globals.output === 'json' ? text : describe(data as UpstreamEvent));
         }
         if (!stop.signal.aborted) {
           printError('the gateway ended the stream');

@@ -6,14 +6,9 @@ import type {
   EdgeConnectionHandler,
 } from '../../contracts/edge-connection.ts';
 import type { Clock } from '../../core/clock.ts';
-import { isSallyportError, SallyportError } from '../../core/errors.ts';
+import { SallyportError } from '../../core/errors.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
-import {
-  type CloseReason,
-  type CloseReasonName,
-  closeReason,
-  closeText,
-} from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason, closeText, refusalOf } from '../../protocol/close-reasons.ts';
 import {
   decodeFramed,
   encodeFrame,
@@ -21,6 +16,7 @@ import {
   FRAME_TYPES,
   type Frame,
 } from '../../protocol/codec-framed.ts';
+import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 import { type Lane, MessageLanes } from '../../protocol/message-lanes.ts';
 import { StreamWriter } from '../../protocol/stream-writer.ts';
@@ -40,6 +36,9 @@ export interface QuicConnectionOptions {
   readonly agent?: string;
   readonly maxMessageBytes: number;
   readonly maxPendingUpstream: number;
+  readonly jsonLimits: JsonLimits;
+  /** A message was refused: the word it is counted under. */
+  readonly onDropped: (reason: string) => void;
   readonly streamTimeoutMs: number;
   readonly writeTimeoutMs: number;
 }
@@ -70,6 +69,7 @@ export class QuicConnection implements EdgeConnection {
   #waitingBytes = 0;
   #incompleteBytes = 0;
   #pending = 0;
+  #pendingBytes = 0;
   #handler: EdgeConnectionHandler | undefined;
   #bytesReceived = 0;
   #bytesSent = 0;
@@ -164,7 +164,7 @@ export class QuicConnection implements EdgeConnection {
       this.#handler?.onAlive();
       return;
     }
-    if (this.#pending < this.#options.maxPendingUpstream && this.#waiting.length === 0) {
+    if (this.#mayDeliver(frame) && this.#waiting.length === 0) {
       this.#deliver(frame);
       return;
     }
@@ -176,15 +176,27 @@ export class QuicConnection implements EdgeConnection {
       this.close(closeReason('TryAgainLater'));
   }
 
+  /** One largest message, or many small ones, may be with the handler. */
+  #mayDeliver({ payload }: Frame): boolean {
+    const { maxPendingUpstream, maxMessageBytes } = this.#options;
+    if (this.#pending === 0) return true;
+    return this.#pending < maxPendingUpstream && this.#pendingBytes + payload.length <= maxMessageBytes;
+  }
+
   #deliver(frame: Frame): void {
     try {
-      const taken = this.#handler?.onMessage(decodeFramed(frame.payload), frame.payload.length);
+      const taken = this.#handler?.onMessage(
+        decodeFramed(frame.payload, this.#options.jsonLimits),
+        frame.payload.length,
+      );
       if (!taken) return;
       this.#pending++;
+      this.#pendingBytes += frame.payload.length;
       taken
         .catch(() => {})
         .finally(() => {
           this.#pending--;
+          this.#pendingBytes -= frame.payload.length;
           this.#deliverWaiting();
         });
     } catch (error) {
@@ -193,21 +205,18 @@ export class QuicConnection implements EdgeConnection {
   }
 
   #deliverWaiting(): void {
-    while (!this.#closed && this.#pending < this.#options.maxPendingUpstream) {
-      const frame = this.#waiting.shift();
-      if (!frame) return;
+    while (!this.#closed && this.#waiting[0] && this.#mayDeliver(this.#waiting[0])) {
+      const frame = this.#waiting.shift()!;
       this.#waitingBytes -= frame.payload.length;
       this.#deliver(frame);
     }
   }
 
   #onBroken(error: unknown): void {
-    const name: CloseReasonName = isSallyportError(error, 'MESSAGE_TOO_LARGE')
-      ? 'MessageTooLarge'
-      : isSallyportError(error, 'MESSAGE_INVALID')
-        ? 'ProtocolError'
-        : 'InternalError';
-    this.close(closeReason(name));
+    if (this.#closed) return;
+    const { close, counted } = refusalOf(error);
+    this.#options.onDropped(counted);
+    this.close(closeReason(close));
   }
 
   #writer(lane: Lane): StreamWriter {

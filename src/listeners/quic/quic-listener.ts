@@ -207,6 +207,7 @@ export class QuicListener implements Listener {
         session,
         onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
+        onDropped: (reason) => metrics.messagesDropped.inc({ direction: 'upstream', reason }),
         onAccepted: () =>
           metrics.connectSeconds.observe({ transport: 'quic' }, (clock.monotonic() - flow.startedAt) / 1000),
       },

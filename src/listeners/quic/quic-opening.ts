@@ -21,6 +21,8 @@ export interface QuicOpeningComponents {
   onRefused(refusal: Refusal): void;
   /** Told once, when a good edge is not taken now. */
   onLimited(limit: HelloLimit): void;
+  /** A message was refused, and why in one word. */
+  onDropped(reason: string): void;
   /** Told once, before the hub gets the connection. */
   onAccepted(connection: QuicConnection): void;
 }
@@ -122,7 +124,7 @@ export class QuicOpening {
   }
 
   #welcome(hello: Hello, peer: QuicConnection['peer'], control: QuicStream): void {
-    const { session, clock, acceptor, onAccepted } = this.#components;
+    const { session, clock, acceptor, onAccepted, onDropped } = this.#components;
     const { maxMessageBytes, maxPendingUpstream, streamTimeoutMs, writeTimeoutMs, epoch } = this.#options;
     this.#deadline?.cancel();
     const connection = new QuicConnection(
@@ -134,6 +136,8 @@ export class QuicOpening {
         ...(hello.sdk === undefined ? {} : { agent: hello.sdk }),
         maxMessageBytes,
         maxPendingUpstream,
+        jsonLimits: this.#options,
+        onDropped,
         streamTimeoutMs,
         writeTimeoutMs,
       },

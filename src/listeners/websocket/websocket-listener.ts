@@ -77,6 +77,7 @@ export class WebSocketListener implements Listener {
       log,
       metrics,
       maxMessageBytes: () => options().maxMessageBytes,
+      jsonLimits: options,
       maxPendingUpstream: () => options().maxPendingUpstream,
       writeTimeoutMs: () => options().limits.writeTimeoutMs,
       watched: new Set(),

@@ -6,9 +6,9 @@ import type {
   EdgeConnectionHandler,
 } from '../../contracts/edge-connection.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
-import { isSallyportError, SallyportError } from '../../core/errors.ts';
+import { SallyportError } from '../../core/errors.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
-import { type CloseReason, closeReason, closeText } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason, closeText, refusalOf } from '../../protocol/close-reasons.ts';
 import {
   decodeFramed,
   encodeFrame,
@@ -16,6 +16,7 @@ import {
   FRAME_TYPES,
   type Frame,
 } from '../../protocol/codec-framed.ts';
+import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 import { StreamWriter } from '../../protocol/stream-writer.ts';
 import type { EdgeSession } from './edge-session.ts';
@@ -31,7 +32,11 @@ export interface WebTransportConnectionOptions {
   readonly peer: NodeIdentity;
   readonly projectId: string;
   readonly agent?: string;
+  readonly maxMessageBytes: number;
   readonly maxPendingUpstream: number;
+  readonly jsonLimits: JsonLimits;
+  /** A message was refused: the word it is counted under. */
+  readonly onDropped: (reason: string) => void;
   readonly writeTimeoutMs: number;
   /** Bytes in either direction after which the edge is asked to come back. */
   readonly sessionBytes: number;
@@ -68,6 +73,7 @@ export class WebTransportConnection implements EdgeConnection {
   /** Frames of a chunk that was read when the hub had room. */
   readonly #waiting: Frame[] = [];
   #pending = 0;
+  #pendingBytes = 0;
   #handler: EdgeConnectionHandler | undefined;
   #bytesReceived = 0;
   #bytesSent = 0;
@@ -153,12 +159,10 @@ export class WebTransportConnection implements EdgeConnection {
 
   /** The bytes are no frames, or a frame is no message. */
   onBroken(error: unknown): void {
-    const name = isSallyportError(error, 'MESSAGE_TOO_LARGE')
-      ? 'MessageTooLarge'
-      : isSallyportError(error, 'MESSAGE_INVALID')
-        ? 'ProtocolError'
-        : 'InternalError';
-    this.close(closeReason(name));
+    if (this.#closed) return;
+    const { close, counted } = refusalOf(error);
+    this.#options.onDropped(counted);
+    this.close(closeReason(close));
   }
 
   /** The session ended, whoever ended it. */
@@ -177,26 +181,34 @@ export class WebTransportConnection implements EdgeConnection {
   }
 
   #deliverWaiting(): void {
-    while (!this.#closed && this.#pending < this.#options.maxPendingUpstream) {
-      const frame = this.#waiting.shift();
-      if (!frame) {
-        if (this.#stream.isPaused()) this.#stream.resume();
-        return;
-      }
-      this.#deliver(frame);
-    }
-    if (!this.#closed) this.#stream.pause();
+    while (!this.#closed && this.#waiting[0] && this.#mayDeliver(this.#waiting[0]))
+      this.#deliver(this.#waiting.shift()!);
+    if (this.#closed) return;
+    if (this.#waiting.length > 0) this.#stream.pause();
+    else if (this.#stream.isPaused()) this.#stream.resume();
+  }
+
+  /** One largest message, or many small ones, may be with the handler. */
+  #mayDeliver({ payload }: Frame): boolean {
+    const { maxPendingUpstream, maxMessageBytes } = this.#options;
+    if (this.#pending === 0) return true;
+    return this.#pending < maxPendingUpstream && this.#pendingBytes + payload.length <= maxMessageBytes;
   }
 
   #deliver(frame: Frame): void {
     try {
-      const taken = this.#handler?.onMessage(decodeFramed(frame.payload), frame.payload.length);
+      const taken = this.#handler?.onMessage(
+        decodeFramed(frame.payload, this.#options.jsonLimits),
+        frame.payload.length,
+      );
       if (!taken) return;
       this.#pending++;
+      this.#pendingBytes += frame.payload.length;
       taken
         .catch(() => {})
         .finally(() => {
           this.#pending--;
+          this.#pendingBytes -= frame.payload.length;
           this.#deliverWaiting();
         });
     } catch (error) {

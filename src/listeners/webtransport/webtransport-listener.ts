@@ -210,6 +210,7 @@ export class WebTransportListener implements Listener {
         clock,
         onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, session.remoteAddress),
+        onDropped: (reason) => metrics.messagesDropped.inc({ direction: 'upstream', reason }),
         onAccepted: () =>
           metrics.connectSeconds.observe(
             { transport: this.name },

@@ -22,6 +22,8 @@ export interface WebTransportOpeningComponents {
   onRefused(refusal: Refusal): void;
   /** Told once, when a good edge is not taken now. */
   onLimited(limit: HelloLimit): void;
+  /** A message was refused, and why in one word. */
+  onDropped(reason: string): void;
   /** Told once, before the hub gets the connection. */
   onAccepted(connection: WebTransportConnection): void;
   /** Told once, when the session is over. */
@@ -105,7 +107,7 @@ export class WebTransportOpening {
       return;
     }
     if (this.#over) return;
-    const { session, acceptor, clock, onAccepted, identify } = this.#components;
+    const { session, acceptor, clock, onAccepted, onDropped, identify } = this.#components;
     const outcome = judgeHello(frame, { transport: 'webtransport', identify, acceptor });
     if (!outcome.ok) {
       if (outcome.refusal) this.#refuse(outcome.refusal);
@@ -121,7 +123,10 @@ export class WebTransportOpening {
         peer: identity,
         projectId: hello.project_id,
         ...(hello.sdk === undefined ? {} : { agent: hello.sdk }),
+        maxMessageBytes,
         maxPendingUpstream,
+        jsonLimits: this.#options,
+        onDropped,
         writeTimeoutMs: limits.writeTimeoutMs,
         sessionBytes,
         reconnectWithinMs: limits.drainMs,

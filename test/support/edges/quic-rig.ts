@@ -7,6 +7,7 @@ import { PeerGate } from '../../../src/identity/peer-gate.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import { createMessage, type Message } from '../../../src/protocol/message.ts';
 import { encodeHello } from '../../../src/protocol/quic-control.ts';
 import { QuicTransport } from '../../../src/sdk/transports/quic-transport.ts';
@@ -73,6 +74,7 @@ export async function startQuic(options: Partial<QuicListenerOptions> = {}) {
       port: 0,
       epoch: 'test',
       keepaliveTimeoutMs: 30_000,
+      ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 16 * 1024 * 1024,
       maxPendingUpstream: 64,
       handshakeTimeoutMs: 10_000,

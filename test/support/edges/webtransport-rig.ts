@@ -19,6 +19,7 @@ import { WebTransportListener } from '../../../src/listeners/webtransport/webtra
 import { ByteDuplex, type ByteStreamPair } from '../../../src/protocol/byte-duplex.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { type Frame, FrameDecoder } from '../../../src/protocol/codec-framed.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import {
   WEBTRANSPORT_REMOTE_SETTINGS,
   WEBTRANSPORT_SETTINGS,
@@ -46,6 +47,7 @@ export const WEBTRANSPORT_TEST_OPTIONS: WebTransportListenerOptions = {
     drainMs: 50,
   },
   epoch: 'test',
+  ...DEFAULT_JSON_LIMITS,
   maxMessageBytes: 16 * 1024 * 1024,
   maxPendingUpstream: 64,
   sessionBytes: 2 ** 31,

@@ -39,7 +39,7 @@ function consumer(onItem: (item: DownstreamItem) => void, window = 32): Downstre
 
 /** The same as another message: an id enters once. */
 function withId(message: Message, id: number): Message {
-  return { ...message, header: { ...message.header, msg_id: `m-${id}` } };
+  return message.withHeader({ ...message.header, msg_id: `m-${id}` });
 }
 
 test('I13: a million messages for 1,000 nodes that never connect stay within the limits, every loss counted', {
@@ -87,7 +87,7 @@ test('I13: when all is full, the node that is away longest loses its oldest mess
 });
 
 test('I13: bytes are bounded too, for a node and in all', async () => {
-  await using gate = await startBus({ bytesPerNode: 3_000, bytes: 4_000 });
+  await using gate = await startBus({ bytesPerNode: 4_000, bytes: 5_000 });
   const big = (name: string) => objectMessage(name, 1, { content: 'x'.repeat(1_200) });
   for (const name of ['a', 'b']) await gate.bus.enqueue(itemFor('edge-1', big(name)));
   await expect(gate.bus.enqueue(itemFor('edge-1', big('c')))).rejects.toMatchObject({ code: 'QUEUE_FULL' });
@@ -99,7 +99,11 @@ test('I13: bytes are bounded too, for a node and in all', async () => {
 });
 
 test('I10: a node with 100,000 messages does not delay the others', async () => {
-  await using gate = await startBus({ messagesPerNode: 200_000, messages: 300_000 });
+  await using gate = await startBus({
+    messagesPerNode: 200_000,
+    bytesPerNode: 128_000_000,
+    messages: 300_000,
+  });
   const COUNT = 100_000;
   let [flood, turns, flooding] = [0, 0, true];
   const message = objectMessage('a', 1);
@@ -187,8 +191,8 @@ test('a session that fails to deliver loses nothing, and is asked no more', asyn
 });
 
 test('keeps a bounded number and weight of events, and hands all of them to a follower whose id is too old', async () => {
-  await using gate = await startBus({ events: 1_000, eventBytes: 50_000 });
   const message = createMessage({ source: 'edged', resource: 'r' }, null, { now: 0 });
+  await using gate = await startBus({ events: 1_000, eventBytes: 500 * message.heldBytes });
   for (let index = 0; index < 5_000; index++)
     await gate.bus.publish({ type: 'message', node: `n${index}`, sessionId: 's', message, bytes: 100 });
   const missed: string[] = [];

@@ -8,6 +8,7 @@ import { PeerGate } from '../../../../src/identity/peer-gate.ts';
 import type { WebSocketListenerOptions } from '../../../../src/listeners/websocket/options.ts';
 import { WebSocketListener } from '../../../../src/listeners/websocket/websocket-listener.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../../src/protocol/json-scan.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { RecordingAcceptor } from '../../../fakes/recording-acceptor.ts';
@@ -56,6 +57,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
       host: '127.0.0.1',
       port: 0,
       tls: { minVersion: 'TLSv1.2' },
+      ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 1 << 20,
       maxPendingUpstream: 4,
       ...options,

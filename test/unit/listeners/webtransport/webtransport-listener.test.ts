@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { isSallyportError } from '../../../../src/core/errors.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
+import { createMessage } from '../../../../src/protocol/message.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
 import { until } from '../../../support/edges/quic-rig.ts';
 import {
@@ -214,11 +215,8 @@ test('a stop ends openings with the reason, leaves sessions to the hub, and the 
 
 const STREAM = 0x190b4d3b;
 const hello = (node: string) => encodeHello({ node_id: node, project_id: 'p' });
-const message = (id: string, content: unknown) => ({
-  header: { msg_id: id, timestamp: 0 },
-  route: { source: 'test', operation: 'update', resource: id },
-  content,
-});
+const message = (id: string, content: unknown) =>
+  createMessage({ source: 'test', operation: 'update', resource: id }, content, { now: 0, id });
 
 /** A session that speaks raw capsules, welcomed as its node. */
 async function session(hub: Awaited<ReturnType<typeof startWebTransport>>, node: string) {
