@@ -1,27 +1,16 @@
-import type { CertificateManager } from '../certs/certificate-manager.ts';
-import type { RevocationService } from '../certs/revocation/revocation-service.ts';
-import type { MessageBus } from '../contracts/message-bus.ts';
-import type { NodeOwnership } from '../contracts/node-ownership.ts';
-import type { SecretStore } from '../contracts/secret-store.ts';
-import type { HealthRegistry } from '../core/health.ts';
-import type { ListenerGroup } from '../listeners/listener-group.ts';
-
-export interface HealthSubjects {
-  readonly certificates: CertificateManager;
-  readonly listeners: ListenerGroup;
-  readonly bus: MessageBus;
-  readonly ownership: Pick<NodeOwnership, 'problem' | 'replicas'>;
-  readonly revocations: RevocationService;
-  readonly store: Pick<SecretStore, 'problem'>;
-  readonly isDraining: () => boolean;
-}
+import type { Certificates } from './certificates.ts';
+import type { GatewayWorld } from './gateway-world.ts';
+import type { Messaging } from './messaging.ts';
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
-export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, revocations, listeners, bus, ownership, store, isDraining } = subjects;
+export function registerHealthChecks(
+  { health, run }: GatewayWorld,
+  { bus, ownership }: Messaging,
+  { manager, revocations, listeners, store }: Certificates,
+): void {
   health.register('ping', ['livez', 'readyz'], () => undefined);
-  health.register('certificates', ['readyz'], () => certificates.checkBundle());
-  health.register('ca', ['readyz'], () => certificates.checkCa());
+  health.register('certificates', ['readyz'], () => manager.checkBundle());
+  health.register('ca', ['readyz'], () => manager.checkCa());
   // A remark and no failure: the last good list is enforced, and to take every replica out at once would end
   // the fleet's only hub.
   health.register('revocations', ['readyz'], () =>
@@ -56,7 +45,7 @@ export function registerHealthChecks(health: HealthRegistry, subjects: HealthSub
     return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
   });
   health.register('draining', ['readyz'], () => {
-    if (isDraining()) throw new Error('the gateway is shutting down');
+    if (run.isDraining) throw new Error('the gateway is shutting down');
     return undefined;
   });
 }
