@@ -6,7 +6,6 @@ import { SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { CertificateComponents } from './bundle/certificate-components.ts';
 import { CertificateReporter } from './bundle/certificate-reporter.ts';
-import { describeBundle } from './bundle/certificate-status.ts';
 import {
   type BundleInUse,
   type Evaluation,
@@ -50,8 +49,8 @@ export interface ManagerOptions {
 
 /**
  * Keeps {@link CurrentCertificates} current: follows the Secrets, renews the hub certificate, mends what
- * vanished. The one place where "current" changes. What is stored and cannot be used never replaces what is in use; it is
- * reported in `status().problem`, log and metrics.
+ * vanished. The one place where "current" changes. What is stored and cannot be used never replaces what is
+ * in use; it is reported in `status().problem`, log and metrics.
  */
 export class CertificateManager implements CertificateAdmin, Component {
   readonly name = 'certificates';
@@ -130,23 +129,13 @@ export class CertificateManager implements CertificateAdmin, Component {
 
   /** Health check: throws when the CA in use is not the stored one. */
   checkCa(): undefined {
-    if (!this.caMatchesStore())
-      throw new SallyportError('CA_INVALID', {
-        secret: this.#certificates.caSecret,
-        problem: this.#reporter.caProblem ?? this.#storedCa.is,
-      });
+    if (!this.caMatchesStore()) throw this.#reporter.caUnusable(this.#storedCa.is);
   }
 
   /** Health check: throws when what is served has expired; remarks why newer Secrets are not in use. */
   checkBundle(): string | undefined {
-    const { ca, notAfter } = this.#current.current();
-    const end = new Date(Math.min(ca.notAfter.getTime(), notAfter.getTime()));
-    if (this.#components.clock.now() >= end.getTime())
-      throw new SallyportError('BUNDLE_INVALID', {
-        reason: 'expired',
-        problem: `it expired at ${end.toISOString()}`,
-      });
-    return this.#problem();
+    this.#reporter.checkExpiry();
+    return this.status().problem;
   }
 
   async start(_signal: AbortSignal): Promise<void> {
@@ -229,14 +218,11 @@ export class CertificateManager implements CertificateAdmin, Component {
   }
 
   status(): CertificateStatus {
-    const problem = this.#problem();
-    return {
-      certificates: this.#describe(),
-      wantedFingerprint: this.#current.current().fingerprint,
-      ...(this.#storedSha256 === undefined ? {} : { storedHubSha256: this.#storedSha256 }),
-      lastReload: this.#reporter.lastReload.toISOString(),
-      ...(problem === undefined ? {} : { problem }),
-    };
+    return this.#reporter.status({
+      hubManaged: this.#isOurs(),
+      storedHubSha256: this.#storedSha256,
+      renewalProblem: this.#renewal.problem,
+    });
   }
 
   #check(): void {
@@ -245,11 +231,8 @@ export class CertificateManager implements CertificateAdmin, Component {
     if (storedHub === 'preflight') void this.#guard.tryRefusedAgain().then(() => this.#evaluate());
     // The stored certificate is new already, and waits.
     if (storedHub === 'preflight' || storedHub === 'returned') return;
-    const dueAt = renewalDueAt(
-      this.#current.current().server,
-      this.#current.current().ca,
-      this.#certificates,
-    );
+    const { server, ca } = this.#current.current();
+    const dueAt = renewalDueAt(server, ca, this.#certificates);
     if (this.#components.clock.now() >= dueAt) this.#renewal.planWithin(0);
   }
 
@@ -321,7 +304,7 @@ export class CertificateManager implements CertificateAdmin, Component {
       wanted.add(this.#storedCa.sha256);
     }
     const nodes = this.#components.nodesNotIssuedBy?.(wanted) ?? 0;
-    this.#reporter.inUse(this.#describe(), nodes);
+    this.#reporter.inUse({ hubManaged: this.#isOurs(), nodesOnOtherCa: nodes });
     return nodes;
   }
 
@@ -333,21 +316,6 @@ export class CertificateManager implements CertificateAdmin, Component {
   }
 
   // — small things —
-
-  #problem(): string | undefined {
-    const { problems } = this.#reporter;
-    if (this.#renewal.problem !== undefined) problems.push(this.#renewal.problem);
-    return problems.length === 0 ? undefined : problems.join('; ');
-  }
-
-  #describe() {
-    return describeBundle(this.#current.current(), {
-      secrets: this.#certificates,
-      hubManaged: this.#isOurs(),
-      own: this.#current.casInUse.own.certificate.sha256,
-      rollover: new Set([this.#current.casInUse.rollover.pair?.next.certificate.sha256 ?? '']),
-    });
-  }
 
   /**
    * Neither the stored Secret nor the last good one is somebody else's: cert-manager may just be about to

@@ -17,13 +17,18 @@ export type Certificates = Awaited<ReturnType<typeof composeCertificates>>;
 export async function composeCertificates(world: GatewayWorld, { hub }: Messaging, signal: AbortSignal) {
   const cluster = await openCluster(world, { ...world.config.current.secretStore, replica: world.replica });
   const { revocations, history } = composeRecords(world, cluster, hub);
-  const { config } = world;
+  const { config, clock, log, metrics } = world;
+  const { store, events } = cluster;
   const prepared = await withStartupProbe(world, config.current.https, async () => {
-    const certs = await prepareAllCerts({ ...world, ...cluster }, certificateOptions(world), signal);
+    const certs = await prepareAllCerts(
+      { clock, log, metrics, store, events },
+      certificateOptions(world),
+      signal,
+    );
     await revocations.load(signal);
     return certs;
   }).catch(async (cause) => {
-    await cluster.store.close();
+    await store.close();
     throw cause;
   });
   return {
