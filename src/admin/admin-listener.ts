@@ -1,6 +1,7 @@
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
@@ -39,6 +40,7 @@ export type AdminComponents = NodeRouteComponents &
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
     readonly authenticate: Authenticate;
+    readonly hosts: () => readonly string[];
     /** Undefined without a cluster. */
     readonly reviewer?: BearerReviewer | undefined;
     readonly health: HealthRegistry;
@@ -76,6 +78,10 @@ export class AdminListener implements Listener {
 
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#server.tryBundle(next, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#server.handshake(request);
   }
 
   servedFingerprint(): string {
@@ -140,11 +146,9 @@ function createApp(
     ...replicaRoutes(components),
   ];
   serveRoutes(app, routes);
-  serveEvents(app, {
-    streams,
-    isAllowed: (request) => isAdmin(request, components),
-  });
-  servePlain(app, components);
+  const isAllowed = (request: FastifyRequest) => isAdmin(request, components);
+  serveEvents(app, { streams, isAllowed });
+  servePlain(app, { ...components, isAllowed });
   serveStatusPage(app);
   const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));

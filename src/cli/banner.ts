@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
 import type { ReadyInfo } from '../gateway/gateway-info.ts';
 import type { Gateway } from '../gateway/start-gateway.ts';
+import { LISTENER_NAMES } from '../protocol/listener-names.ts';
 import { configSources, type GlobalOptions } from './context.ts';
 import { paint } from './output.ts';
 
@@ -51,7 +52,7 @@ const browserAddress = (address: string) =>
 function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {
   const { config } = loadConfig(configSources(file === undefined ? {} : { config: file }));
   const differing: string[] = [];
-  for (const name of ['https', 'websocket', 'quic', 'admin'] as const) {
+  for (const name of LISTENER_NAMES) {
     const port = Number(ready[name]?.split(':').at(-1) ?? config[name].port);
     if (ready[name] && !config[name].enabled) differing.push(` --set ${name}.enabled=true`);
     if (port !== config[name].port) differing.push(` --set ${name}.port=${port}`);

@@ -1,6 +1,6 @@
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
-import type { ListenerName } from '../contracts/listener.ts';
 import { VERSION } from '../core/version.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import type { Certificates } from './certificates.ts';
 import type { GatewayWorld } from './gateway-world.ts';
 import type { Messaging } from './messaging.ts';

@@ -1,19 +1,22 @@
+import type { HealthCheck } from '../core/health.ts';
 import type { Certificates } from './certificates.ts';
 import type { GatewayWorld } from './gateway-world.ts';
 import type { Messaging } from './messaging.ts';
 
-/** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
+/** What `/livez` and `/readyz` look at. What quotes an error is for administrators. */
 export function registerHealthChecks(
   { health, run }: GatewayWorld,
   { bus, ownership }: Messaging,
   { manager, revocations, listeners, store }: Certificates,
 ): void {
+  /** What these say is for everybody. */
+  const openly = (name: string, check: HealthCheck) => health.register(name, ['readyz'], check, 'everybody');
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => manager.checkBundle());
   health.register('ca', ['readyz'], () => manager.checkCa());
   // A remark and no failure: the last good list is enforced, and to take every replica out at once would end
   // the fleet's only hub.
-  health.register('revocations', ['readyz'], () =>
+  openly('revocations', () =>
     revocations.problem() === undefined
       ? undefined
       : `the stored list cannot be used; version ${revocations.current.version} stays in force`,
@@ -21,13 +24,13 @@ export function registerHealthChecks(
   // A remark and no failure: the bundle in use is as good as before, and taking every replica out at once
   // would end the fleet's only hub.
   health.register('store', ['readyz'], () => store.problem());
-  health.register('listeners', ['readyz'], () => {
+  openly('listeners', () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
     return listeners.listeners
       .map((one) => (one.describe ? `${one.name} (${one.describe()})` : one.name))
       .join(', ');
   });
-  health.register('served', ['readyz'], () => {
+  openly('served', () => {
     const behind = listeners.drift();
     if (behind.length > 0)
       throw new Error(`${behind.map(({ name }) => name).join(', ')} cannot serve the newest certificate`);
@@ -38,13 +41,13 @@ export function registerHealthChecks(
     if (problem) throw new Error(problem);
     return undefined;
   });
-  health.register('fleet', ['readyz'], () => {
+  openly('fleet', () => {
     const problem = ownership.problem();
     if (problem) throw new Error(problem);
     const others = ownership.replicas().length - 1;
     return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
   });
-  health.register('draining', ['readyz'], () => {
+  openly('draining', () => {
     if (run.isDraining) throw new Error('the gateway is shutting down');
     return undefined;
   });

@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import { AdminListener } from '../admin/admin-listener.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
-import type { Listener, ListenerName } from '../contracts/listener.ts';
+import type { Listener } from '../contracts/listener.ts';
 import type { Replicas } from '../contracts/replicas.ts';
 import { FleetTickets } from '../fleet/fleet-tickets.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
@@ -13,6 +13,7 @@ import { QuicListener } from '../listeners/quic/quic-listener.ts';
 import { TlsServer } from '../listeners/tls-server.ts';
 import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts';
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
+import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
 import type { Certificates } from './certificates.ts';
 import type { Gate } from './gate.ts';
 import type { GatewayWorld } from './gateway-world.ts';
@@ -32,7 +33,6 @@ export interface ListenerParts {
 
 type Built = ListenerParts & { readonly tickets: FleetTickets };
 
-/** In the order they start: edges can enrol before they can connect, and operators come last. */
 const BUILDERS: Readonly<Record<ListenerName, (parts: Built) => Listener>> = {
   https,
   websocket,
@@ -48,9 +48,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const book = new TicketBook({ clock: world.clock, stillTrusted });
   const { ownership, calls } = messaging;
   const tickets = new FleetTickets({ ownership, calls, book, stillTrusted });
-  return (Object.keys(BUILDERS) as ListenerName[])
-    .filter((name) => world.config.current[name].enabled)
-    .map((name) => BUILDERS[name]({ ...parts, tickets }));
+  return LISTENER_NAMES.filter((name) => world.config.current[name].enabled).map((name) =>
+    BUILDERS[name]({ ...parts, tickets }),
+  );
 }
 
 /** What every listener needs. */
@@ -139,6 +139,7 @@ function admin(parts: Built): Listener {
       const { leaf, intermediates } = peerCertificates(socket);
       return gate.admins.check(leaf, intermediates);
     },
+    hosts: () => certificates.current.current().server.names,
     reviewer,
   });
 }

@@ -29,7 +29,7 @@ class CountingConfig extends LiveConfig {
 
 const resources = () => process.getActiveResourcesInfo().sort();
 
-test('H3: fifty gateways that started and stopped in one process leave nothing behind, and say nothing after they have stopped', async () => {
+test('fifty gateways that started and stopped in one process leave nothing behind, and say nothing after they have stopped', async () => {
   const base = mkdtempSync(join(tmpdir(), 'sallyport-fifty-'));
   const configs = [true, false].map((whole) => {
     const flags = {

@@ -248,15 +248,6 @@ describe('A2, A3: what cannot be read is an error, never "does not exist"', () =
     }
   });
 
-  test('a file in place of the folder is told as such', async () => {
-    const file = join(parent, 'file');
-    await writeFile(file, '');
-    const misplaced = new DirectorySecretStore(components, { path: join(file, 'secrets'), resyncMs: 60_000 });
-    await expect(misplaced.create({ name: 'casecret', data: {} })).rejects.toMatchObject({
-      code: 'SECRET_FOLDER_UNUSABLE',
-    });
-  });
-
   test('a broken manifest names its file, and is neither created over nor replaced', async () => {
     await writeFile(fileOf('casecret'), 'apiVersion: v1\nkind: Sec', { mode: 0o600 });
     await expect(store.get('casecret')).rejects.toMatchObject({
