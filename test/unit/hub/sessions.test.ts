@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { SessionEvent } from '../../../src/hub/session-event.ts';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
@@ -283,20 +284,22 @@ test('G9: sessions of a retired CA end within the grace, not all at once, and no
 });
 
 test('G7: a revoked session ends in the same turn, its owner is told of, and it does not come back', async () => {
-  const told: unknown[] = [];
-  await using gate = await startTestHub({ onRevoked: (session) => told.push(session) });
+  await using gate = await startTestHub();
   const stolen = gate.connect('stolen');
   const other = gate.connect('other');
   const sessionId = gate.hub.get('stolen')!.sessionId;
+  const told: SessionEvent[] = [];
+  gate.hub.subscribe((event) => told.push(event));
   const check = ({ nodeName }: { nodeName: string }) =>
     nodeName === 'stolen' ? refuse('revoked') : undefined;
   expect(gate.hub.applyTrust(check)).toBe(1);
   expect([stolen.closedWith?.name, other.closedWith]).toEqual(['Revoked', undefined]);
   expect(told).toEqual([
-    { peer: { ...stolen.peer.certificate, nodeName: 'stolen' }, sessionId, transport: stolen.transport },
+    { type: 'ended', node: 'stolen' },
+    { type: 'shut-out', peer: stolen.peer, sessionId, transport: stolen.transport },
   ]);
   expect(gate.connect('stolen').closedWith?.name).toBe('Revoked');
-  expect(told).toHaveLength(1);
+  expect(told).toHaveLength(2);
   expect(gate.hub.identityOf('other')).toBe(other.peer);
 });
 
@@ -455,4 +458,18 @@ describe('N4: the wall clock jumps', () => {
     }
     expect(connection.closedWith?.name).toBe('CertificateExpired');
   });
+});
+
+test('who subscribes hears of a session as it begins and ends, a takeover in this order, until it leaves', async () => {
+  await using gate = await startTestHub();
+  const told: string[] = [];
+  const unsubscribe = gate.hub.subscribe((event) =>
+    told.push(`${event.type} ${event.type === 'ended' ? event.node : event.peer.nodeName}`),
+  );
+  gate.connect('edge-1');
+  gate.connect('edge-1');
+  expect(told).toEqual(['begun edge-1', 'ended edge-1', 'begun edge-1']);
+  unsubscribe();
+  gate.connect('edge-2');
+  expect(told).toHaveLength(3);
 });
