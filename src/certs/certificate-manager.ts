@@ -45,7 +45,8 @@ export interface ManagerOptions {
   readonly debounceMs?: number;
   /**
    * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive
-   * as two updates (B7), and a replacement by hand is a delete and a create. 10 s by default.
+   * as two updates (B7), and a replacement by hand is a delete and a create. By default 10 s, but no longer
+   * than the period of the check.
    */
   readonly settleMs?: number;
 }
@@ -91,7 +92,7 @@ export class CertificateManager implements CertificateSource, CertificateAdmin, 
     this.#certificates = options.certificates;
     this.#names = parseAdvertisedNames(options.addresses);
     this.#debounceMs = options.debounceMs ?? 50;
-    this.#settleMs = options.settleMs ?? 10_000;
+    this.#settleMs = options.settleMs ?? Math.min(10_000, options.certificates.checkMs);
     this.#sampler = new LogSampler({ clock });
     this.#guard = new SwapGuard(components.preflight);
     this.#snapshot = prepared.snapshot;

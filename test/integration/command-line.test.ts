@@ -6,13 +6,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
+import { eventually } from '../support/eventually.ts';
 import {
   type GatewayProcess,
   sallyport,
   sallyportProcess,
   startGatewayProcess,
 } from '../support/fleets/process.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
 
 let folder: string;
 let gateway: GatewayProcess;

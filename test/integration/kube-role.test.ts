@@ -6,7 +6,7 @@ import type { CertificateStatus } from '../../src/contracts/certificate-issuer.t
 import { describeError } from '../../src/core/errors.ts';
 import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
 import { putHub, storedBytes, storedCa } from '../support/kube/kube-fleet.ts';
 import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { isSallyportError } from '../../../src/core/errors.ts';
 import { decodeJson, encodeJson } from '../../../src/protocol/codec-json.ts';
 import { createMessage, createResponse } from '../../../src/protocol/message.ts';
+import { scaled } from '../../support/scale.ts';
 
 const keepalive =
   '{"header":{"msg_id":"a","timestamp":1795466360546},"route":{"source":"websocket","group":"resource","operation":"keepalive","resource":"node"},"content":"ping"}\n';
@@ -53,7 +54,7 @@ describe('JSON codec', () => {
           expect(isSallyportError(error, 'MESSAGE_INVALID')).toBe(true);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: scaled(2_000, 50) },
     );
     decodeJson('{"header":{"msg_id":"a","timestamp":1},"route":{},"__proto__":{"polluted":1}}');
     expect(({} as { polluted?: number }).polluted).toBeUndefined();

@@ -14,6 +14,7 @@ import {
   RECEIPTS_FIELD,
 } from '../../../../src/certs/revocation/revocation-receipts.ts';
 import { isSallyportError } from '../../../../src/core/errors.ts';
+import { scaled } from '../../../support/scale.ts';
 
 const NOW = Date.UTC(2026, 10, 23);
 const CA = 'a'.repeat(64);
@@ -221,7 +222,7 @@ describe('the stored list', () => {
           }
         },
       ),
-      { numRuns: 500 },
+      { numRuns: scaled(500, 50) },
     );
     expect(refusals.count).toBeGreaterThan(100);
   });
