@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
 import type { Gateway, ReadyInfo } from '../gateway/start-gateway.ts';
+import { LISTENER_NAMES } from '../protocol/listener-names.ts';
 import { configSources, type GlobalOptions } from './context.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -54,7 +55,7 @@ const browserAddress = (address: string) =>
 function commandOptions(terminal: Terminal, ready: ReadyInfo, { config: file }: GlobalOptions): string {
   const { config } = loadConfig(configSources(terminal, file === undefined ? {} : { config: file }));
   const differing: string[] = [];
-  for (const name of ['https', 'websocket', 'quic', 'admin'] as const) {
+  for (const name of LISTENER_NAMES) {
     const port = Number(ready[name]?.split(':').at(-1) ?? config[name].port);
     if (ready[name] && !config[name].enabled) differing.push(` --set ${name}.enabled=true`);
     if (port !== config[name].port) differing.push(` --set ${name}.port=${port}`);

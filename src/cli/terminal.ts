@@ -23,7 +23,7 @@ export interface TerminalParts {
   leave(): void;
 }
 
-/** Where one command line runs. No command touches `process` itself, so that tests run commands as functions. */
+/** Where one command line runs. No command touches `process`, so that tests call commands as functions. */
 export class Terminal {
   /** 0 ok, 1 failure, 2 usage; a command sets it when its result is a failure that needs no error. */
   exitCode = 0;

@@ -12,6 +12,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import { PEER_REASONS } from '../protocol/rejection-reasons.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { Door } from './door.ts';
 import { drainSessions } from './drain.ts';
@@ -255,15 +256,12 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   #refusedNow(peer: NodeIdentity): CloseReason | undefined {
     const refusal = this.#trust(peer);
-    if (!refusal) return undefined;
-    if (refusal.reason === 'revoked') return closeReason('Revoked');
-    if (refusal.reason === 'unknown-ca') return closeReason('TrustRemoved');
-    return closeReason(refusal.reason === 'expired' ? 'CertificateExpired' : 'Unauthenticated');
+    return refusal && closeReason(PEER_REASONS[refusal.reason].close);
   }
 
   #planEnd(session: Session, reason: CloseReason): void {
     const { clock, random } = this.#parts;
-    session.plannedEnd = { at: clock.now() + random() * this.#options().expiryGraceMs, reason };
+    session.plannedEnd = { at: clock.monotonic() + random() * this.#options().expiryGraceMs, reason };
   }
 
   // — sessions —
@@ -399,6 +397,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   #info(session: Session): NodeInfo {
     const { messages } = this.#parts.bus.backlog(session.node);
-    return nodeInfo(session, { replica: this.#options().replica, queued: messages });
+    return nodeInfo(session, {
+      replica: this.#options().replica,
+      queued: messages,
+      clock: this.#parts.clock,
+    });
   }
 }

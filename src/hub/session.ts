@@ -1,7 +1,7 @@
 import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Claim } from '../contracts/node-ownership.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, monotonicAt } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
@@ -27,7 +27,7 @@ export interface SessionServices {
   attach(session: Session): Unsubscribe;
 }
 
-/** When and why the hub will end a session. */
+/** When, on the monotonic clock, and why the hub will end a session. */
 export interface PlannedEnd {
   readonly at: number;
   readonly reason: CloseReason;
@@ -40,8 +40,9 @@ export interface PlannedEnd {
 export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   readonly id: string;
   readonly connection: EdgeConnection;
+  /** When it began: as a date, milliseconds since the epoch. */
   readonly since: number;
-  /** Last sign of life, milliseconds since the epoch. */
+  /** Last sign of life, on the monotonic clock. */
   lastHeard: number;
   /** Silence after which it ends, milliseconds. */
   timeoutMs: number;
@@ -81,7 +82,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     this.connection = connection;
     this.timeoutMs = timeoutMs;
     this.since = services.clock.now();
-    this.lastHeard = this.since;
+    this.lastHeard = services.clock.monotonic();
   }
 
   get node(): string {
@@ -149,14 +150,14 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
       this.#services.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'session-ended' });
       return;
     }
-    this.lastHeard = this.#services.clock.now();
+    this.lastHeard = this.#services.clock.monotonic();
     this.messagesReceived++;
     this.#services.meter.count('upstream', this.connection.transport, bytes);
     return this.#services.dispatch(this, message, bytes);
   }
 
   onAlive(): void {
-    if (!this.#ended) this.lastHeard = this.#services.clock.now();
+    if (!this.#ended) this.lastHeard = this.#services.clock.monotonic();
   }
 
   onClose(reason: CloseReason | undefined): void {
@@ -183,7 +184,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     return this.#outbox.deliver({
       message: this.#asTheEdgeSeesIt(message),
       acknowledged,
-      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(expiresAt === undefined ? {} : { expiresAt: monotonicAt(this.#services.clock, expiresAt) }),
     });
   }
 

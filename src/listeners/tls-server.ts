@@ -3,17 +3,20 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { BundleTrial, ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import type { BundleTrial, ListenAddress } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
+import { forgetPeer, peerCertificates } from './peer-certificates.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
-import { tryTlsBundle } from './tls-trial.ts';
+import { tlsHandshake, tryTlsBundle } from './tls-trial.ts';
 
 export interface TlsServerComponents {
   readonly source: CertificateSource;
@@ -188,6 +191,10 @@ export class TlsServer {
     return tryTlsBundle(next, { policy, ...(this.#speaksHttp1 ? {} : { alpn: 'h2' }) }, visit);
   }
 
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return tlsHandshake(request, this.#speaksHttp1 ? undefined : 'h2');
+  }
+
   servedFingerprint(): string {
     return this.#served.fingerprint;
   }
@@ -211,7 +218,7 @@ export class TlsServer {
     return connection?.address ?? plainAddress(socket.remoteAddress);
   }
 
-  /** When the socket was accepted, milliseconds since the epoch. */
+  /** When the socket was accepted, milliseconds on the monotonic clock. */
   acceptedAt(socket: Socket): number | undefined {
     return (socket as Tracked)[CONNECTION]?.acceptedAt;
   }
@@ -222,6 +229,7 @@ export class TlsServer {
   handOver(socket: Socket): void {
     const connection = (socket as Tracked)[CONNECTION];
     if (connection) connection.phase = 'session';
+    forgetPeer(socket);
   }
 
   /** Open sockets of all phases. */
@@ -288,7 +296,7 @@ export class TlsServer {
       raw,
       address,
       counted: viaProxy ? undefined : address,
-      acceptedAt: clock.now(),
+      acceptedAt: clock.monotonic(),
       phase: viaProxy ? 'proxy' : 'waiting',
       requests: 0,
       sni: undefined,
@@ -373,7 +381,7 @@ export class TlsServer {
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one
     // name), which Node 24 would take for a failure of the next read on any connection. Reading the
     // certificate empties the queue.
-    connection.subject = secure.getPeerX509Certificate()?.subject;
+    connection.subject = peerCertificates(secure).leaf?.subject;
   }
 
   #leaveHandshake(connection: Connection): void {
@@ -400,7 +408,7 @@ export class TlsServer {
       this.server.headersTimeout = requestTimeoutMs;
       this.server.requestTimeout = requestTimeoutMs;
     }
-    const latest = this.#components.clock.now() - handshakeTimeoutMs;
+    const latest = this.#components.clock.monotonic() - handshakeTimeoutMs;
     for (const connection of this.#unfinished) {
       if (connection.acceptedAt > latest) break;
       this.#handshakeLog.late(connection);

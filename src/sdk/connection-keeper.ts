@@ -137,7 +137,7 @@ export class ConnectionKeeper {
       if (this.#replacing && reason?.name === 'TakenOver') await this.#replacing;
       if (this.#current !== held) continue;
       this.#current = undefined;
-      const lasted = clock.now() - held.since >= this.#options.lastingMs;
+      const lasted = clock.monotonic() - held.since >= this.#options.lastingMs;
       logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
       return { reason, lasted, wasUp: true, credentials: held.credentials };
     }
@@ -188,7 +188,7 @@ export class ConnectionKeeper {
       signal,
     });
     const { promise: ended, resolve } = Promise.withResolvers<CloseReason | undefined>();
-    const held = { link, credentials, since: clock.now(), ended };
+    const held = { link, credentials, since: clock.monotonic(), ended };
     link.receive({
       onMessage: (message) => this.#components.handler.onMessage(message),
       onClose: resolve,
@@ -208,7 +208,8 @@ export class ConnectionKeeper {
   }
 
   /**
-   * KubeEdge's keepalive, as EdgeCore sends it (PROTOCOL.md). A link that cannot take it says so by ending.
+   * KubeEdge's keepalive, as EdgeCore sends it (docs/protocol.md). A link that cannot take it says so by
+   * ending.
    */
   #beat({ link }: Held): void {
     const keepalive = createMessage(

@@ -1,4 +1,4 @@
-/** Generous, because it ends as soon as the condition holds: only a test that fails waits so long, milliseconds. */
+/** Generous: a wait ends as soon as its condition holds, so only a failing test waits so long. Milliseconds. */
 const LIMIT_MS = 60_000;
 
 /**

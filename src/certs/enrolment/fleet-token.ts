@@ -28,7 +28,7 @@ export interface FleetTokenOptions {
   readonly enabled: boolean;
 }
 
-/** KubeEdge's key in `tokensecret` (PROTOCOL.md, Secrets). */
+/** KubeEdge's key in `tokensecret` (docs/secrets.md). */
 const FIELD = 'tokendata';
 /**
  * Replaced when a third of its life is over. The Secret must never hold a token with less than half its life

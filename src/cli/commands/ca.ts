@@ -77,7 +77,7 @@ function stepCommand(terminal: Terminal, step: RolloverStep): Command {
   return command.action(async ({ force = false, wait = 0 }: StepOptions, self: Command) => {
     const globals = self.optsWithGlobals<GlobalOptions>();
     const admin = connectAdmin(terminal, globals);
-    const end = Date.now() + wait;
+    const end = performance.now() + wait;
     for (let told = ''; ; ) {
       try {
         const status = await admin.post<CaRolloverStatus>(`${API}/${step}`, { force });
@@ -85,7 +85,7 @@ function stepCommand(terminal: Terminal, step: RolloverStep): Command {
         return printStatus(terminal, status, globals.output);
       } catch (error) {
         const isBlocked = error instanceof AdminError && error.code === 'ROLLOVER_BLOCKED';
-        if (!isBlocked || Date.now() + POLL_MS > end) throw error;
+        if (!isBlocked || performance.now() + POLL_MS > end) throw error;
         if (error.message !== told) terminal.printError(error.message);
         told = error.message;
         await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -1,5 +1,6 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
@@ -10,6 +11,7 @@ import type { Metrics } from '../../core/metrics.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { refusalStatus } from '../../protocol/rejection-reasons.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { RefusalReporter } from '../refusals.ts';
 import type { EdgeSession } from './edge-session.ts';
@@ -114,6 +116,10 @@ export class WebTransportListener implements Listener {
     return this.#http2.tls.tryBundle(next, visit);
   }
 
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#http2.tls.handshake(request);
+  }
+
   servedFingerprint(): string {
     return this.#http2.tls.servedFingerprint();
   }
@@ -205,7 +211,10 @@ export class WebTransportListener implements Listener {
         onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, session.remoteAddress),
         onAccepted: () =>
-          metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - session.startedAt) / 1000),
+          metrics.connectSeconds.observe(
+            { transport: this.name },
+            (clock.monotonic() - session.startedAt) / 1000,
+          ),
         onEnded: () => {
           this.#openings.delete(opening);
           this.#endSweepWhenIdle();
@@ -218,7 +227,7 @@ export class WebTransportListener implements Listener {
   }
 
   #sweepAll(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     for (const opening of this.#openings) opening.connection?.sweep(now);
   }
 
@@ -250,7 +259,6 @@ function whenKnown(
   return verdict instanceof Promise ? verdict.then(then) : then(verdict);
 }
 
-/** 401: another certificate or ticket would help. 403: it would not. */
 function refusalAnswer({ reason, detail, facts }: Refusal): SessionRefusal {
-  return { status: reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401, reason, detail, facts };
+  return { status: refusalStatus(reason), reason, detail, facts };
 }
