@@ -45,8 +45,8 @@ test('I13: beyond the limit the oldest stops waiting, and the others wait on', a
 
 test('what nobody tells is expired at its time, not before; a stop ends all waiting', async () => {
   const { outcomes, clock } = make();
-  const early = outcomes.open(item('a'), clock.now() + 1_000);
-  const late = outcomes.open(item('b'), clock.now() + 2_000);
+  const early = outcomes.open(item('a'), clock.monotonic() + 1_000);
+  const late = outcomes.open(item('b'), clock.monotonic() + 2_000);
   await clock.advance(999);
   outcomes.expire();
   expect(outcomes.newestFor(item('a'))).toBe(early);
