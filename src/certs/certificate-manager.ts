@@ -42,7 +42,8 @@ export interface ManagerOptions {
   readonly debounceMs?: number;
   /**
    * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive
-   * as two updates (B7), and a replacement by hand is a delete and a create. 10 s by default.
+   * as two updates (B7), and a replacement by hand is a delete and a create. By default 10 s, but no longer
+   * than the period of the check.
    */
   readonly settleMs?: number;
 }
@@ -78,7 +79,7 @@ export class CertificateManager implements CertificateAdmin, Component {
     this.#components = components;
     this.#certificates = options.certificates;
     this.#names = parseAdvertisedNames(options.addresses);
-    this.#settleMs = options.settleMs ?? 10_000;
+    this.#settleMs = options.settleMs ?? Math.min(10_000, options.certificates.checkMs);
     this.#current = current;
     this.#hub = snapshot.get(hubSecret)!;
     this.#guard = new SwapGuard(components.preflight);

@@ -3,8 +3,9 @@ import { expect, test } from 'vitest';
 import { Content } from '../../src/protocol/content.ts';
 import { EdgeCoreSocket } from '../support/edges/edgecore.ts';
 import { LARGEST_SHAPES } from '../support/edges/largest-messages.ts';
+import { eventually } from '../support/eventually.ts';
 import { metric, mintNode, sendDown } from '../support/fleets/gateway-views.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const open = async (hub: TestGateway, node: string) =>
   EdgeCoreSocket.open(hub.port('websocket'), node, await mintNode(hub, node));

@@ -170,15 +170,6 @@ export class TestEdge {
   }
 }
 
-/** Waits until the condition holds. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /**
  * A client of the library itself, for what no well-behaved edge does. Ends with `close(code, reason)`
  * recorded in `ended`.

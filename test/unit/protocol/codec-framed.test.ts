@@ -13,6 +13,7 @@ import {
 } from '../../../src/protocol/codec-framed.ts';
 import { Content } from '../../../src/protocol/content.ts';
 import { Message } from '../../../src/protocol/message.ts';
+import { scaled } from '../../support/scale.ts';
 
 const limit = { maxMessageBytes: 64 * 1024 };
 const name = fc.string({ unit: 'grapheme', maxLength: 40 });
@@ -71,7 +72,7 @@ test('any message survives the wire, however its bytes are cut', () => {
         expect(decoder.bufferedBytes).toBe(0);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: scaled(300, 50) },
   );
 });
 
@@ -129,7 +130,7 @@ test('I15: random and mutated payloads give a message or MESSAGE_INVALID, never 
         if (!isSallyportError(error, 'MESSAGE_INVALID')) throw error;
       }
     }),
-    { numRuns: 3000 },
+    { numRuns: scaled(3_000, 50) },
   );
 });
 
@@ -179,6 +180,6 @@ test('I15: another version, a compressed frame and random bytes end in MESSAGE_I
       }
       expect(decoder.bufferedBytes).toBeLessThanOrEqual(limit.maxMessageBytes + FRAME_HEADER_BYTES);
     }),
-    { numRuns: 1000 },
+    { numRuns: scaled(1_000, 50) },
   );
 });

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { isSallyportError } from '../../../src/core/errors.ts';
 import { decodeJson, encodeJson } from '../../../src/protocol/codec-json.ts';
 import { createMessage, createResponse } from '../../../src/protocol/message.ts';
+import { scaled } from '../../support/scale.ts';
 
 const decode = (text: string) => decodeJson(Buffer.from(text));
 const keepalive =
@@ -54,7 +55,7 @@ describe('JSON codec', () => {
           expect(isSallyportError(error, 'MESSAGE_INVALID')).toBe(true);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: scaled(2_000, 50) },
     );
     decode('{"header":{"msg_id":"a","timestamp":1},"route":{},"__proto__":{"polluted":1}}');
     expect(({} as { polluted?: number }).polluted).toBeUndefined();

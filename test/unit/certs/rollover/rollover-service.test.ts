@@ -9,6 +9,7 @@ import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { presentsChainTo, type RolloverReplica, startRollover } from '../../../support/fleets/rollover.ts';
 import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
+import { TEST_SCALE } from '../../../support/scale.ts';
 import { advanceUntil } from '../../../support/while-advancing.ts';
 
 const SECRET = 'sallyport-rollover';
@@ -185,7 +186,9 @@ describe('a process that dies between any two writes', () => {
     for (const effect of ['before', 'after'] as const)
       test(`${name}: killed ${effect} each write takes effect, another replica and a new process go on from there`, async () => {
         const old = await kubeEdgeCa();
-        for (let at = 1; ; at++) {
+        // The way back has many writes that repeat those of the way forward: each third at home, all in CI.
+        const stride = name === 'forward' || TEST_SCALE >= 1 ? 1 : 3;
+        for (let at = 1; ; at += stride) {
           store = new MemorySecretStore();
           putCa(old);
           const witness = await start({ replica: 'witness', on: store.connect() });
