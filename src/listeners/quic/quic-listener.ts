@@ -9,9 +9,10 @@ import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
-import { type CloseReason, closeByEdge, closeReason } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
 import { plainAddress } from '../address-limit.ts';
+import type { FramedOpening } from '../framed/framed-opening.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { trialReply } from '../trial-reply.ts';
 import { FlowSteering } from './flow-steering.ts';
@@ -19,7 +20,7 @@ import { type GenerationComponents, QuicGeneration } from './generation.ts';
 import { loadQuicLibrary, type QuicLibrary } from './native.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { quicHandshake } from './quic-handshake.ts';
-import { QuicOpening } from './quic-opening.ts';
+import { beginQuicOpening } from './quic-opening.ts';
 
 export interface QuicListenerComponents {
   readonly source: CertificateSource;
@@ -50,7 +51,7 @@ export class QuicListener implements Listener {
   readonly #options: () => QuicListenerOptions;
   readonly #steering: FlowSteering;
   readonly #refusals: RefusalReporter;
-  readonly #openings = new Map<QuicServerSession, QuicOpening>();
+  readonly #openings = new Map<QuicServerSession, FramedOpening>();
   /** Oldest first; the last one is current. */
   readonly #generations: QuicGeneration[] = [];
   #library: QuicLibrary | undefined;
@@ -139,7 +140,7 @@ export class QuicListener implements Listener {
   async #stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     await this.#applying;
     this.#steering.target = undefined;
-    for (const opening of this.#openings.values()) if (!opening.connection) opening.end(reason);
+    for (const opening of this.#openings.values()) opening.end(reason);
     if (!signal.aborted && this.#openings.size > 0)
       await new Promise<void>((resolve) => {
         const poll = this.#components.clock.setInterval(() => {
@@ -201,7 +202,8 @@ export class QuicListener implements Listener {
       return;
     }
     const remoteAddress = plainAddress(flow.address);
-    const opening = new QuicOpening(
+    metrics.connections.inc({ transport: 'quic' });
+    const opening = beginQuicOpening(
       {
         ...this.#components,
         session,
@@ -209,19 +211,16 @@ export class QuicListener implements Listener {
         onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
         onAccepted: () =>
           metrics.connectSeconds.observe({ transport: 'quic' }, (clock.monotonic() - flow.startedAt) / 1000),
+        onEnded: () => {
+          this.#openings.delete(session);
+          metrics.connections.dec({ transport: 'quic' });
+          this.#steering.release(session.remotePort, { claimed: true });
+        },
       },
       this.#options(),
-      remoteAddress,
+      { remoteAddress, startedAt: flow.startedAt },
     );
     this.#openings.set(session, opening);
-    metrics.connections.inc({ transport: 'quic' });
-    session.on('close', ({ errorCode }) => {
-      this.#openings.delete(session);
-      metrics.connections.dec({ transport: 'quic' });
-      this.#steering.release(session.remotePort, { claimed: true });
-      opening.ended(closeByEdge(errorCode));
-    });
-    opening.begin();
   }
 
   #onHandshakeFailed(port: number, code: number): void {
@@ -271,9 +270,8 @@ export class QuicListener implements Listener {
         const opening = this.#openings.get(session);
         const delayMs = Math.random() * drainMs;
         this.#components.clock.setTimeout(() => {
-          if (opening?.connection)
-            opening.connection.close(closeReason('Rebalance', Math.random() * drainMs));
-          else opening?.end(closeReason('Rebalance'));
+          opening?.end(closeReason('Rebalance'));
+          opening?.connection?.close(closeReason('Rebalance', Math.random() * drainMs));
         }, delayMs);
       }
   }
