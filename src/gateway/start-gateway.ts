@@ -310,7 +310,7 @@ export async function startGateway(
       {
         name: 'self-test',
         start: async () => {
-          await selfTest({ ...shared, source: certificates }, listeners.listeners);
+          await selfTest(shared, listeners.listeners);
           rejections.clear();
           await recovery.served.start();
         },

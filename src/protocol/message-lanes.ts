@@ -26,7 +26,8 @@ export interface MessageLanesComponents {
 
 /**
  * Chooses the stream of each message. Messages about one resource follow each other on one lane, whatever
- * their size, as long as the earlier one may still be under way: a newer state must not overtake an older one.
+ * their size, as long as the earlier one may still be under way: a newer state must not overtake an older
+ * one.
  */
 export class MessageLanes {
   readonly #components: MessageLanesComponents;

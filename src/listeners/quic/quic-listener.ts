@@ -1,7 +1,7 @@
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -20,11 +20,12 @@ import { type GenerationComponents, QuicGeneration } from './generation.ts';
 import { loadQuicLibrary, type QuicLibrary } from './native.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { quicHandshake } from './quic-handshake.ts';
+import { knockQuic } from './quic-knock.ts';
 import { beginQuicOpening } from './quic-opening.ts';
 
 export interface QuicListenerComponents {
   readonly source: CertificateSource;
-  readonly gate: PeerGate;
+  readonly gate: Pick<PeerGate, 'check'>;
   readonly acceptor: EdgeAcceptor;
   readonly clock: Clock;
   readonly log: Logger;
@@ -109,6 +110,10 @@ export class QuicListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return quicHandshake(request);
+  }
+
+  knock(request: KnockRequest): Promise<number> {
+    return knockQuic(request);
   }
 
   servedFingerprint(): string {

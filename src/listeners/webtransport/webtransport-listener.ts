@@ -1,6 +1,6 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
@@ -21,6 +21,7 @@ import { Http3Endpoint, type Http3Request } from './http3-endpoint.ts';
 import { Http2Engine, loadWebTransportLibrary } from './library.ts';
 import type { WebTransportListenerOptions } from './options.ts';
 import { SingleStream } from './single-stream.ts';
+import { knockWebTransport } from './webtransport-knock.ts';
 
 export interface WebTransportListenerComponents {
   readonly source: CertificateSource;
@@ -119,6 +120,10 @@ export class WebTransportListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return this.#http2.tls.handshake(request);
+  }
+
+  knock(request: KnockRequest): Promise<number> {
+    return knockWebTransport(request);
   }
 
   servedFingerprint(): string {

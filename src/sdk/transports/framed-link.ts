@@ -26,7 +26,7 @@ export interface HubSession {
   readonly messagesOnControl: boolean;
   /** Sets who is told. */
   follow(events: HubSessionEvents): void;
-  /** Resolves with the first stream, once the hub has proven who it is. Rejects when it does not get so far. */
+  /** The first stream, once the hub has proven who it is. Rejects when it does not get so far. */
   open(): Promise<Duplex>;
   /** Where this message goes, `bytes` long. */
   writer(message: Message, bytes: number, control: StreamWriter): StreamWriter;

@@ -70,7 +70,7 @@ export class QuicTransport implements EdgeTransport {
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
           ca,
-          // Without a certificate the hub says no; the self-test of a gateway makes sure of it.
+          // Without a certificate the hub says no; `sallyport doctor` makes sure of it.
           ...(certificate === '' ? {} : { cert: certificate, key }),
           rejectUnauthorized: true,
           alpn: [QUIC_ALPN],
