@@ -13,8 +13,7 @@ import { QuicGeneration } from '../src/listeners/quic/generation.ts';
 import { loadQuicLibrary } from '../src/listeners/quic/native.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../src/listeners/quic/options.ts';
 import { QuicListener } from '../src/listeners/quic/quic-listener.ts';
-import { QuicOpening } from '../src/listeners/quic/quic-opening.ts';
-import { parseClose } from '../src/protocol/close-reasons.ts';
+import { beginQuicOpening } from '../src/listeners/quic/quic-opening.ts';
 import { DEFAULT_JSON_LIMITS } from '../src/protocol/json-scan.ts';
 import { createMessage } from '../src/protocol/message.ts';
 import { QuicTransport } from '../src/sdk/transports/quic-transport.ts';
@@ -95,10 +94,10 @@ async function serve(mode: Mode): Promise<void> {
             onRefused() {},
             onDropped() {},
             onAccepted() {},
+            onEnded() {},
           };
-          const opening = new QuicOpening(own, options, session.remoteAddress);
-          session.on('close', ({ errorCode, reason }) => opening.ended(parseClose(errorCode, reason)));
-          opening.begin();
+          const startedAt = systemClock.monotonic();
+          beginQuicOpening(own, options, { remoteAddress: session.remoteAddress, startedAt });
         },
       },
       { idleTimeoutMs: 60_000, connections: 10_000, preflightTimeoutMs: 5_000 },

@@ -1,10 +1,11 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
+import { askHttps } from '../core/ask-https.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { HealthRegistry } from '../core/health.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
@@ -83,6 +84,10 @@ export class AdminListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return this.#server.handshake(request);
+  }
+
+  knock(request: KnockRequest): Promise<number> {
+    return askHttps(request, { path: '/api/v1/nodes' });
   }
 
   servedFingerprint(): string {

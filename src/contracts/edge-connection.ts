@@ -3,12 +3,10 @@ import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
 
-export type Transport = TransportName;
-
 /** One connection of one authenticated edge node. The hub never knows which library is behind it. */
 export interface EdgeConnection {
   readonly id: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   readonly peer: NodeIdentity;
   readonly remoteAddress: string;
   /** KubeEdge's `project_id`, as the edge gave it. */
@@ -47,7 +45,7 @@ export interface ConnectionStats {
 /** What listeners need of the hub. */
 export interface EdgeAcceptor {
   /** Asked after authentication and before anything is upgraded or read: may this node have a session now? */
-  admit(peer: NodeIdentity, transport: Transport): Admission;
+  admit(peer: NodeIdentity, transport: TransportName): Admission;
   /**
    * The connection becomes (or takes over) the session of its node. Calls `connection.receive` or
    * `connection.close`.

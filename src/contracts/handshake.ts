@@ -23,3 +23,11 @@ export interface HandshakeResult {
   /** What the server said then: a trial server, the SHA-256 of the client certificate it was shown. */
   readonly reply: string;
 }
+
+/** A stranger's try to get in. */
+export interface KnockRequest extends Pick<HandshakeRequest, 'host' | 'port' | 'client' | 'timeoutMs'> {
+  /** Node name it gives. */
+  readonly node: string;
+  /** A certificate request of that node, DER. */
+  readonly csr: Uint8Array;
+}

@@ -1,7 +1,7 @@
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import type { CertificateBundle } from './certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from './handshake.ts';
 
 export interface ListenAddress {
   readonly host: string;
@@ -34,6 +34,14 @@ export interface Listener {
    * @throws Error with what such an edge would say
    */
   handshake(request: HandshakeRequest): Promise<HandshakeResult>;
+  /**
+   * Asks a listener of this kind for what it is there for, without verifying whom it asks. The request is
+   * good in itself: what is missing is a reason to grant it.
+   * @returns HTTP status of the answer, or the one that means the same: below 400 a stranger is let in, with
+   * 401 refused
+   * @throws Error when there is no answer
+   */
+  knock(request: KnockRequest): Promise<number>;
   /** Fingerprint of the bundle that new handshakes get at this moment. */
   servedFingerprint(): string;
   /**

@@ -1,6 +1,6 @@
 import type { Unsubscribe } from '../core/property.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
-import type { Transport } from './edge-connection.ts';
 
 /**
  * The seam between the hub and cloud programs. Delivery, the same on every implementation: downstream at
@@ -60,7 +60,7 @@ export type UpstreamEvent =
       readonly type: 'connected';
       readonly node: string;
       readonly sessionId: string;
-      readonly transport: Transport;
+      readonly transport: TransportName;
       readonly at: number;
       /** Grows with each session of the node, on whatever replica. */
       readonly epoch?: number;
@@ -69,7 +69,7 @@ export type UpstreamEvent =
       readonly type: 'disconnected';
       readonly node: string;
       readonly sessionId: string;
-      readonly transport: Transport;
+      readonly transport: TransportName;
       readonly at: number;
       readonly reason: string;
       /** Of the session that is over. */

@@ -1,6 +1,6 @@
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
-import type { Transport } from './edge-connection.ts';
 import type { DeliveryOutcome } from './message-bus.ts';
 
 /** Nodes with a session on this replica; the hub implements it. */
@@ -57,7 +57,7 @@ export interface NodeInfo {
   readonly node: string;
   readonly sessionId: string;
   readonly replica: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   readonly remoteAddress: string;
   readonly agent?: string;
   readonly projectId: string;

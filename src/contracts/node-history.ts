@@ -1,4 +1,4 @@
-import type { Transport } from './edge-connection.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 /**
  * What the fleet is known by when it is not connected. Shared by all replicas, small and bounded. Times are
@@ -36,7 +36,7 @@ export interface NodeRecord {
   /** True while it has a session on this replica. */
   readonly connectedHere: boolean;
   /** Of the last connection. */
-  readonly transport?: Transport;
+  readonly transport?: TransportName;
   readonly replica?: string;
   /** Its longest absences of the last 400 days, oldest first; ones under two hours are none. */
   readonly absences: readonly { readonly from: string; readonly to: string }[];

@@ -1,4 +1,4 @@
-import type { Transport } from './edge-connection.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 /**
  * Which replica has the session of a node: at most one owner a node in the whole fleet, told apart by an
@@ -34,7 +34,7 @@ export interface NodeOwnership {
 export interface ClaimRequest {
   readonly node: string;
   readonly sessionId: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   /** When the session began, milliseconds since the epoch. */
   readonly since: number;
 }
@@ -82,7 +82,7 @@ export interface NodeOwner {
   /** Tells this life of the replica from an earlier one and from another of the same name. */
   readonly run: string;
   readonly sessionId: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   readonly epoch: number;
   /** When the session began, milliseconds since the epoch, by the clock of its replica. */
   readonly at: number;

@@ -71,12 +71,12 @@ function listening(
 }
 
 /** Nobody is told that the gateway is ready before it has connected to itself. */
-function proof(world: GatewayWorld, { current, listeners }: Certificates, { recovery }: Doors): Component {
+function proof(world: GatewayWorld, { listeners }: Certificates, { recovery }: Doors): Component {
   const { clock, log } = world;
   return {
     name: 'self-test',
     start: async () => {
-      await selfTest({ clock, log, source: current }, listeners.listeners);
+      await selfTest({ clock, log }, listeners.listeners);
       recovery.rejections.clear();
       await recovery.served.start();
     },

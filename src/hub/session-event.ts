@@ -1,5 +1,5 @@
-import type { Transport } from '../contracts/edge-connection.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 /**
  * What happened to the session of a node, told in the same turn. It has begun, and later it has ended; one
@@ -9,7 +9,7 @@ export type SessionEvent =
   | {
       readonly type: 'begun';
       readonly peer: NodeIdentity;
-      readonly transport: Transport;
+      readonly transport: TransportName;
       readonly remoteAddress: string;
     }
   | { readonly type: 'ended'; readonly node: string }
@@ -17,5 +17,5 @@ export type SessionEvent =
       readonly type: 'shut-out';
       readonly peer: NodeIdentity;
       readonly sessionId: string;
-      readonly transport: Transport;
+      readonly transport: TransportName;
     };

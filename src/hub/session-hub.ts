@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
+import type { Admission, EdgeAcceptor, EdgeConnection } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
 import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
@@ -12,6 +12,7 @@ import type { Unsubscribe } from '../core/property.ts';
 import { Subscribers } from '../core/subscribers.ts';
 import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { PEER_REASONS } from '../protocol/rejection-reasons.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -133,7 +134,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   // — EdgeAcceptor —
 
-  admit(peer: NodeIdentity, _transport: Transport): Admission {
+  admit(peer: NodeIdentity, _transport: TransportName): Admission {
     const present = this.#sessions.get(peer.nodeName);
     return this.#door.admit(peer.nodeName, { present, sessions: this.#sessions.size });
   }

@@ -58,14 +58,19 @@ export class RecordingAcceptor implements EdgeAcceptor {
 }
 
 /** A QUIC listener with everything it needs, on a free loopback port. Real time and sockets. */
-export async function startQuic(options: Partial<QuicListenerOptions> = {}) {
+export async function startQuic(
+  options: Partial<QuicListenerOptions> = {},
+  gateOfOthers?: Pick<PeerGate, 'check'>,
+) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
-  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
-    allowLegacy: false,
-    legacyNodes: {},
-  }));
+  const gate =
+    gateOfOthers ??
+    new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+      allowLegacy: false,
+      legacyNodes: {},
+    }));
   const listener = new QuicListener(
     { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics },
     () => ({

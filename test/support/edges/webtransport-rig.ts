@@ -26,7 +26,6 @@ import {
   WEBTRANSPORT_WINDOWS,
 } from '../../../src/protocol/webtransport.ts';
 import type { EdgeLink } from '../../../src/sdk/transports/transport.ts';
-import type { WebTransportLink } from '../../../src/sdk/transports/webtransport-link.ts';
 import { WebTransportTransport } from '../../../src/sdk/transports/webtransport-transport.ts';
 import { type FixedSource, freshSource } from '../pki/fixed-source.ts';
 import { mintEdge, type Pair } from '../pki/pki.ts';
@@ -113,7 +112,7 @@ export async function startWebTransport(
 export function connectWebTransport(
   port: number,
   { ca, edge, node }: { ca: Pair; edge: Pair; node: string },
-): Promise<WebTransportLink> {
+): Promise<EdgeLink> {
   const transport = new WebTransportTransport(
     { clock: systemClock, logger: silentLogger },
     { address: `127.0.0.1:${port}` },
