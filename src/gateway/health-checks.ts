@@ -16,21 +16,21 @@ export interface HealthSubjects {
   readonly isDraining: () => boolean;
 }
 
-/** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
+/** What `/livez` and `/readyz` check. A check throws only what a stranger may read: no secret and no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
   const { certificates, revocations, listeners, bus, ownership, store, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
-  // A remark and no failure: the last good list is enforced, and to take every replica out at once would end
-  // the fleet's only hub.
+  // A remark and no failure, because the last good list is enforced. To take every replica out at once would
+  // end the fleet's only hub.
   health.register('revocations', ['readyz'], () =>
     revocations.problem() === undefined
       ? undefined
       : `the stored list cannot be used; version ${revocations.current.version} stays in force`,
   );
-  // A remark and no failure: the bundle in use is as good as before, and taking every replica out at once
-  // would end the fleet's only hub.
+  // A remark and no failure, because the bundle in use is as good as before. To take every replica out at
+  // once would end the fleet's only hub.
   health.register('store', ['readyz'], () => store.problem());
   health.register('listeners', ['readyz'], () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');

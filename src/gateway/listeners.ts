@@ -35,7 +35,7 @@ import { WebTransportListener } from '../listeners/webtransport/webtransport-lis
 import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
 import type { Fleet } from './fleet.ts';
 
-/** What listeners are made of; `start-gateway.ts` has built it all. */
+/** What listeners are made of. `start-gateway.ts` has built all of it. */
 export interface ListenerParts {
   readonly config: LiveConfig;
   readonly clock: Clock;
@@ -66,7 +66,7 @@ export interface ListenerParts {
   readonly startedAt: string;
 }
 
-/** The enabled listeners, in the order they start. */
+/** The enabled listeners, in the order in which they start. */
 export function composeListeners(parts: ListenerParts): Listener[] {
   const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
     parts;

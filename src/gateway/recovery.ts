@@ -20,7 +20,7 @@ export interface RecoveryParts {
   readonly metrics: Metrics;
   readonly store: SecretStore;
   readonly replica: string;
-  /** Both are there before anything is asked of them, and each needs the other. */
+  /** Both exist before anything is asked of them. Each of the two needs the other. */
   readonly certificates: () => CertificateManager;
   readonly listeners: () => ListenerGroup;
 }
@@ -30,16 +30,16 @@ export interface Recovery {
   readonly swapWatch: SwapWatch;
   readonly served: ServedCheck;
   /**
-   * Follows the swaps while it runs; `served` is a component of its own, which starts after the listeners.
+   * Follows the swaps while it runs. `served` is a component of its own and starts after the listeners.
    */
   readonly component: Component;
-  /** Rejections on their way to `sink`, seen by the watch over the latest swap. */
+  /** Rejections on their way to `sink`. The watch over the latest swap sees them too. */
   watching(sink: RejectionSink & RejectionDirectory): RejectionSink & RejectionDirectory;
 }
 
 /**
- * What keeps a bad certificate from the fleet: trial before a swap, return after it, and proof of what is
- * served.
+ * What keeps a bad certificate away from the fleet: a trial before a swap, the return after it, and proof of
+ * what is served.
  */
 export function composeRecovery(parts: RecoveryParts): Recovery {
   const { config, store, clock, replica, certificates, listeners } = parts;

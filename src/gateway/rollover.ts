@@ -23,11 +23,11 @@ export interface RolloverParts {
   readonly certificates: CertificateManager;
   readonly revocations: RevocationService;
   readonly hub: SessionHub;
-  /** Nodes that are not connected here; without it only those that are count. */
+  /** Nodes that are not connected here. Without it only connected nodes count. */
   readonly history?: Pick<NodeHistory, 'list'>;
 }
 
-/** The CA rollover, with what is known of the fleet as its evidence. */
+/** The CA rollover. Its evidence is what is known about the fleet. */
 export function composeRollover(parts: RolloverParts): CaRolloverService {
   const { config, hub, revocations, replica } = parts;
   const asker = new RenewalAsker({ clock: parts.clock, log: parts.log, hub });

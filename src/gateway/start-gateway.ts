@@ -48,7 +48,7 @@ export interface GatewayComponents {
   readonly clock?: Clock;
 }
 
-/** What `--print-ready` prints: addresses are `host:port`, of enabled listeners only. */
+/** What `--print-ready` prints. Addresses are `host:port`; only enabled listeners have one. */
 export interface ReadyInfo extends Readonly<Partial<Record<ListenerName, string>>> {
   readonly ready: true;
   readonly caSha256: string;
@@ -65,8 +65,8 @@ export interface Gateway extends AsyncDisposable {
 }
 
 /**
- * The composition root: builds everything, in the order it starts; stops in reverse. A gateway that is
- * returned is ready.
+ * The composition root. It builds everything in the order in which it starts, and stops it in reverse. A
+ * gateway that is returned is ready.
  * @throws the first cause, after everything that had started was stopped again
  */
 export async function startGateway(
@@ -265,7 +265,7 @@ export async function startGateway(
 
   publishGatewayGauges(metrics, { health, replica, hub: () => settings().hub });
 
-  // What identities are accepted: the hub asks from the first session on, and again after each change.
+  // Which identities are accepted. The hub asks from the first session on, and again after each change.
   const applyTrust = () => hub.applyTrust((identity) => gate.stillTrusted(identity));
   applyTrust();
   certificates.onChange(applyTrust);
