@@ -46,7 +46,7 @@ export function composeRollover(parts: RolloverParts): CaRolloverService {
   );
 }
 
-/** What the history says, and of nodes with a session here what is certain. */
+/** What the history says, and what is certain about nodes with a session here. */
 function evidenceOf({ hub, history, revocations }: RolloverParts): NodeEvidence[] {
   const revoked = (node: string) => (revocations.isNodeRevoked(node) === undefined ? {} : { revoked: true });
   const known = new Map<string, NodeEvidence>();
