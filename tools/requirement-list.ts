@@ -83,6 +83,8 @@ export const REQUIREMENTS: Readonly<
   L2: 'refusals by reason, with the node where it can be read',
   L3: 'what is known of each node',
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
+  N1: 'strangers who are silent take no place, and addresses take turns',
+  N6: 'the last file descriptors are left to the store, health and administrators',
   N4: 'the wall clock jumps and only dates follow it: no session, deadline or lock',
   O1: 'an edge of an intermediate that it sends is let in on every transport',
   O2: 'what a stranger sends costs a bounded number of verifications',

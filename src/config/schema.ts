@@ -83,13 +83,9 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('certs-dev')
         .meta({ description: 'Folder of the directory store, from the working directory' }),
-      namespace: z
-        .string()
-        .min(1)
-        .optional()
-        .meta({
-          description: 'Namespace of the Secrets; default: in a cluster that of the pod, else kubeedge',
-        }),
+      namespace: z.string().min(1).optional().meta({
+        description: 'Namespace of the Secrets; default: in a cluster that of the pod, else kubeedge',
+      }),
       context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
       resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', {
         min: 50,
@@ -194,13 +190,9 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-backup')
         .meta({ description: 'Secret that records when the last backup was made' }),
-      rolloverSecret: z
-        .string()
-        .min(1)
-        .default('sallyport-rollover')
-        .meta({
-          description: 'Secret of the state of a CA rollover; it also holds the new CA while there is one',
-        }),
+      rolloverSecret: z.string().min(1).default('sallyport-rollover').meta({
+        description: 'Secret of the state of a CA rollover; it also holds the new CA while there is one',
+      }),
       historySecret: z
         .string()
         .min(1)
