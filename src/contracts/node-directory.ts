@@ -9,13 +9,13 @@ export interface LocalNodes {
   get(node: string): NodeInfo | undefined;
   /** @returns false when the node has no session here */
   disconnect(node: string, reason: CloseReason): boolean;
-  /** As {@link NodeDirectory.send}: the bus finds the node wherever it is. */
+  /** As {@link NodeDirectory.send}. The bus finds the node wherever it is. */
   send(request: SendRequest): Promise<SendResult>;
 }
 
 /** What the admin listener can see and do about nodes, on whatever replica they are. */
 export interface NodeDirectory {
-  /** Never throws: what a replica did not tell is missing, and the replica named. */
+  /** Never throws. What a replica did not tell is missing, and the replica is named. */
   list(signal?: AbortSignal): Promise<NodeListing>;
   /** @throws BUS_UNAVAILABLE, REPLICA_UNREACHABLE */
   get(node: string, signal?: AbortSignal): Promise<NodeInfo | undefined>;

@@ -21,8 +21,8 @@ export function registerHealthChecks(
       ? undefined
       : `the stored list cannot be used; version ${revocations.current.version} stays in force`,
   );
-  // A remark and no failure: the bundle in use is as good as before, and taking every replica out at once
-  // would end the fleet's only hub.
+  // A remark and no failure, because the bundle in use is as good as before. To take every replica out at
+  // once would end the fleet's only hub.
   health.register('store', ['readyz'], () => store.problem());
   openly('listeners', () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
