@@ -9,11 +9,13 @@ import { createBackup } from '../../src/cli/backup/backup-create.ts';
 import { checkHere } from '../../src/cli/commands/doctor.ts';
 import { connectAdmin } from '../../src/cli/context.ts';
 import { formatFindings } from '../../src/cli/doctor/view.ts';
+import { processTerminal } from '../../src/cli/terminal.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
+import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
 import { freePort } from '../support/kube/kube-fleet.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
@@ -31,7 +33,7 @@ interface Line {
 
 /** @returns exit code, and every line that is no √, as JSON has them */
 async function doctor(set: Readonly<Record<string, string>>, more: { ca?: string } = {}) {
-  const findings = await checkHere({ set, ...more });
+  const findings = await checkHere(processTerminal(), { set, ...more });
   const { groups, exitCode } = JSON.parse(formatFindings(findings, { format: 'json', colour: false })) as {
     exitCode: number;
     groups: { findings: Line[] }[];
@@ -154,11 +156,11 @@ test('R2: in every phase of a CA rollover a healthy gateway is healthy, and a ba
   const backup = join(gateway.folder, '..', 'fleet.backup');
   const passphrase = join(gateway.folder, '..', 'passphrase');
   writeFileSync(passphrase, 'correct horse battery staple', { mode: 0o600 });
-  const { config, warnings } = loadConfig({ flags: settings });
+  const loaded = loadConfig({ flags: settings });
   const save = () =>
-    createBackup({ config, warnings } as never, { out: backup, force: true, passphraseFile: passphrase });
+    createBackup(processTerminal(), loaded, { out: backup, force: true, passphraseFile: passphrase });
   // Each time anew, as the command line does: its certificate changes with the CA.
-  const admin = () => connectAdmin({ set: settings });
+  const admin = () => connectAdmin(processTerminal(), { set: settings });
   const status = () => admin().get<CaRolloverStatus>('/api/v1/ca/rollover');
   const step = async (name: string, phase: string) => {
     await eventually(`${name} can be done`, async () =>
@@ -193,6 +195,7 @@ test('R2: in every phase of a CA rollover a healthy gateway is healthy, and a ba
   await step('prepare', 'prepared');
   await healthy();
   await step('activate', 'active');
+  const { sha256: issuing } = (await status()).issuing;
   const behind = await look();
   expect(titlesOf(behind)).toEqual(['backup: the CA that issues now is not in the last backup']);
   expect(behind.code).toBe(1);
@@ -200,7 +203,7 @@ test('R2: in every phase of a CA rollover a healthy gateway is healthy, and a ba
   expect(await healthy()).toMatchObject({
     status: 'ok',
     title: expect.stringContaining('holds the CA in use'),
-    detail: expect.stringMatching(/^it holds the keys of \w{16}…, \w{16}…$/),
+    detail: expect.stringContaining(`${issuing.slice(0, 16)}…`),
   });
   await step('retire', 'retiring');
   await healthy();
