@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { SallyportError } from '../core/errors.ts';
 import { AdminClient } from './admin/admin-client.ts';
 import { bearerCredentials } from './admin/bearer-credentials.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
@@ -16,6 +17,7 @@ export interface GlobalOptions {
   readonly key?: string;
   readonly ca?: string;
   readonly bearerToken?: string;
+  readonly bearerTokenFile?: string;
   readonly output?: OutputFormat;
 }
 
@@ -41,7 +43,14 @@ export function addGlobalOptions(program: Command): Command {
     .option('--cert <file>', 'admin certificate')
     .option('--key <file>', 'key of the admin certificate')
     .option('--ca <file>', 'CA of the gateway')
-    .option('--bearer-token <token>', 'token of the cluster, instead of an admin certificate');
+    .option(
+      '--bearer-token-file <file>',
+      'file with a token of the cluster, instead of an admin certificate (default: $SALLYPORT_BEARER_TOKEN_FILE)',
+    )
+    .option(
+      '--bearer-token <token>',
+      'the token itself, which other users of this machine can see here (default: $SALLYPORT_BEARER_TOKEN)',
+    );
 }
 
 export function outputOption(): Option {
@@ -58,16 +67,17 @@ export function loadForCommand(terminal: Terminal, options: GlobalOptions): Load
   return loadConfig(configSources(terminal, options));
 }
 
-/** @throws ADMIN_CREDENTIALS_MISSING */
+/** @throws ADMIN_CREDENTIALS_MISSING, BEARER_UNREADABLE */
 export function connectAdmin(terminal: Terminal, options: GlobalOptions): AdminClient {
   const { config } = loadForCommand(terminal, options);
   const folder = config.secretStore.path;
   const address = adminAddressOf(terminal, options, config);
   const hasCertificate = options.cert !== undefined || options.key !== undefined;
-  if (options.bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
+  const bearerToken = hasCertificate ? undefined : givenToken(terminal, options);
+  if (bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
     return new AdminClient({
       address,
-      credentials: () => bearerCredentials(config, options),
+      credentials: () => bearerCredentials(config, { ...options, ...(bearerToken ? { bearerToken } : {}) }),
       hubNames: config.advertise.addresses.filter(Boolean),
     });
   return new AdminClient({
@@ -76,6 +86,25 @@ export function connectAdmin(terminal: Terminal, options: GlobalOptions): AdminC
     key: options.key ?? `${folder}/admin.key`,
     ca: options.ca ?? `${folder}/ca.crt`,
   });
+}
+
+/**
+ * The bearer token that was given: the command line wins over the environment.
+ * @throws BEARER_UNREADABLE
+ */
+function givenToken({ env }: Terminal, { bearerToken, bearerTokenFile }: GlobalOptions): string | undefined {
+  if (bearerToken !== undefined) return bearerToken;
+  if (bearerTokenFile === undefined && env.SALLYPORT_BEARER_TOKEN) return env.SALLYPORT_BEARER_TOKEN;
+  const path = bearerTokenFile ?? env.SALLYPORT_BEARER_TOKEN_FILE;
+  if (!path) return undefined;
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').trim();
+  } catch (cause) {
+    throw new SallyportError('BEARER_UNREADABLE', { path, problem: 'it cannot be read' }, cause);
+  }
+  if (text === '') throw new SallyportError('BEARER_UNREADABLE', { path, problem: 'it is empty' });
+  return text;
 }
 
 /** `host:port` of the admin listener. */

@@ -456,7 +456,12 @@ export const ERRORS = {
   BEARER_MISSING: {
     status: 400,
     message: 'the user of the kubeconfig has no bearer token',
-    fix: 'pass --bearer-token "$(kubectl create token SERVICEACCOUNT)", or --cert, --key and --ca',
+    fix: 'set SALLYPORT_BEARER_TOKEN="$(kubectl create token SERVICEACCOUNT)", or pass --cert, --key and --ca',
+  },
+  BEARER_UNREADABLE: {
+    status: 400,
+    message: 'no bearer token in {path}: {problem}',
+    fix: 'name the file that holds it, alone, with --bearer-token-file or SALLYPORT_BEARER_TOKEN_FILE',
   },
   CA_MISMATCH: {
     status: 401,

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { sallyport } from '../support/fleets/process.ts';
@@ -57,4 +59,18 @@ test('`adopt --dry-run` looks at the cluster and writes nothing', async () => {
   expect(fleet.api.writes.length).toBe(writes);
   const usage = await run('adopt');
   expect(usage.code).toBe(2);
+});
+
+test('a bearer token comes from the environment, from a file, or from the command line, which wins', async () => {
+  const file = join(fleet.folder, 'bearer-token');
+  writeFileSync(file, 'token-a\n', { mode: 0o600 });
+  const asWho = async (...args: string[]) => (await run('token', 'create', '--node', 'edge-9', ...args)).code;
+  vi.stubEnv('SALLYPORT_BEARER_TOKEN', 'token-viewer');
+  expect(await asWho()).toBe(1);
+  expect(await asWho('--bearer-token-file', file)).toBe(0);
+  expect(await asWho('--bearer-token', 'token-a')).toBe(0);
+  vi.stubEnv('SALLYPORT_BEARER_TOKEN', '');
+  vi.stubEnv('SALLYPORT_BEARER_TOKEN_FILE', join(fleet.folder, 'none'));
+  const missing = await run('nodes', 'list');
+  expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('BEARER_UNREADABLE')]);
 });

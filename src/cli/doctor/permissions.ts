@@ -14,12 +14,15 @@ interface Right {
 
 const READ = ['get', 'list', 'watch'];
 const KEEP = [...READ, 'update'];
-/** What is not kept by the gateway; every other Secret a setting names is. */
+const SHARE = ['get', 'update'];
+/** What is not kept and followed by the gateway; every other Secret a setting names is. */
 const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.trustSecret': READ,
   'certificates.backupSecret': ['get'],
-  'certificates.historySecret': ['get', 'update'],
-  'certificates.replicaSecret': ['get', 'update'],
+  'certificates.historySecret': SHARE,
+  'certificates.replicaSecret': SHARE,
+  'tokens.fleetSecret': SHARE,
+  'tokens.stateSecret': SHARE,
 };
 
 /** What a gateway asks of the API server: deploy/ grants the same, which a test compares. */

@@ -1,5 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { parse } from 'yaml';
 import { SallyportError } from '../../core/errors.ts';
 
 /**
@@ -11,6 +15,7 @@ export function loadConfig(config: KubeConfig, context: string | undefined): Kub
   const invalid = (problem: string) => new SallyportError('CONFIG_INVALID', { problem });
   try {
     config.loadFromDefault();
+    followTokenFiles(config);
   } catch (error) {
     // What the reader of YAML says is not passed on: it quotes the file, and that holds credentials.
     const code = (error as NodeJS.ErrnoException).code;
@@ -33,6 +38,41 @@ export function loadConfig(config: KubeConfig, context: string | undefined): Kub
   if (!config.getCurrentCluster()?.server)
     throw invalid('the kubeconfig names no cluster; set secretStore.context or its current-context');
   return config;
+}
+
+/**
+ * The library reads `token-file` where kubeconfigs have `tokenFile`. Kubernetes' own clients read the file
+ * again and again, and it wins over `token` (client-go, `AuthInfo.TokenFile`).
+ */
+function followTokenFiles(config: KubeConfig): void {
+  const files = (process.env.KUBECONFIG || join(homedir(), '.kube', 'config'))
+    .split(delimiter)
+    .filter(Boolean);
+  const paths = new Map<string, string>();
+  for (const file of files)
+    for (const [name, path] of tokenFilesIn(file)) if (!paths.has(name)) paths.set(name, path);
+  config.users = config.users.map((user) => {
+    const tokenFile = paths.get(user.name);
+    if (tokenFile === undefined) return user;
+    const { token: _, ...rest } = user;
+    return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile } } };
+  });
+}
+
+/** Name of the user → absolute path; none where there is no file, as in a pod. */
+function tokenFilesIn(file: string): [name: string, path: string][] {
+  let document: { users?: { name?: unknown; user?: { tokenFile?: unknown } }[] } | null;
+  try {
+    document = parse(readFileSync(file, 'utf8')) as typeof document;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  return (document?.users ?? []).flatMap(({ name, user }) =>
+    typeof name === 'string' && typeof user?.tokenFile === 'string'
+      ? [[name, resolve(dirname(file), user.tokenFile)] as [string, string]]
+      : [],
+  );
 }
 
 /**

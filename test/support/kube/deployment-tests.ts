@@ -77,13 +77,7 @@ export function describeDeployment(manifests: () => Manifests): void {
   test('A6: the Role grants exactly the configured Secrets, in one namespace', () => {
     const all = manifests();
     const { certificates, tokens } = all.configuration().config;
-    const kept = [
-      certificates.caSecret,
-      certificates.revocationSecret,
-      certificates.rolloverSecret,
-      tokens.fleetSecret,
-      tokens.stateSecret,
-    ];
+    const kept = [certificates.caSecret, certificates.revocationSecret, certificates.rolloverSecret];
     const followed = [certificates.trustSecret];
     (certificates.hubSecretManaged ? kept : followed).push(certificates.hubSecret);
     const granted = new Map<string, Set<string>>();
@@ -100,10 +94,9 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
-      ...[certificates.historySecret, certificates.replicaSecret].map((name) => [
-        `secrets/${name}`,
-        ['get', 'update'],
-      ]),
+      ...[certificates.historySecret, certificates.replicaSecret, tokens.fleetSecret, tokens.stateSecret].map(
+        (name) => [`secrets/${name}`, ['get', 'update']],
+      ),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

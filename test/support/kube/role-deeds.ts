@@ -8,7 +8,7 @@ import { joinAsEdgeCore } from '../edges/edgecore.ts';
 import { servedCertificate } from '../edges/serving.ts';
 import { eventually } from '../eventually.ts';
 import { mintCa, mintServer } from '../pki/pki.ts';
-import { KubeApi, type PolicyRule } from './kube-api.ts';
+import { KubeApi, type KubeCall, type PolicyRule } from './kube-api.ts';
 import { putHub, storedBytes, storedCa } from './kube-fleet.ts';
 import { type KubeGateway, startKubeGateway } from './kube-gateway.ts';
 
@@ -105,11 +105,13 @@ const deeds: Readonly<Record<string, (deed: Deed) => Promise<void>>> = {
 
 /**
  * Lives the whole story with these rules, or as far as the deed that is expected to fail.
+ * @param calls what was asked of the API is added to it
  * @returns the names of the deeds that failed, with their causes
  */
 export async function live(
   rulesInForce: readonly PolicyRule[],
   expected?: string,
+  calls: KubeCall[] = [],
 ): Promise<Map<string, string>> {
   await using api = await KubeApi.start();
   api.rules = rulesInForce;
@@ -130,6 +132,7 @@ export async function live(
     }
   } finally {
     await gateway[Symbol.asyncDispose]();
+    calls.push(...api.calls);
   }
   return failed;
 }
@@ -140,21 +143,20 @@ export const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule
 
 /** What each right is for: the first deed that fails without it. */
 export const PURPOSES: Readonly<Record<string, string>> = {
-  'get secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
-    'starts',
-  'list secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
-    'follows the hub Secret',
-  'watch secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
+  'get secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover': 'starts',
+  'list secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover': 'follows the hub Secret',
+  'watch secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover':
     'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
-  'update secrets casecret,cloudcoresecret,tokensecret,sallyport-tokens,sallyport-revocations,sallyport-rollover':
+  'update secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
     'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
   'get secrets sallyport-backup': 'knows when the last backup was',
-  'get secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
-  'update secrets sallyport-history,sallyport-replicas': 'remembers nodes beside the other replicas',
+  'get secrets tokensecret,sallyport-tokens,sallyport-history,sallyport-replicas': 'starts',
+  'update secrets tokensecret,sallyport-tokens,sallyport-history,sallyport-replicas':
+    'enrols a node with a token, which is then used up',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',

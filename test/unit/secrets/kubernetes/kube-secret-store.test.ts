@@ -270,6 +270,20 @@ describe('answers that mean something', () => {
     expect(await store.get('web')).toBeDefined();
   });
 
+  test('the tokenFile of a kubeconfig is read, also beside its folder, and again after a 401', async () => {
+    await writeFile(join(folder, 'beside'), 'token-1\n');
+    const config = api
+      .kubeconfig({ token: 'outdated' })
+      .replace('token: outdated', 'token: outdated\n      tokenFile: beside');
+    const store = await connect({ config });
+    api.put('web', { data: {} });
+    expect(await store.get('web')).toBeDefined();
+    api.tokens.clear();
+    api.tokens.add('token-2');
+    await writeFile(join(folder, 'beside'), 'token-2\n');
+    expect(await store.get('web')).toBeDefined();
+  });
+
   test('A10: what the API says about a refused value is not passed on', async () => {
     const store = await connect();
     api.put('web', { data: { a: 'hunter2 is not base64!' } });
