@@ -274,6 +274,40 @@ describe('a gateway that is down', () => {
 });
 
 describe('on Kubernetes', () => {
+  test('a gateway that refuses whoever asks is said to answer, and no port to be taken', async () => {
+    await using api = await KubeApi.start();
+    await using hub = await startKubeGateway(api);
+    // The service account of the gateway itself is known to the cluster, and no administrator.
+    api.reviews.users.set('token-1', { username: 'system:serviceaccount:kubeedge:sallyport' });
+    const before = process.env.KUBECONFIG;
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-doctor-kube-'));
+    try {
+      process.env.KUBECONFIG = join(folder, 'config');
+      writeFileSync(process.env.KUBECONFIG, api.kubeconfig());
+      const port = (name: 'https' | 'websocket' | 'admin') => ({ [`${name}.port`]: String(hub.port(name)) });
+      const { trouble, all } = await doctor({
+        ...MODEST,
+        'secretStore.kind': 'kubernetes',
+        ...port('https'),
+        ...port('websocket'),
+        ...port('admin'),
+      });
+      expect(trouble).toMatchObject([
+        {
+          check: 'gateway',
+          status: 'warning',
+          title: expect.stringContaining('the gateway answers'),
+          detail: expect.stringContaining('may not get the non-resource URL /sallyport/admin'),
+        },
+      ]);
+      expect(all.filter(({ check }) => check === 'port')).toEqual([]);
+    } finally {
+      if (before === undefined) delete process.env.KUBECONFIG;
+      else process.env.KUBECONFIG = before;
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
   test('A6: the shipped Role grants all it asks for; a verb that is missing is printed as a rule to apply', async () => {
     await using api = await KubeApi.start();
     const gateway = await startKubeGateway(api);

@@ -9,6 +9,7 @@ import { Manifests } from '../support/kube/manifests.ts';
 interface Kustomization {
   readonly namespace: string;
   readonly resources: readonly string[];
+  readonly replacements: readonly { readonly targets: readonly unknown[] }[];
   readonly configMapGenerator: readonly { readonly name: string; readonly files: readonly string[] }[];
 }
 const folder = 'deploy/kustomize';
@@ -49,17 +50,20 @@ describe('kubectl apply -k deploy/kustomize', () => {
     };
     expect(component.kind).toBe('Component');
     expect(component.resources).toEqual(['auth-delegator.yaml', 'administrators.yaml']);
-    const { roleRef, subjects } = parse(read('bearer-tokens/auth-delegator.yaml')) as ReturnType<
-      Manifests['get']
-    >;
-    expect(roleRef!.name).toBe('system:auth-delegator');
-    expect(subjects).toEqual([
-      {
-        kind: 'ServiceAccount',
-        name: manifests.pod.serviceAccountName,
-        namespace: kustomization.namespace,
-      },
-    ]);
+    const [role, binding] = ['administrators', 'auth-delegator'].map(
+      (file) => parse(read(`bearer-tokens/${file}.yaml`)) as ReturnType<Manifests['get']>,
+    ) as [ReturnType<Manifests['get']>, ReturnType<Manifests['get']>];
+    expect(binding.roleRef!.name).toBe('system:auth-delegator');
+    // Without a namespace kustomize puts in the one of the service account that is built beside it.
+    expect(binding.subjects).toEqual([{ kind: 'ServiceAccount', name: manifests.pod.serviceAccountName }]);
+    for (const { kind, metadata } of [role, binding]) {
+      expect(metadata.name).toMatch(/^NAMESPACE-sallyport-/);
+      expect(kustomization.replacements[0]!.targets).toContainEqual({
+        select: { group: 'rbac.authorization.k8s.io', kind },
+        fieldPaths: ['metadata.name'],
+        options: { delimiter: '-', index: 0 },
+      });
+    }
   });
 });
 
