@@ -24,11 +24,17 @@ export interface EdgeConnection {
   receive(handler: EdgeConnectionHandler): void;
   /** Resolves when the transport can take more. Rejects SESSION_CLOSED, or when the write deadline passed. */
   send(message: Message): Promise<void>;
+  /**
+   * Sends a message that is JSON in UTF-8 already, byte for byte; absent where messages have another form on
+   * the wire. A promise means: the transport takes no more until it settles. It rejects as {@link send} does.
+   */
+  sendJson?(bytes: Uint8Array): void | Promise<void>;
   close(reason: CloseReason): void;
 }
 
 export interface EdgeConnectionHandler {
-  onMessage(message: Message, bytes: number): void | Promise<void>;
+  /** @param json the message as it came, where it came as JSON */
+  onMessage(message: Message, bytes: number, json?: Buffer): void | Promise<void>;
   /** Any sign of life that is no message: ping, pong, keepalive frame. */
   onAlive(): void;
   /** Exactly once, whoever ended it. `reason` is undefined when the peer just vanished. */

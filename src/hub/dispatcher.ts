@@ -7,7 +7,7 @@ import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createResponse, type Message } from '../protocol/message.ts';
 import { RecentMessages } from './recent-messages.ts';
 import { whyForbidden, withNodePrefix } from './resources.ts';
-import type { Session } from './session.ts';
+import type { Session, WireForm } from './session.ts';
 import { upstreamKind, wantsReceipt } from './upstream-kind.ts';
 
 /** A session that sent so many forbidden messages is ended: by then it is no slip. */
@@ -17,6 +17,8 @@ export interface DispatcherHooks {
   /** The edge sent a keepalive. */
   beat(session: Session): void;
   end(session: Session, reason: CloseReason): void;
+  /** Whether cloud programs get a copy of what edges say to the system behind. */
+  copiesUpstream(): boolean;
 }
 
 /**
@@ -45,29 +47,40 @@ export class Dispatcher {
   }
 
   /** Never throws, never rejects. A promise means: read no further than a bounded number ahead of it. */
-  dispatch(session: Session, message: Message, bytes: number): void | Promise<void> {
+  dispatch(session: Session, message: Message, wire: WireForm): void | Promise<void> {
     switch (upstreamKind(message)) {
       case 'keepalive':
+        session.upstream?.keepalive(message, wire.json);
         return this.#hooks.beat(session);
       case 'control':
         return session.reply(createResponse(message, 'ack', { now: this.#clock.now() }));
       case 'answer':
-        return this.#answer(session, message);
+        return this.#answer(session, message, wire);
       case 'data':
-        return this.#data(session, message, bytes);
+        return this.#data(session, message, wire);
     }
   }
 
-  #answer(session: Session, message: Message): void {
-    const counted = session.answer(message.header.parent_msg_id!, message);
+  /** An answer to what is not ours is for the system behind, which has its own acknowledgements. */
+  #answer(session: Session, message: Message, { json }: WireForm): void | Promise<void> {
+    const { upstream } = session;
+    const parentId = message.header.parent_msg_id!;
+    if (upstream && !session.isOwn(parentId)) return upstream.take(message, json);
+    const counted = session.answer(parentId, message);
     const result = !counted ? 'unknown' : message.route.operation === 'error' ? 'negative' : 'positive';
     this.#metrics.acknowledgements.inc({ result });
   }
 
-  #data(session: Session, message: Message, bytes: number): void | Promise<void> {
-    const { node } = session;
+  #data(session: Session, message: Message, { bytes, json }: WireForm): void | Promise<void> {
+    const { node, upstream } = session;
     const forbidden = whyForbidden(node, message.route);
     if (forbidden !== undefined) return this.#refuse(session, message, forbidden);
+    if (upstream) {
+      const taken = upstream.take(message, json);
+      if (this.#hooks.copiesUpstream()) this.#copy(session, message, bytes);
+      if (!wantsReceipt(message, session.connection.agent)) return taken;
+      return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
+    }
     const resource = withNodePrefix(node, message.route.resource);
     const upstream = { ...message, route: { ...message.route, resource } };
     session.pendingUpstream++;
@@ -86,6 +99,16 @@ export class Dispatcher {
         return this.#notTaken(session, message, error);
       },
     );
+  }
+
+  /** For cloud programs that look on; it must not hold up what goes to the system behind. */
+  #copy(session: Session, message: Message, bytes: number): void {
+    const { node, id: sessionId } = session;
+    const resource = withNodePrefix(node, message.route.resource);
+    const copy = { ...message, route: { ...message.route, resource } };
+    this.#bus
+      .publish({ type: 'message', node, sessionId, message: copy, bytes })
+      .catch(() => this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }));
   }
 
   /**

@@ -30,5 +30,6 @@ export function nodeInfo(session: Session, around: { replica: string; queued: nu
     bytesReceived,
     bytesSent,
     ...(rttMs === undefined ? {} : { rttMs }),
+    ...(session.upstream ? { upstream: session.upstream.info() } : {}),
   };
 }

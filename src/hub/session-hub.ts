@@ -4,6 +4,7 @@ import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
 import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
 import type { RevocablePeer } from '../contracts/revocations.ts';
+import type { UpstreamLink, UpstreamRelay } from '../contracts/upstream-relay.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
@@ -21,7 +22,11 @@ import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
 import { TrafficMeter } from './traffic-meter.ts';
 
-export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & { readonly replica: string };
+export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & {
+  readonly replica: string;
+  /** Whether cloud programs get a copy of what edges say to the system behind. */
+  readonly copyUpstream?: boolean;
+};
 /** Why an identity is no longer accepted; undefined while it is. */
 export type TrustCheck = (identity: NodeIdentity) => Refusal | undefined;
 
@@ -45,13 +50,28 @@ interface HubParts {
     nodeConnected(connection: EdgeConnection): void;
     nodeDisconnected(node: string): void;
   };
+  /** The system behind the gateway; without it, the bus takes what edges say. */
+  readonly relay?: UpstreamRelay | undefined;
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }
 
-type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'register' | 'claim' | 'announce';
+type StepName =
+  | 'identify'
+  | 'authorize'
+  | 'withinLimits'
+  | 'takeOver'
+  | 'register'
+  | 'claim'
+  | 'relay'
+  | 'announce';
 /** What a refused connection is told; undefined lets it go on to the next step. */
-type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
+type Step = (arrival: {
+  readonly connection: EdgeConnection;
+  session?: Session;
+  /** Of the session that was taken over: it stays, so that the system behind notices nothing. */
+  upstream?: UpstreamLink | undefined;
+}) => CloseReason | undefined;
 
 /**
  * One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is
@@ -59,7 +79,7 @@ type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }
  */
 export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly name = 'hub';
-  readonly #parts: Required<Omit<HubParts, 'presence'>> & Pick<HubParts, 'presence'>;
+  readonly #parts: Required<Omit<HubParts, 'presence' | 'relay'>> & Pick<HubParts, 'presence' | 'relay'>;
   readonly #options: () => HubOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
@@ -88,13 +108,14 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const dispatcher = new Dispatcher(parts, {
       beat: (session) => this.#liveness.beat(session),
       end: (session, reason) => this.#close(session, reason),
+      copiesUpstream: () => options().copyUpstream ?? false,
     });
     this.#services = {
       clock: parts.clock,
       metrics: parts.metrics,
       meter,
       options,
-      dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
+      dispatch: (session, message, wire) => dispatcher.dispatch(session, message, wire),
       gone: (session, reason) => this.#end(session, reason, undefined),
       attach: (session) => this.#parts.bus.attach(session.node, session),
       stuck: (session) => this.#close(session, closeReason('SlowConsumer')),
@@ -170,9 +191,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
         return admission.ok ? undefined : admission.close;
       },
     ],
-    ['takeOver', ({ connection }) => this.#takeOver(connection)],
+    ['takeOver', (arrival) => this.#takeOver(arrival)],
     ['register', (arrival) => this.#register(arrival)],
     ['claim', ({ session }) => this.#claim(session!)],
+    ['relay', (arrival) => this.#relay(arrival)],
     ['announce', ({ session }) => this.#announce(session!)],
   ];
 
@@ -268,16 +290,20 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   // — sessions —
 
-  #takeOver(connection: EdgeConnection): undefined {
-    const { nodeName } = connection.peer;
-    const present = this.#sessions.get(nodeName);
+  #takeOver(arrival: Parameters<Step>[0]): undefined {
+    const { connection } = arrival;
+    const present = this.#sessions.get(connection.peer.nodeName);
     if (!present) return;
     this.#door.takenOver(present, connection);
+    if (present.projectId === connection.projectId) {
+      arrival.upstream = present.upstream;
+      present.upstream = undefined;
+    }
     const reason = closeReason('TakenOver');
     this.#close(present, reason);
   }
 
-  #register(arrival: { readonly connection: EdgeConnection; session?: Session }): undefined {
+  #register(arrival: Parameters<Step>[0]): undefined {
     const { connection } = arrival;
     const id = `${this.#idPrefix}-${(++this.#epoch).toString(36)}`;
     const node = connection.peer.nodeName;
@@ -309,6 +335,11 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
         lost: (to) => this.#lost(session, to),
       },
     );
+  }
+
+  #relay({ session, upstream }: Parameters<Step>[0]): undefined {
+    upstream?.rebind(session!);
+    session!.upstream = upstream ?? this.#parts.relay?.open(session!);
   }
 
   /** The connection may speak from now on, and hears what the bus has for its node once that is ours. */

@@ -1,6 +1,7 @@
 import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Claim } from '../contracts/node-ownership.ts';
+import type { RelayedEdge, UpstreamFrame, UpstreamLink } from '../contracts/upstream-relay.ts';
 import type { Clock } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -18,7 +19,7 @@ export interface SessionServices {
   readonly meter: TrafficMeter;
   readonly options: () => OutboxOptions;
   /** Handles what the edge sent; a promise holds the connection's reading back. */
-  dispatch(session: Session, message: Message, bytes: number): void | Promise<void>;
+  dispatch(session: Session, message: Message, wire: WireForm): void | Promise<void>;
   /** The connection is gone. */
   gone(session: Session, reason: CloseReason | undefined): void;
   /** The connection takes nothing more. */
@@ -27,17 +28,26 @@ export interface SessionServices {
   attach(session: Session): Unsubscribe;
 }
 
+/** How a message came. */
+export interface WireForm {
+  readonly bytes: number;
+  /** As it came, where it came as JSON. */
+  readonly json: Buffer | undefined;
+}
+
 /** When and why the hub will end a session. */
 export interface PlannedEnd {
   readonly at: number;
   readonly reason: CloseReason;
 }
 
+const MAX_OWN = 256;
+
 /**
  * A node's presence in the hub, over exactly one connection. It hears the edge, and takes what the bus has
  * for it.
  */
-export class Session implements EdgeConnectionHandler, DownstreamConsumer {
+export class Session implements EdgeConnectionHandler, DownstreamConsumer, RelayedEdge {
   readonly id: string;
   readonly connection: EdgeConnection;
   readonly since: number;
@@ -58,6 +68,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   /** Set while draining: nothing new is taken from the bus. */
   paused = false;
   claim: Claim | undefined;
+  /** The node's connection to the system behind the gateway; undefined where there is none. */
+  upstream: UpstreamLink | undefined;
   /** Epoch under which the world was told of this session. */
   announcedEpoch: number | undefined;
   /**
@@ -73,6 +85,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   readonly #services: SessionServices;
   #outbox: Outbox | undefined;
   #ended = false;
+  /** Ids of what was sent to the edge and is not the system's behind, the last {@link MAX_OWN}. */
+  readonly #own = new Set<string>();
   #meteredBytes = 0;
 
   constructor(services: SessionServices, { id, connection, timeoutMs }: SessionStart) {
@@ -86,6 +100,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   get node(): string {
     return this.connection.peer.nodeName;
+  }
+
+  get projectId(): string {
+    return this.connection.projectId;
   }
 
   get ended(): boolean {
@@ -144,7 +162,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   // — what the connection tells —
 
-  onMessage(message: Message, bytes: number): void | Promise<void> {
+  onMessage(message: Message, bytes: number, json?: Buffer): void | Promise<void> {
     if (this.#ended) {
       this.#services.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'session-ended' });
       return;
@@ -152,7 +170,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     this.lastHeard = this.#services.clock.now();
     this.messagesReceived++;
     this.#services.meter.count('upstream', this.connection.transport, bytes);
-    return this.#services.dispatch(this, message, bytes);
+    return this.#services.dispatch(this, message, { bytes, json });
   }
 
   onAlive(): void {
@@ -189,9 +207,31 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   // — what the hub does —
 
+  /** Whether the message was one of ours, not of the system behind: its answers stay here, late ones too. */
+  isOwn(id: string): boolean {
+    return this.#own.has(id);
+  }
+
   /** An acknowledgement came. @returns false when this very session waits for no such answer (J3) */
   answer(parentId: string, response: Message): boolean {
     return this.#outbox?.answer(parentId, response) ?? false;
+  }
+
+  // — what comes from upstream —
+
+  /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
+  fromUpstream(frame: UpstreamFrame): void | Promise<void> {
+    if (this.#ended) return;
+    this.messagesSent++;
+    this.#services.meter.count('downstream', this.connection.transport, 0);
+    try {
+      const sent = this.connection.sendJson
+        ? this.connection.sendJson(frame.bytes)
+        : this.connection.send(frame.message());
+      return sent?.catch((error: unknown) => this.#notSent(error));
+    } catch (error) {
+      this.#notSent(error);
+    }
   }
 
   /** Sends at once, past the queue. Never rejects: a connection that cannot send tells by closing. */
@@ -200,9 +240,13 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     try {
       await this.#send(message);
     } catch (error) {
-      const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'send-failed';
-      this.#services.metrics.messagesDropped.inc({ direction: 'downstream', reason });
+      this.#notSent(error);
     }
+  }
+
+  #notSent(error: unknown): void {
+    const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'send-failed';
+    this.#services.metrics.messagesDropped.inc({ direction: 'downstream', reason });
   }
 
   whenAcknowledged(): Promise<void> {
@@ -226,6 +270,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     this.#ended = true;
     this.#settlePlace();
     this.#giveBack();
+    this.upstream?.close();
     if (close) this.connection.close(close);
   }
 
@@ -244,9 +289,16 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   }
 
   async #send(message: Message): Promise<void> {
+    if (this.upstream) this.#remember(message.header.msg_id);
     await this.connection.send(message);
     this.messagesSent++;
     this.#services.meter.count('downstream', this.connection.transport, 0);
+  }
+
+  #remember(id: string): void {
+    this.#own.delete(id);
+    this.#own.add(id);
+    if (this.#own.size > MAX_OWN) this.#own.delete(this.#own.values().next().value!);
   }
 
   #asTheEdgeSeesIt(message: Message): Message {

@@ -43,6 +43,7 @@ const MAX_HELD_BYTES = 16 * 1024;
  */
 const MAX_BUFFERED_FOR_PONG = 64 * 1024;
 const DONE = Promise.resolve();
+const AS_TEXT = { binary: false };
 const CONNECTION = Symbol('connection');
 type Owned = WebSocket & { [CONNECTION]: WebSocketConnection };
 type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
@@ -133,13 +134,21 @@ export class WebSocketConnection implements EdgeConnection {
 
   send(message: Message): Promise<void> {
     if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
-    const text = encodeJson(message);
-    this.#bytesSent += Buffer.byteLength(text);
-    this.#socket.send(text);
+    return this.#write(Buffer.from(encodeJson(message))) ?? DONE;
+  }
+
+  sendJson(bytes: Uint8Array): void | Promise<void> {
+    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
+    return this.#write(bytes);
+  }
+
+  #write(bytes: Uint8Array): undefined | Promise<void> {
+    this.#bytesSent += bytes.length;
+    this.#socket.send(bytes, AS_TEXT);
     const buffered = this.#socket.bufferedAmount;
-    if (buffered === 0) return DONE;
+    if (buffered === 0) return undefined;
     if (this.#writeDeadline === 0) this.#expectWritten();
-    if (buffered <= HIGH_WATER) return DONE;
+    if (buffered <= HIGH_WATER) return undefined;
     if (buffered > MAX_BUFFERED_MESSAGES * this.#context.maxMessageBytes()) {
       this.#abandonSlow();
       return Promise.reject(this.#closed());
@@ -235,7 +244,7 @@ export class WebSocketConnection implements EdgeConnection {
       return;
     }
     try {
-      const taken = this.#handler?.onMessage(message, data.length);
+      const taken = this.#handler?.onMessage(message, data.length, data);
       if (taken === undefined) return;
       this.#pending++;
       taken.then(
