@@ -36,6 +36,10 @@ const days = (defaultDays: number, what: string) =>
     .default(defaultDays)
     .meta({ ...live, description: `${what}, days` });
 
+const hostAndPort = z
+  .string()
+  .regex(/^(?:\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, 'write host:port, an IPv6 address in brackets');
+
 const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
   enabled: z
     .boolean()
@@ -400,6 +404,45 @@ export const configSchema = z.strictObject({
             .prefault({}),
         })
         .prefault({}),
+    })
+    .prefault({}),
+
+  upstream: z
+    .strictObject({
+      kind: z.enum(['none', 'cloudcore']).default('none').meta({
+        description: 'cloudcore: each node is connected to a CloudCore behind the gateway, as that node',
+      }),
+      addresses: z
+        .array(hostAndPort)
+        .default([])
+        .meta({ ...live, description: 'Hubs of the CloudCores, `host:port`, usually port 10000' }),
+      tunnelAddresses: z
+        .array(hostAndPort)
+        .default([])
+        .meta({
+          ...live,
+          description:
+            'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
+        }),
+      caSecret: z.string().min(1).optional().meta({
+        description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
+      }),
+      holdMs: duration(300_000, 'How long nodes may be without CloudCore before /readyz fails'),
+      copy: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description: 'Copy what nodes say to CloudCore to the bus, for cloud programs',
+        }),
+    })
+    .refine(({ kind, addresses }) => kind === 'none' || addresses.length > 0, {
+      path: ['addresses'],
+      message: 'upstream.kind is cloudcore, so at least one host:port is needed',
+    })
+    .refine(({ addresses, tunnelAddresses }) => [0, addresses.length].includes(tunnelAddresses.length), {
+      path: ['tunnelAddresses'],
+      message: 'name one tunnel for each of upstream.addresses, or none',
     })
     .prefault({}),
 

@@ -5,6 +5,7 @@ import type { NodeOwnership } from '../contracts/node-ownership.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { HealthRegistry } from '../core/health.ts';
 import type { ListenerGroup } from '../listeners/listener-group.ts';
+import type { Relay } from './relay.ts';
 
 export interface HealthSubjects {
   readonly certificates: CertificateManager;
@@ -13,12 +14,13 @@ export interface HealthSubjects {
   readonly ownership: Pick<NodeOwnership, 'problem' | 'replicas'>;
   readonly revocations: RevocationService;
   readonly store: Pick<SecretStore, 'problem'>;
+  readonly relay: Pick<Relay, 'relay' | 'problem'>;
   readonly isDraining: () => boolean;
 }
 
 /** What `/livez` and `/readyz` look at. Each check throws what a stranger may read: no secret, no path. */
 export function registerHealthChecks(health: HealthRegistry, subjects: HealthSubjects): void {
-  const { certificates, revocations, listeners, bus, ownership, store, isDraining } = subjects;
+  const { certificates, revocations, listeners, bus, ownership, store, relay, isDraining } = subjects;
   health.register('ping', ['livez', 'readyz'], () => undefined);
   health.register('certificates', ['readyz'], () => certificates.checkBundle());
   health.register('ca', ['readyz'], () => certificates.checkCa());
@@ -55,6 +57,12 @@ export function registerHealthChecks(health: HealthRegistry, subjects: HealthSub
     const others = ownership.replicas().length - 1;
     return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
   });
+  if (relay.relay)
+    health.register('upstream', ['readyz'], () => {
+      const problem = relay.problem();
+      if (problem) throw new Error(problem);
+      return undefined;
+    });
   health.register('draining', ['readyz'], () => {
     if (isDraining()) throw new Error('the gateway is shutting down');
     return undefined;

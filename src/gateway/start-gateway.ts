@@ -39,6 +39,7 @@ import { publishGatewayGauges } from './gauges.ts';
 import { registerHealthChecks } from './health-checks.ts';
 import { composeListeners } from './listeners.ts';
 import { composeRecovery } from './recovery.ts';
+import { composeRelay } from './relay.ts';
 import { composeRollover } from './rollover.ts';
 import { withStartupProbe } from './startup-probe.ts';
 
@@ -88,11 +89,13 @@ export async function startGateway(
   const { bus, connection } = opened;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
+  const relaying = composeRelay({ ...shared, config, store: () => store });
   const hub = new SessionHub(
     {
       ...shared,
       bus,
       ownership,
+      relay: relaying.relay,
       onRevoked: (session) => revocations.sessionEnded(session),
       presence: {
         nodeConnected: ({ peer, transport, remoteAddress }) => {
@@ -105,7 +108,7 @@ export async function startGateway(
         },
       },
     },
-    config.view(({ hub }) => ({ ...hub, replica })),
+    config.view(({ hub, upstream }) => ({ ...hub, replica, copyUpstream: upstream.copy })),
   );
 
   const nodes = new FleetDirectory({ local: hub, ownership, calls });
@@ -260,6 +263,7 @@ export async function startGateway(
     bus,
     ownership,
     store,
+    relay: relaying,
     isDraining: () => draining,
   });
 
@@ -284,6 +288,7 @@ export async function startGateway(
       backups,
       ...opened.components,
       ...fleet.components,
+      ...relaying.components,
       hub,
       rollover,
       new CaExpiryWatch({ ...shared, source: certificates, events }, settings().certificates),

@@ -82,10 +82,10 @@ export class Dispatcher {
       return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
     }
     const resource = withNodePrefix(node, message.route.resource);
-    const upstream = { ...message, route: { ...message.route, resource } };
+    const event = { ...message, route: { ...message.route, resource } };
     session.pendingUpstream++;
     const publishNow = () =>
-      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes });
+      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: event, bytes });
     const publish = () => session.whenPlaced?.then(publishNow) ?? publishNow();
     // Who asks for an acknowledgement sends again until it comes.
     const { sync, msg_id } = message.header;

@@ -62,21 +62,25 @@ export class NodeBooks {
    * Enters what the edge says.
    * @param isSent false when it has to wait for a CloudCore
    */
-  enter(message: Message, bytes: Uint8Array, { now, isSent }: { now: number; isSent: boolean }): void {
+  enter(message: Message, given: Uint8Array, { now, isSent }: { now: number; isSent: boolean }): void {
     const { header, route } = message;
     const { source = '', operation = '', resource = '' } = route;
-    if (operation === 'get' && resource === 'membership/detail') {
+    const isQuestion = ASKING.has(source) && !header.parent_msg_id && !resource.includes('/event/');
+    const isMembership = operation === 'get' && resource === 'membership/detail';
+    if (!isQuestion && !isMembership && isSent) return;
+    // A copy: a few hundred bytes of a frame would keep the whole block alive that was read with it.
+    const bytes = Uint8Array.from(given);
+    if (isMembership) {
       this.#setMembership(bytes);
       return;
     }
     if (source === 'metaserver') this.#watch(message, bytes);
-    const isQuestion = ASKING.has(source) && !header.parent_msg_id && !resource.includes('/event/');
     if (isQuestion) {
       const status = operation !== 'query' && STATUS.test(resource) ? `${operation} ${resource}` : undefined;
       this.#forget(header.msg_id);
       this.#questions.set(header.msg_id, { bytes, at: now, status, sent: isSent });
       this.#bytes += bytes.length;
-    } else if (!isSent) {
+    } else {
       this.#held.push(bytes);
       this.#bytes += bytes.length;
     }
