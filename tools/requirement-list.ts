@@ -83,5 +83,7 @@ export const REQUIREMENTS: Readonly<
   L2: 'refusals by reason, with the node where it can be read',
   L3: 'what is known of each node',
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
+  N4: 'the wall clock jumps and only dates follow it: no session, deadline or lock',
   O4: 'what an edge can name is shown without control characters in terminals and logs',
+  O5: 'two devices with one identity that swap slowly are detected, reported and held off',
 };

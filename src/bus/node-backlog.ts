@@ -8,7 +8,7 @@ export interface Slot {
   readonly item: DownstreamItem;
   readonly key: string | undefined;
   readonly bytes: number;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds on the monotonic clock. */
   readonly expiresAt: number;
   readonly settle: (outcome: DeliveryOutcome) => void;
   /** The attachment that is delivering it; undefined while it waits. */

@@ -327,7 +327,7 @@ export const configSchema = z.strictObject({
           eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
         })
         .prefault({}),
-      flapWindowMs: duration(60_000, 'Window in which take-overs are counted'),
+      flapWindowMs: duration(600_000, 'Window in which take-overs of a session that is alive are counted'),
       flapThreshold: count(6, 'Take-overs within the window from which on a node counts as flapping'),
       nodeMetrics: z
         .boolean()

@@ -1,10 +1,13 @@
 /**
  * Where time comes from. Everything that waits or compares dates takes a `Clock`, so that tests need not
- * sleep.
+ * sleep. There are two: the wall clock can jump (an administrator, NTP, a suspended machine), the monotonic
+ * one cannot. What one says means nothing to the other.
  */
 export interface Clock {
-  /** Milliseconds since the epoch. */
+  /** The wall clock: milliseconds since the epoch. For dates of certificates, tokens, messages and logs. */
   now(): number;
+  /** Milliseconds since some moment in the past; never goes back. For deadlines, ages and durations. */
+  monotonic(): number;
   /** Calls `fn` once after `delayMs`. Does not keep the process alive. */
   setTimeout(fn: () => void, delayMs: number): Timer;
   /** Calls `fn` every `periodMs`. Does not keep the process alive. */
@@ -16,6 +19,14 @@ export interface Clock {
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
+/**
+ * The moment on the monotonic clock that a date will be, as far as the wall clock can be believed now.
+ * @param date milliseconds since the epoch
+ */
+export function monotonicAt(clock: Pick<Clock, 'now' | 'monotonic'>, date: number): number {
+  return clock.monotonic() + date - clock.now();
+}
+
 export interface Timer {
   cancel(): void;
 }
@@ -25,6 +36,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: () => performance.now(),
   setTimeout(fn, delayMs) {
     let handle: NodeJS.Timeout;
     const arm = (left: number) => {

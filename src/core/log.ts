@@ -145,7 +145,7 @@ export class LogSampler {
    * should not.
    */
   pass(key: string): number | undefined {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const entry = this.#seen.get(key);
     if (entry && now < entry.until) {
       entry.suppressed++;

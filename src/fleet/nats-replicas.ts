@@ -142,7 +142,7 @@ export class NatsReplicas implements Component {
 
   async #join(connection: Connection): Promise<void> {
     const attempt = ++this.#attempt;
-    this.#joinBegan = this.#clock.now();
+    this.#joinBegan = this.#clock.monotonic();
     const isOld = () => attempt !== this.#attempt || this.#stopped;
     for (let tries = 0; !isOld(); tries++) {
       try {
@@ -231,7 +231,7 @@ export class NatsReplicas implements Component {
   }
 
   #tick(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     if (this.#isSure && now - this.#confirmedAt > this.#options.leaseMs)
       this.#loseSight('NATS does not confirm the signs of life');
     if (this.#connection.problem() !== undefined) return;
@@ -245,7 +245,7 @@ export class NatsReplicas implements Component {
   }
 
   async #beat(kv: KV): Promise<void> {
-    const at = this.#clock.now();
+    const at = this.#clock.monotonic();
     await kv.put(this.self.run, this.self.replica, { timeout: this.#options.leaseMs });
     this.#confirmedAt = Math.max(this.#confirmedAt, at);
   }

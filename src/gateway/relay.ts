@@ -91,7 +91,7 @@ export function composeRelay(parts: {
   };
 }
 
-function asUpstreamAuthority(ca: CertificateAuthority): UpstreamAuthority {
+export function asUpstreamAuthority(ca: CertificateAuthority): UpstreamAuthority {
   return {
     certificate: ca.certificate,
     issueNode: async ({ node, publicKey, lifetimeMs }) => {

@@ -83,7 +83,7 @@ export class NodeHistoryService implements NodeHistory, Component {
     this.#options = options;
     this.#secret = secret;
     this.#sampler = new LogSampler({ clock });
-    this.#refreshedAt = clock.now();
+    this.#refreshedAt = clock.monotonic();
     this.#state = new NodeHistoryState(
       { store: components.store, onDamaged: (problem) => this.#damaged(problem) },
       { secret, ...(maxBytes === undefined ? {} : { maxBytes }) },
@@ -195,7 +195,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   async sync(): Promise<void> {
     const { clock, metrics, log } = this.#components;
     const now = clock.now();
-    if (now - this.#refreshedAt >= REFRESH_MS && this.#connected.size > 0) this.#dirty = true;
+    if (clock.monotonic() - this.#refreshedAt >= REFRESH_MS && this.#connected.size > 0) this.#dirty = true;
     try {
       if (this.#dirty) await this.#write(now);
       else this.#stored = await this.#state.read();
@@ -228,7 +228,7 @@ export class NodeHistoryService implements NodeHistory, Component {
           'the history of nodes is full: those that were not seen for longest are forgotten',
         );
       }
-      this.#refreshedAt = now;
+      this.#refreshedAt = this.#components.clock.monotonic();
       metrics.nodeHistoryLastWrite.set(now / 1000);
     } catch (error) {
       this.#dirty = true;

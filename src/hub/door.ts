@@ -67,7 +67,8 @@ export class Door {
   /** `newcomer` takes the session of its node from `present` (G4). */
   takenOver(present: Session, newcomer: EdgeConnection): void {
     this.#metrics.takeovers.inc();
-    if (!this.#flaps.takenOver(present.node)) return;
+    // A node that comes back from a connection that died is no second device.
+    if (this.#isSilent(present) || !this.#flaps.takenOver(present.node)) return;
     this.#metrics.flapping.inc();
     const suppressed = this.#sampler.pass(present.node);
     if (suppressed === undefined) return;
@@ -106,8 +107,10 @@ export class Door {
 
   /** Only while the present session is heard: a node whose old connection is dead is never kept out. */
   #holdMs(node: string, present: Session | undefined): number {
-    if (!present) return 0;
-    const silenceMs = this.#clock.now() - present.lastHeard;
-    return silenceMs > this.#options().keepaliveTimeoutMs / 2 ? 0 : this.#flaps.holdMs(node);
+    return !present || this.#isSilent(present) ? 0 : this.#flaps.holdMs(node);
+  }
+
+  #isSilent({ lastHeard }: Session): boolean {
+    return this.#clock.monotonic() - lastHeard > this.#options().keepaliveTimeoutMs / 2;
   }
 }

@@ -28,12 +28,12 @@ async function drainOne(
   session: Session,
   { clock, random, windowMs, signal, end }: DrainOptions,
 ): Promise<void> {
-  const begin = clock.now();
+  const begin = clock.monotonic();
   const patience = new AbortController();
   const limit = AbortSignal.any([signal, patience.signal]);
   try {
     await clock.sleep(random() * windowMs, signal);
-    const leftMs = begin + ACKNOWLEDGEMENTS_MS - clock.now();
+    const leftMs = begin + ACKNOWLEDGEMENTS_MS - clock.monotonic();
     if (leftMs > 0) await Promise.race([session.whenAcknowledged(), clock.sleep(leftMs, limit)]);
   } catch {
     // The signal: no more patience.

@@ -38,7 +38,7 @@ export class FlapDetector {
 
   /** @returns true when the node flaps */
   takenOver(node: string): boolean {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const { flapWindowMs, flapThreshold } = this.#options();
     const record = this.#records.get(node) ?? { takeovers: [], holds: 0, heldUntil: 0 };
     const last = record.takeovers.at(-1);
@@ -56,6 +56,6 @@ export class FlapDetector {
 
   /** How long a newcomer of this node has to stay away, milliseconds; 0 when it may come. */
   holdMs(node: string): number {
-    return Math.max(0, (this.#records.get(node)?.heldUntil ?? 0) - this.#clock.now());
+    return Math.max(0, (this.#records.get(node)?.heldUntil ?? 0) - this.#clock.monotonic());
   }
 }

@@ -70,12 +70,12 @@ export class Liveness {
 
   /** Silence allowed to a session of this node that begins now, milliseconds. */
   timeoutFor(node: string): number {
-    return this.#heartbeats.timeoutFor(node, this.#options().keepaliveTimeoutMs, this.#clock.now());
+    return this.#heartbeats.timeoutFor(node, this.#options().keepaliveTimeoutMs, this.#clock.monotonic());
   }
 
   /** A keepalive came. */
   beat(session: Session): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     if (session.beats++ > 0) {
       const { keepaliveTimeoutMs } = this.#options();
       const intervalMs = now - session.lastBeat;
@@ -92,7 +92,7 @@ export class Liveness {
   }
 
   #lookAtAll(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     for (const session of [...this.#hooks.sessions()]) {
       const sentBytes = session.takeSentBytes();
       if (sentBytes > 0) this.#meter.addBytes('downstream', session.connection.transport, sentBytes);
@@ -109,7 +109,7 @@ export class Liveness {
       this.#hooks.close(session, closeReason('KeepaliveTimeout'));
     } else if (session.plannedEnd) {
       if (now >= session.plannedEnd.at) this.#hooks.close(session, session.plannedEnd.reason);
-    } else if (now >= session.connection.peer.certificate.notAfter) {
+    } else if (this.#clock.now() >= session.connection.peer.certificate.notAfter) {
       const fields = { node: session.node, session: session.id };
       this.#log.warn(fields, 'the certificate of a session expired; the session will end');
       this.#hooks.planEnd(session, closeReason('CertificateExpired'));

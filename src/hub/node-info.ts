@@ -1,9 +1,14 @@
 import type { NodeInfo } from '../contracts/node-directory.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Session } from './session.ts';
 
 /** What an operator may see of a session (L3). */
-export function nodeInfo(session: Session, around: { replica: string; queued: number }): NodeInfo {
+export function nodeInfo(
+  session: Session,
+  around: { replica: string; queued: number; clock: Clock },
+): NodeInfo {
   const { connection } = session;
+  const { clock } = around;
   const { certificate } = connection.peer;
   const { bytesReceived, bytesSent, rttMs } = connection.stats();
   return {
@@ -15,7 +20,7 @@ export function nodeInfo(session: Session, around: { replica: string; queued: nu
     ...(connection.agent === undefined ? {} : { agent: connection.agent }),
     projectId: connection.projectId,
     connectedSince: new Date(session.since).toISOString(),
-    lastHeard: new Date(session.lastHeard).toISOString(),
+    lastHeard: new Date(clock.now() - (clock.monotonic() - session.lastHeard)).toISOString(),
     certificate: {
       serial: certificate.serial,
       sha256: certificate.sha256,

@@ -15,6 +15,7 @@ export interface OutboxOptions {
 export interface Outgoing {
   readonly message: Message;
   readonly acknowledged: boolean;
+  /** On the monotonic clock, milliseconds. */
   readonly expiresAt?: number;
 }
 
@@ -175,7 +176,7 @@ export class Outbox {
   }
 
   #isExpired(entry: Entry): boolean {
-    if (entry.expiresAt === undefined || this.#clock.now() < entry.expiresAt) return false;
+    if (entry.expiresAt === undefined || this.#clock.monotonic() < entry.expiresAt) return false;
     this.#finish(entry, { kind: 'expired' });
     return true;
   }

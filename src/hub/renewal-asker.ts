@@ -35,7 +35,7 @@ export class RenewalAsker {
 
   /** @param issuerSha256 the CA whose certificates shall be replaced @returns how many nodes were asked */
   ask(issuerSha256: string, reason: string): number {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const due = this.#hub.list().flatMap(({ node, agent }) => {
       const certificate = this.#hub.identityOf(node)?.certificate;
       if (!agent?.startsWith(SDK_AGENT) || certificate?.issuerSha256 !== issuerSha256) return [];
@@ -47,7 +47,7 @@ export class RenewalAsker {
     for (const [node, { at }] of this.#asked) if (now - at >= PATIENCE_MS) this.#asked.delete(node);
     for (const { node, serial } of due) {
       this.#asked.set(node, { serial, at: now });
-      const message = createRenewRequest({ reason, serial, withinMs }, { now });
+      const message = createRenewRequest({ reason, serial, withinMs }, { now: this.#clock.now() });
       this.#hub.send({ node, message, wait: 'queued' }).catch((error) => {
         this.#asked.delete(node);
         this.#log.debug({ node, problem: describeError(error) }, 'a node could not be asked to renew');

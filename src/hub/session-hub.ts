@@ -285,7 +285,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   #planEnd(session: Session, reason: CloseReason): void {
     const { clock, random } = this.#parts;
-    session.plannedEnd = { at: clock.now() + random() * this.#options().expiryGraceMs, reason };
+    session.plannedEnd = { at: clock.monotonic() + random() * this.#options().expiryGraceMs, reason };
   }
 
   // — sessions —
@@ -430,6 +430,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   #info(session: Session): NodeInfo {
     const { messages } = this.#parts.bus.backlog(session.node);
-    return nodeInfo(session, { replica: this.#options().replica, queued: messages });
+    return nodeInfo(session, {
+      replica: this.#options().replica,
+      queued: messages,
+      clock: this.#parts.clock,
+    });
   }
 }

@@ -2,7 +2,7 @@ import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-co
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Claim } from '../contracts/node-ownership.ts';
 import type { RelayedEdge, UpstreamFrame, UpstreamLink } from '../contracts/upstream-relay.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, monotonicAt } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
@@ -35,7 +35,7 @@ export interface WireForm {
   readonly json: Buffer | undefined;
 }
 
-/** When and why the hub will end a session. */
+/** When, on the monotonic clock, and why the hub will end a session. */
 export interface PlannedEnd {
   readonly at: number;
   readonly reason: CloseReason;
@@ -50,8 +50,9 @@ const MAX_OWN = 256;
 export class Session implements EdgeConnectionHandler, DownstreamConsumer, RelayedEdge {
   readonly id: string;
   readonly connection: EdgeConnection;
+  /** When it began: as a date, milliseconds since the epoch. */
   readonly since: number;
-  /** Last sign of life, milliseconds since the epoch. */
+  /** Last sign of life, on the monotonic clock. */
   lastHeard: number;
   /** Silence after which it ends, milliseconds. */
   timeoutMs: number;
@@ -95,7 +96,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     this.connection = connection;
     this.timeoutMs = timeoutMs;
     this.since = services.clock.now();
-    this.lastHeard = this.since;
+    this.lastHeard = services.clock.monotonic();
   }
 
   get node(): string {
@@ -167,14 +168,14 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
       this.#services.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'session-ended' });
       return;
     }
-    this.lastHeard = this.#services.clock.now();
+    this.lastHeard = this.#services.clock.monotonic();
     this.messagesReceived++;
     this.#services.meter.count('upstream', this.connection.transport, bytes);
     return this.#services.dispatch(this, message, { bytes, json });
   }
 
   onAlive(): void {
-    if (!this.#ended) this.lastHeard = this.#services.clock.now();
+    if (!this.#ended) this.lastHeard = this.#services.clock.monotonic();
   }
 
   onClose(reason: CloseReason | undefined): void {
@@ -201,7 +202,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     return this.#outbox.deliver({
       message: this.#asTheEdgeSeesIt(message),
       acknowledged,
-      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(expiresAt === undefined ? {} : { expiresAt: monotonicAt(this.#services.clock, expiresAt) }),
     });
   }
 

@@ -211,7 +211,7 @@ export class TlsServer {
     return connection?.address ?? plainAddress(socket.remoteAddress);
   }
 
-  /** When the socket was accepted, milliseconds since the epoch. */
+  /** When the socket was accepted, milliseconds on the monotonic clock. */
   acceptedAt(socket: Socket): number | undefined {
     return (socket as Tracked)[CONNECTION]?.acceptedAt;
   }
@@ -288,7 +288,7 @@ export class TlsServer {
       raw,
       address,
       counted: viaProxy ? undefined : address,
-      acceptedAt: clock.now(),
+      acceptedAt: clock.monotonic(),
       phase: viaProxy ? 'proxy' : 'waiting',
       requests: 0,
       sni: undefined,
@@ -400,7 +400,7 @@ export class TlsServer {
       this.server.headersTimeout = requestTimeoutMs;
       this.server.requestTimeout = requestTimeoutMs;
     }
-    const latest = this.#components.clock.now() - handshakeTimeoutMs;
+    const latest = this.#components.clock.monotonic() - handshakeTimeoutMs;
     for (const connection of this.#unfinished) {
       if (connection.acceptedAt > latest) break;
       this.#handshakeLog.late(connection);

@@ -75,3 +75,12 @@ export function parseClose(code: number, text: string): CloseReason | undefined 
   const hint = /reconnectAfterMs=(\d{1,9})/.exec(text)?.[1];
   return closeReason(name as CloseReasonName, hint === undefined ? undefined : Number(hint));
 }
+
+/**
+ * Why an edge closed, as far as the hub believes it: it meant to (1000, 1001, or no code: RFC 6455 §7.4.1),
+ * or the connection broke for it. The words of our table are ours; an edge that says `Revoked` is not
+ * revoked.
+ */
+export function closeByEdge(code: number): CloseReason | undefined {
+  return code === 1000 || code === 1001 || code === 1005 ? closeReason('Normal') : undefined;
+}

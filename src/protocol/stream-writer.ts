@@ -11,7 +11,7 @@ export class StreamWriter {
   #buffered = 0;
   #lastProgress = 0;
 
-  /** @param now milliseconds since the epoch */
+  /** @param now milliseconds on the monotonic clock */
   constructor(stream: Writable, now: () => number) {
     this.stream = stream;
     this.#now = now;

@@ -60,7 +60,7 @@ export class CloudCoreRelay implements UpstreamRelay, Component {
 
   async start(): Promise<void> {
     this.#sweep = this.#clock.setInterval(() => {
-      const now = this.#clock.now();
+      const now = this.#clock.monotonic();
       for (const link of this.#links) link.sweep(now);
     }, SWEEP_MS);
   }
@@ -78,7 +78,7 @@ export class CloudCoreRelay implements UpstreamRelay, Component {
 
   /** Why the gateway should get no new edges: nodes have been without CloudCore for too long. */
   problem(): string | undefined {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const { holdMs } = this.#options();
     const lost = [...this.#links].filter((link) => link.lostMs(now) >= holdMs).length;
     return lost === 0 ? undefined : `${lost} of ${this.#links.size} nodes have no CloudCore`;

@@ -13,7 +13,7 @@ export interface CloudCore {
   /** `host:port` of its tunnel; undefined when none is configured. */
   readonly tunnelAddress: string | undefined;
   failures: number;
-  /** Not tried before this moment, milliseconds since the epoch. */
+  /** Not tried before this moment of the monotonic clock. */
   closedUntil: number;
   /** SHA-256 of the CA that its certificate last verified against: the one it has loaded. */
   caSha256: string | undefined;
@@ -49,7 +49,7 @@ export class CloudCores {
 
   /** @param except one to go past, when there is another that works */
   pick(node: string, except?: CloudCore): CloudCore {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const ranked = this.list().toSorted((a, b) => weight(node, b) - weight(node, a));
     const working = ranked.filter(({ closedUntil }) => closedUntil <= now);
     const soonest = ranked.toSorted((a, b) => a.closedUntil - b.closedUntil)[0]!;
@@ -58,7 +58,7 @@ export class CloudCores {
 
   failed(cloudcore: CloudCore): void {
     if (++cloudcore.failures < FAILURES) return;
-    cloudcore.closedUntil = this.#clock.now() + backoffDelayMs(cloudcore.failures - FAILURES, OPEN);
+    cloudcore.closedUntil = this.#clock.monotonic() + backoffDelayMs(cloudcore.failures - FAILURES, OPEN);
   }
 
   works(cloudcore: CloudCore): void {

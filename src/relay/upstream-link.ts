@@ -30,7 +30,7 @@ export interface LinkParts extends DialParts {
   readonly cloudcores: CloudCores;
   readonly random: () => number;
   readonly sampler: LogSampler;
-  /** When any node last got an answer, milliseconds since the epoch. */
+  /** When any node last got an answer, on the monotonic clock. */
   readonly answers: { lastAt: number };
   closed(link: CloudCoreLink): void;
 }
@@ -63,7 +63,8 @@ export class CloudCoreLink implements UpstreamLink {
     this.#parts = parts;
     this.#edge = edge;
     this.node = edge.node;
-    this.#since = this.#lostAt = clock.now();
+    this.#since = clock.now();
+    this.#lostAt = clock.monotonic();
     this.#books = new NodeBooks({
       onDropped: (reason, count) => metrics.messagesDropped.inc({ direction: 'upstream', reason }, count),
     });
@@ -104,7 +105,7 @@ export class CloudCoreLink implements UpstreamLink {
       return;
     }
     const bytes = bytesToPassOn(message, json);
-    if (!isAnswer) this.#books.enter(message, bytes, { now: this.#parts.clock.now(), isSent: isOpen });
+    if (!isAnswer) this.#books.enter(message, bytes, { now: this.#parts.clock.monotonic(), isSent: isOpen });
     if (isOpen) return this.#write(bytes);
   }
 
@@ -166,7 +167,7 @@ export class CloudCoreLink implements UpstreamLink {
     this.#cloudcore = cloudcore;
     this.#become('connecting');
     const { projectId } = this.#edge;
-    const startedAt = clock.now();
+    const startedAt = clock.monotonic();
     try {
       const dialled = await dial(this.#parts, {
         node: this.node,
@@ -195,7 +196,7 @@ export class CloudCoreLink implements UpstreamLink {
   }
 
   #opened({ socket, stream }: Dialled, startedAt: number): void {
-    const now = this.#parts.clock.now();
+    const now = this.#parts.clock.monotonic();
     this.#socket = socket;
     this.#heardAt = this.#pingedAt = this.#answeredAt = now;
     this.#lostAt = undefined;
@@ -215,7 +216,7 @@ export class CloudCoreLink implements UpstreamLink {
   }
 
   #heard(): void {
-    this.#heardAt = this.#parts.clock.now();
+    this.#heardAt = this.#parts.clock.monotonic();
   }
 
   #fromCloud(data: Buffer): void {
@@ -235,7 +236,7 @@ export class CloudCoreLink implements UpstreamLink {
     }
     const { parent_msg_id: parent } = frame.header;
     if (parent) {
-      const now = this.#parts.clock.now();
+      const now = this.#parts.clock.monotonic();
       const answered = this.#books.answered(parent, now);
       if (answered === 'again') return;
       if (answered) {
@@ -280,7 +281,7 @@ export class CloudCoreLink implements UpstreamLink {
     const cloudcore = this.#cloudcore!;
     this.#socket = undefined;
     socket.terminate();
-    this.#lostAt = clock.now();
+    this.#lostAt = clock.monotonic();
     this.#reconnects++;
     this.#books.lost();
     this.#settleDrained();

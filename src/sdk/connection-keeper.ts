@@ -137,7 +137,7 @@ export class ConnectionKeeper {
       if (this.#replacing && reason?.name === 'TakenOver') await this.#replacing;
       if (this.#current !== held) continue;
       this.#current = undefined;
-      const lasted = clock.now() - held.since >= this.#options.lastingMs;
+      const lasted = clock.monotonic() - held.since >= this.#options.lastingMs;
       logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
       return { reason, lasted, wasUp: true, credentials: held.credentials };
     }
@@ -188,7 +188,7 @@ export class ConnectionKeeper {
       signal,
     });
     const { promise: ended, resolve } = Promise.withResolvers<CloseReason | undefined>();
-    const held = { link, credentials, since: clock.now(), ended };
+    const held = { link, credentials, since: clock.monotonic(), ended };
     link.receive({
       onMessage: (message) => this.#components.handler.onMessage(message),
       onClose: resolve,

@@ -23,8 +23,8 @@ export function checkPair({ node, certificate, key, ca }: EdgeCredentials): stri
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 
 /**
- * What is wrong with a certificate fresh from the hub, or undefined: {@link checkPair}, and a node can show it
- * to the hub now. @param now milliseconds since the epoch
+ * What is wrong with a certificate fresh from the hub, or undefined: {@link checkPair}, and a node can show
+ * it to the hub now. @param now milliseconds since the epoch
  */
 export function checkFresh(credentials: EdgeCredentials, now: number): string | undefined {
   const problem = checkPair(credentials);

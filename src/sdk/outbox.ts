@@ -162,7 +162,7 @@ export class Outbox {
   async #send(entry: Entry, link: EdgeLink): Promise<void> {
     try {
       await link.send(entry.message);
-      entry.takenAt = this.#clock.now();
+      entry.takenAt = this.#clock.monotonic();
       if (!entry.answered && this.#remove(entry)) {
         entry.resolve();
         this.#pump();
@@ -203,7 +203,7 @@ export class Outbox {
   }
 
   #repeatOverdue(): void {
-    const since = this.#clock.now() - this.#options.ackTimeoutMs;
+    const since = this.#clock.monotonic() - this.#options.ackTimeoutMs;
     const waiting = [...this.#entries.values()].filter(
       ({ sent, takenAt, message }) => sent && takenAt !== undefined && message.header.sync,
     );

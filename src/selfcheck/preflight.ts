@@ -45,7 +45,7 @@ export class Preflight {
    */
   async check(bundle: CertificateBundle, authorities: readonly CertificateAuthority[]): Promise<void> {
     const { clock, log, listeners } = this.#components;
-    const startedAt = clock.now();
+    const startedAt = clock.monotonic();
     const unusable = bundle.clientCAs.find((ca) => prepareCa(ca) === undefined);
     if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
     for (const listener of listeners()) {
@@ -55,7 +55,7 @@ export class Preflight {
       }
     }
     log.debug(
-      { fingerprint: bundle.fingerprint, durationMs: clock.now() - startedAt },
+      { fingerprint: bundle.fingerprint, durationMs: clock.monotonic() - startedAt },
       'the new bundle was tried on every listener',
     );
   }

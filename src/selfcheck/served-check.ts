@@ -204,7 +204,7 @@ export class ServedCheck implements ServedCertificates, Component {
   async #tell(): Promise<void> {
     const { clock, log, reports } = this.#components;
     const items = [...this.#found.values()];
-    const now = clock.now();
+    const now = clock.monotonic();
     const content = JSON.stringify(items.map(({ checkedAt: _, ...rest }) => rest));
     const isDue = now - this.#toldAt >= REPORT_EVERY_MS;
     if (content === this.#told && !isDue) return;

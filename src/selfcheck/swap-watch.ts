@@ -81,7 +81,7 @@ export class SwapWatch {
   constructor(components: SwapWatchComponents, options: () => SwapWatchOptions) {
     this.#components = components;
     this.#options = options;
-    this.#before = { since: components.clock.now(), counts: new Map() };
+    this.#before = { since: components.clock.monotonic(), counts: new Map() };
   }
 
   nodeConnected(node: string, address: string): void {
@@ -110,7 +110,7 @@ export class SwapWatch {
       return;
     }
     this.#watched = {
-      swappedAt: this.#components.clock.now(),
+      swappedAt: this.#components.clock.monotonic(),
       trustChanged,
       here: new Map(this.#connected),
       rateBefore: this.#rates(),
@@ -145,7 +145,7 @@ export class SwapWatch {
     const watched = this.#watched;
     if (!watched) return;
     const { windowMs, nodes } = this.#options();
-    if (this.#components.clock.now() - watched.swappedAt > windowMs) {
+    if (this.#components.clock.monotonic() - watched.swappedAt > windowMs) {
       this.#watched = undefined;
       return;
     }
@@ -158,7 +158,7 @@ export class SwapWatch {
    * had failures.
    */
   #countCutOff({ here, failures, rateBefore, backAddresses, swappedAt }: Watched): number {
-    const elapsed = this.#components.clock.now() - swappedAt;
+    const elapsed = this.#components.clock.monotonic() - swappedAt;
     const left = new Map(
       [...failures].map(([address, count]) => [
         address,
@@ -176,7 +176,7 @@ export class SwapWatch {
   }
 
   #count(address: string): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     if (now - this.#before.since > this.#options().windowMs) {
       this.#earlier = this.#before;
       this.#before = { since: now, counts: new Map() };
@@ -186,7 +186,7 @@ export class SwapWatch {
 
   /** Of each address, over the last one or two windows. */
   #rates(): Map<string, number> {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     const { windowMs } = this.#options();
     const recent = [this.#before, ...(this.#earlier ? [this.#earlier] : [])].filter(
       ({ since }) => now - since <= 2 * windowMs,

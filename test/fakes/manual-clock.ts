@@ -9,14 +9,27 @@ export interface ClockEntry {
 /** A clock that moves only when told to. Timers fire in the order they are due. */
 export class ManualClock implements Clock {
   protected time: number;
+  readonly #start: number;
+  #jumped = 0;
   protected readonly entries = new Set<ClockEntry>();
 
   constructor(start: number | Date = Date.UTC(2026, 0, 1)) {
     this.time = Number(start);
+    this.#start = this.time;
   }
 
   now(): number {
-    return this.time;
+    return this.time + this.#jumped;
+  }
+
+  /** It began long ago, and not at the epoch: who mixes the clocks up is found out. */
+  monotonic(): number {
+    return this.time - this.#start + 1_000_000;
+  }
+
+  /** Moves the wall clock alone, forwards or back, as NTP and administrators do. */
+  jump(ms: number): void {
+    this.#jumped += ms;
   }
 
   setTimeout(fn: () => void, delayMs: number): Timer {

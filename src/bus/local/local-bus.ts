@@ -9,7 +9,7 @@ import type {
   UpstreamEvent,
   UpstreamFilter,
 } from '../../contracts/message-bus.ts';
-import type { Clock, Timer } from '../../core/clock.ts';
+import { type Clock, monotonicAt, type Timer } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
@@ -115,9 +115,11 @@ export class LocalBus implements MessageBus {
 
   async enqueue(item: DownstreamItem): Promise<Enqueued> {
     if (this.#stopped) throw this.#unavailable();
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const bytes = sizeOf(item);
-    const expiresAt = Math.min(item.expiresAt ?? Number.POSITIVE_INFINITY, now + this.#options().ttlMs);
+    const until =
+      item.expiresAt === undefined ? Number.POSITIVE_INFINITY : monotonicAt(this.#clock, item.expiresAt);
+    const expiresAt = Math.min(until, now + this.#options().ttlMs);
     if (expiresAt <= now) return this.#atOnce({ kind: 'expired' });
     const id = `${item.node}:${item.message.header.msg_id}`;
     if (this.#recent.has(id)) return this.#atOnce({ kind: 'dropped', reason: 'duplicate' });
@@ -214,7 +216,7 @@ export class LocalBus implements MessageBus {
       if (!attachment?.live || attachment.underWay.size >= attachment.consumer.window) return false;
       const slot = backlog.take(attachment);
       if (!slot) return false;
-      if (slot.expiresAt <= this.#clock.now()) this.#settle(backlog, slot, { kind: 'expired' });
+      if (slot.expiresAt <= this.#clock.monotonic()) this.#settle(backlog, slot, { kind: 'expired' });
       else this.#deliver(backlog, attachment, slot);
     }
     return true;
@@ -290,7 +292,7 @@ export class LocalBus implements MessageBus {
   }
 
   #expire(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     if (now < this.#earliestExpiry) return;
     this.#earliestExpiry = Number.POSITIVE_INFINITY;
     for (const backlog of [...this.#backlogs.values()]) {

@@ -17,12 +17,12 @@ export class RecentIds {
 
   has(id: string): boolean {
     const at = this.#taken.get(id);
-    return at !== undefined && this.#clock.now() - at < WINDOW_MS;
+    return at !== undefined && this.#clock.monotonic() - at < WINDOW_MS;
   }
 
   add(id: string): void {
     this.#taken.delete(id);
-    this.#taken.set(id, this.#clock.now());
+    this.#taken.set(id, this.#clock.monotonic());
     if (this.#taken.size > REMEMBERED) this.#taken.delete(this.#taken.keys().next().value!);
   }
 }

@@ -59,7 +59,7 @@ export class MessageDeleter {
     const nats = this.#connection.current();
     const token = (this.#nextToken++).toString(36);
     const answered = new Promise<void>((resolve, reject) => {
-      this.#pending.set(token, { since: this.#clock.now(), resolve, reject });
+      this.#pending.set(token, { since: this.#clock.monotonic(), resolve, reject });
     });
     this.#timer ??= this.#clock.setInterval(() => this.#tick(), TICK_MS);
     try {
@@ -97,7 +97,7 @@ export class MessageDeleter {
   }
 
   #tick(): void {
-    this.#failUntil(this.#clock.now() - this.#timeoutMs, 'JetStream does not answer');
+    this.#failUntil(this.#clock.monotonic() - this.#timeoutMs, 'JetStream does not answer');
     if (this.#pending.size > 0) return;
     this.#timer?.cancel();
     this.#timer = undefined;

@@ -10,7 +10,7 @@ import type {
   UpstreamEvent,
   UpstreamFilter,
 } from '../../contracts/message-bus.ts';
-import type { Clock } from '../../core/clock.ts';
+import { type Clock, monotonicAt } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
@@ -245,9 +245,9 @@ export class NatsBus implements MessageBus {
     const { clock, connection } = this.#parts;
     const problem = connection.problem();
     if (problem !== undefined) throw new SallyportError('BUS_UNAVAILABLE', { problem });
-    const now = clock.now();
+    const now = clock.monotonic();
     const until = Math.min(
-      item.expiresAt ?? Number.POSITIVE_INFINITY,
+      item.expiresAt === undefined ? Number.POSITIVE_INFINITY : monotonicAt(clock, item.expiresAt),
       now + this.#options.limits.downstreamAgeMs,
     );
     if (until <= now) return this.#lost({ kind: 'expired' });

@@ -1,5 +1,5 @@
 import type { DeliveryOutcome, DownstreamConsumer } from '../../contracts/message-bus.ts';
-import type { Clock } from '../../core/clock.ts';
+import { type Clock, monotonicAt } from '../../core/clock.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Unsubscribe } from '../../core/property.ts';
@@ -150,7 +150,7 @@ export class NodeHolding {
       if (!attachment.live || attachment.underWay.size >= attachment.consumer.window) return false;
       const slot = this.#backlog?.take(attachment);
       if (!slot) return false;
-      if (slot.expiresAt <= this.#services.clock.now()) this.#settle(slot, { kind: 'expired' });
+      if (slot.expiresAt <= this.#services.clock.monotonic()) this.#settle(slot, { kind: 'expired' });
       else void this.#deliver(slot);
     }
     return true;
@@ -217,7 +217,10 @@ export class NodeHolding {
       item,
       key,
       bytes: data.length,
-      expiresAt: item.expiresAt ?? Number.POSITIVE_INFINITY,
+      expiresAt:
+        item.expiresAt === undefined
+          ? Number.POSITIVE_INFINITY
+          : monotonicAt(this.#services.clock, item.expiresAt),
       settle,
     };
     const older = this.#backlog.waitingFor(key);

@@ -121,7 +121,7 @@ export class NodeHoldings {
   }
 
   expire(): void {
-    const now = this.#parts.clock.now();
+    const now = this.#parts.clock.monotonic();
     for (const holding of this.#holdings.values()) holding.expire(now);
     this.#showTotals();
   }

@@ -44,7 +44,7 @@ export class QueueCompactor {
     const { node } = item;
     const object = objectDigest(item);
     const full = this.#full.get(node);
-    if (full && full.until > this.#parts.clock.now() && !full.objects.has(object ?? ''))
+    if (full && full.until > this.#parts.clock.monotonic() && !full.objects.has(object ?? ''))
       throw new SallyportError('QUEUE_FULL', { queue: 'of this node' });
     const { newest, older } = await this.#survey(node);
     if (older.length > 0) {
@@ -82,7 +82,7 @@ export class QueueCompactor {
 
   #remember(node: string, objects: ReadonlySet<string>): void {
     this.#full.delete(node);
-    this.#full.set(node, { until: this.#parts.clock.now() + REMEMBER_MS, objects });
+    this.#full.set(node, { until: this.#parts.clock.monotonic() + REMEMBER_MS, objects });
     if (this.#full.size > REMEMBERED) this.#full.delete(this.#full.keys().next().value!);
   }
 }

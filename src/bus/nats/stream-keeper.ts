@@ -164,8 +164,8 @@ export class StreamKeeper {
     this.#problem = undefined;
     // Before the first sweep nothing can have been missed.
     if (this.#sweptTo === undefined || this.#sweptTo > lastDownstream) this.#sweptTo = lastDownstream;
-    if (clock.now() < this.#sweepAt) return;
-    this.#sweepAt = clock.now() + sweepMs;
+    if (clock.monotonic() < this.#sweepAt) return;
+    this.#sweepAt = clock.monotonic() + sweepMs;
     if (lastDownstream === this.#sweptTo) return;
     await this.#onSweep({ fromSeq: this.#sweptTo + 1, toSeq: lastDownstream });
     this.#sweptTo = lastDownstream;

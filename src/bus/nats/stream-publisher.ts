@@ -112,7 +112,7 @@ export class StreamPublisher {
   /** What JetStream does not do now; undefined when it confirms. */
   problem(): string | undefined {
     const oldest = this.#pending.values().next().value;
-    if (!oldest || this.#clock.now() - oldest.since < this.#options.requestTimeoutMs) return undefined;
+    if (!oldest || this.#clock.monotonic() - oldest.since < this.#options.requestTimeoutMs) return undefined;
     return `nats: JetStream confirms no messages${this.#problem ? `: ${this.#problem}` : ''}`;
   }
 
@@ -129,7 +129,7 @@ export class StreamPublisher {
       return this.#refused(stream, 'in-flight', 'QUEUE_FULL', { queue: 'of what NATS has not confirmed' });
     return new Promise((resolve, reject) => {
       const token = (this.#nextToken++).toString(36);
-      const entry = { ...publication, since: this.#clock.now(), resolve, reject, sentAt: undefined };
+      const entry = { ...publication, since: this.#clock.monotonic(), resolve, reject, sentAt: undefined };
       this.#pending.set(token, entry);
       this.#bytes += payload.length;
       this.#timer ??= this.#clock.setInterval(() => this.#tick(), TICK_MS);
@@ -143,12 +143,12 @@ export class StreamPublisher {
    */
   async stop(signal: AbortSignal): Promise<void> {
     this.#stopped = true;
-    const end = this.#clock.now() + STOP_WAIT_MS;
+    const end = this.#clock.monotonic() + STOP_WAIT_MS;
     while (
       this.#pending.size > 0 &&
       !signal.aborted &&
       this.#connection.problem() === undefined &&
-      this.#clock.now() < end
+      this.#clock.monotonic() < end
     )
       await this.#clock.sleep(STOP_LOOK_MS, signal).catch(() => {});
     for (const off of this.#off) off();
@@ -196,7 +196,7 @@ export class StreamPublisher {
         return;
       }
       nats.publish(subject, payload, { headers, reply: `${this.#inbox}.${token}` });
-      entry.sentAt = this.#clock.now();
+      entry.sentAt = this.#clock.monotonic();
     } catch (error) {
       // The connection is on its way out; the message goes with the next one.
       this.#problem = describeError(error);
@@ -214,7 +214,7 @@ export class StreamPublisher {
       this.#finish(token, entry);
       const { stream } = entry;
       this.#metrics.busPublished.inc({ stream });
-      this.#metrics.busPublishSeconds.observe({ stream }, (this.#clock.now() - entry.since) / 1_000);
+      this.#metrics.busPublishSeconds.observe({ stream }, (this.#clock.monotonic() - entry.since) / 1_000);
       entry.resolve(reply);
       return;
     }
@@ -235,12 +235,12 @@ export class StreamPublisher {
       this.#problem = error.description;
       this.#onRefused();
       // Sent again before long; as if it had been sent that much earlier.
-      entry.sentAt = this.#clock.now() - this.#options.requestTimeoutMs + REFUSED_RETRY_MS;
+      entry.sentAt = this.#clock.monotonic() - this.#options.requestTimeoutMs + REFUSED_RETRY_MS;
     }
   }
 
   #tick(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     for (const [token, entry] of [...this.#pending]) {
       if (now - entry.since >= entry.patienceMs) {
         const problem = this.#connection.problem() ?? this.#problem ?? 'nats: JetStream does not answer';

@@ -8,7 +8,7 @@ export interface WaitingOutcome {
   readonly id: string;
   readonly item: DownstreamItem;
   readonly outcome: Promise<DeliveryOutcome>;
-  /** Milliseconds since the epoch; then it is taken for expired. */
+  /** Milliseconds on the monotonic clock; then it is taken for expired. */
   readonly until: number;
   /** Known once it is stored. */
   seq: number | undefined;
@@ -75,7 +75,7 @@ export class WaitingOutcomes {
 
   /** Settles what is past its time. */
   expire(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     for (const { id, until } of [...this.#entries.values()])
       if (until <= now) this.settle(id, { kind: 'expired' });
   }

@@ -44,7 +44,7 @@ export class HubRenewal {
   /** Plans an attempt, unless one is due earlier or nothing may be written. */
   planWithin(delayMs: number): void {
     const { clock } = this.#components;
-    const dueAt = clock.now() + delayMs;
+    const dueAt = clock.monotonic() + delayMs;
     if (!this.#context.mayWrite() || this.#stopped.signal.aborted || dueAt >= this.#dueAt) return;
     this.#timer?.cancel();
     this.#dueAt = dueAt;

@@ -68,9 +68,8 @@ export class TokenState {
    * @throws SECRET_STORE_UNAVAILABLE and the other errors of the store, SECRET_MALFORMED, SECRET_KEY_MISSING
    */
   async current(maxAgeMs = this.#maxAgeMs): Promise<ReadonlyTokenState> {
-    const ageMs = this.#clock.now() - this.#readAt;
-    // A negative age means that the clock was set back: then nothing is known about it.
-    if (!this.#known || ageMs < 0 || ageMs >= maxAgeMs) {
+    const ageMs = this.#clock.monotonic() - this.#readAt;
+    if (!this.#known || ageMs >= maxAgeMs) {
       this.#reading ??= this.#exclusively(() => this.#read()).finally(() => {
         this.#reading = undefined;
       });
@@ -165,7 +164,7 @@ export class TokenState {
 
   /** False when the Secret is not what was read any more. */
   async #tryWrite(draft: TokenStateData, secret: Versioned): Promise<boolean> {
-    const startedAt = this.#clock.now();
+    const startedAt = this.#clock.monotonic();
     try {
       const written = await this.#store.replace({ ...secret, data: encodeTokenState(draft, secret.data) });
       this.#remember(written, startedAt);
@@ -177,7 +176,7 @@ export class TokenState {
   }
 
   async #read(): Promise<void> {
-    const startedAt = this.#clock.now();
+    const startedAt = this.#clock.monotonic();
     this.#remember((await this.#store.get(this.#secret)) ?? (await this.#create()), startedAt);
   }
 

@@ -83,7 +83,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   readonly #run = randomBytes(6).toString('base64url');
   #receipts: Receipts = new Map();
   #appliedAt = 0;
-  #toldAt = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
   #loaded = false;
   #closed: readonly ClosedSession[] = [];
   readonly #seen = new Map<string, SeenCertificate>();
@@ -285,7 +285,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     metrics.revocationListUsable.set(1);
     metrics.revocationListLastRead.set(clock.now() / 1000);
     this.#receipts = receipts;
-    if (clock.now() - this.#toldAt >= (this.#options().aliveMs ?? ALIVE_MS)) this.#sayAlive();
+    if (clock.monotonic() - this.#toldAt >= (this.#options().aliveMs ?? ALIVE_MS)) this.#sayAlive();
     const known = this.#list.value;
     // Whoever wrote has adopted already what a read that began earlier brings now.
     if (this.#loaded && (list === known || list.version < known.version)) return;
@@ -351,7 +351,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       });
       for (const [node, certificate] of seen)
         if (this.#seen.get(node) === certificate) this.#seen.delete(node);
-      this.#toldAt = this.#components.clock.now();
+      this.#toldAt = this.#components.clock.monotonic();
       this.#adopt(shared);
     } catch (error) {
       if (!this.#stopped) this.#unusable(error);

@@ -73,7 +73,7 @@ function stepCommand(step: RolloverStep): Command {
   return command.action(async ({ force = false, wait = 0 }: StepOptions, self: Command) => {
     const globals = self.optsWithGlobals<GlobalOptions>();
     const admin = connectAdmin(globals);
-    const end = Date.now() + wait;
+    const end = performance.now() + wait;
     for (let told = ''; ; ) {
       try {
         const status = await admin.post<CaRolloverStatus>(`${API}/${step}`, { force });
@@ -81,7 +81,7 @@ function stepCommand(step: RolloverStep): Command {
         return printStatus(status, globals.output);
       } catch (error) {
         const isBlocked = error instanceof AdminError && error.code === 'ROLLOVER_BLOCKED';
-        if (!isBlocked || Date.now() + POLL_MS > end) throw error;
+        if (!isBlocked || performance.now() + POLL_MS > end) throw error;
         if (error.message !== told) printError(error.message);
         told = error.message;
         await new Promise((resolve) => setTimeout(resolve, POLL_MS));

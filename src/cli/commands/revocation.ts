@@ -154,9 +154,9 @@ async function decide(
 async function awaitReplicas(admin: AdminClient, first: RevocationReceipt): Promise<RevocationReceipt> {
   const { revocation, version } = first;
   const path = revocation ? `${API}/${revocation.id}` : `${API}/replicas`;
-  const end = Date.now() + WAIT_MS;
+  const end = performance.now() + WAIT_MS;
   let receipt = first;
-  while (!receipt.complete && Date.now() < end) {
+  while (!receipt.complete && performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     const { replicas } = await admin.get<RevocationReceipt>(path);
     const complete = replicas.every((one) => !one.alive || one.version >= version);

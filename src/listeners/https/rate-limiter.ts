@@ -24,13 +24,13 @@ export class RateLimiter {
     this.#clock = clock;
     this.#limits = limits;
     this.#maxSources = maxSources;
-    this.#all = { tokens: limits().perMinute, at: clock.now() };
+    this.#all = { tokens: limits().perMinute, at: clock.monotonic() };
   }
 
   /** @throws RATE_LIMITED with `retryAfterMs` and `limit` (`source` or `all`) in its details */
   take(source: string): void {
     const { perMinutePerSource, perMinute } = this.#limits();
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const own = this.#sources.get(source) ?? { tokens: perMinutePerSource, at: now };
     this.#sources.delete(source);
     this.#sources.set(source, own);

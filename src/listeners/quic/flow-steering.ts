@@ -204,7 +204,7 @@ export class FlowSteering {
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
     if (flow.address !== from.address || flow.port !== from.port) {
-      const now = this.#components.clock.now();
+      const now = this.#components.clock.monotonic();
       if (flow.mayMoveTo(from.address, from.port, now)) this.#move(flow, from);
     } else {
       flow.stay();
@@ -216,7 +216,7 @@ export class FlowSteering {
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
     if (!this.#target) return;
     if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
-    const flow = new Flow({ address, port, now: this.#components.clock.now() }, this.#target, {
+    const flow = new Flow({ address, port, now: this.#components.clock.monotonic() }, this.#target, {
       onReply: (self, reply) => this.#fromServer(self, reply),
       onBound: (self) => this.#byLocalPort.set(self.localPort, self),
       onError: (self) => this.#remove(self),
@@ -293,11 +293,11 @@ export class FlowSteering {
     if (flow.state === 'handshaking') this.#handshaking--;
     if (state === 'handshaking') this.#handshaking++;
     if (state === 'closing') this.#uncount(flow);
-    flow.enter(state, this.#components.clock.now());
+    flow.enter(state, this.#components.clock.monotonic());
   }
 
   #sweep(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     const { handshakeTimeoutMs } = this.#options();
     for (const flow of this.#flows) {
       if (flow.state === 'open') continue;

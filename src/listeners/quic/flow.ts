@@ -38,7 +38,7 @@ export class Flow {
   address: string;
   port: number;
   state: FlowState = 'new';
-  /** When the first datagram came, and when `state` was entered, milliseconds since the epoch. */
+  /** When the first datagram came, and when `state` was entered, milliseconds on the monotonic clock. */
   readonly startedAt: number;
   since: number;
   sessions = 0;

@@ -14,7 +14,7 @@ export interface MessageStreamEvents {
 
 export interface MessageStreamOptions {
   readonly maxMessageBytes: number;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds on the monotonic clock. */
   readonly now: () => number;
   /**
    * True for a stream we opened to write on: it need not carry anything to us, and stays open when the peer

@@ -30,7 +30,7 @@ export interface QuicConnectionComponents {
   readonly session: QuicServerSession;
   /** The client's first stream, on which hello and welcome were exchanged. */
   readonly control: QuicStream;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
 }
 
 export interface QuicConnectionOptions {
@@ -59,7 +59,7 @@ export class QuicConnection implements EdgeConnection {
   readonly projectId: string;
   readonly agent?: string;
   readonly #session: QuicServerSession;
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #options: QuicConnectionOptions;
   readonly #control: StreamWriter;
   readonly #lanes = new MessageLanes();
@@ -79,7 +79,7 @@ export class QuicConnection implements EdgeConnection {
     this.#session = session;
     this.#clock = clock;
     this.#options = options;
-    this.#control = new StreamWriter(control, () => clock.now());
+    this.#control = new StreamWriter(control, () => clock.monotonic());
     this.peer = options.peer;
     this.remoteAddress = options.remoteAddress;
     this.projectId = options.projectId;
@@ -105,7 +105,7 @@ export class QuicConnection implements EdgeConnection {
   async send(message: Message): Promise<void> {
     if (this.#closed) throw new SallyportError('SESSION_CLOSED', { reason: 'the connection has ended' });
     const frame = encodeFramed(message);
-    const lane = this.#lanes.choose(message.route.resource, frame.length, this.#clock.now());
+    const lane = this.#lanes.choose(message.route.resource, frame.length, this.#clock.monotonic());
     await this.#writer(lane).write(frame);
     this.#bytesSent += frame.length;
   }
@@ -214,7 +214,7 @@ export class QuicConnection implements EdgeConnection {
     const known = this.#writers.get(lane);
     if (known && !known.stream.destroyed) return known;
     const stream = this.#session.openStream();
-    const writer = new StreamWriter(stream, () => this.#clock.now());
+    const writer = new StreamWriter(stream, () => this.#clock.monotonic());
     this.#writers.set(lane, writer);
     // The edge may answer on the same stream.
     this.#read(stream, true);
@@ -236,7 +236,7 @@ export class QuicConnection implements EdgeConnection {
       onEnd: (ended: MessageStream) => this.#streams.delete(ended),
     };
     this.#streams.add(
-      new MessageStream(stream, events, { maxMessageBytes, own, now: () => this.#clock.now() }),
+      new MessageStream(stream, events, { maxMessageBytes, own, now: () => this.#clock.monotonic() }),
     );
   }
 

@@ -9,7 +9,7 @@ import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
-import { type CloseReason, closeReason, parseClose } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeByEdge, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/quic-control.ts';
 import { plainAddress } from '../address-limit.ts';
 import { RefusalReporter } from '../refusals.ts';
@@ -202,18 +202,18 @@ export class QuicListener implements Listener {
         onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
         onAccepted: () =>
-          metrics.connectSeconds.observe({ transport: 'quic' }, (clock.now() - flow.startedAt) / 1000),
+          metrics.connectSeconds.observe({ transport: 'quic' }, (clock.monotonic() - flow.startedAt) / 1000),
       },
       this.#options(),
       remoteAddress,
     );
     this.#openings.set(session, opening);
     metrics.connections.inc({ transport: 'quic' });
-    session.on('close', ({ errorCode, reason }) => {
+    session.on('close', ({ errorCode }) => {
       this.#openings.delete(session);
       metrics.connections.dec({ transport: 'quic' });
       this.#steering.release(session.remotePort, { claimed: true });
-      opening.ended(parseClose(errorCode, reason));
+      opening.ended(closeByEdge(errorCode));
     });
     opening.begin();
   }
@@ -226,7 +226,7 @@ export class QuicListener implements Listener {
   }
 
   #sweep(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     for (const opening of this.#openings.values()) opening.connection?.sweep(now);
     this.#retireEmpty();
   }

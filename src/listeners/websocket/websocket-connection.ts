@@ -11,7 +11,7 @@ import { describeError, isSallyportError, SallyportError } from '../../core/erro
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
-import { type CloseReason, closeReason, closeText, parseClose } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
 import type { Message } from '../../protocol/message.ts';
 
@@ -160,7 +160,7 @@ export class WebSocketConnection implements EdgeConnection {
   close(reason: CloseReason): void {
     if (this.#reason) return;
     this.#reason = reason;
-    this.#closeDeadline = this.#context.clock.now() + CLOSE_DEADLINE_MS;
+    this.#closeDeadline = this.#context.clock.monotonic() + CLOSE_DEADLINE_MS;
     this.#context.watched.add(this);
     this.#forgetHeld();
     this.#socket.close(reason.code, closeText(reason));
@@ -196,7 +196,7 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #expectWritten(): void {
-    this.#writeDeadline = this.#context.clock.now() + this.#context.writeTimeoutMs();
+    this.#writeDeadline = this.#context.clock.monotonic() + this.#context.writeTimeoutMs();
     // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of
     // the peer.
     this.#writeGoal = this.#bytesSent - this.#socket.bufferedAmount + 1;
@@ -314,16 +314,13 @@ export class WebSocketConnection implements EdgeConnection {
    */
   onPong(data: Buffer): void {
     if (this.#pingedAt !== 0 && data.toString('latin1') === String(this.#pingedAt))
-      this.#rttMs = this.#context.clock.now() - this.#pingedAt;
+      this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();
   }
 
-  onEnd(code: number, text: Buffer): void {
+  onEnd(code: number): void {
     this.#context.watched.delete(this);
-    // 1006: no close frame came (RFC 6455 §7.1.5). 1005: one without a code, an orderly end.
-    const peers =
-      code === 1006 ? undefined : code === 1005 ? closeReason('Normal') : parseClose(code, text.toString());
-    const reason = this.#reason ?? peers;
+    const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
     this.#forgetHeld();
     this.#drained?.reject(this.#closed());
@@ -379,6 +376,6 @@ function onDrain(this: Duplex): void {
 function onError(this: WebSocket, error: Error): void {
   (this as Owned)[CONNECTION].onProtocolError(error);
 }
-function onClose(this: WebSocket, code: number, text: Buffer): void {
-  (this as Owned)[CONNECTION].onEnd(code, text);
+function onClose(this: WebSocket, code: number): void {
+  (this as Owned)[CONNECTION].onEnd(code);
 }

@@ -212,8 +212,8 @@ export class WebSocketListener implements Listener {
       this.#tls.handOver(tcp);
       this.#open.add(connection);
       socket.on('close', () => this.#forget(connection));
-      const acceptedAt = this.#tls.acceptedAt(tcp) ?? clock.now();
-      metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - acceptedAt) / 1000);
+      const acceptedAt = this.#tls.acceptedAt(tcp) ?? clock.monotonic();
+      metrics.connectSeconds.observe({ transport: this.name }, (clock.monotonic() - acceptedAt) / 1000);
       acceptor.accept(connection);
     });
   }
@@ -258,7 +258,7 @@ export class WebSocketListener implements Listener {
     socket.removeAllListeners('data');
     socket.resume();
     socket.end(rawAnswer(answer));
-    this.#lingering.set(socket, this.#components.clock.now() + LINGER_MS);
+    this.#lingering.set(socket, this.#components.clock.monotonic() + LINGER_MS);
     socket.once('close', () => {
       this.#lingering.delete(socket);
       this.#endSweepWhenIdle();
@@ -266,7 +266,7 @@ export class WebSocketListener implements Listener {
   }
 
   #sweepAll(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     const { watched } = this.#context;
     for (const connection of watched) if (!connection.sweep(now)) watched.delete(connection);
     for (const [socket, until] of this.#lingering) if (now >= until) socket.destroy();

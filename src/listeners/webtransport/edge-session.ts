@@ -1,9 +1,10 @@
 import type { Duplex } from 'node:stream';
+import type { CloseReason } from '../../protocol/close-reasons.ts';
 
 /** One WebTransport session as a connection sees it, over whichever HTTP version. */
 export interface EdgeSession {
   readonly remoteAddress: string;
-  /** When its socket was accepted, milliseconds since the epoch. */
+  /** When its socket was accepted, milliseconds on the monotonic clock. */
   readonly startedAt: number;
   readonly rttMs: number | undefined;
   /**
@@ -18,6 +19,6 @@ export interface EdgeSession {
 
 export interface EdgeSessionEvents {
   onStream(stream: Duplex): void;
-  /** `code` 0 and no text when the peer vanished. */
-  onClosed(code: number, text: string): void;
+  /** Undefined when the peer vanished. */
+  onClosed(reason: CloseReason | undefined): void;
 }

@@ -178,7 +178,7 @@ export class Http2Endpoint {
     const socket = connection.socket as TLSSocket;
     this.#forget(connection);
     this.tls.handOver(socket);
-    const startedAt = this.tls.acceptedAt(socket) ?? this.#clock.now();
+    const startedAt = this.tls.acceptedAt(socket) ?? this.#clock.monotonic();
     try {
       judged(new Http2Session(this.#engine(), stream, headers, { remoteAddress, startedAt }));
     } catch {

@@ -1,6 +1,6 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { ByteDuplex } from '../../protocol/byte-duplex.ts';
-import { closeReason, closeText } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import type { EdgeSession, EdgeSessionEvents } from './edge-session.ts';
 import type { Http2Engine, LibrarySession } from './library.ts';
 
@@ -20,7 +20,7 @@ export class Http2Session implements EdgeSession {
   readonly #session: LibrarySession;
   #duplex: ByteDuplex | undefined;
   #events: EdgeSessionEvents | undefined;
-  #peersClose: { code: number; text: string } | undefined;
+  #reason: CloseReason | undefined;
   #rttMs: number | undefined;
 
   constructor(engine: Http2Engine, stream: ServerHttp2Stream, header: object, facts: Http2SessionFacts) {
@@ -30,11 +30,12 @@ export class Http2Session implements EdgeSession {
     stream.once('close', () => this.#ended());
     this.#session = engine.open(stream, header, () => {
       const reason = closeReason('ProtocolError');
+      this.#reason = reason;
       this.close(reason.code, closeText(reason));
     }).session;
     for (const promise of [this.#session.ready, this.#session.draining]) promise.catch(ignore);
-    this.#session.closed.then(({ closeCode, reason }) => {
-      this.#peersClose = { code: closeCode, text: reason };
+    this.#session.closed.then(({ closeCode }) => {
+      this.#reason ??= closeByEdge(closeCode);
     }, ignore);
     this.#measure();
   }
@@ -92,8 +93,7 @@ export class Http2Session implements EdgeSession {
         connection.close();
         setTimeout(() => connection.destroy(), LINGER_MS).unref();
       }
-      const { code, text } = this.#peersClose ?? { code: 0, text: '' };
-      this.#events?.onClosed(code, text);
+      this.#events?.onClosed(this.#reason);
     });
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { ListenAddress } from '../../contracts/listener.ts';
 import { ByteDuplex } from '../../protocol/byte-duplex.ts';
-import { closeReason, closeText } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { WEBTRANSPORT_PATH, WEBTRANSPORT_WINDOWS } from '../../protocol/webtransport.ts';
 import type { EdgeSession, EdgeSessionEvents } from './edge-session.ts';
 import type { Judged } from './http2-endpoint.ts';
@@ -64,8 +64,8 @@ export class Http3Endpoint {
       const reason = closeReason('Rebalance', DRAIN_MS + Math.random() * DRAIN_MS);
       session.close(reason.code, closeText(reason));
     }
-    const deadline = Date.now() + DRAIN_MS;
-    while (this.#sessions.size > 0 && Date.now() < deadline)
+    const deadline = performance.now() + DRAIN_MS;
+    while (this.#sessions.size > 0 && performance.now() < deadline)
       await new Promise((resolve) => setTimeout(resolve, 20));
     this.stop();
     this.#server = await this.#serve(this.#address, next);
@@ -132,32 +132,32 @@ async function inTime(ready: Promise<unknown>): Promise<void> {
 /** One session over HTTP/3. */
 class Http3Session implements EdgeSession {
   readonly remoteAddress: string;
-  readonly startedAt = Date.now();
+  readonly startedAt = performance.now();
   readonly rttMs = undefined;
   readonly #session: LibrarySession;
   #events: EdgeSessionEvents | undefined;
   #duplex: ByteDuplex | undefined;
-  #over: { code: number; text: string } | undefined;
+  #over: { readonly reason: CloseReason | undefined } | undefined;
 
   constructor(session: LibrarySession, onOver: () => void) {
     this.#session = session;
     this.remoteAddress = session.peerAddress?.replace(/:\d+$/, '') ?? '';
     for (const promise of [session.ready, session.draining]) promise.catch(() => {});
-    const ended = (code: number, text: string) => {
-      this.#over = { code, text };
+    const ended = (reason: CloseReason | undefined) => {
+      this.#over = { reason };
       this.#duplex?.destroy();
       onOver();
-      this.#events?.onClosed(code, text);
+      this.#events?.onClosed(reason);
     };
     session.closed.then(
-      ({ closeCode, reason }) => ended(closeCode, reason),
-      () => ended(0, ''),
+      ({ closeCode }) => ended(closeByEdge(closeCode)),
+      () => ended(undefined),
     );
   }
 
   follow(events: EdgeSessionEvents): void {
     this.#events = events;
-    if (this.#over) events.onClosed(this.#over.code, this.#over.text);
+    if (this.#over) events.onClosed(this.#over.reason);
     this.#session.incomingBidirectionalStreams
       .getReader()
       .read()

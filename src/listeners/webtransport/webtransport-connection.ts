@@ -82,7 +82,7 @@ export class WebTransportConnection implements EdgeConnection {
     this.#session = session;
     this.#stream = stream;
     this.#clock = clock;
-    this.#writer = new StreamWriter(stream, () => clock.now());
+    this.#writer = new StreamWriter(stream, () => clock.monotonic());
     this.#options = options;
     this.peer = options.peer;
     this.remoteAddress = session.remoteAddress;

@@ -205,7 +205,10 @@ export class WebTransportListener implements Listener {
         onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, session.remoteAddress),
         onAccepted: () =>
-          metrics.connectSeconds.observe({ transport: this.name }, (clock.now() - session.startedAt) / 1000),
+          metrics.connectSeconds.observe(
+            { transport: this.name },
+            (clock.monotonic() - session.startedAt) / 1000,
+          ),
         onEnded: () => {
           this.#openings.delete(opening);
           this.#endSweepWhenIdle();
@@ -218,7 +221,7 @@ export class WebTransportListener implements Listener {
   }
 
   #sweepAll(): void {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     for (const opening of this.#openings) opening.connection?.sweep(now);
   }
 

@@ -3,7 +3,7 @@ import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
-import { type CloseReason, closeReason, closeText, parseClose } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { type Frame, FrameDecoder } from '../../protocol/codec-framed.ts';
 import { encodeWelcome } from '../../protocol/quic-control.ts';
 import { type HelloLimit, type HelloOutcome, judgeHello, refused } from '../framed/hello.ts';
@@ -66,11 +66,11 @@ export class WebTransportOpening {
     );
     session.follow({
       onStream: (stream) => this.#onStream(stream),
-      onClosed: (code, text) => {
+      onClosed: (reason) => {
         this.#over = true;
         this.#deadline?.cancel();
         this.#components.onEnded();
-        this.#connection?.ended(parseClose(code, text));
+        this.#connection?.ended(reason);
       },
     });
   }

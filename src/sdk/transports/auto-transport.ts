@@ -55,7 +55,7 @@ export class AutoTransport implements EdgeTransport {
       try {
         const link = await transport.connect(credentials, { ...options, connectTimeoutMs });
         this.#avoidUntil.delete(transport);
-        for (const other of failed) this.#avoidUntil.set(other, clock.now() + this.#avoidForMs);
+        for (const other of failed) this.#avoidUntil.set(other, clock.monotonic() + this.#avoidForMs);
         return link;
       } catch (error) {
         if (options.signal.aborted || isSallyportError(error, 'CONNECT_REFUSED')) throw error;
@@ -71,7 +71,7 @@ export class AutoTransport implements EdgeTransport {
 
   /** Those not avoided, best first; then the others, for the case that nothing else works either. */
   #order(): readonly EdgeTransport[] {
-    const now = this.#components.clock.now();
+    const now = this.#components.clock.monotonic();
     const isAvoided = (transport: EdgeTransport) => now < (this.#avoidUntil.get(transport) ?? 0);
     const { candidates } = this.#components;
     return [

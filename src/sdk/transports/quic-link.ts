@@ -61,7 +61,7 @@ export class QuicLink implements EdgeLink {
     this.#logger = components.logger;
     this.#options = options;
     this.#maxMessageBytes = options.maxMessageBytes;
-    this.#heardAt = this.#clock.now();
+    this.#heardAt = this.#clock.monotonic();
     this.remoteAddress = options.remoteAddress;
     // An `error` without a listener would end the process; `ready` and `close` say the same.
     this.#session.on('error', (err) => this.#logger.debug({ err }, 'the QUIC session reported an error'));
@@ -121,7 +121,7 @@ export class QuicLink implements EdgeLink {
       throw new SallyportError('MESSAGE_INVALID', {
         problem: `it is larger than ${this.#maxMessageBytes} bytes`,
       });
-    const lane = this.#lanes.choose(message.route.resource, frame.length, this.#clock.now());
+    const lane = this.#lanes.choose(message.route.resource, frame.length, this.#clock.monotonic());
     await this.#writer(lane).write(frame);
   }
 
@@ -141,7 +141,7 @@ export class QuicLink implements EdgeLink {
     const decoder = new FrameDecoder({ maxMessageBytes: 0 });
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
-      this.#heardAt = this.#clock.now();
+      this.#heardAt = this.#clock.monotonic();
       try {
         decoder.push(chunk, (frame) => {
           if (frame.type === FRAME_TYPES.welcome) resolve(parseWelcome(frame.payload));
@@ -151,7 +151,7 @@ export class QuicLink implements EdgeLink {
         this.#onBroken(error);
       }
     });
-    this.#control = new StreamWriter(stream, () => this.#clock.now());
+    this.#control = new StreamWriter(stream, () => this.#clock.monotonic());
     this.#control.write(hello).catch(reject);
   }
 
@@ -159,7 +159,7 @@ export class QuicLink implements EdgeLink {
     const decoder = new FrameDecoder({ maxMessageBytes: this.#options.maxMessageBytes });
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
-      this.#heardAt = this.#clock.now();
+      this.#heardAt = this.#clock.monotonic();
       try {
         decoder.push(chunk, (frame) => this.#onFrame(frame));
       } catch (error) {
@@ -181,7 +181,7 @@ export class QuicLink implements EdgeLink {
   }
 
   #ping(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const { idleTimeoutMs, writeTimeoutMs } = this.#options;
     const writers = [this.#control!, ...this.#writers.values()];
     const isStuck = writers.some((writer) => writer.stalledMs(now) >= writeTimeoutMs);
@@ -196,7 +196,7 @@ export class QuicLink implements EdgeLink {
     const known = this.#writers.get(lane);
     if (known && !known.stream.destroyed) return known;
     const stream = this.#session.openStream();
-    const writer = new StreamWriter(stream, () => this.#clock.now());
+    const writer = new StreamWriter(stream, () => this.#clock.monotonic());
     this.#writers.set(lane, writer);
     this.#read(stream);
     return writer;

@@ -70,7 +70,7 @@ export class WebTransportLink implements EdgeLink {
     this.#logger = components.logger;
     this.#options = options;
     this.#maxMessageBytes = options.maxMessageBytes;
-    this.#heardAt = this.#clock.now();
+    this.#heardAt = this.#clock.monotonic();
     this.#connection.once('connect', (_session, socket) => {
       this.#servedSha256 = fingerprintOf(socket as TLSSocket);
     });
@@ -145,7 +145,7 @@ export class WebTransportLink implements EdgeLink {
     this.#stream = stream;
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
-      this.#heardAt = this.#clock.now();
+      this.#heardAt = this.#clock.monotonic();
       try {
         decoder.push(chunk, (frame) => {
           if (frame.type !== FRAME_TYPES.welcome) return this.#onFrame(frame);
@@ -158,7 +158,7 @@ export class WebTransportLink implements EdgeLink {
         this.close(closeReason('ProtocolError'));
       }
     });
-    this.#writer = new StreamWriter(stream, () => this.#clock.now());
+    this.#writer = new StreamWriter(stream, () => this.#clock.monotonic());
     this.#writer.write(hello).catch(() => {});
   }
 
@@ -170,7 +170,7 @@ export class WebTransportLink implements EdgeLink {
   }
 
   #ping(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const { idleTimeoutMs, writeTimeoutMs } = this.#options;
     if (this.#writer!.stalledMs(now) >= writeTimeoutMs || now - this.#heardAt >= idleTimeoutMs) {
       this.#logger.warn({ hub: this.remoteAddress }, 'the hub has fallen silent');

@@ -111,7 +111,7 @@ export class DirectoryWatch {
     // on.
     if (file === basename(this.#options.path)) this.#unwatch();
     else if (file !== null && !this.#options.concerns(file)) return;
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     this.#burstSince ??= now;
     this.#quiet?.cancel();
     const waitMs = Math.max(0, Math.min(QUIET_MS, this.#burstSince + BURST_MS - now));

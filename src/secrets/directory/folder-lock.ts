@@ -74,15 +74,15 @@ export class FolderLock {
 
   async #hold<T>(task: (lease: Lease) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const self: Claim = { id: randomUUID(), ...(await thisProcess()) };
-    const until = this.#clock.now() + this.#waitMs;
+    const until = this.#clock.monotonic() + this.#waitMs;
     for (;;) {
       const file = await open(this.#path, 'a+', 0o600);
       try {
         await append(file, JSON.stringify(self));
         const acquired = await this.#acquire(file, { self, until, signal });
         if (!acquired) continue;
-        const since = this.#clock.now();
-        const isHeld = () => this.#clock.now() - since <= this.#leaseMs / 2;
+        const since = this.#clock.monotonic();
+        const isHeld = () => this.#clock.monotonic() - since <= this.#leaseMs / 2;
         const assertHeld = () => {
           if (!isHeld()) throw this.#unavailable('the lock on the folder was held for too long');
         };
@@ -115,7 +115,7 @@ export class FolderLock {
         return present?.ino === ino;
       }
       if (!holder) return false;
-      const now = this.#clock.now();
+      const now = this.#clock.monotonic();
       if (before?.id !== holder.id) before = { id: holder.id, since: now };
       if (now - before.since > this.#leaseMs) passedOver.add(holder.id);
       else if (now > until)

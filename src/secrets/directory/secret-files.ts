@@ -91,7 +91,8 @@ export async function replaceWhole(
 }
 
 /**
- * Why Secrets must not lie in this folder; undefined where they may, and where there is none yet. Whoever may write into it may put a CA of his own there.
+ * Why Secrets must not lie in this folder; undefined where they may, and where there is none yet. Whoever may
+ * write into it may put a CA of his own there.
  */
 export async function folderProblem(folder: string): Promise<string | undefined> {
   const found = await stat(folder).catch((error: NodeJS.ErrnoException) => error);

@@ -53,14 +53,14 @@ export class KubeBearerReviewer implements BearerReviewer {
     // The token itself is not kept in memory.
     const key = hash('sha256', `${token}\n${wish.verb}\n${wish.path}`);
     const known = this.#known.get(key);
-    if (known && this.#clock.now() < known.until) return known.verdict;
+    if (known && this.#clock.monotonic() < known.until) return known.verdict;
     const same = this.#underWay.get(key);
     if (same) return same;
     if (this.#underWay.size >= MAX_UNDER_WAY) return unavailable('too many tokens are being checked');
     const asked = this.#ask(token, wish)
       .then((verdict) => {
         const rememberMs = verdict.ok ? REMEMBER_MS.ok : REMEMBER_MS.refused;
-        this.#known.set(key, { verdict, until: this.#clock.now() + rememberMs });
+        this.#known.set(key, { verdict, until: this.#clock.monotonic() + rememberMs });
         return verdict;
       })
       .catch((error: unknown) => this.#failed(error))

@@ -87,9 +87,9 @@ export class KubeClient {
    * @throws KubeApiError, or the network's error
    */
   async call(request: KubeRequest): Promise<unknown> {
-    const deadline = this.#clock.now() + this.#requestTimeoutMs;
+    const deadline = this.#clock.monotonic() + this.#requestTimeoutMs;
     for (let attempt = 0; ; attempt++) {
-      const leftMs = deadline - this.#clock.now();
+      const leftMs = deadline - this.#clock.monotonic();
       try {
         return await this.#within(leftMs, request.signal, async (signal) =>
           parseJson(await readAll(await this.#send(request, signal))),

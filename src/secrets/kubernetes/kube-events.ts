@@ -67,7 +67,7 @@ export class KubeEvents implements EventRecorder {
     this.#log = components.log;
     this.#sampler = new LogSampler({ clock: components.clock });
     this.#options = { burst: 25, spacingMs: 1_000, ...options };
-    this.#allowance = { tokens: this.#options.burst, at: components.clock.now() };
+    this.#allowance = { tokens: this.#options.burst, at: components.clock.monotonic() };
   }
 
   record(event: GatewayEvent): void {
@@ -124,7 +124,7 @@ export class KubeEvents implements EventRecorder {
   }
 
   #isOneOfMany({ secret, reason }: GatewayEvent): boolean {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const key = `${secret}\n${reason}`;
     const known = this.#similar.get(key);
     const window = known && now - known.since < SIMILAR.windowMs ? known : { since: now, count: 0 };
@@ -200,7 +200,7 @@ export class KubeEvents implements EventRecorder {
   async #allowed(): Promise<void> {
     const { burst, spacingMs } = this.#options;
     for (;;) {
-      const now = this.#clock.now();
+      const now = this.#clock.monotonic();
       const { tokens, at } = this.#allowance;
       const filled = Math.min(burst, tokens + Math.max(0, now - at) / spacingMs);
       if (filled >= 1) {

@@ -89,16 +89,17 @@ export class KubeReflector {
           this.#version = undefined;
           this.#accept(object, version);
         }
-        watchedSince = this.#clock.now();
+        watchedSince = this.#clock.monotonic();
         this.#callbacks.onWatching?.(true);
         const wasOfUse = await this.#follow(this.#version!);
         failures = 0;
-        if (wasOfUse || this.#clock.now() - watchedSince > SHORT_WATCH_MS) idle = 0;
+        if (wasOfUse || this.#clock.monotonic() - watchedSince > SHORT_WATCH_MS) idle = 0;
         else await this.#pause(idle++);
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
         if (!saysExpired(error)) this.#callbacks.onWatching?.(false);
-        if (watchedSince !== undefined && this.#clock.now() - watchedSince > LONG_WATCH_MS) failures = 0;
+        if (watchedSince !== undefined && this.#clock.monotonic() - watchedSince > LONG_WATCH_MS)
+          failures = 0;
         if (saysExpired(error)) {
           this.#version = undefined;
           if (idle++ === 0) continue;

@@ -143,6 +143,11 @@ export class FakeCloudCore {
     this.#sessions.get(node)?.socket.close();
   }
 
+  /** Says something to a node, byte for byte. */
+  sendText(node: string, text: string): void {
+    this.#sessions.get(node)?.socket.send(text);
+  }
+
   /** A metaserver's watch is told of an object. */
   tellWatchers(resource: string, object: object): number {
     const [, kind = ''] = resource.split('/');

@@ -1,9 +1,9 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { objectMessage, until } from '../../support/edges/messages.ts';
+import { itemFor, objectMessage, until } from '../../support/edges/messages.ts';
 import { startTestHub } from '../../support/fleets/hub.ts';
 
 const POD = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/podstatus/p-1' };
@@ -153,11 +153,15 @@ test('G4: a held node whose present session is silent or gone is let in, so nobo
     keepaliveTimeoutMs: 30_000,
   });
   const refused = () => !gate.hub.admit(identityOf('edge-1'), 'websocket').ok;
-  for (let turn = 0; turn < 6; turn++) {
-    gate.connect('edge-1');
-    await gate.clock.advance(16_000);
+  let present = gate.connect('edge-1');
+  // Each waits out the hold, which doubles from 5 s on, and finds the other alive.
+  for (const waits of [1, 1, 2, 3, 5]) {
+    for (let wait = 0; wait < waits; wait++) {
+      await gate.clock.advance(10_000);
+      present.keepalive();
+    }
+    present = gate.connect('edge-1');
   }
-  const present = gate.connect('edge-1');
   expect(refused()).toBe(true);
   await gate.clock.advance(16_000);
   expect(refused()).toBe(false);
@@ -165,6 +169,33 @@ test('G4: a held node whose present session is silent or gone is let in, so nobo
   expect(refused()).toBe(true);
   present.vanish();
   expect(refused()).toBe(false);
+});
+
+test('O5: two devices that swap as slowly as EdgeCore returns are detected and held off', async () => {
+  await using gate = await startTestHub();
+  let held = 0;
+  let present = gate.connect('edge-1');
+  // Each comes back 30 s after it lost its session, and a few seconds pass in the handshake.
+  for (let turn = 0; turn < 16; turn++) {
+    for (let beat = 0; beat < 3; beat++) {
+      await gate.clock.advance(12_400);
+      present.keepalive();
+    }
+    if (gate.hub.admit(identityOf('edge-1'), 'websocket').ok) present = gate.connect('edge-1');
+    else held++;
+  }
+  expect(await gate.metric('session_flapping_total')).toBeGreaterThan(0);
+  expect(held).toBeGreaterThan(0);
+});
+
+test('O5: a node that keeps coming back from connections that died is no second device', async () => {
+  await using gate = await startTestHub();
+  for (let turn = 0; turn < 16; turn++) {
+    gate.connect('edge-1').keepalive();
+    await gate.clock.advance(20_000);
+    expect(gate.hub.admit(identityOf('edge-1'), 'websocket').ok).toBe(true);
+  }
+  expect(await gate.metric('session_flapping_total')).toBe(0);
 });
 
 test('I7: a silent session ends within the timeout and 5 s, and its socket is closed', async () => {
@@ -381,4 +412,47 @@ test('leaves no timer behind when it stops', async () => {
   await settle();
   expect(gate.clock.pending).toBe(0);
   expect(edge.closedWith?.name).toBe('Draining');
+});
+
+describe('N4: the wall clock jumps', () => {
+  const DAY = 86_400_000;
+  test.each([
+    ['a minute ahead', 60_000],
+    ['twenty minutes back', -1_200_000],
+    ['a day ahead', DAY],
+  ])('%s: no session ends, and a silent one ends in its time', async (_, jump) => {
+    await using gate = await startTestHub({ keepaliveTimeoutMs: 30_000 });
+    const [lively, silent] = [gate.connect('edge-1'), gate.connect('edge-2')];
+    await gate.clock.advance(20_000);
+    gate.clock.jump(jump);
+    lively.keepalive();
+    await gate.clock.advance(5_000);
+    expect([lively.closedWith, silent.closedWith]).toEqual([undefined, undefined]);
+    await gate.clock.advance(10_000);
+    expect(silent.closedWith?.name).toBe('KeepaliveTimeout');
+    expect(lively.closedWith).toBeUndefined();
+  });
+
+  test('what is waiting for its node stays as long as it was promised', async () => {
+    await using gate = await startTestHub();
+    const { outcome } = await gate.bus.enqueue(itemFor('edge-1', objectMessage('a', 1)));
+    let fate: unknown;
+    void outcome.then((kind) => {
+      fate = kind;
+    });
+    gate.clock.jump(30 * DAY);
+    await gate.clock.advance(10_000);
+    expect(fate).toBeUndefined();
+  });
+
+  test('a certificate ends by the wall clock, as it says', async () => {
+    await using gate = await startTestHub({ expiryGraceMs: 0 });
+    const connection = gate.connect('edge-1');
+    gate.clock.jump(connection.peer.certificate.notAfter - gate.clock.now());
+    for (let beat = 0; beat < 3; beat++) {
+      connection.keepalive();
+      await gate.clock.advance(10_000);
+    }
+    expect(connection.closedWith?.name).toBe('CertificateExpired');
+  });
 });
