@@ -156,7 +156,7 @@ export class CloudCoreLink implements UpstreamLink {
   #isZombie(now: number): boolean {
     const asked = this.#books.oldestQuestion;
     if (asked === undefined || now - asked < QUESTION_MS) return false;
-    return this.#answeredAt < asked && this.#parts.answers.lastAt > asked;
+    return this.#answeredAt <= asked && this.#parts.answers.lastAt > asked;
   }
 
   // — CloudCore —
