@@ -3,8 +3,8 @@
  * TCP and UDP on one link.
  */
 import { once } from 'node:events';
+import type { TransportName } from '../src/protocol/listener-names.ts';
 import { EdgeClient } from '../src/sdk/edge-client.ts';
-import type { TransportName } from '../src/sdk/transports/transport.ts';
 import { UdpRelay } from '../test/support/edges/udp-relay.ts';
 import { startTestGateway } from '../test/support/fleets/test-gateway.ts';
 import { forkInNamespace, HUB_ADDRESS, joinByLink, type LinkOptions, whyNoLink } from './lib/lossy-link.ts';

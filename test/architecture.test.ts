@@ -25,7 +25,7 @@ const mayImport: Record<string, readonly string[]> = {
   fleet: [...star, 'nats'],
   // Above the star.
   backup: [...star, 'certs', 'secrets'],
-  selfcheck: [...star, 'certs', 'listeners', 'sdk'],
+  selfcheck: [...star, 'certs', 'sdk'],
 };
 /** The floors of `certs/`, lowest first; a folder imports only from floors below its own. */
 const certsFloors = [

@@ -1,6 +1,7 @@
 import { type FastifyInstance, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
+import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
@@ -76,6 +77,10 @@ export class AdminListener implements Listener {
 
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#server.tryBundle(next, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#server.handshake(request);
   }
 
   servedFingerprint(): string {

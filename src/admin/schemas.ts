@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ERRORS } from '../core/error-table.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
+import { LISTENER_NAMES, TRANSPORTS } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 
 /** Shapes of the admin API: requests are checked with them, and the OpenAPI document is made of them. */
@@ -20,7 +21,7 @@ export const nodeInfo = z.object({
   node: z.string(),
   sessionId: z.string(),
   replica: z.string(),
-  transport: z.enum(['websocket', 'quic', 'webtransport']),
+  transport: z.enum(TRANSPORTS),
   remoteAddress: z.string(),
   agent: z.string().optional(),
   projectId: z.string(),
@@ -141,7 +142,7 @@ export const certificateInfo = z.object({
   names: z.array(z.string()),
   managed: z.boolean(),
 });
-const listenerName = z.enum(['https', 'websocket', 'quic', 'webtransport', 'admin']);
+const listenerName = z.enum(LISTENER_NAMES);
 export const listenerInfo = z.object({
   name: listenerName,
   host: z.string(),
@@ -314,7 +315,7 @@ export const nodeRecordList = z.object({
       firstSeen: time,
       lastSeen: time.optional(),
       connectedHere: z.boolean(),
-      transport: z.enum(['websocket', 'quic', 'webtransport']).optional(),
+      transport: z.enum(TRANSPORTS).optional(),
       replica: z.string().optional(),
       absences: z.array(z.object({ from: time, to: time })),
     }),

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
 import type { Gateway, ReadyInfo } from '../gateway/start-gateway.ts';
+import { LISTENER_NAMES } from '../protocol/listener-names.ts';
 import { configSources, type GlobalOptions } from './context.ts';
 import { paint } from './output.ts';
 
@@ -50,7 +51,7 @@ const browserAddress = (address: string) =>
 function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {
   const { config } = loadConfig(configSources(file === undefined ? {} : { config: file }));
   const differing: string[] = [];
-  for (const name of ['https', 'websocket', 'quic', 'admin'] as const) {
+  for (const name of LISTENER_NAMES) {
     const port = Number(ready[name]?.split(':').at(-1) ?? config[name].port);
     if (ready[name] && !config[name].enabled) differing.push(` --set ${name}.enabled=true`);
     if (port !== config[name].port) differing.push(` --set ${name}.port=${port}`);

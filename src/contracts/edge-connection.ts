@@ -1,8 +1,9 @@
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
 
-export type Transport = 'websocket' | 'quic' | 'webtransport';
+export type Transport = TransportName;
 
 /** One connection of one authenticated edge node. The hub never knows which library is behind it. */
 export interface EdgeConnection {

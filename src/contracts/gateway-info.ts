@@ -1,4 +1,4 @@
-import type { ListenerName } from './listener.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 
 /** What a running gateway says of itself; the composition root assembles it. Times are ISO 8601. */
 export interface GatewayInfo {

@@ -1,4 +1,4 @@
-import { createHash, type X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 
 /** A handshake with a listener as an edge would make it. */
 export interface HandshakeRequest {
@@ -11,7 +11,6 @@ export interface HandshakeRequest {
   /** PEM. */
   readonly client?: { readonly certificate: string; readonly key: string };
   readonly timeoutMs: number;
-  readonly alpn?: string;
   /** Whether the server says something, as trial servers do. */
   readonly awaitReply?: boolean;
 }
@@ -21,11 +20,6 @@ export interface HandshakeResult {
   readonly served?: X509Certificate;
   /** Why an edge would not accept it. */
   readonly problem?: string;
-  /** What the server said then: see {@link trialReply}. */
+  /** What the server said then: a trial server, the SHA-256 of the client certificate it was shown. */
   readonly reply: string;
-}
-
-/** A trial server says which client certificate it was shown, which proves that it asks for one. */
-export function trialReply(clientCertificate: Uint8Array | undefined): string {
-  return clientCertificate ? createHash('sha256').update(clientCertificate).digest('hex') : 'none';
 }

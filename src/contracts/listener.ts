@@ -1,7 +1,7 @@
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import type { CertificateBundle } from './certificate-source.ts';
-
-export type ListenerName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'admin';
+import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
 
 export interface ListenAddress {
   readonly host: string;
@@ -29,6 +29,11 @@ export interface Listener {
    * @throws when it cannot be served, and what `visit` throws
    */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
+  /**
+   * Connects to a listener of this kind, this one or a trial of it, as an edge would.
+   * @throws Error with what such an edge would say
+   */
+  handshake(request: HandshakeRequest): Promise<HandshakeResult>;
   /** Fingerprint of the bundle that new handshakes get at this moment. */
   servedFingerprint(): string;
   /**

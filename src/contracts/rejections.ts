@@ -1,6 +1,6 @@
+import type { ListenerName } from '../protocol/listener-names.ts';
 import type { PeerFacts } from '../protocol/peer-facts.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
-import type { ListenerName } from './listener.ts';
 
 /** One refusal, as the listener that said no tells it. */
 export interface RejectionReport {

@@ -1,4 +1,4 @@
-import type { ListenerName } from './listener.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 
 /** What listeners really serve, found out by handshakes with them, of all replicas. Times are ISO 8601. */
 export interface ServedCertificates {

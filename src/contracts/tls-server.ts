@@ -1,6 +1,7 @@
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { CertificateBundle } from './certificate-source.ts';
+import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
 import type { BundleTrial, ListenAddress } from './listener.ts';
 
 /**
@@ -17,6 +18,8 @@ export interface TlsServer {
   applyBundle(next: CertificateBundle): void;
   /** Serves `next` off to the side while `visit` lasts. */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
+  /** See `Listener`. */
+  handshake(request: HandshakeRequest): Promise<HandshakeResult>;
   servedFingerprint(): string;
   address(): ListenAddress;
   /**

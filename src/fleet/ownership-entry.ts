@@ -1,5 +1,6 @@
 import type { Transport } from '../contracts/edge-connection.ts';
 import type { ClaimRequest, NodeOwner, ReplicaInfo } from '../contracts/node-ownership.ts';
+import { TRANSPORTS } from '../protocol/listener-names.ts';
 
 /**
  * What the bucket holds for a node; about 150 bytes. Short names, because there are as many as nodes. The
@@ -41,7 +42,7 @@ export function decodeOwner(text: string, epoch: number): OwnershipEntry | undef
     const { r, u, s, t, a, c = 0, m = 0 } = JSON.parse(text) as Partial<StoredOwner>;
     if (typeof r !== 'string' || typeof u !== 'string' || typeof s !== 'string' || typeof a !== 'number')
       return undefined;
-    if (t !== 'websocket' && t !== 'quic' && t !== 'webtransport') return undefined;
+    if (t === undefined || !TRANSPORTS.includes(t)) return undefined;
     if (typeof c !== 'number' || typeof m !== 'number') return undefined;
     const owner = { replica: r, run: u, sessionId: s, transport: t, epoch, at: a };
     return { owner, changes: c, changedAt: m };

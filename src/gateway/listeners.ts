@@ -7,7 +7,7 @@ import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CaRolloverAdmin } from '../contracts/ca-rollover.ts';
 import type { CertificateIssuer, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
-import type { Listener, ListenerName } from '../contracts/listener.ts';
+import type { Listener } from '../contracts/listener.ts';
 import type { MessageBus } from '../contracts/message-bus.ts';
 import type { NodeDirectory } from '../contracts/node-directory.ts';
 import type { NodeHistory } from '../contracts/node-history.ts';
@@ -32,6 +32,7 @@ import { QuicListener } from '../listeners/quic/quic-listener.ts';
 import { TlsServer } from '../listeners/tls-server.ts';
 import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts';
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
+import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
 import type { Fleet } from './fleet.ts';
 
 /** What listeners are made of; `gateway.ts` has built it all. */
@@ -65,10 +66,7 @@ export interface ListenerParts {
   readonly startedAt: string;
 }
 
-/**
- * The enabled listeners, in the order they start: edges can enrol before they can connect, and operators come
- * last.
- */
+/** The enabled listeners, in the order they start. */
 export function composeListeners(parts: ListenerParts): Listener[] {
   const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
     parts;
@@ -88,7 +86,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
     return adminGate.check(leaf, intermediates);
   };
 
-  const builders: Partial<Record<ListenerName, () => Listener>> = {
+  const builders: Readonly<Record<ListenerName, () => Listener>> = {
     https: () =>
       new HttpsListener(
         {
@@ -153,7 +151,5 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         reviewer: parts.reviewer,
       }),
   };
-  return (Object.keys(builders) as (keyof typeof builders)[])
-    .filter((name) => config.current[name].enabled)
-    .map((name) => builders[name]!());
+  return LISTENER_NAMES.filter((name) => config.current[name].enabled).map((name) => builders[name]());
 }

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util';
 import { brotliCompress, brotliDecompress, constants } from 'node:zlib';
-import type { Transport } from '../contracts/edge-connection.ts';
+import { TRANSPORTS } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import type { Absence, CertificateFacts, KnownNode } from './known-node.ts';
 
@@ -18,7 +18,6 @@ const SECOND = 1_000;
 const MINUTE = 60_000;
 /** 8.64e15: the last moment a Date can hold. */
 const MAX_TIME_MS = 8_640_000_000_000_000;
-const TRANSPORTS = ['websocket', 'quic', 'webtransport'] as const satisfies readonly Transport[];
 
 /** Nodes, and those forgotten on purpose with the moment of it: another replica may still remember them. */
 export interface HistoryState {

@@ -13,6 +13,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import { PEER_REASONS } from '../protocol/rejection-reasons.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { Door } from './door.ts';
 import { drainSessions } from './drain.ts';
@@ -277,10 +278,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   #refusedNow(peer: NodeIdentity): CloseReason | undefined {
     const refusal = this.#trust(peer);
-    if (!refusal) return undefined;
-    if (refusal.reason === 'revoked') return closeReason('Revoked');
-    if (refusal.reason === 'unknown-ca') return closeReason('TrustRemoved');
-    return closeReason(refusal.reason === 'expired' ? 'CertificateExpired' : 'Unauthenticated');
+    return refusal && closeReason(PEER_REASONS[refusal.reason].close);
   }
 
   #planEnd(session: Session, reason: CloseReason): void {

@@ -1,9 +1,9 @@
-import type { ListenerName } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { readNodeSubject } from '../identity/subject.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
 import { explainHandshakeError } from './handshake-errors.ts';
 

@@ -1,10 +1,10 @@
-import type { ListenerName } from '../contracts/listener.ts';
 import type { RejectionReport, RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Refusal } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 
 export interface RefusalReporterComponents {
   readonly clock: Clock;

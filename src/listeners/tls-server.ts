@@ -3,17 +3,19 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { BundleTrial, ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import type { BundleTrial, ListenAddress } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
 import { HandshakeLog } from './handshake-log.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
-import { tryTlsBundle } from './tls-trial.ts';
+import { tlsHandshake, tryTlsBundle } from './tls-trial.ts';
 
 export interface TlsServerComponents {
   readonly source: CertificateSource;
@@ -186,6 +188,10 @@ export class TlsServer {
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     const policy = this.#options().tls;
     return tryTlsBundle(next, { policy, ...(this.#speaksHttp1 ? {} : { alpn: 'h2' }) }, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return tlsHandshake(request, this.#speaksHttp1 ? undefined : 'h2');
   }
 
   servedFingerprint(): string {

@@ -3,9 +3,9 @@ import { type AddressInfo, isIP } from 'node:net';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
-import { trialReply } from '../contracts/handshake.ts';
 import type { BundleTrial } from '../contracts/listener.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
+import { trialReply } from './trial-reply.ts';
 
 /** Serves `bundle` with the options of the real listeners on a loopback port, while `visit` lasts. */
 export async function tryTlsBundle(
@@ -45,8 +45,8 @@ const ABOUT_DATES = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
  * A handshake as an edge makes it that trusts this one CA and connects to this name.
  * @throws Error with what such an edge would say
  */
-export function tlsHandshake(request: HandshakeRequest): Promise<HandshakeResult> {
-  const { host, port, name, ca, client, timeoutMs, alpn, awaitReply = false } = request;
+export function tlsHandshake(request: HandshakeRequest, alpn?: string): Promise<HandshakeResult> {
+  const { host, port, name, ca, client, timeoutMs, awaitReply = false } = request;
   return new Promise((resolve, reject) => {
     const socket = connect({
       host,

@@ -1,6 +1,7 @@
 import { SallyportError } from '../core/errors.ts';
 import { type CloseReason, type CloseReasonName, parseClose } from './close-reasons.ts';
 import { encodeFrame, FRAME_TYPES } from './codec-framed.ts';
+import { refusalOfAlert } from './rejection-reasons.ts';
 
 /** What hub and edge say to each other on the control stream of QUIC: docs/protocol-quic.md has the bytes. */
 export const QUIC_ALPN = 'sallyport/1';
@@ -95,36 +96,6 @@ export function readQuicClose(code: number, text: string): QuicClose {
   const refusal = /^\w+: ([a-z-]+): (.*)$/s.exec(text);
   return { reason: parseClose(code, text), word: refusal?.[1], detail: refusal?.[2] ?? text };
 }
-
-/**
- * Why a handshake failed, from the QUIC error code 0x100 + TLS alert (RFC 9001 §4.8, RFC 8446 §6). Undefined
- * for other codes. The library verifies the client's chain itself, so these refusals never reach the gate;
- * the words are the gate's.
- */
-export function refusalOfAlert(code: number): AlertRefusal | undefined {
-  return Object.hasOwn(ALERTS, code - 0x100) ? ALERTS[code - 0x100] : undefined;
-}
-
-export type AlertRefusal =
-  | 'no-certificate'
-  | 'malformed-certificate'
-  | 'unknown-ca'
-  | 'expired'
-  | 'wrong-usage'
-  | 'revoked';
-
-const ALERTS: Readonly<Record<number, AlertRefusal>> = {
-  42: 'malformed-certificate',
-  43: 'wrong-usage',
-  44: 'revoked',
-  // Also a certificate that is not valid yet.
-  45: 'expired',
-  46: 'malformed-certificate',
-  48: 'unknown-ca',
-  // The signature does not verify: a CA of the same name with another key.
-  51: 'unknown-ca',
-  116: 'no-certificate',
-};
 
 function parseObject(payload: Uint8Array): Record<string, unknown> {
   let value: unknown;

@@ -11,6 +11,13 @@ interface ReasonDefinition {
   readonly fix: string;
 }
 
+interface PeerReasonDefinition extends ReasonDefinition {
+  /** Tells the edge what to do about it. */
+  readonly close: CloseReasonName;
+  /** TLS alerts (RFC 8446 §6) by which QUIC's library says it: it verifies the chain before the gate can. */
+  readonly alerts?: readonly number[];
+}
+
 /**
  * What is wrong with a client certificate, or with what is said beside it; told to the edge on every
  * transport.
@@ -19,49 +26,70 @@ export const PEER_REASONS = {
   'no-certificate': {
     meaning: 'the client sent none',
     fix: "connect with the certificate of the node; Go clients send none when no CA of the hub's list issued theirs",
+    close: 'Unauthenticated',
+    alerts: [116],
   },
   'malformed-certificate': {
     meaning: 'it cannot be read, or its subject is not one a node certificate has',
     fix: 'join again',
+    close: 'Unauthenticated',
+    alerts: [42, 46],
   },
   'unknown-ca': {
     meaning: 'no trusted CA issued it; the facts say which CAs are expected',
     fix: 'compare the CA of the edge with `sallyport certs list`; a node of another hub, or of a CA that was lost, has to join again',
+    // 51: the signature does not verify, a CA of the same name with another key.
+    close: 'TrustRemoved',
+    alerts: [48, 51],
   },
   expired: {
     meaning: "its validity has ended; the facts say since when, and the hub's time",
     fix: 'renew within the grace (certificates.graceDays), or join again; compare clocks',
+    // Also a certificate that is not valid yet.
+    close: 'CertificateExpired',
+    alerts: [45],
   },
   'not-yet-valid': {
     meaning: "its validity has not begun; the facts say when it does, and the hub's time",
     fix: 'compare the clocks of node and hub',
+    // Only time helps: the clock of one side is wrong.
+    close: 'TryAgainLater',
   },
   'wrong-usage': {
     meaning: 'it has no extended key usage clientAuth, or is a CA',
     fix: 'join again',
+    close: 'Unauthenticated',
+    alerts: [43],
   },
-  'no-node-name': { meaning: 'it names no node', fix: 'join again' },
+  'no-node-name': { meaning: 'it names no node', fix: 'join again', close: 'Unauthenticated' },
   'legacy-certificate': {
     meaning: 'it is of an old KubeEdge fleet and names no node',
     fix: 'join again, or map it with `identity.legacyNodes`',
+    close: 'Unauthenticated',
   },
   revoked: {
     meaning: 'certificate or node is revoked',
     fix: 'see `sallyport revocations list`; `sallyport lift NODE` lets it in again',
+    close: 'Revoked',
+    alerts: [44],
   },
   'node-mismatch': {
     meaning: 'the request names another node than the certificate',
     fix: 'correct the node name of the edge',
+    close: 'NodeMismatch',
   },
   'ticket-refused': {
     meaning: 'the ticket for WebTransport is used, late, or not of this hub',
     fix: 'ask for a new one at `POST /webtransport/ticket`, on the same replica',
+    // A new ticket is what helps.
+    close: 'TryAgainLater',
   },
   protocol: {
     meaning: 'what came is no TLS, no valid upgrade or no valid header',
     fix: 'see docs/protocol.md, and check which protocol is spoken on this port',
+    close: 'ProtocolError',
   },
-} as const satisfies Record<string, ReasonDefinition>;
+} as const satisfies Record<string, PeerReasonDefinition>;
 
 /** Why there was no TLS session; nobody can be told but by a TLS alert. */
 export const HANDSHAKE_REASONS = {
@@ -141,6 +169,24 @@ const WORDS: Readonly<Record<string, ReasonDefinition>> = {
   ...HANDSHAKE_REASONS,
   ...ADMIN_REASONS,
 };
+
+const peerReasons = Object.entries(PEER_REASONS) as [PeerReason, PeerReasonDefinition][];
+const BY_ALERT: ReadonlyMap<number, PeerReason> = new Map(
+  peerReasons.flatMap(([word, { alerts = [] }]) => alerts.map((alert) => [alert, word] as const)),
+);
+
+/**
+ * Why a handshake failed, from the QUIC error code 0x100 + TLS alert (RFC 9001 §4.8). Undefined for other
+ * codes.
+ */
+export function refusalOfAlert(code: number): PeerReason | undefined {
+  return BY_ALERT.get(code - 0x100);
+}
+
+/** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
+export function refusalStatus(reason: PeerReason): 401 | 403 {
+  return CLOSE_REASONS[PEER_REASONS[reason].close].retry === 'never' ? 403 : 401;
+}
 
 /** The word of an error code, and the two that have one of their own among the peer's reasons. */
 export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {

@@ -1,14 +1,12 @@
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import type { EdgeTransport, TransportName } from './transports/transport.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
+import type { EdgeTransport } from './transports/transport.ts';
 
-/** Where the hub listens, each `host:port`; IPv6 in brackets. */
-export interface HubAddresses {
+/** Where the hub listens, each `host:port`; IPv6 in brackets. The transports it has, and `https`. */
+export interface HubAddresses extends Readonly<Partial<Record<TransportName, string>>> {
   /** Enrolment and renewal. */
   readonly https: string;
-  readonly websocket?: string;
-  readonly quic?: string;
-  readonly webtransport?: string;
 }
 
 export interface EdgeClientOptions {

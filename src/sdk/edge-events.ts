@@ -1,8 +1,8 @@
 import type { SallyportError } from '../core/errors.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
-import type { TransportName } from './transports/transport.ts';
 
 /** What happens to an edge client. */
 export interface EdgeEvents {

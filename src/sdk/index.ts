@@ -2,6 +2,7 @@
 export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
+export type { TransportName } from '../protocol/listener-names.ts';
 export { createMessage, createResponse, type Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
 export { EdgeClient, type RequestOptions } from './edge-client.ts';
@@ -17,6 +18,5 @@ export type {
   EdgeLinkHandler,
   EdgeTransport,
   TransportComponents,
-  TransportName,
 } from './transports/transport.ts';
 export { WebSocketTransport, type WebSocketTransportOptions } from './transports/websocket-transport.ts';

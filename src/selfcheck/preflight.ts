@@ -7,7 +7,7 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { prepareCa } from '../identity/chain.ts';
 import { PeerGate } from '../identity/peer-gate.ts';
-import { edgeName, edgeTrust, nearAddress, type ProbeClients, shakeHands } from './probe-clients.ts';
+import { edgeName, edgeTrust, nearAddress, type ProbeClients } from './probe-clients.ts';
 
 export interface PreflightComponents {
   readonly clock: Clock;
@@ -96,21 +96,23 @@ export class Preflight {
       const problems: string[] = [];
       for (const ca of edgeTrust(bundle)) {
         const name = edgeName(bundle, addresses);
-        const problem = await shakeHands(listener.name, {
-          ...nearAddress(trial),
-          name,
-          ca,
-          client,
-          timeoutMs,
-          awaitReply: true,
-        }).then(
-          ({ served, problem, reply }) => {
-            if (served && sha256(served) !== bundle.server.sha256) return 'another certificate is served';
-            if (reply !== sha256(leaf)) return 'the client certificate was not asked for';
-            return problem;
-          },
-          (error) => describeError(error),
-        );
+        const problem = await listener
+          .handshake({
+            ...nearAddress(trial),
+            name,
+            ca,
+            client,
+            timeoutMs,
+            awaitReply: true,
+          })
+          .then(
+            ({ served, problem, reply }) => {
+              if (served && sha256(served) !== bundle.server.sha256) return 'another certificate is served';
+              if (reply !== sha256(leaf)) return 'the client certificate was not asked for';
+              return problem;
+            },
+            (error) => describeError(error),
+          );
         if (problem === undefined) return;
         problems.push(problem);
       }

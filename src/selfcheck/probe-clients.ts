@@ -1,11 +1,9 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import type { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
-import type { ListenAddress, ListenerName } from '../contracts/listener.ts';
+import type { HandshakeRequest } from '../contracts/handshake.ts';
+import type { ListenAddress } from '../contracts/listener.ts';
 import type { Clock } from '../core/clock.ts';
-import { quicHandshake } from '../listeners/quic/quic-handshake.ts';
-import { tlsHandshake } from '../listeners/tls-trial.ts';
 
 /** A node name no fleet uses. */
 export const PROBE_NODE = 'sallyport-self-test';
@@ -53,17 +51,6 @@ async function issue(authority: Pick<CertificateAuthority, 'issueEdge'>): Promis
     certificate: new X509Certificate(der).toString(),
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
   };
-}
-
-/**
- * The handshake an edge would make with a listener of this kind. @throws Error with what the edge would say
- */
-export function shakeHands(
-  listener: ListenerName,
-  request: Omit<HandshakeRequest, 'alpn'>,
-): Promise<HandshakeResult> {
-  if (listener === 'quic') return quicHandshake(request);
-  return tlsHandshake({ ...request, ...(listener === 'webtransport' ? { alpn: 'h2' } : {}) });
 }
 
 /**

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import type { ListenerName } from '../contracts/listener.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import type { ServedCertificate } from '../contracts/served-certificates.ts';
 import type { Clock } from '../core/clock.ts';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { LISTENERS } from '../protocol/listener-names.ts';
 
 /** Where the reports stand in their Secret. */
 export const REPORTS_FIELD = 'served.json';
@@ -17,13 +17,6 @@ const FORGET_MS = 1_800_000;
 /** How often a replica tells the same again, if there are others to read it, milliseconds. */
 export const REPORT_EVERY_MS = 600_000;
 const MAX_ATTEMPTS = 20;
-const LISTENERS: ReadonlySet<string> = new Set<ListenerName>([
-  'https',
-  'websocket',
-  'quic',
-  'webtransport',
-  'admin',
-]);
 
 interface Report {
   readonly at: number;
@@ -141,7 +134,7 @@ function isServed(value: unknown): value is ServedCertificate {
   const isText = (key: string) => typeof one[key] === 'string' && (one[key] as string).length <= 1_000;
   return (
     ['replica', 'wantedSha256', 'checkedAt'].every(isText) &&
-    LISTENERS.has(String(one.listener)) &&
+    Object.hasOwn(LISTENERS, String(one.listener)) &&
     ['servedSha256', 'notAfter', 'problem'].every((key) => one[key] === undefined || isText(key))
   );
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { Listener, ListenerName } from '../contracts/listener.ts';
+import type { Listener } from '../contracts/listener.ts';
 import type { ServedCertificate, ServedCertificates } from '../contracts/served-certificates.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
@@ -10,7 +10,8 @@ import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
-import { edgeName, edgeTrust, nearAddress, type ProbeClients, shakeHands } from './probe-clients.ts';
+import { LISTENERS, type ListenerName } from '../protocol/listener-names.ts';
+import { edgeName, edgeTrust, nearAddress, type ProbeClients } from './probe-clients.ts';
 import { REPORT_EVERY_MS, type ReplicaReports } from './replica-reports.ts';
 
 export interface ServedCheckComponents {
@@ -163,21 +164,21 @@ export class ServedCheck implements ServedCertificates, Component {
   ): Promise<{ served: { sha256: string; notAfter: Date }; problem?: string }> {
     const { authority, clients } = this.#components;
     const { addresses, timeoutMs } = this.#options();
-    const isQuic = listener.name === 'quic';
+    const isHidden = LISTENERS[listener.name].tls === 'quic-library';
     // What the library of QUIC does not show is known from the bundle its generation was built of.
-    const shown = isQuic ? this.#bundles.get(listener.servedFingerprint()) : undefined;
+    const shown = isHidden ? this.#bundles.get(listener.servedFingerprint()) : undefined;
     const bundle = shown ?? wanted;
     const request = {
       ...nearAddress(listener.address()),
       name: edgeName(bundle, addresses),
       timeoutMs,
-      ...(isQuic ? { client: await clients.of(authority()) } : {}),
+      ...(isHidden ? { client: await clients.of(authority()) } : {}),
     };
     let first: { served: { sha256: string; notAfter: Date }; problem?: string } | undefined;
     let failure: unknown;
     for (const ca of edgeTrust(bundle)) {
       try {
-        const { served, problem } = await shakeHands(listener.name, { ...request, ca });
+        const { served, problem } = await listener.handshake({ ...request, ca });
         const seen = served
           ? { sha256: createHash('sha256').update(served.raw).digest('hex'), notAfter: served.validToDate }
           : bundle.server;

@@ -3,6 +3,7 @@ import type { RejectionReport } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import { LISTENERS } from '../protocol/listener-names.ts';
 
 export interface SwapWatchComponents {
   readonly clock: Clock;
@@ -123,7 +124,7 @@ export class SwapWatch {
   /** A connection was refused, or refused us. */
   rejected(report: RejectionReport): void {
     const { listener, reason, remoteAddress } = report;
-    const isQuic = listener === 'quic';
+    const isQuic = LISTENERS[listener].tls === 'quic-library';
     if (!(isQuic ? CAUSED_OVER_QUIC : CAUSED_BY_HUB).has(reason)) return;
     const { clock } = this.#components;
     // What is kept is bounded by the nodes that are here, or were at the swap.

@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { SallyportError } from '../../core/errors.ts';
 import { createLogger } from '../../core/log.ts';
 import { printable } from '../../core/printable.ts';
+import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
@@ -17,7 +18,7 @@ interface EdgeOptions {
   readonly token?: string;
   readonly tokenFile?: string;
   readonly directory?: string;
-  readonly transport: 'auto' | 'websocket' | 'quic' | 'webtransport';
+  readonly transport: 'auto' | TransportName;
   readonly verbose?: boolean;
 }
 
@@ -33,7 +34,7 @@ export function edgeCommand(): Command {
     .option('--directory <folder>', 'where key and certificate are kept (default: ./edge-NODE)')
     .addOption(
       new Option('--transport <transport>', 'how to connect')
-        .choices(['auto', 'websocket', 'quic', 'webtransport'])
+        .choices(['auto', ...TRANSPORTS])
         .default('auto'),
     )
     .option('--verbose', 'log what the client does')
@@ -58,18 +59,18 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   const { config } = loadForCommand(globals);
   const { bold, dim, green, yellow, red } = paint(process.stdout);
   const host = options.hub.includes(':') && !options.hub.startsWith('[') ? `[${options.hub}]` : options.hub;
-  const address = (name: 'https' | 'websocket' | 'quic' | 'webtransport') => `${host}:${config[name].port}`;
+  const address = (name: 'https' | TransportName) => `${host}:${config[name].port}`;
   const clientOptions: EdgeClientOptions = {
     node: options.node,
     directory: options.directory ?? `edge-${options.node}`,
     transport: options.transport,
     hub: {
       https: address('https'),
-      websocket: address('websocket'),
-      ...(config.quic.enabled || options.transport === 'quic' ? { quic: address('quic') } : {}),
-      ...(config.webtransport.enabled || options.transport === 'webtransport'
-        ? { webtransport: address('webtransport') }
-        : {}),
+      ...Object.fromEntries(
+        TRANSPORTS.filter(
+          (name) => name === 'websocket' || name === options.transport || config[name].enabled,
+        ).map((name) => [name, address(name)]),
+      ),
     },
   };
   const components = options.verbose ? { logger: createLogger({ level: 'debug', format: 'pretty' }) } : {};

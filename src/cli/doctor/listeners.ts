@@ -2,8 +2,8 @@ import { createSocket } from 'node:dgram';
 import { createServer, isIP } from 'node:net';
 import { connect } from 'node:tls';
 import type { ListenerInfo } from '../../contracts/gateway-info.ts';
-import type { ListenerName } from '../../contracts/listener.ts';
 import { describeError } from '../../core/errors.ts';
+import { LISTENER_NAMES, LISTENERS } from '../../protocol/listener-names.ts';
 import { reachable } from '../context.ts';
 import { explainConnectError } from './connect-error.ts';
 import { type Finding, failure, ok, skipped } from './finding.ts';
@@ -13,7 +13,6 @@ import { quicHandshake } from './quic-probe.ts';
 import type { ServedAnswer } from './served-answer.ts';
 
 const TIMEOUT_MS = 5_000;
-const LISTENERS: readonly ListenerName[] = ['https', 'websocket', 'quic', 'webtransport', 'admin'];
 
 /** Whether the gateway answers; what is checked after it depends on that. */
 export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
@@ -75,7 +74,7 @@ async function shakeHands(
   const { name, port } = listener;
   const where = `${name} at ${reachable(listener.host)}:${port}`;
   try {
-    if (name === 'quic') {
+    if (LISTENERS[name].tls === 'quic-library') {
       await quicHandshake(patient, { host: nearHost(listener), port });
       return ok('served', `${where} serves a certificate of the CA`);
     }
@@ -88,7 +87,7 @@ async function shakeHands(
     });
   } catch (error) {
     // The hub closed before the library let us read why: that says neither good nor bad.
-    if (name === 'quic' && describeError(error).includes('invalid-state'))
+    if (LISTENERS[name].tls === 'quic-library' && describeError(error).includes('invalid-state'))
       return skipped('served', where, 'the hub closed the connection before its reason could be read');
     const { why, hint } = explainConnectError(error, `${nearHost(listener)}:${port}`);
     return failure('served', `no handshake with ${where}`, { detail: why, hint });
@@ -114,13 +113,13 @@ async function otherReplicas({ gateway }: Patient): Promise<Finding[]> {
 /** A gateway that is down can only be helped when its ports are free. */
 export async function checkPorts({ gateway, config }: Patient): Promise<Finding[]> {
   if (gateway.up || gateway.disabled) return [];
-  const wanted = LISTENERS.filter((name) => config[name].enabled && config[name].port !== 0);
+  const wanted = LISTENER_NAMES.filter((name) => config[name].enabled && config[name].port !== 0);
   return Promise.all(
     wanted.map(async (name) => {
       const { host, port } = config[name];
-      const where = `${host}:${port}/${name === 'quic' ? 'udp' : 'tcp'}`;
+      const where = `${host}:${port}/${LISTENERS[name].network}`;
       try {
-        await (name === 'quic' ? bindUdp(host, port) : bindTcp(host, port));
+        await (LISTENERS[name].network === 'udp' ? bindUdp(host, port) : bindTcp(host, port));
         return ok('port', `${where} is free for ${name}`);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;

@@ -1,9 +1,10 @@
 import type { EdgeAcceptor, Transport } from '../../contracts/edge-connection.ts';
 import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
-import { type CloseReason, type CloseReasonName, closeReason } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { FRAME_TYPES, type Frame } from '../../protocol/codec-framed.ts';
 import { encodeFacts } from '../../protocol/peer-facts.ts';
 import { type Hello, parseHello, refusalText } from '../../protocol/quic-control.ts';
+import { PEER_REASONS } from '../../protocol/rejection-reasons.ts';
 import { protocolRefusal } from '../refusals.ts';
 
 /** A limit of the hub that keeps a good edge out. */
@@ -65,25 +66,8 @@ export function judgeHello(frame: Frame, { transport, identify, acceptor }: Hell
 
 /** How a refusal ends a connection: code and text for the edge. */
 export function refused(refusal: Refusal): HelloOutcome & { ok: false; refusal: Refusal } {
-  const name = CLOSE_OF[refusal.reason];
+  const name = PEER_REASONS[refusal.reason].close;
   const told = encodeFacts(refusal.facts);
   const text = refusalText(name, refusal.reason, told ? `${refusal.detail} [${told}]` : refusal.detail);
   return { ok: false, code: closeReason(name).code, text, refusal };
 }
-
-/** The close reason that tells the edge what to do about a refusal. */
-const CLOSE_OF = {
-  'no-certificate': 'Unauthenticated',
-  'malformed-certificate': 'Unauthenticated',
-  'unknown-ca': 'TrustRemoved',
-  expired: 'CertificateExpired',
-  'not-yet-valid': 'TryAgainLater',
-  'wrong-usage': 'Unauthenticated',
-  'no-node-name': 'Unauthenticated',
-  'legacy-certificate': 'Unauthenticated',
-  revoked: 'Revoked',
-  'node-mismatch': 'NodeMismatch',
-  // A new ticket is what helps.
-  'ticket-refused': 'TryAgainLater',
-  protocol: 'ProtocolError',
-} as const satisfies Record<Refusal['reason'], CloseReasonName>;

@@ -1,5 +1,6 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionReport, RejectionSink } from '../../contracts/rejections.ts';
 import type { TlsServer } from '../../contracts/tls-server.ts';
@@ -61,6 +62,10 @@ export class HttpsListener implements Listener {
 
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#server.tryBundle(next, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#server.handshake(request);
   }
 
   servedFingerprint(): string {

@@ -1,7 +1,7 @@
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import { trialReply } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -10,13 +10,15 @@ import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import { type CloseReason, closeByEdge, closeReason } from '../../protocol/close-reasons.ts';
-import { refusalOfAlert } from '../../protocol/quic-control.ts';
+import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
 import { plainAddress } from '../address-limit.ts';
 import { RefusalReporter } from '../refusals.ts';
+import { trialReply } from '../trial-reply.ts';
 import { FlowSteering } from './flow-steering.ts';
 import { type GenerationComponents, QuicGeneration } from './generation.ts';
 import { loadQuicLibrary, type QuicLibrary } from './native.ts';
 import type { QuicListenerOptions } from './options.ts';
+import { quicHandshake } from './quic-handshake.ts';
 import { QuicOpening } from './quic-opening.ts';
 
 export interface QuicListenerComponents {
@@ -102,6 +104,10 @@ export class QuicListener implements Listener {
     } finally {
       await generation.close();
     }
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return quicHandshake(request);
   }
 
   servedFingerprint(): string {

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -13,6 +14,7 @@ import type { Metrics } from '../../core/metrics.ts';
 import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { refusalStatus } from '../../protocol/rejection-reasons.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { protocolRefusal, RefusalReporter } from '../refusals.ts';
 import { TlsServer } from '../tls-server.ts';
@@ -109,6 +111,10 @@ export class WebSocketListener implements Listener {
 
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#tls.tryBundle(next, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#tls.handshake(request);
   }
 
   servedFingerprint(): string {
@@ -293,10 +299,8 @@ export class WebSocketListener implements Listener {
   }
 }
 
-/** 401: another certificate would help. 403: it would not. */
 function refusalAnswer({ reason, detail, facts }: Refusal): HttpAnswer {
-  const status = reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401;
-  return { status, reason, detail, facts };
+  return { status: refusalStatus(reason), reason, detail, facts };
 }
 
 /** A socket without an `error` listener would end the process. */

@@ -1,5 +1,6 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
@@ -10,6 +11,7 @@ import type { Metrics } from '../../core/metrics.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
+import { refusalStatus } from '../../protocol/rejection-reasons.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { RefusalReporter } from '../refusals.ts';
 import type { EdgeSession } from './edge-session.ts';
@@ -112,6 +114,10 @@ export class WebTransportListener implements Listener {
 
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#http2.tls.tryBundle(next, visit);
+  }
+
+  handshake(request: HandshakeRequest): Promise<HandshakeResult> {
+    return this.#http2.tls.handshake(request);
   }
 
   servedFingerprint(): string {
@@ -253,7 +259,6 @@ function whenKnown(
   return verdict instanceof Promise ? verdict.then(then) : then(verdict);
 }
 
-/** 401: another certificate or ticket would help. 403: it would not. */
 function refusalAnswer({ reason, detail, facts }: Refusal): SessionRefusal {
-  return { status: reason === 'node-mismatch' || reason === 'revoked' ? 403 : 401, reason, detail, facts };
+  return { status: refusalStatus(reason), reason, detail, facts };
 }

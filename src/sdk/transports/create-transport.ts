@@ -1,8 +1,9 @@
 import { SallyportError } from '../../core/errors.ts';
+import type { TransportName } from '../../protocol/listener-names.ts';
 import type { HubAddresses } from '../edge-client-options.ts';
 import { AutoTransport } from './auto-transport.ts';
 import { QuicTransport } from './quic-transport.ts';
-import type { EdgeTransport, TransportComponents, TransportName } from './transport.ts';
+import type { EdgeTransport, TransportComponents } from './transport.ts';
 import { WebSocketTransport } from './websocket-transport.ts';
 import { WebTransportTransport } from './webtransport-transport.ts';
 

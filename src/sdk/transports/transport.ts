@@ -1,11 +1,15 @@
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import { type CloseReason, type CloseReasonName, closeReason } from '../../protocol/close-reasons.ts';
+import {
+  CLOSE_REASONS,
+  type CloseReason,
+  type CloseReasonName,
+  closeReason,
+} from '../../protocol/close-reasons.ts';
+import type { TransportName } from '../../protocol/listener-names.ts';
 import type { Message } from '../../protocol/message.ts';
-
-/** A way to reach the hub that is one wire protocol. */
-export type TransportName = 'websocket' | 'quic' | 'webtransport';
+import { PEER_REASONS, type PeerReason } from '../../protocol/rejection-reasons.ts';
 
 /** What an edge shows to the hub, and what it believes: everything a mutual-TLS handshake needs. */
 export interface EdgeCredentials {
@@ -126,39 +130,10 @@ export function refusalOf(error: unknown): CloseReason | undefined {
  * by node.
  */
 export function readRefusal({ word, status, retryAfterMs }: Refusal): CloseReason {
-  if (word !== undefined && Object.hasOwn(REFUSAL_WORDS, word))
-    return closeReason(REFUSAL_WORDS[word as keyof typeof REFUSAL_WORDS], retryAfterMs);
+  // Both vocabularies of the hub: the gate's refusal reasons, and its close reasons.
+  if (word !== undefined && Object.hasOwn(PEER_REASONS, word))
+    return closeReason(PEER_REASONS[word as PeerReason].close, retryAfterMs);
+  if (word !== undefined && Object.hasOwn(CLOSE_REASONS, word))
+    return closeReason(word as CloseReasonName, retryAfterMs);
   return closeReason(status === 401 ? 'Unauthenticated' : 'TryAgainLater', retryAfterMs);
 }
-
-/**
- * Both vocabularies of the hub: its close reasons, and the gate's refusal reasons
- * (`identity/node-identity.ts`).
- */
-const REFUSAL_WORDS = {
-  'no-certificate': 'Unauthenticated',
-  'malformed-certificate': 'Unauthenticated',
-  'unknown-ca': 'TrustRemoved',
-  expired: 'CertificateExpired',
-  // Only time helps: the clock of one side is wrong.
-  'not-yet-valid': 'TryAgainLater',
-  'wrong-usage': 'Unauthenticated',
-  'no-node-name': 'Unauthenticated',
-  'legacy-certificate': 'Unauthenticated',
-  revoked: 'Revoked',
-  'node-mismatch': 'NodeMismatch',
-  'ticket-refused': 'TryAgainLater',
-  protocol: 'ProtocolError',
-  Draining: 'Draining',
-  ProtocolError: 'ProtocolError',
-  InternalError: 'InternalError',
-  TryAgainLater: 'TryAgainLater',
-  Unauthenticated: 'Unauthenticated',
-  NodeMismatch: 'NodeMismatch',
-  TrustRemoved: 'TrustRemoved',
-  CertificateExpired: 'CertificateExpired',
-  Revoked: 'Revoked',
-  Flapping: 'Flapping',
-  Disconnected: 'Disconnected',
-  Rebalance: 'Rebalance',
-} as const satisfies Record<string, CloseReasonName>;

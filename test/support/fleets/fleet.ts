@@ -1,5 +1,5 @@
+import type { TransportName } from '../../../src/protocol/listener-names.ts';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
-import type { TransportName } from '../../../src/sdk/transports/transport.ts';
 import type { TestGateway } from './test-gateway.ts';
 
 /** What a fleet saw: every figure but the first two should be zero. */

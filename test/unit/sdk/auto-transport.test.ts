@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { silentLogger } from '../../../src/core/log.ts';
+import type { TransportName } from '../../../src/protocol/listener-names.ts';
 import { AutoTransport } from '../../../src/sdk/transports/auto-transport.ts';
 import { createTransport } from '../../../src/sdk/transports/create-transport.ts';
 import {
@@ -9,7 +10,6 @@ import {
   type EdgeCredentials,
   type EdgeLink,
   type EdgeTransport,
-  type TransportName,
 } from '../../../src/sdk/transports/transport.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 
