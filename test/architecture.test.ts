@@ -43,7 +43,7 @@ const libraryHomes: Record<string, RegExp> = {
   '@fails-components/webtransport': /^(listeners\/webtransport|sdk)\//,
   '@prometheus-io/client': /^core\/metrics/,
   pino: /^core\/log/,
-  ws: /^(listeners\/websocket|relay|sdk)\//,
+  ws: /^(listeners\/(websocket|tunnel)|relay|sdk)\//,
   fastify: /^(listeners\/https|admin)\//,
   jose: /^certs\//,
   zod: /^(config|admin)\//,

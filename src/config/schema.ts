@@ -120,6 +120,7 @@ export const configSchema = z.strictObject({
         }),
     })
     .prefault({}),
+  tunnel: endpoint(10_004, "CloudCore's tunnel of kubectl logs and exec", false),
   admin: z
     .strictObject({
       enabled: z

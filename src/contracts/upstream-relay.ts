@@ -1,4 +1,5 @@
 import type { Message, MessageHeader, MessageRoute } from '../protocol/message.ts';
+import type { TunnelEnd } from '../protocol/tunnel-end.ts';
 
 /** One message of the system behind the gateway, still in the bytes it came in. */
 export interface UpstreamFrame {
@@ -62,4 +63,15 @@ export interface UpstreamAuthority {
   readonly certificate: { readonly der: Uint8Array; readonly sha256: string };
   /** @param publicKey SPKI, DER @returns the certificate, DER */
   issueNode(request: { node: string; publicKey: Uint8Array; lifetimeMs: number }): Promise<Uint8Array>;
+}
+
+/** Opens the tunnel of a node to the CloudCore that has its messages. */
+export interface TunnelDialer {
+  /** @throws UPSTREAM_UNAVAILABLE, UPSTREAM_UNTRUSTED, UPSTREAM_REFUSED */
+  dialTunnel(request: {
+    readonly node: string;
+    readonly path: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly signal: AbortSignal;
+  }): Promise<TunnelEnd>;
 }

@@ -30,10 +30,12 @@ import { peerCertificates } from '../listeners/peer-certificates.ts';
 import { QUIC_DEFAULTS } from '../listeners/quic/options.ts';
 import { QuicListener } from '../listeners/quic/quic-listener.ts';
 import { TlsServer } from '../listeners/tls-server.ts';
+import { TunnelListener } from '../listeners/tunnel/tunnel-listener.ts';
 import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts';
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
 import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
 import type { Fleet } from './fleet.ts';
+import type { Relay } from './relay.ts';
 
 /** What listeners are made of; `gateway.ts` has built it all. */
 export interface ListenerParts {
@@ -58,6 +60,7 @@ export interface ListenerParts {
   readonly nodes: NodeDirectory;
   readonly fleet: Pick<Fleet, 'ownership' | 'calls'>;
   readonly replicas: Replicas;
+  readonly relay: Pick<Relay, 'tunnels'>;
   readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
   /** Judges bearer tokens on a cluster; undefined elsewhere. */
@@ -130,6 +133,11 @@ export function composeListeners(parts: ListenerParts): Listener[] {
           limits: now.limits,
           epoch: parts.startedAt,
         })),
+      ),
+    tunnel: () =>
+      new TunnelListener(
+        { ...edge, tunnels: parts.relay.tunnels },
+        config.view((now) => ({ ...now.tunnel, tls: now.tls, limits: now.limits })),
       ),
     admin: () =>
       new AdminListener({

@@ -1,7 +1,7 @@
 import { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
 import type { LiveConfig } from '../config/live-config.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
-import type { UpstreamAuthority } from '../contracts/upstream-relay.ts';
+import type { TunnelDialer, UpstreamAuthority } from '../contracts/upstream-relay.ts';
 import { retry } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
@@ -15,10 +15,18 @@ const DAY_MS = 86_400_000;
 const BACKDATE_MS = 600_000;
 const READ_AGAIN = { minMs: 500, maxMs: 10_000 };
 
+const NO_TUNNELS: TunnelDialer = {
+  dialTunnel: async () => {
+    throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: 'none', problem: 'upstream.kind is none' });
+  },
+};
+
 export interface Relay {
   /** Undefined without `upstream.kind`. */
   readonly relay: CloudCoreRelay | undefined;
   readonly components: readonly Component[];
+  /** Without an upstream, it opens none. */
+  readonly tunnels: TunnelDialer;
   /** Why no more edges should come; undefined when they may. */
   problem(): string | undefined;
 }
@@ -37,7 +45,8 @@ export function composeRelay(parts: {
 }): Relay {
   const { clock, log, config } = parts;
   const { upstream, certificates } = config.current;
-  if (upstream.kind === 'none') return { relay: undefined, components: [], problem: () => undefined };
+  if (upstream.kind === 'none')
+    return { relay: undefined, components: [], tunnels: NO_TUNNELS, problem: () => undefined };
   const name = upstream.caSecret ?? certificates.caSecret;
   let authorities: readonly UpstreamAuthority[] = [];
   let unsubscribe = () => {};
@@ -52,6 +61,7 @@ export function composeRelay(parts: {
   };
   return {
     relay,
+    tunnels: relay,
     problem: () => relay.problem(),
     components: [
       {

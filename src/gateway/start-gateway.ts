@@ -249,6 +249,7 @@ export async function startGateway(
       nodes,
       replicas,
       fleet,
+      relay: relaying,
       bus,
       health,
       info,

@@ -1,14 +1,18 @@
 import type {
   RelayedEdge,
+  TunnelDialer,
   UpstreamAuthority,
   UpstreamLink,
   UpstreamRelay,
 } from '../contracts/upstream-relay.ts';
 import type { Clock, Timer } from '../core/clock.ts';
+import { SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
-import { type CloudCoreAddresses, CloudCores } from './cloudcores.ts';
+import { TunnelEnd } from '../protocol/tunnel-end.ts';
+import { type CloudCore, type CloudCoreAddresses, CloudCores } from './cloudcores.ts';
+import { dial } from './dial.ts';
 import { NodeCertificates } from './node-certificates.ts';
 import { CloudCoreLink, type LinkParts } from './upstream-link.ts';
 
@@ -20,14 +24,16 @@ export interface RelayOptions extends CloudCoreAddresses {
 }
 
 /** Stands, for each node, between its session and an unmodified CloudCore. */
-export class CloudCoreRelay implements UpstreamRelay, Component {
+export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, Component {
   readonly name = 'relay';
   readonly #clock: Clock;
   readonly #metrics: Metrics;
   readonly #options: () => RelayOptions;
   readonly #cloudcores: CloudCores;
   readonly #parts: LinkParts;
-  readonly #links = new Set<CloudCoreLink>();
+  readonly #links = new Map<string, CloudCoreLink>();
+  /** By node; both sockets of a node have to be at one CloudCore. */
+  readonly #tunnels = new Map<string, { readonly cloudcore: CloudCore; readonly end: TunnelEnd }>();
   #sweep: Timer | undefined;
 
   constructor(
@@ -53,7 +59,10 @@ export class CloudCoreRelay implements UpstreamRelay, Component {
       certificates: new NodeCertificates({ clock }),
       cloudcores: this.#cloudcores,
       answers: { lastAt: 0 },
-      closed: (link) => this.#links.delete(link),
+      opened: (link) => this.#moveTunnel(link),
+      closed: (link) => {
+        if (this.#links.get(link.node) === link) this.#links.delete(link.node);
+      },
     };
     metrics.onScrape(() => this.#publish());
   }
@@ -61,31 +70,55 @@ export class CloudCoreRelay implements UpstreamRelay, Component {
   async start(): Promise<void> {
     this.#sweep = this.#clock.setInterval(() => {
       const now = this.#clock.monotonic();
-      for (const link of this.#links) link.sweep(now);
+      for (const link of this.#links.values()) link.sweep(now);
     }, SWEEP_MS);
   }
 
   async stop(): Promise<void> {
     this.#sweep?.cancel();
-    for (const link of [...this.#links]) link.close();
+    for (const link of [...this.#links.values()]) link.close();
+    for (const { end } of this.#tunnels.values()) end.close();
   }
 
   open(edge: RelayedEdge): UpstreamLink {
     const link = new CloudCoreLink(this.#parts, edge);
-    this.#links.add(link);
+    this.#links.set(edge.node, link);
     return link;
+  }
+
+  async dialTunnel(request: Parameters<TunnelDialer['dialTunnel']>[0]): Promise<TunnelEnd> {
+    const { node } = request;
+    const link = this.#links.get(node);
+    const cloudcore = (link?.isOpen ? link.cloudcore : undefined) ?? this.#cloudcores.pick(node);
+    if (cloudcore.tunnelAddress === undefined) {
+      const problem = 'upstream.tunnelAddresses names no tunnel of it';
+      throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: cloudcore.address, problem });
+    }
+    const { socket, stream } = await dial(this.#parts, { ...request, cloudcore, to: 'tunnel' });
+    const end = new TunnelEnd(socket, stream);
+    this.#tunnels.set(node, { cloudcore, end });
+    end.onClose(() => {
+      if (this.#tunnels.get(node)?.end === end) this.#tunnels.delete(node);
+    });
+    return end;
+  }
+
+  /** The edge opens its tunnel again, to where its messages are now. */
+  #moveTunnel({ node, cloudcore }: CloudCoreLink): void {
+    const tunnel = this.#tunnels.get(node);
+    if (tunnel && tunnel.cloudcore !== cloudcore) tunnel.end.close();
   }
 
   /** Why the gateway should get no new edges: nodes have been without CloudCore for too long. */
   problem(): string | undefined {
     const now = this.#clock.monotonic();
     const { holdMs } = this.#options();
-    const lost = [...this.#links].filter((link) => link.lostMs(now) >= holdMs).length;
+    const lost = [...this.#links.values()].filter((link) => link.lostMs(now) >= holdMs).length;
     return lost === 0 ? undefined : `${lost} of ${this.#links.size} nodes have no CloudCore`;
   }
 
   #publish(): void {
-    const all = [...this.#links];
+    const all = [...this.#links.values()];
     for (const cloudcore of this.#cloudcores.list()) {
       const open = all.filter((link) => link.isOpen && link.cloudcore === cloudcore).length;
       this.#metrics.upstreamConnections.set({ cloudcore: cloudcore.address }, open);

@@ -32,6 +32,7 @@ export interface LinkParts extends DialParts {
   readonly sampler: LogSampler;
   /** When any node last got an answer, on the monotonic clock. */
   readonly answers: { lastAt: number };
+  opened(link: CloudCoreLink): void;
   closed(link: CloudCoreLink): void;
 }
 
@@ -205,6 +206,7 @@ export class CloudCoreLink implements UpstreamLink {
       { node: this.node, cloudcore: this.#cloudcore!.address, tookMs: now - startedAt },
       'connected to CloudCore as a node',
     );
+    this.#parts.opened(this);
     socket.on('message', (data) => this.#socket === socket && this.#fromCloud(data as Buffer));
     socket.on('pong', () => this.#socket === socket && this.#heard());
     socket.on('close', () => this.#socket === socket && this.#lose('closed'));

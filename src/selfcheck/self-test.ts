@@ -107,6 +107,13 @@ async function knock(
 
 type Knock = (components: SelfTestComponents, listener: Listener, stranger: Stranger) => Promise<Outcome>;
 
+const UPGRADE = {
+  connection: 'Upgrade',
+  upgrade: 'websocket',
+  'sec-websocket-version': '13',
+  'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+} as const;
+
 const KNOCKS: Readonly<Record<ListenerName, Knock>> = {
   // With a request that is good in itself: what is missing is a reason to sign it.
   https: async (_, listener, stranger) => {
@@ -128,13 +135,18 @@ const KNOCKS: Readonly<Record<ListenerName, Knock>> = {
       await ask(listener, stranger, {
         path: `/self-test/${NODE}/events`,
         headers: {
-          connection: 'Upgrade',
-          upgrade: 'websocket',
-          'sec-websocket-version': '13',
-          'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+          ...UPGRADE,
           node_id: NODE,
           project_id: 'self-test',
         },
+      }),
+      [401],
+    ),
+  tunnel: async (_, listener, stranger) =>
+    judge(
+      await ask(listener, stranger, {
+        path: '/v1/kubeedge/connect',
+        headers: { ...UPGRADE, sessionhostnameoverride: NODE },
       }),
       [401],
     ),

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { WebSocket } from 'ws';
 import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
 import { configSchema } from '../../../src/config/schema.ts';
@@ -8,7 +10,9 @@ import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
 import { asUpstreamAuthority } from '../../../src/gateway/relay.ts';
 import { SessionHub } from '../../../src/hub/session-hub.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import { TunnelListener } from '../../../src/listeners/tunnel/tunnel-listener.ts';
 import { WebSocketListener } from '../../../src/listeners/websocket/websocket-listener.ts';
+import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { CloudCoreRelay } from '../../../src/relay/cloudcore-relay.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { metric } from '../edges/messages.ts';
@@ -55,7 +59,13 @@ export async function startRelayRig({
   let addresses = cloudcores.map(({ address }) => address);
   const relay = new CloudCoreRelay(
     { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
-    () => ({ addresses, tunnelAddresses: [], holdMs }),
+    () => ({
+      addresses,
+      tunnelAddresses: addresses.map(
+        (one) => cloudcores.find(({ address }) => address === one)?.tunnelAddress ?? one,
+      ),
+      holdMs,
+    }),
   );
   const config = configSchema.parse({});
   const { queue, ...hubDefaults } = config.hub;
@@ -80,6 +90,11 @@ export async function startRelayRig({
     { ...parts, source: new FixedSource(bundleOf({ ca, server })), gate, acceptor: hub },
     () => ({ ...config.hub, host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits }),
   );
+  const tunnel = new TunnelListener(
+    { ...parts, source: new FixedSource(bundleOf({ ca, server })), gate, tunnels: relay },
+    () => ({ host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits }),
+  );
+  await tunnel.start();
   await relay.start();
   await hub.start();
   await listener.start();
@@ -112,11 +127,27 @@ export async function startRelayRig({
       edges.push(edge);
       return edge.start();
     },
+    /** The tunnel of a node, as EdgeCore opens it. @param claims the name in its header */
+    tunnel: async (node: string, claims = node): Promise<WebSocket> => {
+      const pair = await mintEdge(ca, node, dates);
+      const socket = new WebSocket(`wss://127.0.0.1:${tunnel.address().port}/v1/kubeedge/connect`, {
+        cert: pair.pem,
+        key: pair.key,
+        ca: [],
+        rejectUnauthorized: false,
+        headers: { SessionHostNameOverride: claims, SessionInternalIP: '192.0.2.7' },
+        perMessageDeflate: false,
+        skipUTF8Validation: true,
+      });
+      await once(socket, 'open');
+      return socket;
+    },
     async [Symbol.asyncDispose]() {
       for (const edge of edges) edge.stop();
       await hub.stop();
       await relay.stop();
-      await listener.stop({ name: 'Draining' } as never, AbortSignal.abort());
+      await tunnel.stop(closeReason('Draining'), AbortSignal.abort());
+      await listener.stop(closeReason('Draining'), AbortSignal.abort());
       await bus.stop();
       await Promise.all(cloudcores.map((one) => one.kill()));
     },
