@@ -65,7 +65,14 @@ export class Dispatcher {
   #answer(session: Session, message: Message, { json }: WireForm): void | Promise<void> {
     const { upstream } = session;
     const parentId = message.header.parent_msg_id!;
-    if (upstream && !session.isOwn(parentId)) return upstream.take(message, json);
+    if (upstream && !session.isOwn(parentId)) {
+      const { operation, resource = '' } = message.route;
+      // CloudCore takes a `response` for an acknowledgement, whatever it is about; anything else it may act on.
+      const forbidden = operation === 'response' ? undefined : whyForbidden(session.node, { resource });
+      return forbidden === undefined
+        ? upstream.take(message, json)
+        : this.#refuse(session, message, forbidden);
+    }
     const counted = session.answer(parentId, message);
     const result = !counted ? 'unknown' : message.route.operation === 'error' ? 'negative' : 'positive';
     this.#metrics.acknowledgements.inc({ result });

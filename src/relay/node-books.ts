@@ -3,7 +3,7 @@ import type { Message } from '../protocol/message.ts';
 /** Bounds of the books of one node. */
 const MAX_FRAMES = 500;
 const MAX_BYTES = 4 * 1024 * 1024;
-/** EdgeCore waits so long for an answer (KubeEdge `edge/pkg/metamanager`: 60 s), then it asks again by itself. */
+/** EdgeCore waits so long for an answer (KubeEdge `edge/pkg/metamanager`), then it asks again by itself. */
 export const QUESTION_MS = 60_000;
 
 /** Who asks questions that CloudCore answers. EdgeCore never sets `sync`, so this follows from the source. */

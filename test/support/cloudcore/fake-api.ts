@@ -9,8 +9,9 @@ export interface ApiObject {
 }
 
 /**
- * What a cluster remembers, whatever becomes of its CloudCores: objects by resource (`default/configmap/demo`),
- * who has to have them, and up to which version each node has acknowledged them (ObjectSync).
+ * What a cluster remembers, whatever becomes of its CloudCores: objects by resource
+ * (`default/configmap/demo`), who has to have them, and up to which version each node has acknowledged them
+ * (ObjectSync).
  */
 export class FakeApi {
   readonly objects = new Map<string, ApiObject>();

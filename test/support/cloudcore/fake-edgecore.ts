@@ -21,6 +21,8 @@ export interface FakeEdgeCoreOptions {
 }
 
 interface Question {
+  readonly route: MessageRoute;
+  readonly content: unknown;
   readonly settle: (answer: Message | undefined) => void;
   readonly timer: Timer;
   answers: number;
@@ -35,7 +37,7 @@ export class FakeEdgeCore {
   /** Every frame that came, as text. */
   readonly frames: string[] = [];
   readonly pushed: Message[] = [];
-  readonly counts = { asked: 0, answered: 0, unanswered: 0, twice: 0, connects: 0, closes: 0 };
+  readonly counts = { asked: 0, answered: 0, unanswered: 0, twice: 0, cut: 0, connects: 0, closes: 0 };
   #socket: WebSocket | undefined;
   #beat: Timer | undefined;
   #stopped = false;
@@ -79,6 +81,7 @@ export class FakeEdgeCore {
       this.tell({ source: 'twin', group: 'resource', operation: 'get', resource: 'membership/detail' }, '{}');
       this.#keepalive();
       this.#beat = this.#clock.setInterval(() => this.#keepalive(), HEARTBEAT_MS);
+      if (this.counts.connects > 1) this.#askAgain();
       onOpen?.();
     });
     socket.on('message', (data) => this.#onFrame(String(data)));
@@ -108,14 +111,26 @@ export class FakeEdgeCore {
 
   question(route: MessageRoute, content: unknown): Promise<Message | undefined> {
     this.counts.asked++;
-    const id = this.tell(route, content);
-    return new Promise((settle) => {
-      const timer = this.#clock.setTimeout(() => {
-        this.counts.unanswered++;
-        settle(undefined);
-      }, QUESTION_MS);
-      this.#questions.set(id, { settle, timer, answers: 0 });
-    });
+    return new Promise((settle) => this.#ask(route, content, settle));
+  }
+
+  #ask(route: MessageRoute, content: unknown, settle: Question['settle']): void {
+    const timer = this.#clock.setTimeout(() => {
+      this.counts.unanswered++;
+      settle(undefined);
+    }, QUESTION_MS);
+    this.#questions.set(this.tell(route, content), { route, content, settle, timer, answers: 0 });
+  }
+
+  /** What was asked on a connection that is gone is asked again, under another id, as kubelet does. */
+  #askAgain(): void {
+    for (const [id, { route, content, settle, timer, answers }] of this.#questions) {
+      if (answers > 0) continue;
+      timer.cancel();
+      this.#questions.delete(id);
+      this.counts.cut++;
+      this.#ask(route, content, settle);
+    }
   }
 
   /** A local program lists or watches over the metaserver. */

@@ -57,26 +57,8 @@ export async function startRelayRig({
     { clock },
   );
   let addresses = cloudcores.map(({ address }) => address);
-  const relay = new CloudCoreRelay(
-    { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
-    () => ({
-      addresses,
-      tunnelAddresses: addresses.map(
-        (one) => cloudcores.find(({ address }) => address === one)?.tunnelAddress ?? one,
-      ),
-      holdMs,
-    }),
-  );
   const config = configSchema.parse({});
   const { queue, ...hubDefaults } = config.hub;
-  const bus = new LocalBus(parts, () => queue);
-  await bus.start();
-  const events: StoredEvent[] = [];
-  bus.subscribe({}, (event) => events.push(event));
-  const hub = new SessionHub(
-    { ...parts, bus, relay, ownership: new LocalOwnership({ clock }, { replica: 'test' }) },
-    () => ({ ...hubDefaults, replica: 'test', copyUpstream: copy }),
-  );
   const revoked = new Set<string>();
   const gate = new PeerGate(
     {
@@ -86,19 +68,51 @@ export async function startRelayRig({
     },
     () => config.identity,
   );
-  const listener = new WebSocketListener(
-    { ...parts, source: new FixedSource(bundleOf({ ca, server })), gate, acceptor: hub },
-    () => ({ ...config.hub, host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits }),
-  );
-  const tunnel = new TunnelListener(
-    { ...parts, source: new FixedSource(bundleOf({ ca, server })), gate, tunnels: relay },
-    () => ({ host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits }),
-  );
-  await tunnel.start();
-  await relay.start();
-  await hub.start();
-  await listener.start();
+  const source = new FixedSource(bundleOf({ ca, server }));
+  const events: StoredEvent[] = [];
+
+  async function startFront() {
+    const relay = new CloudCoreRelay(
+      { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
+      () => ({
+        addresses,
+        tunnelAddresses: addresses.map(
+          (one) => cloudcores.find(({ address }) => address === one)?.tunnelAddress ?? one,
+        ),
+        holdMs,
+      }),
+    );
+    const bus = new LocalBus(parts, () => queue);
+    bus.subscribe({}, (event) => events.push(event));
+    const hub = new SessionHub(
+      { ...parts, bus, relay, ownership: new LocalOwnership({ clock }, { replica: 'test' }) },
+      () => ({ ...hubDefaults, replica: 'test', copyUpstream: copy }),
+    );
+    const place = { host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits };
+    const listener = new WebSocketListener({ ...parts, source, gate, acceptor: hub }, () => ({
+      ...config.hub,
+      ...place,
+    }));
+    const tunnel = new TunnelListener({ ...parts, source, gate, tunnels: relay }, () => place);
+    for (const one of [bus, relay, hub, listener, tunnel]) await one.start();
+    return {
+      hub,
+      relay,
+      port: listener.address().port,
+      tunnelPort: tunnel.address().port,
+      async kill() {
+        const now = AbortSignal.abort();
+        await Promise.all([hub.stop(), relay.stop()]);
+        for (const one of [listener, tunnel]) await one.stop(closeReason('Draining'), now);
+        await bus.stop();
+      },
+    };
+  }
+
+  const fronts = [await startFront()];
+  const [{ hub, relay, tunnelPort }] = fronts as [Awaited<ReturnType<typeof startFront>>];
   const edges: FakeEdgeCore[] = [];
+  let connects = 0;
   return {
     ...parts,
     ca,
@@ -106,9 +120,11 @@ export async function startRelayRig({
     cloudcores,
     cloudcore: cloudcores[0]!,
     newCloudCore,
+    /** Gateways; edges come to one after the other. Without NATS they know nothing of each other. */
+    fronts,
+    startFront,
     relay,
     hub,
-    bus,
     events,
     gate,
     revoked,
@@ -120,7 +136,7 @@ export async function startRelayRig({
       const pair = await mintEdge(ca, node, dates);
       const edge = new FakeEdgeCore({
         node,
-        port: () => listener.address().port,
+        port: () => fronts[connects++ % fronts.length]!.port,
         credentials: { ca: ca.pem, cert: pair.pem, key: pair.key },
         clock,
       });
@@ -130,7 +146,7 @@ export async function startRelayRig({
     /** The tunnel of a node, as EdgeCore opens it. @param claims the name in its header */
     tunnel: async (node: string, claims = node): Promise<WebSocket> => {
       const pair = await mintEdge(ca, node, dates);
-      const socket = new WebSocket(`wss://127.0.0.1:${tunnel.address().port}/v1/kubeedge/connect`, {
+      const socket = new WebSocket(`wss://127.0.0.1:${tunnelPort}/v1/kubeedge/connect`, {
         cert: pair.pem,
         key: pair.key,
         ca: [],
@@ -144,11 +160,7 @@ export async function startRelayRig({
     },
     async [Symbol.asyncDispose]() {
       for (const edge of edges) edge.stop();
-      await hub.stop();
-      await relay.stop();
-      await tunnel.stop(closeReason('Draining'), AbortSignal.abort());
-      await listener.stop(closeReason('Draining'), AbortSignal.abort());
-      await bus.stop();
+      for (const front of fronts) await front.kill();
       await Promise.all(cloudcores.map((one) => one.kill()));
     },
   };
