@@ -124,7 +124,7 @@ export class FakeEdgeCore {
 
   /** What was asked on a connection that is gone is asked again, under another id, as kubelet does. */
   #askAgain(): void {
-    for (const [id, { route, content, settle, timer, answers }] of this.#questions) {
+    for (const [id, { route, content, settle, timer, answers }] of [...this.#questions]) {
       if (answers > 0) continue;
       timer.cancel();
       this.#questions.delete(id);
