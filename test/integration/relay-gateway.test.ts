@@ -81,6 +81,7 @@ describe('a gateway in front of a CloudCore', () => {
     await using it = await inFront({ 'quic.enabled': 'true' });
     const token = await it.hub.nodeToken(NODE);
     await using edge = await EdgeClient.join({ ...it.hub.edgeOptions(NODE, { transport: 'quic' }), token });
+    await edge.connect();
     const answer = await edge.request({
       source: 'edged',
       group: 'meta',
