@@ -3,7 +3,7 @@ import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import { SallyportError } from '../core/errors.ts';
 import { assertSecretName, parseSecretManifest } from '../secrets/secret-manifest.ts';
 import type { BackupName, BackupRole } from './backup-names.ts';
-import { unreadable } from './der.ts';
+import { unreadable } from './unreadable.ts';
 
 /** What a backup holds. Immutable. */
 export interface Backup {

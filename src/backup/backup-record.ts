@@ -1,10 +1,11 @@
 import type { BackupRecord } from '../contracts/backups.ts';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
-import { isSallyportError, SallyportError } from '../core/errors.ts';
+import type { Clock } from '../core/clock.ts';
+import { SallyportError } from '../core/errors.ts';
+import { type RecordStore, SharedRecord } from '../core/shared-record.ts';
 
 /** Where the record stands in its Secret. It holds nothing secret: a Secret is what the store can keep. */
 export const RECORD_FIELD = 'last-backup.json';
-const MAX_RACES = 10;
 
 /** Undefined when no backup was ever recorded. @throws SECRET_MALFORMED, errors of the store */
 export async function readBackupRecord(
@@ -16,33 +17,31 @@ export async function readBackupRecord(
   return secret && decode(secret);
 }
 
-/** Leaves the record; one of a later backup stays. @throws errors of the store */
+/** Leaves the record; one of a later backup stays. @throws SECRET_BUSY, errors of the store */
 export async function writeBackupRecord(
-  store: Pick<SecretStore, 'get' | 'create' | 'replace'>,
+  { store, clock }: { store: RecordStore; clock: Clock },
   name: string,
   record: BackupRecord,
 ): Promise<void> {
-  const bytes = Buffer.from(JSON.stringify(record));
-  for (let race = 0; ; race++) {
-    const stored = await store.get(name);
-    if (stored && isLater(stored, record)) return;
-    const data = { ...stored?.data, [RECORD_FIELD]: bytes };
-    try {
-      if (stored) await store.replace({ ...stored, data, version: stored.version! });
-      else await store.create({ name, type: 'Opaque', data });
-      return;
-    } catch (error) {
-      const lost = isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND');
-      if (!lost || race >= MAX_RACES) throw error;
-    }
-  }
+  const shared = new SharedRecord<BackupRecord | undefined>(
+    { store, clock },
+    {
+      name,
+      codec: {
+        decode: (secret) => ({ value: readable(secret) }),
+        encode: (next, previous) => ({ ...previous, [RECORD_FIELD]: Buffer.from(JSON.stringify(next)) }),
+      },
+    },
+  );
+  await shared.change((last) => (last && Date.parse(last.at) > Date.parse(record.at) ? last : record));
 }
 
-function isLater(stored: Secret, { at }: BackupRecord): boolean {
+/** What cannot be read is replaced. */
+function readable(secret: Secret | undefined): BackupRecord | undefined {
   try {
-    return Date.parse(decode(stored).at) > Date.parse(at);
+    return secret && decode(secret);
   } catch {
-    return false; // what cannot be read is replaced
+    return undefined;
   }
 }
 

@@ -1,18 +1,8 @@
 import { createCipheriv, createDecipheriv, pbkdf2, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
+import { contextTag, DerReader, der, integer, nothing, octets, oid, sequence, TAG } from '../core/der.ts';
 import { SallyportError } from '../core/errors.ts';
-import {
-  contextTag,
-  DerReader,
-  der,
-  integer,
-  nothing,
-  octets,
-  oid,
-  sequence,
-  TAG,
-  unreadable,
-} from './der.ts';
+import { unreadable } from './unreadable.ts';
 
 /** Named in RFC 8018, RFC 3211, RFC 5083, RFC 5084, RFC 5652. */
 const OID = {
@@ -101,7 +91,7 @@ export async function open(pem: Uint8Array, passphrase: string): Promise<Buffer>
 }
 
 function parse(bytes: Buffer) {
-  const info = new DerReader(bytes).enter();
+  const info = new DerReader(bytes, unreadable).enter();
   info.expectOid(OID.authEnvelopedData);
   const enveloped = info.enter(contextTag(0)).enter();
   if (enveloped.integer() !== 0) throw unreadable('its version is not 0');

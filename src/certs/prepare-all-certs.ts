@@ -3,6 +3,7 @@ import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { Secret, SecretSnapshot } from '../contracts/secret-store.ts';
 import { type BackoffOptions, retry } from '../core/backoff.ts';
 import { describeError, isSallyportError, SallyportError } from '../core/errors.ts';
+import { SharedRecord } from '../core/shared-record.ts';
 import { buildBundle, readClientTrust } from './bundle/certificate-bundle.ts';
 import type { CertificateComponents } from './bundle/certificate-components.ts';
 import { ensureHubSecret, type HubSecretOptions } from './bundle/hub-secret.ts';
@@ -132,23 +133,28 @@ async function loadOrCreateCa(
   { certificates: { caSecret: name, caDays } }: PrepareOptions,
   signal: AbortSignal,
 ): Promise<{ ca: CertificateAuthority; caSecret: Secret }> {
-  const stored = await store.get(name, signal);
-  if (stored) return { ca: CertificateAuthority.fromSecret(stored, { clock }), caSecret: stored };
-  const created = await CertificateAuthority.create({ clock }, { days: caDays });
-  try {
-    const caSecret = await store.create(created.toSecret(name), signal);
-    log.info({ secret: name, ca: created.certificate.sha256 }, 'created a new CA');
-    const message = `created a new CA, SHA-256 ${created.certificate.sha256}; back up this Secret`;
+  const record = new SharedRecord<CertificateAuthority | undefined>(
+    { store, clock },
+    {
+      name,
+      codec: {
+        decode: (stored) => ({ value: stored && CertificateAuthority.fromSecret(stored, { clock }) }),
+        encode: (ca) => ca!.toSecret(name).data,
+      },
+    },
+  );
+  const { record: caSecret, wrote } = await record.change(
+    async (present) => present ?? (await CertificateAuthority.create({ clock }, { days: caDays })),
+    { signal },
+  );
+  const ca = CertificateAuthority.fromSecret(caSecret!, { clock });
+  if (wrote) {
+    const { sha256 } = ca.certificate;
+    log.info({ secret: name, ca: sha256 }, 'created a new CA');
+    const message = `created a new CA, SHA-256 ${sha256}; back up this Secret`;
     events?.record({ reason: 'CertificateAuthorityCreated', type: 'Normal', secret: name, message });
-    return { ca: CertificateAuthority.fromSecret(caSecret, { clock }), caSecret };
-  } catch (error) {
-    const theirs = isSallyportError(error, 'SECRET_ALREADY_EXISTS')
-      ? await store.get(name, signal)
-      : undefined;
-    if (!theirs) throw error;
-    log.info({ secret: name }, 'another replica created the CA first; using theirs');
-    return { ca: CertificateAuthority.fromSecret(theirs, { clock }), caSecret: theirs };
   }
+  return { ca, caSecret: caSecret! };
 }
 
 /**
@@ -226,12 +232,6 @@ async function attempt<T>(step: {
 function isTroubleOfTheStore(error: unknown): boolean {
   return (
     !isSallyportError(error) ||
-    isSallyportError(
-      error,
-      'SECRET_STORE_UNAVAILABLE',
-      'SECRET_STORE_FORBIDDEN',
-      'SECRET_ALREADY_EXISTS',
-      'SECRET_CONFLICT',
-    )
+    isSallyportError(error, 'SECRET_STORE_UNAVAILABLE', 'SECRET_STORE_FORBIDDEN', 'SECRET_BUSY')
   );
 }

@@ -3,7 +3,7 @@ import type { NodeIdentity, Verdict } from '../identity/node-identity.ts';
 /**
  * Tickets stand in for a client certificate where a transport cannot carry one: WebTransport over HTTP/3, and
  * programs in a browser. A node gets one over mutual TLS and opens one session with it, on whatever replica.
- * `identity/ticket-book.ts` keeps those of one replica, `bus/fleet-tickets.ts` finds the others'.
+ * `identity/ticket-book.ts` keeps those of one replica, `fleet/fleet-tickets.ts` finds the others'.
  */
 export interface SessionTickets {
   /** @throws RATE_LIMITED when too many wait to be used */

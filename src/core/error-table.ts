@@ -46,6 +46,11 @@ export const ERRORS = {
     message: 'the secret store cannot be reached: {problem}',
     fix: 'check the store; Sallyport retries with back-off and keeps serving its last good bundle',
   },
+  SECRET_BUSY: {
+    status: 503,
+    message: 'secret {secret} could not be changed: somebody else was faster {attempts} times in a row',
+    fix: 'try again; if it goes on, look for what else writes this secret without pause',
+  },
   SECRET_STORE_FORBIDDEN: {
     status: 503,
     message: 'the secret store refuses {verb} on secret {secret}',

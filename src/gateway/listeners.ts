@@ -37,7 +37,7 @@ import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts
 import type { Fleet } from './fleet.ts';
 import type { Relay } from './relay.ts';
 
-/** What listeners are made of; `gateway.ts` has built it all. */
+/** What listeners are made of; `start-gateway.ts` has built it all. */
 export interface ListenerParts {
   readonly config: LiveConfig;
   readonly clock: Clock;

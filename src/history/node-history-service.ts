@@ -85,7 +85,7 @@ export class NodeHistoryService implements NodeHistory, Component {
     this.#sampler = new LogSampler({ clock });
     this.#refreshedAt = clock.monotonic();
     this.#state = new NodeHistoryState(
-      { store: components.store, onDamaged: (problem) => this.#damaged(problem) },
+      { store: components.store, clock, onDamaged: (problem) => this.#damaged(problem) },
       { secret, ...(maxBytes === undefined ? {} : { maxBytes }) },
     );
     log.debug({ secret }, 'the history of nodes is kept');

@@ -11,8 +11,8 @@ export interface ForecastContext {
 }
 
 /**
- * A node renews at 70–90 % of the life of its certificate (PROTOCOL.md): one that is connected past this does
- * not renew.
+ * A node renews at 70–90 % of the life of its certificate (docs/operations.md, Rotation). One that is
+ * connected past this does not renew.
  */
 const RENEWED_BY = 0.93;
 

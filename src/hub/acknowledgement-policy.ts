@@ -2,8 +2,8 @@ import type { Message } from '../protocol/message.ts';
 
 /**
  * Kinds of downstream messages that KubeEdge sends once, without waiting (`noAckRequired` in
- * `cloud/pkg/cloudhub/dispatcher/message_dispatcher.go` and PROTOCOL.md). A kind matches when every part
- * given here does. Everything else is sent until the edge acknowledges it.
+ * `cloud/pkg/cloudhub/dispatcher/message_dispatcher.go`; docs/protocol.md lists them). A kind matches when
+ * every part given here does. Everything else is sent until the edge acknowledges it.
  */
 const SENT_ONCE: readonly {
   readonly what: string;

@@ -3,7 +3,15 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import type { PeerFacts } from '../protocol/peer-facts.ts';
-import { findChain, prepareCa, type TrustedCa, type TrustedCaInput } from './chain.ts';
+import { formProblem } from './certificate-form.ts';
+import {
+  findChain,
+  prepareCa,
+  type TrustedCa,
+  type TrustedCaInput,
+  usableIntermediates,
+  VERIFICATIONS,
+} from './chain.ts';
 import type { NodeIdentity, PeerCertificate, Refusal, Verdict } from './node-identity.ts';
 import { ago, isoSeconds } from './since.ts';
 import { readNodeSubject, type SubjectReading } from './subject.ts';
@@ -67,6 +75,8 @@ export class PeerGate {
   readonly #options: () => PeerGateOptions;
   /** Only positive results, so that strangers cannot push out the fleet. */
   readonly #verified = new LRUCache<string, Facts>({ max: MAX_CACHED });
+  /** What was looked at in vain, as long as its connection lives. */
+  readonly #strangers = new WeakMap<X509Certificate, { trusted: unknown; intermediates: unknown }>();
   #trustInput: readonly TrustedCaInput[] | undefined;
   #trust: readonly TrustedCa[] = [];
   /** Every CA seen, to recognise a CA that was re-issued with the same key and name. */
@@ -158,29 +168,49 @@ export class PeerGate {
   #verify(leaf: X509Certificate | undefined, intermediates: readonly X509Certificate[]): Facts | Refusal {
     if (!leaf) return refuse('no-certificate', 'no client certificate was presented');
     const sha256 = hash('sha256', leaf.raw, 'hex');
+    const trusted = this.#trusted();
+    const known = trusted.flatMap((ca) => this.#verified.get(sha256 + ca.sha256) ?? []);
+    // Two CAs may share a key; one of them being out of date must not hide the other.
+    const current = known.find((facts) => this.#dateProblem(facts) === undefined);
+    if (current) return current;
+    const found = this.#verifyAnew(leaf, sha256, intermediates);
+    if ('ok' in found) return known[0] ?? found;
+    return found;
+  }
+
+  /** Costs at most {@link VERIFICATIONS} signatures, and for a peer that was refused before nothing. */
+  #verifyAnew(
+    leaf: X509Certificate,
+    sha256: string,
+    intermediates: readonly X509Certificate[],
+  ): Facts | Refusal {
+    const trusted = this.#trusted();
+    const before = this.#strangers.get(leaf);
+    if (before?.trusted === trusted && before.intermediates === intermediates)
+      return this.#stranger(leaf, intermediates);
+    const form = formProblem(leaf, { isLeaf: true });
+    if (form) return refuse(form.reason, form.detail, claimOf(leaf));
+    const usable = usableIntermediates(intermediates);
+    const budget = { left: VERIFICATIONS };
     let candidate: Facts | undefined;
-    for (const ca of this.#trusted()) {
-      const key = sha256 + ca.sha256;
-      let facts = this.#verified.get(key);
-      if (!facts) {
-        const chain = findChain(leaf, ca, intermediates);
-        if (!chain) continue;
-        facts = factsOf(leaf, sha256, ca, chain);
-        this.#verified.set(key, facts);
-      }
-      // Two CAs may share a key; one of them being out of date must not hide the other.
+    for (const ca of trusted) {
+      const chain = findChain(leaf, ca, { intermediates: usable, budget });
+      if (!chain) continue;
+      const facts = factsOf(leaf, sha256, ca, chain);
+      this.#verified.set(sha256 + ca.sha256, facts);
       if (this.#dateProblem(facts) === undefined) return facts;
       candidate ??= facts;
     }
     if (candidate) return candidate;
-    const reading = readNodeSubject(leaf.subject);
+    this.#strangers.set(leaf, { trusted, intermediates });
+    return this.#stranger(leaf, intermediates);
+  }
+
+  #stranger(leaf: X509Certificate, intermediates: readonly X509Certificate[]): Refusal {
     return refuse(
       'unknown-ca',
       'the client certificate was not issued by a CA that this hub trusts (any longer)',
-      {
-        ...(reading.kind === 'node' ? { claimedNode: reading.nodeName } : {}),
-        facts: this.#strangerFacts(leaf, intermediates),
-      },
+      { ...claimOf(leaf), facts: this.#strangerFacts(leaf, intermediates) },
     );
   }
 
@@ -351,6 +381,12 @@ type Claim = Pick<Refusal, 'claimedNode' | 'nodeVerified' | 'facts'>;
 
 function refuse(reason: Refusal['reason'], detail: string, claim: Claim = {}): Refusal {
   return { ok: false, reason, detail, ...claim };
+}
+
+/** The name that a certificate gives itself. */
+function claimOf(leaf: X509Certificate): Claim {
+  const reading = readNodeSubject(leaf.subject);
+  return reading.kind === 'node' ? { claimedNode: reading.nodeName } : {};
 }
 
 /** A trusted CA put the name into the certificate. */

@@ -12,7 +12,11 @@ import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
+import { awaitClientHello } from './client-hello.ts';
+import type { DescriptorShare } from './descriptor-budget.ts';
 import { HandshakeLog } from './handshake-log.ts';
+import { HandshakePlaces } from './handshake-places.ts';
+import { forgetPeer, peerCertificates } from './peer-certificates.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 import { tlsHandshake, tryTlsBundle } from './tls-trial.ts';
@@ -23,6 +27,8 @@ export interface TlsServerComponents {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly rejections?: RejectionSink | undefined;
+  /** File descriptors that its sockets may use; without it any number. */
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 /**
@@ -48,10 +54,10 @@ export interface TlsServerLimits {
 }
 
 /**
- * `proxy`: its PROXY header is awaited; `waiting`: for a place among the handshakes; `session`: handed over
- * to its owner.
+ * `proxy`: its PROXY header is awaited; `silent`: its first bytes are; `handshake`: it has a place, or waits
+ * for one; `session`: handed over to its owner.
  */
-type Phase = 'proxy' | 'waiting' | 'handshake' | 'open' | 'session';
+type Phase = 'proxy' | 'silent' | 'handshake' | 'open' | 'session';
 
 interface Connection {
   readonly raw: Socket;
@@ -69,6 +75,8 @@ interface Connection {
   spoke: boolean;
 }
 
+/** Sockets looked at to find a silent one, at each accept beyond a limit. */
+const MOST_LOOKED_AT = 64;
 /** How often deadlines are looked at: one sweep for all sockets instead of a timer each. */
 const SWEEP_MS = 250;
 const CONNECTION = Symbol('connection');
@@ -93,7 +101,7 @@ export class TlsServer {
   readonly #connections = new Set<Connection>();
   /** Sockets whose handshake is not done, oldest first. */
   readonly #unfinished = new Set<Connection>();
-  readonly #waiting = new Set<Connection>();
+  readonly #places: HandshakePlaces<Connection>;
   readonly #perAddress = new AddressLimit();
   readonly #sampler: LogSampler;
   readonly #handshakeLog: HandshakeLog;
@@ -102,7 +110,6 @@ export class TlsServer {
   readonly #handshake: (socket: Socket) => void;
   /** One listener for all sockets; `this` is the socket. */
   readonly #onRawClose: (this: Tracked) => void;
-  #handshakes = 0;
   #served: CertificateBundle;
   #sweep: Timer | undefined;
   #stopping = false;
@@ -142,6 +149,10 @@ export class TlsServer {
     this.#handshake = (socket) => {
       for (const listener of begin) listener.call(this.server, socket);
     };
+    this.#places = new HandshakePlaces(
+      { limit: () => this.#options().limits.handshakes, now: () => components.clock.monotonic() },
+      ({ raw }) => this.#handshake(raw),
+    );
     const closed = (connection: Connection | undefined) => connection && this.#closed(connection);
     this.#onRawClose = function () {
       closed(this[CONNECTION]);
@@ -228,6 +239,7 @@ export class TlsServer {
   handOver(socket: Socket): void {
     const connection = (socket as Tracked)[CONNECTION];
     if (connection) connection.phase = 'session';
+    forgetPeer(socket);
   }
 
   /** Open sockets of all phases. */
@@ -281,13 +293,19 @@ export class TlsServer {
       raw.destroy();
       return;
     }
-    if (this.#connections.size >= limits.connections) {
+    if (this.#connections.size >= limits.connections && !this.#endSilent('connections')) {
       this.#refuse(raw, address, 'connections');
       return;
     }
     const viaProxy = this.#proxies.has(address);
-    if (!viaProxy && !this.#perAddress.add(address, limits.connectionsPerIp)) {
+    if (!viaProxy && !this.#countAddress(address)) {
       this.#refuse(raw, address, 'connections-per-ip');
+      return;
+    }
+    const { descriptors } = this.#components;
+    if (descriptors && !descriptors.take() && !(this.#endSilent('descriptors') && descriptors.take())) {
+      if (!viaProxy) this.#perAddress.remove(address);
+      this.#refuse(raw, address, 'descriptors');
       return;
     }
     const connection: Connection = {
@@ -295,7 +313,7 @@ export class TlsServer {
       address,
       counted: viaProxy ? undefined : address,
       acceptedAt: clock.monotonic(),
-      phase: viaProxy ? 'proxy' : 'waiting',
+      phase: viaProxy ? 'proxy' : 'silent',
       requests: 0,
       sni: undefined,
       subject: undefined,
@@ -308,7 +326,7 @@ export class TlsServer {
     raw.on('error', ignore);
     raw.on('close', this.#onRawClose);
     if (viaProxy) this.#awaitProxyHeader(connection);
-    else this.#admit(connection);
+    else this.#listen(connection);
   }
 
   #refuse(raw: Socket, remoteAddress: string, limit: string): void {
@@ -322,28 +340,37 @@ export class TlsServer {
       log.warn({ remoteAddress, limit, suppressed }, 'a connection was refused by a limit');
   }
 
-  /**
-   * Starts the handshake, or lets the socket wait for a place; its deadline counts from accept either way
-   * (I1, I2).
-   */
-  #admit(connection: Connection): void {
-    if (this.#handshakes >= this.#options().limits.handshakes) {
-      connection.phase = 'waiting';
-      this.#waiting.add(connection);
-      return;
-    }
-    connection.phase = 'handshake';
-    this.#handshakes++;
-    this.#handshake(connection.raw);
+  /** A place among the handshakes is asked for when there is something to do (N1, I2). */
+  #listen(connection: Connection): void {
+    connection.phase = 'silent';
+    awaitClientHello(connection.raw, () => {
+      connection.phase = 'handshake';
+      this.#places.ask(connection);
+    });
   }
 
-  #admitWaiting(): void {
-    const { handshakes } = this.#options().limits;
-    for (const connection of this.#waiting) {
-      if (this.#handshakes >= handshakes) return;
-      this.#waiting.delete(connection);
-      if (!connection.raw.destroyed) this.#admit(connection);
+  #countAddress(address: string): boolean {
+    const { connectionsPerIp } = this.#options().limits;
+    if (this.#perAddress.add(address, connectionsPerIp)) return true;
+    return this.#endSilent('connections-per-ip', address) && this.#perAddress.add(address, connectionsPerIp);
+  }
+
+  /**
+   * Ends the socket that has been silent longest, in favour of a newcomer, who speaks at once when he is no
+   * stranger. @param address only one of this address @returns false when there was none
+   */
+  #endSilent(limit: string, address?: string): boolean {
+    let looked = 0;
+    for (const connection of this.#unfinished) {
+      if (connection.phase === 'silent' && (address === undefined || connection.counted === address)) {
+        this.#components.metrics.connectionsRefused.inc({ transport: this.#name, limit });
+        connection.raw.resetAndDestroy();
+        this.#closed(connection);
+        return true;
+      }
+      if (++looked >= MOST_LOOKED_AT) return false;
     }
+    return false;
   }
 
   #awaitProxyHeader(connection: Connection): void {
@@ -356,13 +383,13 @@ export class TlsServer {
       }
       if (header.address !== undefined) {
         connection.address = header.address;
-        if (!this.#perAddress.add(header.address, this.#options().limits.connectionsPerIp)) {
+        if (!this.#countAddress(header.address)) {
           this.#refuse(raw, header.address, 'connections-per-ip');
           return;
         }
         connection.counted = header.address;
       }
-      this.#admit(connection);
+      this.#listen(connection);
     });
   }
 
@@ -379,15 +406,12 @@ export class TlsServer {
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one
     // name), which Node 24 would take for a failure of the next read on any connection. Reading the
     // certificate empties the queue.
-    connection.subject = secure.getPeerX509Certificate()?.subject;
+    connection.subject = peerCertificates(secure).leaf?.subject;
   }
 
   #leaveHandshake(connection: Connection): void {
     this.#unfinished.delete(connection);
-    this.#waiting.delete(connection);
-    if (connection.phase !== 'handshake') return;
-    this.#handshakes--;
-    if (this.#waiting.size > 0) this.#admitWaiting();
+    if (connection.phase === 'handshake') this.#places.leave(connection);
   }
 
   #closed(connection: Connection): void {
@@ -397,6 +421,7 @@ export class TlsServer {
     if (this.#speaksHttp1 && phase === 'open' && subject !== undefined && !spoke && !this.#stopping)
       this.#handshakeLog.left(connection, subject);
     if (connection.counted !== undefined) this.#perAddress.remove(connection.counted);
+    this.#components.descriptors?.give();
     this.#components.metrics.connections.dec({ transport: this.#name });
   }
 
@@ -406,6 +431,7 @@ export class TlsServer {
       this.server.headersTimeout = requestTimeoutMs;
       this.server.requestTimeout = requestTimeoutMs;
     }
+    this.#places.sweep();
     const latest = this.#components.clock.monotonic() - handshakeTimeoutMs;
     for (const connection of this.#unfinished) {
       if (connection.acceptedAt > latest) break;

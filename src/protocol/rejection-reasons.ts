@@ -61,6 +61,26 @@ export const PEER_REASONS = {
     close: 'Unauthenticated',
     alerts: [43],
   },
+  'wrong-key-usage': {
+    meaning: 'its key usage lacks digitalSignature',
+    fix: 'join again',
+    close: 'Unauthenticated',
+  },
+  'weak-signature': {
+    meaning: 'it, or a CA it came with, is signed with MD5, SHA-1 or an algorithm that is not supported',
+    fix: 'let the CA sign with SHA-256 or better, and join again',
+    close: 'Unauthenticated',
+  },
+  'unsupported-key': {
+    meaning: 'its key is of a kind or a size that costs too much to verify, or the certificate is too large',
+    fix: 'join again with EC P-256, P-384, P-521, Ed25519, or RSA of at most 4096 bits',
+    close: 'Unauthenticated',
+  },
+  'unknown-extension': {
+    meaning: 'it has a critical extension that the hub does not know',
+    fix: 'have it issued without the extension',
+    close: 'Unauthenticated',
+  },
   'no-node-name': { meaning: 'it names no node', fix: 'join again', close: 'Unauthenticated' },
   'legacy-certificate': {
     meaning: 'it is of an old KubeEdge fleet and names no node',

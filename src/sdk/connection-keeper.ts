@@ -208,7 +208,8 @@ export class ConnectionKeeper {
   }
 
   /**
-   * KubeEdge's keepalive, as EdgeCore sends it (PROTOCOL.md). A link that cannot take it says so by ending.
+   * KubeEdge's keepalive, as EdgeCore sends it (docs/protocol.md). A link that cannot take it says so by
+   * ending.
    */
   #beat({ link }: Held): void {
     const keepalive = createMessage(

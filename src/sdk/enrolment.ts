@@ -24,7 +24,7 @@ export interface JoinToken {
   readonly jwt: string;
 }
 
-/** Splits `<hex sha256 of the CA>.<JWT>` (KubeEdge's form, PROTOCOL.md). @throws TOKEN_INVALID */
+/** Splits `<hex sha256 of the CA>.<JWT>` (docs/protocol.md, Tokens). @throws TOKEN_INVALID */
 export function parseJoinToken(token: string): JoinToken {
   const [hash, ...jwt] = token.trim().split('.');
   if (!/^[0-9a-f]{64}$/i.test(hash ?? '') || jwt.length !== 3 || jwt.includes(''))

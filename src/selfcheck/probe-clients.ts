@@ -55,7 +55,7 @@ async function issue(authority: Pick<CertificateAuthority, 'issueEdge'>): Promis
 
 /**
  * The CA an edge would verify this certificate with: the one `/ca.crt` hands out, or, for a certificate
- * somebody else keeps, the CA it comes from (certs/certificate-bundle.ts says when that is allowed).
+ * somebody else keeps, the CA it comes from (certs/bundle/certificate-bundle.ts says when that is allowed).
  */
 export function edgeTrust({ ca, clientCAs }: CertificateBundle): string[] {
   const others = clientCAs.filter(({ sha256 }) => sha256 !== ca.sha256);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import type { ServedCertificate } from '../contracts/served-certificates.ts';
 import type { Clock } from '../core/clock.ts';
-import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { SharedRecord } from '../core/shared-record.ts';
 import { LISTENERS } from '../protocol/listener-names.ts';
 
 /** Where the reports stand in their Secret. */
@@ -16,7 +16,6 @@ const MAX_BYTES = 128 * 1024;
 const FORGET_MS = 1_800_000;
 /** How often a replica tells the same again, if there are others to read it, milliseconds. */
 export const REPORT_EVERY_MS = 600_000;
-const MAX_ATTEMPTS = 20;
 
 interface Report {
   readonly at: number;
@@ -30,18 +29,23 @@ type Reports = ReadonlyMap<string, Report>;
  * of it is left out.
  */
 export class ReplicaReports {
-  readonly #store: SecretStore;
   readonly #clock: Clock;
-  readonly #secret: string;
+  readonly #record: SharedRecord<Reports>;
   readonly #run = randomBytes(6).toString('base64url');
   #hasOthers = true;
-  /** One access at a time. */
-  #tail: Promise<unknown> = Promise.resolve();
 
   constructor({ store, clock }: { store: SecretStore; clock: Clock }, { secret }: { secret: string }) {
-    this.#store = store;
     this.#clock = clock;
-    this.#secret = secret;
+    this.#record = new SharedRecord(
+      { store, clock },
+      {
+        name: secret,
+        codec: {
+          decode: (stored) => ({ value: this.#decode(stored) }),
+          encode: (reports, previous) => ({ ...previous, [REPORTS_FIELD]: encode(reports) }),
+        },
+      },
+    );
   }
 
   /** Whether another replica was there when the Secret was last read; taken for granted until then. */
@@ -50,8 +54,8 @@ export class ReplicaReports {
   }
 
   /** What the others told. @throws errors of the store */
-  others(): Promise<readonly ServedCertificate[]> {
-    return this.#exclusively(async () => this.#others(this.#decode(await this.#store.get(this.#secret))));
+  async others(): Promise<readonly ServedCertificate[]> {
+    return this.#others(await this.#record.read());
   }
 
   /** @returns what the others told @throws errors of the store */
@@ -66,28 +70,8 @@ export class ReplicaReports {
     );
   }
 
-  #change(change: (reports: Reports) => Reports): Promise<readonly ServedCertificate[]> {
-    return this.#exclusively(async () => {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const secret = await this.#store.get(this.#secret);
-        const reports = this.#decode(secret);
-        const next = change(reports);
-        if (next === reports) return this.#others(reports);
-        const data = { ...secret?.data, [REPORTS_FIELD]: encode(next) };
-        try {
-          if (secret?.version === undefined)
-            await this.#store.create({ name: this.#secret, type: 'Opaque', data });
-          else await this.#store.replace({ ...secret, version: secret.version, data });
-          return this.#others(next);
-        } catch (error) {
-          if (!isSallyportError(error, 'SECRET_CONFLICT', 'SECRET_NOT_FOUND', 'SECRET_ALREADY_EXISTS'))
-            throw error;
-        }
-      }
-      throw new SallyportError('SECRET_STORE_UNAVAILABLE', {
-        problem: `secret ${this.#secret} changes too often`,
-      });
-    });
+  async #change(change: (reports: Reports) => Reports): Promise<readonly ServedCertificate[]> {
+    return this.#others((await this.#record.change(change)).value);
   }
 
   #others(reports: Reports): readonly ServedCertificate[] {
@@ -110,12 +94,6 @@ export class ReplicaReports {
       // As if there were none: every replica writes its own again.
     }
     return reports;
-  }
-
-  #exclusively<T>(task: () => Promise<T>): Promise<T> {
-    const run = this.#tail.then(task);
-    this.#tail = run.catch(() => {});
-    return run;
   }
 }
 

@@ -5,9 +5,14 @@ import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { DirectorySecretStore } from '../../src/secrets/directory/directory-secret-store.ts';
-import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
+import {
+  CONTRACT_RESYNC_MS,
+  describeSecretStoreContract,
+  type SecretStoreHarness,
+} from './secret-store.contract.ts';
+import { describeSharedRecordContract } from './shared-record.contract.ts';
 
-describeSecretStoreContract('DirectorySecretStore', async () => {
+async function makeHarness(): Promise<SecretStoreHarness> {
   const parent = await mkdtemp(join(tmpdir(), 'sallyport-secrets-'));
   const path = join(parent, 'secrets');
   const stores: DirectorySecretStore[] = [];
@@ -37,4 +42,7 @@ describeSecretStoreContract('DirectorySecretStore', async () => {
       await rm(parent, { recursive: true });
     },
   };
-});
+}
+
+describeSecretStoreContract('DirectorySecretStore', makeHarness);
+describeSharedRecordContract('DirectorySecretStore', makeHarness);

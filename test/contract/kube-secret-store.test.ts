@@ -7,7 +7,12 @@ import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { KubeSecretStore } from '../../src/secrets/kubernetes/kube-secret-store.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
-import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
+import {
+  CONTRACT_RESYNC_MS,
+  describeSecretStoreContract,
+  type SecretStoreHarness,
+} from './secret-store.contract.ts';
+import { describeSharedRecordContract } from './shared-record.contract.ts';
 
 let folder: string;
 const before = process.env.KUBECONFIG;
@@ -20,7 +25,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-describeSecretStoreContract('KubeSecretStore', async () => {
+async function makeHarness(): Promise<SecretStoreHarness> {
   const api = await KubeApi.start();
   process.env.KUBECONFIG = join(folder, 'config');
   await writeFile(process.env.KUBECONFIG, api.kubeconfig());
@@ -48,4 +53,7 @@ describeSecretStoreContract('KubeSecretStore', async () => {
       await api[Symbol.asyncDispose]();
     },
   };
-});
+}
+
+describeSecretStoreContract('KubeSecretStore', makeHarness);
+describeSharedRecordContract('KubeSecretStore', makeHarness);

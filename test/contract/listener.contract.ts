@@ -4,7 +4,15 @@ import { systemClock } from '../../src/core/clock.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { bundleOf, FixedSource } from '../support/pki/fixed-source.ts';
-import { mint, mintCa, mintEdge, mintServer, OID, type Pair } from '../support/pki/pki.ts';
+import {
+  mint,
+  mintCa,
+  mintEdge,
+  mintServer,
+  OID,
+  type Pair,
+  unknownCriticalExtension,
+} from '../support/pki/pki.ts';
 
 /** What an edge experienced. */
 export type Attempt =
@@ -38,6 +46,11 @@ export interface ListenerAdapter {
    * docs/decisions/quic-library.md).
    */
   readonly tellsTwinCasApart?: false;
+  /**
+   * Kinds of certificates that a TLS library refuses before the gate can: in the hub's with its own word, in
+   * the client's with none.
+   */
+  readonly libraryWords?: Readonly<Record<string, string | undefined>>;
   /** Builds and starts it on 127.0.0.1, port 0, with the system clock. */
   start(setup: { source: FixedSource; gate: PeerGate; maxConnections: number }): Promise<Listener>;
   /** Connects as `node`; `edge` is its certificate, when it has one. `ca` is what it trusts. */
@@ -153,11 +166,35 @@ export function listenerContract(adapter: ListenerAdapter): void {
         () => mintEdge(ca, 'x', { subject: 'O=system:nodes,CN=system:node:edge-1,CN=system:node:edge-2' }),
       ],
       ['of another node (G1)', 'node-mismatch', () => mintEdge(ca, 'attacker')],
+      ['signed with SHA-1 (O3)', 'weak-signature', () => mintEdge(ca, 'edge-1', { hash: 'SHA-1' })],
+      [
+        'with an unknown critical extension (O3)',
+        'unknown-extension',
+        () => mintEdge(ca, 'edge-1', { extensions: [unknownCriticalExtension()] }),
+      ],
+      [
+        'whose key may not sign (O3)',
+        'wrong-key-usage',
+        () => mintEdge(ca, 'edge-1', { digitalSignature: false }),
+      ],
     ];
     test.each(refusals)('refuses a certificate %s and says %s', async (kind, reason, make) => {
       const { connect } = await start();
-      expect(record(kind, await connect({ edge: await make() }))).toEqual({ accepted: false, reason });
+      const words = adapter.libraryWords ?? {};
+      const said = kind in words ? words[kind] : reason;
+      expect(record(kind, await connect({ edge: await make() }))).toEqual({ accepted: false, reason: said });
       accepted(await connect({ edge }));
+    });
+
+    test('O1: accepts an edge whose certificate an intermediate of a trusted CA has issued', async () => {
+      const { connect } = await start();
+      const intermediate = await mintCa({ issuer: ca, subject: 'CN=between' });
+      const leaf = await mintEdge(intermediate, 'edge-1');
+      const chained = { ...leaf, pem: leaf.pem + intermediate.pem };
+      const attempt = accepted(
+        record('of an intermediate that it sends (O1)', await connect({ edge: chained })),
+      );
+      expect(await attempt.works()).toBe(true);
     });
 
     if (adapter.clientCertificate === 'optional')

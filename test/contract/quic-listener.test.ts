@@ -13,6 +13,10 @@ listenerContract({
   name: 'QUIC',
   clientCertificate: 'required',
   tellsTwinCasApart: false,
+  libraryWords: {
+    'with an unknown critical extension (O3)': 'malformed-certificate',
+    'whose key may not sign (O3)': undefined,
+  },
 
   async start({ source, gate, maxConnections }) {
     const listener = new QuicListener(

@@ -3,6 +3,7 @@ import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
+import { SharedRecord } from '../../core/shared-record.ts';
 import type { CertificateAuthority } from '../ca/certificate-authority.ts';
 import { type AdvertisedNames, parseAdvertisedNames } from '../x509/advertised-names.ts';
 import { namesOf, oneLine } from '../x509/certificate-names.ts';
@@ -25,15 +26,19 @@ export interface HubSecretWish {
   readonly rotate?: boolean;
 }
 
+/** A new hub certificate, and why it was made. */
+interface Issued {
+  readonly data: Secret['data'];
+  readonly why: string;
+  readonly names: readonly string[];
+}
+
 interface Components {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events?: EventRecorder;
 }
-
-/** Each lost race means that somebody else wrote, so one or two re-reads are enough in practice. */
-const MAX_RACES = 20;
 
 /**
  * Reads the hub Secret and issues it anew when it is missing, not usable, due for renewal, or lacks an
@@ -48,22 +53,27 @@ export async function ensureHubSecret(
   wish: HubSecretWish,
   signal?: AbortSignal,
 ): Promise<{ secret: Secret; replaced?: string }> {
-  for (let race = 0; ; race++) {
-    const stored = await components.store.get(wish.options.hubSecret, signal);
-    const why = wish.rotate ? 'rotation' : whyIssue(stored, wish, components.clock.now());
-    if (stored && why === undefined) return { secret: stored };
-    try {
-      const secret = await issue(components, { ...wish, stored, why: why! }, signal);
-      return stored?.version === undefined ? { secret } : { secret, replaced: stored.version };
-    } catch (error) {
-      const lost = isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND');
-      if (!lost || !isManaged(stored, wish.options) || race >= MAX_RACES) throw error;
-      components.log.debug(
-        { secret: wish.options.hubSecret, why },
-        'another replica wrote the hub certificate first',
-      );
-    }
-  }
+  const { options } = wish;
+  let issued: Issued | undefined;
+  const record = new SharedRecord(components, {
+    name: options.hubSecret,
+    codec: {
+      decode: (stored) => ({ value: stored?.data }),
+      encode: (content, previous) => ({ ...previous, ...content }),
+    },
+  });
+  const { record: secret, wrote } = await record.change(
+    async (present, stored) => {
+      const why = wish.rotate ? 'rotation' : whyIssue(stored, wish, components.clock.now());
+      if (why === undefined) return present;
+      issued = await issue(wish, stored, why);
+      return issued.data;
+    },
+    { signal },
+  );
+  if (wrote) tell(components, wish, issued!);
+  const replaced = wrote?.replaced?.version;
+  return { secret: secret!, ...(replaced === undefined ? {} : { replaced }) };
 }
 
 /** False when somebody else owns the Secret: so configured, or in cert-manager's form (requirement A9). */
@@ -118,10 +128,10 @@ export function whyIssue(
 }
 
 async function issue(
-  { store, clock, log, events }: Components,
-  { ca, names, options, stored, why }: HubSecretWish & { stored: Secret | undefined; why: string },
-  signal: AbortSignal | undefined,
-): Promise<Secret> {
+  { ca, names, options }: HubSecretWish,
+  stored: Secret | undefined,
+  why: string,
+): Promise<Issued> {
   if (!isManaged(stored, options)) throw new SallyportError('HUB_NOT_MANAGED', { secret: options.hubSecret });
   const wanted = why === 'names' ? mergeNames(names, stored!) : names;
   const { certDer, keySec1Der } = await ca.issueServer({
@@ -129,27 +139,24 @@ async function issue(
     days: options.hubDays,
     backdateMs: options.backdateMs,
   });
-  const data = { ...stored?.data, cloudcoredata: certDer, cloudcorekeydata: keySec1Der };
-  const secret = stored
-    ? await store.replace({ ...stored, data, version: stored.version! }, signal)
-    : await store.create({ name: options.hubSecret, type: 'Opaque', data }, signal);
-  log.info(
-    {
-      secret: options.hubSecret,
-      why,
-      names: [...wanted.dns, ...wanted.ips],
-      issuer: oneLine(ca.certificate.subject),
-      at: new Date(clock.now()).toISOString(),
-    },
-    'issued a hub certificate',
-  );
+  const data = { cloudcoredata: certDer, cloudcorekeydata: keySec1Der };
+  return { data, why, names: [...wanted.dns, ...wanted.ips] };
+}
+
+function tell(
+  { clock, log, events }: Components,
+  { ca, options: { hubSecret: secret } }: HubSecretWish,
+  { why, names }: Issued,
+): void {
+  const issuer = oneLine(ca.certificate.subject);
+  const at = new Date(clock.now()).toISOString();
+  log.info({ secret, why, names, issuer, at }, 'issued a hub certificate');
   events?.record({
     reason: 'HubCertificateIssued',
     type: 'Normal',
-    secret: options.hubSecret,
-    message: `issued a hub certificate (${why}) for ${[...wanted.dns, ...wanted.ips].join(', ')}`,
+    secret,
+    message: `issued a hub certificate (${why}) for ${names.join(', ')}`,
   });
-  return secret;
 }
 
 /**

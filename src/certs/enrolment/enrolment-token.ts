@@ -61,7 +61,7 @@ const MAX_LENGTH = 4096;
 /** Largest time a `Date` can hold, in seconds (ECMA-262, time values). */
 const MAX_SECONDS = 8.64e12;
 
-/** Mints `<hex sha256 of the CA>.<JWT>` (PROTOCOL.md, enrolment token). */
+/** Mints `<hex sha256 of the CA>.<JWT>` (docs/protocol.md, Tokens). */
 export async function mintToken(options: MintTokenOptions): Promise<{ token: string; expiresAt: Date }> {
   const subject = options.nodeName === undefined ? FLEET_SUBJECT : NODE_SUBJECT + options.nodeName;
   const expiresAt = Math.floor((options.now + options.ttlMs) / 1000);

@@ -1,11 +1,12 @@
 import type { CertificateInfo, MintedToken } from '../../contracts/certificate-issuer.ts';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
-import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
+import type { SecretStore } from '../../contracts/secret-store.ts';
 import { backoffDelayMs } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { SharedRecord } from '../../core/shared-record.ts';
 import { caHashOf, type EnrolmentToken, KUBEEDGE_TOKEN_TTL_MS } from './enrolment-token.ts';
 
 export interface FleetTokenComponents {
@@ -28,7 +29,7 @@ export interface FleetTokenOptions {
   readonly enabled: boolean;
 }
 
-/** KubeEdge's key in `tokensecret` (PROTOCOL.md, Secrets). */
+/** KubeEdge's key in `tokensecret` (docs/secrets.md). */
 const FIELD = 'tokendata';
 /**
  * Replaced when a third of its life is over. The Secret must never hold a token with less than half its life
@@ -38,7 +39,6 @@ const REFRESH_AFTER = 1 / 3;
 /** How soon a Secret that somebody deleted, damaged or moved to another CA is noticed. */
 const CHECK_MS = 60_000;
 const RETRY = { minMs: 1_000, maxMs: 60_000 } as const;
-const MAX_ATTEMPTS = 10;
 
 /**
  * Keeps a fresh fleet token in KubeEdge's token Secret. Replicas need no leader: the one whose
@@ -77,17 +77,30 @@ export class FleetToken {
   async ensure(signal?: AbortSignal): Promise<MintedToken> {
     const { secret: name, enabled } = this.#options();
     if (!enabled) throw new SallyportError('BAD_REQUEST', { problem: 'tokens.acceptFleet is off' });
-    const { store, metrics } = this.#components;
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const secret = await store.get(name, signal);
-      const token = (await this.#usable(secret)) ?? (await this.#write(secret, signal));
-      if (!token) continue;
-      this.#stored = await this.#components.verify(token.token);
-      metrics.tokenNotAfter.set(token.expiresAt.getTime() / 1000);
-      metrics.tokenNotBefore.set(issuedAt(this.#stored) / 1000);
-      return token;
-    }
-    throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: `secret ${name} changes too often` });
+    const { store, clock, metrics, mint } = this.#components;
+    let token: MintedToken | undefined;
+    const record = new SharedRecord<string>(
+      { store, clock },
+      {
+        name,
+        codec: {
+          decode: (secret) => ({ value: Buffer.from(secret?.data[FIELD] ?? []).toString('utf8') }),
+          encode: (text, previous) => ({ ...previous, [FIELD]: Buffer.from(text, 'utf8') }),
+        },
+      },
+    );
+    const { wrote } = await record.change(
+      async (text) => {
+        token = (await this.#usable(text)) ?? (await mint());
+        return token.token;
+      },
+      { signal },
+    );
+    if (wrote) this.#tellStored(name, token!);
+    this.#stored = await this.#components.verify(token!.token);
+    metrics.tokenNotAfter.set(token!.expiresAt.getTime() / 1000);
+    metrics.tokenNotBefore.set(issuedAt(this.#stored) / 1000);
+    return token!;
   }
 
   /** The stored token beside the certificates it stands with; nothing of it that could be used. */
@@ -127,9 +140,8 @@ export class FleetToken {
    * Undefined when the stored one has to be replaced. @throws errors of the store, which say nothing about
    * the token
    */
-  async #usable(secret: Secret | undefined): Promise<MintedToken | undefined> {
+  async #usable(text: string): Promise<MintedToken | undefined> {
     const { clock, verify, caSha256 } = this.#components;
-    const text = Buffer.from(secret?.data[FIELD] ?? []).toString('utf8');
     // The bare JWT would verify, but an edge needs the hash, and of the CA it will be served (C3).
     if (caHashOf(text) !== caSha256()) return undefined;
     try {
@@ -144,31 +156,15 @@ export class FleetToken {
     }
   }
 
-  /** Undefined when another replica was faster: what it wrote is to be looked at. */
-  async #write(previous: Secret | undefined, signal?: AbortSignal): Promise<MintedToken | undefined> {
-    const { store, log, mint, events } = this.#components;
-    const minted = await mint();
-    const data = { ...previous?.data, [FIELD]: Buffer.from(minted.token, 'utf8') };
-    try {
-      if (previous?.version === undefined)
-        await store.create({ name: this.#options().secret, type: 'Opaque', data }, signal);
-      else await store.replace({ ...previous, version: previous.version, data }, signal);
-    } catch (error) {
-      if (isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND'))
-        return undefined;
-      throw error;
-    }
-    log.info(
-      { secret: this.#options().secret, expiresAt: minted.expiresAt.toISOString() },
-      'fleet token stored',
-    );
+  #tellStored(secret: string, { expiresAt }: MintedToken): void {
+    const { log, events } = this.#components;
+    log.info({ secret, expiresAt: expiresAt.toISOString() }, 'fleet token stored');
     events?.record({
       reason: 'FleetTokenStored',
       type: 'Normal',
-      secret: this.#options().secret,
+      secret,
       message: 'stored a new fleet token',
     });
-    return minted;
   }
 
   async #run(signal: AbortSignal): Promise<void> {

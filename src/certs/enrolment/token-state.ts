@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
-import { isSallyportError, SallyportError } from '../../core/errors.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { type Decoded, SharedRecord } from '../../core/shared-record.ts';
 import { decodeTokenState, encodeTokenState, KEY_BYTES, type TokenStateData } from './token-state-codec.ts';
 
 export interface TokenStateOptions {
@@ -20,7 +21,6 @@ export type ReadonlyTokenState = Readonly<
   }
 >;
 type Change<T> = (draft: TokenStateData) => T;
-type Versioned = Secret & { readonly version: string };
 
 interface Pending {
   readonly apply: (draft: TokenStateData) => boolean;
@@ -32,8 +32,6 @@ interface Pending {
  * Kubernetes grants a Secret.
  */
 const MAX_ENTRIES = 15_000;
-/** Each lost race means that another replica won its own, so this bounds replicas, not load. */
-const MAX_ATTEMPTS = 50;
 
 /**
  * The one Secret in which replicas agree about tokens: key, revocations, what was used. Every change is a
@@ -41,24 +39,29 @@ const MAX_ATTEMPTS = 50;
  * time share one write.
  */
 export class TokenState {
-  readonly #store: SecretStore;
   readonly #clock: Clock;
-  readonly #secret: string;
+  readonly #record: SharedRecord<TokenStateData>;
   readonly #maxAgeMs: number;
-  #known: { readonly state: TokenStateData; readonly secret: Versioned } | undefined;
+  #known: { readonly state: TokenStateData; readonly secret: Secret } | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
   #pending: Pending[] = [];
-  /** The end of the queue of accesses: one at a time, so that an old read never hides a newer write. */
-  #tail: Promise<unknown> = Promise.resolve();
   #reading: Promise<void> | undefined;
 
   constructor(
     { store, clock }: { store: SecretStore; clock: Clock },
     { secret, maxAgeMs = 5_000 }: TokenStateOptions,
   ) {
-    this.#store = store;
     this.#clock = clock;
-    this.#secret = secret;
+    this.#record = new SharedRecord(
+      { store, clock },
+      {
+        name: secret,
+        codec: {
+          decode: (stored) => this.#decode(stored),
+          encode: encodeTokenState,
+        },
+      },
+    );
     this.#maxAgeMs = maxAgeMs;
   }
 
@@ -70,7 +73,7 @@ export class TokenState {
   async current(maxAgeMs = this.#maxAgeMs): Promise<ReadonlyTokenState> {
     const ageMs = this.#clock.monotonic() - this.#readAt;
     if (!this.#known || ageMs >= maxAgeMs) {
-      this.#reading ??= this.#exclusively(() => this.#read()).finally(() => {
+      this.#reading ??= this.#access((state) => state).finally(() => {
         this.#reading = undefined;
       });
       await this.#reading;
@@ -132,7 +135,7 @@ export class TokenState {
         },
         settle: (failure) => (failure === undefined ? resolve(result) : reject(failure)),
       });
-      if (this.#pending.length === 1) void this.#exclusively(() => this.#flush());
+      if (this.#pending.length === 1) void this.#flush();
     });
   }
 
@@ -141,73 +144,57 @@ export class TokenState {
    * rejects.
    */
   async #flush(): Promise<void> {
-    let batch = this.#pending;
-    this.#pending = [];
+    let batch: Pending[] | undefined;
     try {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        if (!this.#known || attempt > 0) await this.#read();
-        const { state, secret } = this.#known!;
-        const draft = this.#draft(state);
-        batch = batch.filter((pending) => pending.apply(draft));
-        if (batch.length === 0) return;
-        if (!(await this.#tryWrite(draft, secret))) continue;
-        for (const pending of batch) pending.settle();
-        return;
-      }
-      throw new SallyportError('SECRET_STORE_UNAVAILABLE', {
-        problem: `secret ${this.#secret} changes too often`,
-      });
+      await this.#access(
+        (state) => {
+          batch ??= this.#pending.splice(0);
+          const draft = this.#draft(state);
+          batch = batch.filter((pending) => pending.apply(draft));
+          return batch.length === 0 ? state : draft;
+        },
+        () => this.#known?.secret,
+      );
+      for (const pending of batch ?? []) pending.settle();
     } catch (error) {
-      for (const pending of batch) pending.settle(error);
+      for (const pending of batch ?? this.#pending.splice(0)) pending.settle(error);
     }
   }
 
-  /** False when the Secret is not what was read any more. */
-  async #tryWrite(draft: TokenStateData, secret: Versioned): Promise<boolean> {
-    const startedAt = this.#clock.monotonic();
-    try {
-      const written = await this.#store.replace({ ...secret, data: encodeTokenState(draft, secret.data) });
-      this.#remember(written, startedAt);
-      return true;
-    } catch (error) {
-      if (isSallyportError(error, 'SECRET_CONFLICT', 'SECRET_NOT_FOUND')) return false;
-      throw error;
+  /** @param known the Secret to begin with, instead of a read */
+  async #access(
+    change: (state: TokenStateData) => TokenStateData,
+    known?: () => Secret | undefined,
+  ): Promise<void> {
+    let trueAt = this.#clock.monotonic();
+    const { value, record, wrote } = await this.#record.change(
+      (state) => {
+        const next = change(state);
+        if (next !== state) trueAt = this.#clock.monotonic();
+        return next;
+      },
+      known ? { known } : {},
+    );
+    if (!wrote && record === this.#known?.secret) return; // nothing was read
+    this.#known = { state: value, secret: { ...record! } };
+    this.#readAt = trueAt;
+  }
+
+  /** When the Secret vanished under a running hub, key and used tokens come back from memory. */
+  #decode(secret: Secret | undefined): Decoded<TokenStateData> {
+    const known = this.#known;
+    if (secret) {
+      const isKnown = known && secret.version !== undefined && known.secret.version === secret.version;
+      return { value: isKnown ? known.state : decodeTokenState(secret) };
     }
-  }
-
-  async #read(): Promise<void> {
-    const startedAt = this.#clock.monotonic();
-    this.#remember((await this.#store.get(this.#secret)) ?? (await this.#create()), startedAt);
-  }
-
-  /** Create-only. When the Secret vanished under a running hub, key and used tokens come back from memory. */
-  async #create(): Promise<Secret> {
-    const state = this.#known?.state ?? {
+    const fresh = () => ({
       key: randomBytes(KEY_BYTES),
       epoch: 0,
       revokedAt: 0,
       usedTokens: new Map<string, number>(),
       renewedCertificates: new Map<string, number>(),
-    };
-    try {
-      return await this.#store.create({
-        name: this.#secret,
-        type: 'Opaque',
-        data: encodeTokenState(state),
-      });
-    } catch (error) {
-      if (!isSallyportError(error, 'SECRET_ALREADY_EXISTS')) throw error;
-      const theirs = await this.#store.get(this.#secret);
-      if (theirs) return theirs;
-      throw new SallyportError('SECRET_NOT_FOUND', { secret: this.#secret }, error);
-    }
-  }
-
-  #remember(secret: Secret, readAt: number): void {
-    if (secret.version === undefined)
-      throw new SallyportError('SECRET_MALFORMED', { secret: secret.name, problem: 'it has no version' });
-    this.#known = { state: decodeTokenState(secret), secret: { ...secret, version: secret.version } };
-    this.#readAt = readAt;
+    });
+    return { value: known?.state ?? fresh(), mustWrite: true };
   }
 
   /**
@@ -222,12 +209,6 @@ export class TokenState {
       usedTokens: alive(state.usedTokens),
       renewedCertificates: alive(state.renewedCertificates),
     };
-  }
-
-  #exclusively<T>(task: () => Promise<T>): Promise<T> {
-    const run = this.#tail.then(task);
-    this.#tail = run.catch(() => {});
-    return run;
   }
 }
 

@@ -2,12 +2,11 @@ import { randomBytes } from 'node:crypto';
 import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
+import { SharedRecord } from '../../core/shared-record.ts';
 import { CertificateAuthority } from '../ca/certificate-authority.ts';
 import { decodeRollover, encodeRollover } from '../ca/rollover-codec.ts';
-import { completed, type RolloverPair } from '../ca/rollover-state.ts';
+import { completed, NO_ROLLOVER, type RolloverPair, type RolloverState } from '../ca/rollover-state.ts';
 import { sha256Hex } from '../x509/certificate-signer.ts';
-
-const MAX_ATTEMPTS = 50;
 
 /**
  * A new CA, and both CAs signed by each other. It bears a name of its own: OpenSSL looks for a CA by name,
@@ -41,38 +40,53 @@ export async function finishRevoke(
   { store, clock }: { store: SecretStore; clock: Clock },
   names: { caSecret: string; rolloverSecret: string },
 ): Promise<Secret | undefined> {
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const secret = await store.get(names.rolloverSecret);
-    const state = decodeRollover(secret, { clock });
-    if (!secret || state.phase !== 'revoking' || !state.pair) return undefined;
-    try {
-      await storeAsCa({ store, clock }, { name: names.caSecret, pair: state.pair });
-      const { old, next } = state.pair;
-      const ended = completed(state, { from: sha256Hex(old.raw), to: next.certificate.sha256 });
-      return await store.replace({ ...secret, version: secret.version!, data: encodeRollover(ended) });
-    } catch (error) {
-      const lost = isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND');
-      if (!lost) throw error;
-    }
-  }
-  throw new SallyportError('SECRET_STORE_UNAVAILABLE', {
-    problem: `secret ${names.rolloverSecret} changes too often`,
+  const record = rolloverRecord({ store, clock }, names.rolloverSecret);
+  const { record: secret, wrote } = await record.change(async (state) => {
+    if (state.phase !== 'revoking' || !state.pair) return state;
+    await storeAsCa({ store, clock }, { name: names.caSecret, pair: state.pair });
+    const { old, next } = state.pair;
+    return completed(state, { from: sha256Hex(old.raw), to: next.certificate.sha256 });
   });
+  return wrote && secret;
 }
 
+/**
+ * The Secret of the rollover. A damaged one is left alone, and so is one of before what is in force here: a
+ * state never goes backwards while a replica lives that knows better.
+ */
+export function rolloverRecord(
+  components: { store: SecretStore; clock: Clock },
+  name: string,
+  inForce: () => RolloverState = () => NO_ROLLOVER,
+): SharedRecord<RolloverState> {
+  const decode = (secret: Secret | undefined) => {
+    const state = decodeRollover(secret, components);
+    const known = inForce();
+    if (state.version >= known.version) return { value: state };
+    if (state.phase === 'idle' && known.phase === 'idle') return { value: known };
+    const problem = `it holds version ${state.version} of the rollover, and ${known.version} is in force; restore it from a backup`;
+    throw new SallyportError('SECRET_MALFORMED', { secret: name, problem });
+  };
+  return new SharedRecord(components, { name, codec: { decode, encode: encodeRollover } });
+}
+
+/** Replaces the old CA, and no other. */
 async function storeAsCa(
-  { store, clock }: { store: SecretStore; clock: Clock },
+  components: { store: SecretStore; clock: Clock },
   { name, pair: { old, next } }: { name: string; pair: RolloverPair },
 ): Promise<void> {
-  const { data } = next.toSecret(name);
-  const stored = await store.get(name);
-  if (!stored) return void (await store.create({ name, type: 'Opaque', data }));
-  const { sha256 } = CertificateAuthority.fromSecret(stored, { clock }).certificate;
-  if (sha256 === next.certificate.sha256) return;
-  if (sha256 !== sha256Hex(old.raw))
-    throw new SallyportError('CA_INVALID', {
-      secret: name,
-      problem: `it holds neither CA of the rollover (${sha256}); restore it from a backup`,
-    });
-  await store.replace({ ...stored, version: stored.version!, data: { ...stored.data, ...data } });
+  const record = new SharedRecord<CertificateAuthority | undefined>(components, {
+    name,
+    codec: {
+      decode: (stored) => ({ value: stored && CertificateAuthority.fromSecret(stored, components) }),
+      encode: (ca, previous) => ({ ...previous, ...ca!.toSecret(name).data }),
+    },
+  });
+  await record.change((stored) => {
+    const sha256 = stored?.certificate.sha256;
+    if (sha256 === next.certificate.sha256) return stored;
+    if (sha256 === undefined || sha256 === sha256Hex(old.raw)) return next;
+    const problem = `it holds neither CA of the rollover (${sha256}); restore it from a backup`;
+    throw new SallyportError('CA_INVALID', { secret: name, problem });
+  });
 }

@@ -9,7 +9,7 @@ import type {
 } from '../../contracts/ca-rollover.ts';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
-import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
+import type { SecretStore } from '../../contracts/secret-store.ts';
 import { backoffDelayMs } from '../../core/backoff.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
@@ -17,8 +17,8 @@ import type { Component } from '../../core/lifecycle.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Unsubscribe } from '../../core/property.ts';
+import type { SharedRecord } from '../../core/shared-record.ts';
 import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
-import { decodeRollover, encodeRollover } from '../ca/rollover-codec.ts';
 import {
   afterStep,
   isDone,
@@ -31,7 +31,7 @@ import {
 import type { CertificateManager } from '../certificate-manager.ts';
 import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
 import { type Assessment, assessNodes, leavingSide, type NodeEvidence, sidesOf } from './rollover-nodes.ts';
-import { finishRevoke, makePair } from './rollover-pair.ts';
+import { finishRevoke, makePair, rolloverRecord } from './rollover-pair.ts';
 
 export interface CaRolloverComponents {
   readonly store: SecretStore;
@@ -76,8 +76,6 @@ export interface CaRolloverOptions {
 }
 
 const DAY_MS = 86_400_000;
-/** Each lost race means that another replica won its own. */
-const MAX_ATTEMPTS = 50;
 /**
  * Nodes that connect, or did not do as they were asked, are asked again this often; and the metrics are as
  * old at most.
@@ -101,6 +99,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   /** Names this run: a replica has one life after another. */
   readonly #run = randomBytes(6).toString('base64url');
   readonly #secret: string;
+  readonly #record: SharedRecord<RolloverState>;
   #timer: Timer | undefined;
   #retry: Timer | undefined;
   #failures = 0;
@@ -113,6 +112,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     this.#components = components;
     this.#options = options;
     this.#secret = options().rolloverSecret;
+    this.#record = rolloverRecord(components, this.#secret, () => components.certificates.cas.rollover);
   }
 
   async start(): Promise<void> {
@@ -187,30 +187,36 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     const { step, force, by } = request;
     const { clock, certificates } = this.#components;
     let made: RolloverPair | undefined;
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const { secret, state } = await this.#read();
+    let plan: { from: RolloverPhase; phase: RolloverPhase; blockers: string[] } | undefined;
+    const { value, record, wrote } = await this.#record.change(async (state, secret) => {
+      plan = undefined;
       if (secret) await certificates.adoptRollover(secret);
-      if (isDone(state, step)) return false;
+      if (isDone(state, step)) return state;
       const phase = phaseAfter(state.phase, step);
       if (!phase) throw new SallyportError('ROLLOVER_PHASE', { phase: state.phase, step });
       this.#checkPossible(step);
-      if (!force && !(await this.#mayGo(step, { secret, state }))) continue;
+      const blockers = force ? [] : blockersOf(step, this.#evidence(certificates.cas));
+      plan = { from: state.phase, phase, blockers };
+      // The very nodes that block `retire` are asked, here and on every replica, so that it can be done a
+      // little later.
+      if (blockers.length > 0) return step === 'retire' ? nowAsking(state) : state;
       if (step === 'prepare') made ??= await makePair({ clock, own: certificates.cas.own }, this.#options());
       const at = new Date(clock.now()).toISOString();
-      const record = { step, at, by, ...(force ? { forced: true as const } : {}) };
-      const next = this.#told(afterStep(state, { phase, record, ...(made ? { pair: made } : {}) }));
-      const written = await this.#tryWrite(next, secret);
-      if (!written) continue;
-      await certificates.adoptRollover(written);
-      this.#audit(request, { from: state.phase, phase, version: next.version });
-      // Followed up until it succeeds, whatever becomes of this attempt.
-      if (phase === 'revoking') await this.#finish().catch(() => {});
-      await this.#repairHub();
-      return true;
-    }
-    throw new SallyportError('SECRET_STORE_UNAVAILABLE', {
-      problem: `secret ${this.#secret} changes too often`,
+      const entry = { step, at, by, ...(force ? { forced: true as const } : {}) };
+      return this.#told(afterStep(state, { phase, record: entry, ...(made ? { pair: made } : {}) }));
     });
+    if (record && wrote) await certificates.adoptRollover(record);
+    if (!plan) return false;
+    const { from, phase, blockers } = plan;
+    if (blockers.length > 0) {
+      if (step === 'retire') blockers.push('connected nodes with the SDK have been asked to renew');
+      throw new SallyportError('ROLLOVER_BLOCKED', { step, problem: blockers.join('; ') });
+    }
+    this.#audit(request, { from, phase, version: value.version });
+    // Followed up until it succeeds, whatever becomes of this attempt.
+    if (phase === 'revoking') await this.#finish().catch(() => {});
+    await this.#repairHub();
+    return true;
   }
 
   /** What no `force` helps against. @throws ROLLOVER_IMPOSSIBLE, CA_INVALID */
@@ -225,25 +231,6 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     if (certificates.hubIsManaged || step === 'abort') return;
     const problem = `secret ${hubSecret} is kept by somebody else, so no hub certificate of the new CA can be issued`;
     throw new SallyportError('ROLLOVER_IMPOSSIBLE', { problem });
-  }
-
-  /** @returns false when the state changed meanwhile @throws ROLLOVER_BLOCKED */
-  async #mayGo(
-    step: RolloverStep,
-    { secret, state }: { secret: Secret | undefined; state: RolloverState },
-  ): Promise<boolean> {
-    const { certificates } = this.#components;
-    const [...blockers] = blockersOf(step, this.#evidence(certificates.cas));
-    if (blockers.length === 0) return true;
-    if (step === 'retire' && !state.asking) {
-      // The very nodes that block it are asked, here and on every replica, so that it can be done a little
-      // later.
-      const written = await this.#tryWrite(nowAsking(state), secret);
-      if (!written) return false;
-      await certificates.adoptRollover(written);
-    }
-    if (step === 'retire') blockers.push('connected nodes with the SDK have been asked to renew');
-    throw new SallyportError('ROLLOVER_BLOCKED', { step, problem: blockers.join('; ') });
   }
 
   /** A failure is no failure of the step: the manager tries again. */
@@ -300,14 +287,12 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   }
 
   async #tell(): Promise<void> {
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const { secret, state } = await this.#read();
-      const known = this.#components.certificates.cas.rollover.version;
+    const known = this.#components.certificates.cas.rollover.version;
+    await this.#record.change((state, secret) => {
       // What is stored and not known here yet is told once it is.
-      if (!secret || state.phase === 'idle' || state.version !== known) return;
-      if (state.receipts.get(this.#run)?.version === known) return;
-      if (await this.#tryWrite(this.#told(state), secret)) return;
-    }
+      if (!secret || state.phase === 'idle' || state.version !== known) return state;
+      return state.receipts.get(this.#run)?.version === known ? state : this.#told(state);
+    });
   }
 
   #told(state: RolloverState): RolloverState {
@@ -379,36 +364,6 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
     return [
       `${bridged} of ${nodes.length} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
     ];
-  }
-
-  /**
-   * A state never goes backwards while a replica lives that knows better. @throws SECRET_MALFORMED when it is
-   * to be mended by a person
-   */
-  async #read(): Promise<{ secret: Secret | undefined; state: RolloverState }> {
-    const { store, clock, certificates } = this.#components;
-    const secret = await store.get(this.#secret);
-    const state = decodeRollover(secret, { clock });
-    const known = certificates.cas.rollover;
-    if (state.version >= known.version) return { secret, state };
-    if (state.phase === 'idle' && known.phase === 'idle') return { secret, state: known };
-    const problem = `it holds version ${state.version} of the rollover, and ${known.version} is in force; restore it from a backup`;
-    throw new SallyportError('SECRET_MALFORMED', { secret: this.#secret, problem });
-  }
-
-  /** Undefined when the Secret is not what was read any more. */
-  async #tryWrite(next: RolloverState, secret: Secret | undefined): Promise<Secret | undefined> {
-    const { store } = this.#components;
-    const data = encodeRollover(next);
-    try {
-      if (secret?.version === undefined)
-        return await store.create({ name: this.#secret, type: 'Opaque', data });
-      return await store.replace({ ...secret, version: secret.version, data });
-    } catch (error) {
-      if (isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND'))
-        return undefined;
-      throw error;
-    }
   }
 
   #serially<T>(task: () => Promise<T>): Promise<T> {

@@ -44,7 +44,7 @@ export async function createBackup(loaded: LoadedConfig, options: CreateOptions)
       printError('the backup holds what cannot be used as it is, because the store does');
       process.exitCode = 1;
     }
-    await writeBackupRecord(store, loaded.config.certificates.backupSecret, {
+    await writeBackupRecord({ store, clock: systemClock }, loaded.config.certificates.backupSecret, {
       at: backup.createdAt,
       caSha256: [...signing],
       revocationVersion,

@@ -1,6 +1,6 @@
 /**
- * Everything a {@link QuicListener} can be told; `gateway.ts` fills it from the configuration. Read anew at
- * each use.
+ * Everything a {@link QuicListener} can be told; `src/gateway/listeners.ts` fills it from the
+ * configuration. Read anew at each use.
  */
 export interface QuicListenerOptions {
   readonly host: string;

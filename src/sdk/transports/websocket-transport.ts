@@ -24,7 +24,7 @@ export interface WebSocketTransportOptions {
 
 /**
  * KubeEdge's own transport: `wss://<hub>/<project>/<node>/events` with one JSON message a text frame
- * (PROTOCOL.md).
+ * (docs/protocol.md, WebSocket).
  */
 export class WebSocketTransport implements EdgeTransport {
   readonly name = 'websocket';

@@ -29,8 +29,8 @@ export interface DirectorySecretStoreOptions {
 
 type Verb = 'get' | 'create' | 'replace' | 'watch';
 const isWrite = (verb: Verb) => verb === 'create' || verb === 'replace';
-/** What waiting does not mend: another owner, a read-only file system, a file where the folder should be. */
-const NO_PLACE_TO_WRITE = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR']);
+/** What waiting does not mend: another owner, or a read-only file system. */
+const NO_PLACE_TO_WRITE = new Set(['EACCES', 'EPERM', 'EROFS']);
 const SUFFIX = '.yaml';
 
 /**

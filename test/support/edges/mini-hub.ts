@@ -36,7 +36,7 @@ export interface MiniSession {
 /**
  * A hub of the tests' own, small enough to be read at once: enrols and speaks WebSocket on one port with
  * mutual TLS, and misbehaves as told. It knows nothing of `src/listeners` on purpose: the SDK is held against
- * PROTOCOL.md, not against our other half.
+ * docs/protocol.md, not against our other half.
  */
 export class MiniHub {
   readonly ca: Pair;

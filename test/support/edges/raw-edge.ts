@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import type { EdgeCoreCredentials } from './edgecore.ts';
 
@@ -26,6 +27,17 @@ export function rawTls(
     socket.once('error', reject);
     socket.on('error', () => {});
   });
+}
+
+/** A whole client hello that a real client made, and not a word after it. */
+export async function helloAlone(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
+  const socket = await rawTcp(port, localAddress);
+  const client = tlsConnect({
+    socket: new Duplex({ read() {}, write: (chunk, _encoding, done) => void socket.write(chunk, done) }),
+    rejectUnauthorized: false,
+  });
+  client.on('error', () => {});
+  return socket;
 }
 
 export const halfHello = (socket: Socket): void => void socket.write(HALF_HELLO);

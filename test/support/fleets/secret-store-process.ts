@@ -3,6 +3,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { isSallyportError } from '../../../src/core/errors.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { SharedRecord } from '../../../src/core/shared-record.ts';
 import { DirectorySecretStore } from '../../../src/secrets/directory/directory-secret-store.ts';
 import { FolderLock } from '../../../src/secrets/directory/folder-lock.ts';
 
@@ -29,23 +30,23 @@ async function create(value: string): Promise<unknown> {
 
 /** Adds one, `times` times, beginning again whenever somebody else was faster. */
 async function count(times: number): Promise<unknown> {
-  let conflicts = 0;
-  for (let done = 0; done < times; ) {
-    const secret = await store.get('counter');
-    const value = Number(Buffer.from(secret!.data.value!).toString()) + 1;
-    try {
-      await store.replace({
-        ...secret!,
-        version: secret!.version!,
-        data: { value: Buffer.from(`${value}`) },
-      });
-      done++;
-    } catch (error) {
-      if (!isSallyportError(error, 'SECRET_CONFLICT')) throw error;
-      conflicts++;
-    }
-  }
-  return { conflicts };
+  const record = new SharedRecord<number>(
+    { store, clock: systemClock },
+    {
+      name: 'counter',
+      codec: {
+        decode: (secret) => ({ value: Number(Buffer.from(secret!.data.value!).toString()) }),
+        encode: (value) => ({ value: Buffer.from(`${value}`) }),
+      },
+    },
+  );
+  let attempts = 0;
+  for (let done = 0; done < times; done++)
+    await record.change((value) => {
+      attempts++;
+      return value + 1;
+    });
+  return { conflicts: attempts - times };
 }
 
 async function hold(): Promise<unknown> {

@@ -6,7 +6,7 @@ import type { Pair } from './pki.ts';
 
 x509.cryptoProvider.set(webcrypto as never);
 const DAY_MS = 86_400_000;
-/** KubeEdge's `validalityPeriod`: 364 days × 100 (PROTOCOL.md, Secrets). */
+/** KubeEdge's `validalityPeriod`: 364 days × 100. */
 const CENTURY_MS = 364 * 100 * DAY_MS;
 const { keyEncipherment, digitalSignature, keyCertSign } = x509.KeyUsageFlags;
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };

@@ -47,6 +47,12 @@ export interface CertOptions {
   readonly keyIdentifiers?: boolean;
   /** PKCS#8 or SEC1 PEM to use instead of a fresh EC P-256 key. */
   readonly key?: string;
+  /** A public key of somebody else's, SPKI DER of RSA; the certificate's own key does not fit then. */
+  readonly rsaPublicKey?: Uint8Array;
+  /** Hash of the signature; SHA-256 by default. */
+  readonly hash?: 'SHA-1' | 'SHA-256';
+  /** False: a certificate for a node without digitalSignature in its key usage. */
+  readonly digitalSignature?: boolean;
   /** Besides those the other options make. */
   readonly extensions?: readonly x509.Extension[];
 }
@@ -73,7 +79,9 @@ export async function mint(options: CertOptions = {}): Promise<Pair> {
         ? x509.KeyUsageFlags.keyCertSign |
             (options.crlSign === false ? 0 : x509.KeyUsageFlags.cRLSign) |
             x509.KeyUsageFlags.digitalSignature
-        : x509.KeyUsageFlags.digitalSignature,
+        : options.digitalSignature === false
+          ? x509.KeyUsageFlags.keyEncipherment
+          : x509.KeyUsageFlags.digitalSignature,
       true,
     ),
   );
@@ -101,9 +109,9 @@ export async function mint(options: CertOptions = {}): Promise<Pair> {
     issuer: (issuerName ?? subject).toJSON(),
     notBefore: options.notBefore ?? new Date(Date.now() - 3_600_000),
     notAfter: options.notAfter ?? new Date(Date.now() + 30 * DAY_MS),
-    publicKey: own.publicKey,
+    publicKey: options.rsaPublicKey ? await importRsa(options.rsaPublicKey) : own.publicKey,
     signingKey: issuerKeys.privateKey,
-    signingAlgorithm: signing,
+    signingAlgorithm: { ...signing, hash: options.hash ?? signing.hash },
     extensions,
   });
   const node = new X509Certificate(Buffer.from(certificate.rawData));
@@ -142,6 +150,20 @@ export function asCaCertificate(ca: Pair): CaCertificate {
     notBefore: new Date(ca.certificate.validFrom),
     notAfter: new Date(ca.certificate.validTo),
   };
+}
+
+/** The public key of nobody, of any size, SPKI DER: what a stranger can put into a certificate. */
+export function hugeRsaKey(bits: number): Uint8Array {
+  const modulus = randomBytes(bits / 8);
+  modulus[0]! |= 0x80;
+  modulus[modulus.length - 1]! |= 1;
+  const jwk = { kty: 'RSA', n: modulus.toString('base64url'), e: 'AQAB' };
+  return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+}
+
+function importRsa(spki: Uint8Array): Promise<webcrypto.CryptoKey> {
+  const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+  return webcrypto.subtle.importKey('spki', Buffer.from(spki), algorithm, true, ['verify']);
 }
 
 async function importPair(pem: string): Promise<CryptoKeyPair> {

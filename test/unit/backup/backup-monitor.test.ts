@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { BackupMonitor } from '../../../src/backup/backup-monitor.ts';
 import { RECORD_FIELD, readBackupRecord, writeBackupRecord } from '../../../src/backup/backup-record.ts';
+import { systemClock } from '../../../src/core/clock.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
@@ -23,7 +24,7 @@ test('L1: when the last backup was, and whether it holds the CA in use, is a met
   await watched.start();
   await eventually('it looked', () => store.calls.length === 1);
   expect(await metrics.expose()).toMatch(/^sallyport_last_backup_timestamp_seconds 0$/m);
-  await writeBackupRecord(store, SECRET, record);
+  await writeBackupRecord({ store, clock: systemClock }, SECRET, record);
   await clock.advance(11 * 60_000);
   await eventually('it looked again', async () =>
     (await metrics.expose()).includes(
@@ -39,7 +40,7 @@ test('L1: when the last backup was, and whether it holds the CA in use, is a met
 
 test('a backup of before a rollover does not cover the CA in use', async () => {
   const store = new MemorySecretStore();
-  await writeBackupRecord(store, SECRET, record);
+  await writeBackupRecord({ store, clock: systemClock }, SECRET, record);
   expect(await monitor(store, 'bb').monitor.status()).toEqual({
     secret: SECRET,
     last: record,
@@ -62,10 +63,13 @@ test('a record that cannot be read is a problem and no crash', async () => {
 
 test('the record of a later backup stays, a damaged one is replaced', async () => {
   const store = new MemorySecretStore();
-  await writeBackupRecord(store, SECRET, record);
-  await writeBackupRecord(store, SECRET, { ...record, at: '2026-11-19T00:00:00.000Z' });
+  await writeBackupRecord({ store, clock: systemClock }, SECRET, record);
+  await writeBackupRecord({ store, clock: systemClock }, SECRET, {
+    ...record,
+    at: '2026-11-19T00:00:00.000Z',
+  });
   expect(await readBackupRecord(store, SECRET)).toEqual(record);
   store.put({ name: SECRET, data: { [RECORD_FIELD]: Buffer.from('{') } });
-  await writeBackupRecord(store, SECRET, record);
+  await writeBackupRecord({ store, clock: systemClock }, SECRET, record);
   expect(await readBackupRecord(store, SECRET)).toEqual(record);
 });

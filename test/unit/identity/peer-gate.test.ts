@@ -1,8 +1,17 @@
-import { generateKeyPairSync } from 'node:crypto';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PeerGate, type PeerGateComponents } from '../../../src/identity/peer-gate.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { asCaCertificate, type mint, mintCa, mintEdge, OID, type Pair } from '../../support/pki/pki.ts';
+import {
+  asCaCertificate,
+  hugeRsaKey,
+  type mint,
+  mintCa,
+  mintEdge,
+  OID,
+  type Pair,
+  unknownCriticalExtension,
+} from '../../support/pki/pki.ts';
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 5, 1);
@@ -393,4 +402,73 @@ test('a signature is verified once: the second look at a certificate costs less 
   };
   const first = run();
   expect(run()).toBeLessThan(first);
+});
+
+describe('O2: what a stranger sends costs a bounded number of verifications', () => {
+  /** Counts what is verified with the native library. */
+  const counting = () => vi.spyOn(X509Certificate.prototype, 'verify');
+  afterEach(() => vi.restoreAllMocks());
+
+  test('a chain of names that all fit ends with the budget, over any number of CAs', async () => {
+    const cas = await Promise.all(
+      Array.from({ length: 4 }, () => mintCa({ ...around, keyIdentifiers: false })),
+    );
+    const twins = await Promise.all(
+      Array.from({ length: 4 }, () => mintCa({ ...around, keyIdentifiers: false })),
+    );
+    const leaf = await edge('edge-1', { issuer: twins[3]!, keyIdentifiers: false });
+    const verify = counting();
+    const verdict = gateFor(cas).gate.check(
+      leaf.certificate,
+      twins.map(({ certificate }) => certificate),
+    );
+    expect(verdict).toMatchObject({ ok: false, reason: 'unknown-ca' });
+    expect(verify.mock.calls.length).toBeLessThanOrEqual(10);
+  });
+
+  test('who was refused once is refused again without a verification', async () => {
+    const { gate } = gateFor([ca]);
+    const leaf = await edge('edge-1', { issuer: await mintCa(around) });
+    const none: X509Certificate[] = [];
+    gate.check(leaf.certificate, none);
+    const verify = counting();
+    expect(gate.check(leaf.certificate, none)).toMatchObject({ ok: false, reason: 'unknown-ca' });
+    expect(verify).not.toHaveBeenCalled();
+  });
+
+  test.each<[string, string, () => Promise<Pair>]>([
+    ['a key of RSA 16384', 'unsupported-key', () => edge('edge-1', { rsaPublicKey: hugeRsaKey(16_384) })],
+    [
+      'a certificate of 10,000 bytes',
+      'unsupported-key',
+      () =>
+        edge('edge-1', { names: Array.from({ length: 400 }, (_, at) => `${'x'.repeat(20)}${at}.example`) }),
+    ],
+    ['SHA-1', 'weak-signature', () => edge('edge-1', { hash: 'SHA-1' })],
+    [
+      'a critical extension that nobody knows',
+      'unknown-extension',
+      () => edge('edge-1', { extensions: [unknownCriticalExtension()] }),
+    ],
+    [
+      'a key usage without digitalSignature',
+      'wrong-key-usage',
+      () => edge('edge-1', { digitalSignature: false }),
+    ],
+  ])('O3: %s is refused as %s before anything is verified', async (_, reason, make) => {
+    const pair = await make();
+    const verify = counting();
+    const verdict = gateFor([ca]).gate.check(pair.certificate);
+    expect(verdict).toMatchObject({ ok: false, reason, claimedNode: 'edge-1' });
+    expect(verify).not.toHaveBeenCalled();
+  });
+
+  test('O3: an intermediate of such a kind leads nowhere', async () => {
+    const between = await mintCa({ ...around, issuer: ca, subject: 'CN=between', hash: 'SHA-1' });
+    const leaf = await edge('edge-1', { issuer: between });
+    expect(gateFor([ca]).gate.check(leaf.certificate, [between.certificate])).toMatchObject({
+      ok: false,
+      reason: 'unknown-ca',
+    });
+  });
 });

@@ -9,10 +9,12 @@ import { promisify } from 'node:util';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { DescriptorBudget, type DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
 import { TlsServer, type TlsServerLimits, type TlsServerOptions } from '../../../src/listeners/tls-server.ts';
-import { ManualClock } from '../../fakes/manual-clock.ts';
+import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
+import { helloAlone } from '../../support/edges/raw-edge.ts';
 import { clientOptions, readAll, tcpClient, tlsClient, until } from '../../support/edges/tls-client.ts';
 import { bundleOf, FixedSource } from '../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki/pki.ts';
@@ -44,7 +46,12 @@ afterEach(async () => {
 
 async function start(
   limits: Partial<TlsServerLimits> = {},
-  options: { tls?: TlsServerOptions['tls']; clock?: ManualClock; onRequest?: RequestListener } = {},
+  options: {
+    tls?: TlsServerOptions['tls'];
+    clock?: ManualClock;
+    onRequest?: RequestListener;
+    descriptors?: DescriptorShare;
+  } = {},
 ) {
   const { tls = { minVersion: 'TLSv1.2' }, clock = systemClock } = options;
   const log = capturedLog();
@@ -52,7 +59,7 @@ async function start(
   const source = new FixedSource(bundleOf({ ca, server: hub }));
   const live = { ...LIMITS, ...limits };
   const server = new TlsServer(
-    { source, clock, log, metrics },
+    { source, clock, log, metrics, descriptors: options.descriptors },
     () => ({ name: 'https', host: '127.0.0.1', port: 0, tls, limits: live }),
     options.onRequest ??
       ((request, response) => {
@@ -199,7 +206,8 @@ test('L4: tls.ciphers takes AEAD suites only', async () => {
 
 test('I3: caps in all and per address hold at accept, are counted, and places are given back', async () => {
   const { server, port, metrics, live } = await start({ connections: 3 });
-  const open = [await tcpClient(port), await tcpClient(port), await tcpClient(port)];
+  const speak = () => tlsClient(clientOptions(port, ca));
+  const open = [await speak(), await speak(), await speak()];
   await until(() => server.size === 3, 'three sockets');
   await tcpClient(port).then(readAll, () => 'reset');
   expect(server.size).toBe(3);
@@ -216,18 +224,71 @@ test('I3: caps in all and per address hold at accept, are counted, and places ar
   expect(await metrics.expose()).toMatch(/sallyport_connections\{transport="https"\} 0/);
 });
 
-test('I1: handshakes beyond the cap wait for a place and are then served', async () => {
-  const { server, port } = await start({ handshakes: 2 });
-  const silent = [await tcpClient(port), await tcpClient(port)];
-  await until(() => server.size === 2, 'two silent sockets');
+test('I1: handshakes beyond the cap wait for a place, which nobody keeps for more than a second', async () => {
+  const clock = new ManualClock();
+  const { server, port } = await start({ handshakes: 2 }, { clock });
+  const slow = [await helloAlone(port), await helloAlone(port)];
+  await Promise.all(slow.map((socket) => once(socket, 'data')));
   const waiting = tlsConnect(clientOptions(port, ca, edge));
   waiting.on('error', () => {});
   await until(() => server.size === 3, 'a third socket');
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await clock.advance(900);
+  await settle();
   expect(waiting.getPeerX509Certificate()).toBeUndefined();
-  silent[0]!.destroy();
+  await clock.advance(250);
   expect(await get(waiting)).toContain('edge-1');
-  silent[1]!.destroy();
+  expect(server.size).toBeGreaterThanOrEqual(2);
+});
+
+test('N1: silent sockets take no place among the handshakes', async () => {
+  const { server, port } = await start({ handshakes: 2, connections: 1000, connectionsPerIp: 1000 });
+  await Promise.all(Array.from({ length: 100 }, () => tcpClient(port)));
+  await until(() => server.size === 100, 'the silent ones');
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
+});
+
+test('N1: addresses take turns at the places, however often one of them asks', async () => {
+  const clock = new ManualClock();
+  const { server, port } = await start(
+    { handshakes: 1, connections: 1000, connectionsPerIp: 1000 },
+    { clock },
+  );
+  const crowd = await Promise.all(Array.from({ length: 20 }, () => helloAlone(port, '127.0.0.2')));
+  await until(() => server.size === 20, 'the crowd');
+  await Promise.race(crowd.map((socket) => once(socket, 'data')));
+  const node = tlsConnect(clientOptions(port, ca, edge));
+  node.on('error', () => {});
+  await until(() => server.size === 21, 'the node');
+  // Its hello is behind those of the crowd, and has to arrive.
+  await until(() => clock.pending > 0, 'the sweep');
+  await settle(50);
+  for (let turn = 0; turn < 2; turn++) await clock.advance(1_250);
+  expect(await get(node)).toContain('edge-1');
+});
+
+test('N1: at a limit the socket that has been silent longest gives way to a newcomer', async () => {
+  const { server, port, metrics, live } = await start({ connections: 3, connectionsPerIp: 1000 });
+  const silent = [await tcpClient(port), await tcpClient(port), await tcpClient(port)];
+  await until(() => server.size === 3, 'three silent sockets');
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
+  await readAll(silent[0]!);
+  live.connections = 1000;
+  live.connectionsPerIp = 2;
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
+  await readAll(silent[1]!);
+  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections-per-ip".*\} [1-9]/);
+});
+
+test('N6: what the other listeners and the store need is left to them', async () => {
+  const share = new DescriptorBudget(10).share({ leaving: 8 });
+  const { server, port, metrics } = await start({}, { descriptors: share });
+  const open = [await tlsClient(clientOptions(port, ca)), await tlsClient(clientOptions(port, ca))];
+  await until(() => server.size === 2, 'two sockets');
+  await tcpClient(port).then(readAll, () => 'reset');
+  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="descriptors".*\} 1/);
+  open[0]!.destroy();
+  await until(() => server.size === 1, 'one socket');
+  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
 });
 
 test('I1: 200 clients at once through a cap of 2 are all served', async () => {

@@ -49,8 +49,8 @@ export interface ReplicaWorld {
 export type SimulatedReplica = Awaited<ReturnType<typeof startReplica>>;
 
 /**
- * A gateway without listeners and sessions: all that decides about certificates, put together as `gateway.ts`
- * does.
+ * A gateway without listeners and sessions: all that decides about certificates, put together as in
+ * `src/gateway/start-gateway.ts`.
  */
 export async function startReplica(
   replica: string,

@@ -10,6 +10,7 @@ import { ManualClock, settle } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
 import { metric } from '../../../support/edges/messages.ts';
+import { advanceUntil, whileAdvancing } from '../../../support/while-advancing.ts';
 
 const SECRET = 'sallyport-revocations';
 const CA = 'a'.repeat(64);
@@ -26,7 +27,8 @@ beforeEach(() => {
   store = new MemorySecretStore();
 });
 afterEach(async () => {
-  await Promise.all(running.splice(0).map((service) => service.stop()));
+  const stopped = Promise.all(running.splice(0).map((service) => service.stop()));
+  await whileAdvancing(clock, stopped, 10);
 });
 
 /** A replica with a store of its own on the same Secrets. */
@@ -99,12 +101,13 @@ describe('G7: one decision for all replicas', () => {
 
   test('decisions made at the same moment on several replicas are all kept', async () => {
     const replicas = await Promise.all(['a', 'b', 'c', 'd'].map((name) => startReplica(name)));
-    await Promise.all(
+    const all = Promise.all(
       replicas.flatMap(({ service }, index) =>
         Array.from({ length: 5 }, (_, n) => revoke(service, `edge-${index}-${n}`)),
       ),
     );
-    await settle(200);
+    await whileAdvancing(clock, all, 10);
+    await advanceUntil(clock, () => replicas.every(({ service }) => service.replicas().complete), 10);
     for (const { service } of replicas) expect(service.list().items).toHaveLength(20);
     expect(new Set(replicas[0]!.service.list().items.map(({ id }) => id)).size).toBe(20);
     for (const { service } of replicas) expect(service.replicas().complete).toBe(true);

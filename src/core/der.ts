@@ -1,15 +1,15 @@
-import { SallyportError } from '../core/errors.ts';
-
 /** One element of DER (X.690): its tag octet and what it holds. */
 export interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
 }
 
-/** Tag octets of what the backup container uses. */
+/** Tag octets of what certificates and the backup container use (X.690 section 8.1.2). */
 export const TAG = {
   integer: 0x02,
   octetString: 0x04,
+  boolean: 0x01,
+  bitString: 0x03,
   null: 0x05,
   oid: 0x06,
   sequence: 0x30,
@@ -48,11 +48,13 @@ export function oid(dotted: string): Buffer {
   return der(TAG.oid, Buffer.from([first! * 40 + second!, ...others.flatMap(arc)]));
 }
 
-/** Reads elements one after the other; whatever is not as expected is one error, `BACKUP_UNREADABLE`. */
+/** Reads elements one after the other; whatever is not as expected is one error, which `fail` makes. */
 export class DerReader {
   #rest: Buffer;
+  readonly #fail: (problem: string) => Error;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, fail: (problem: string) => Error = (problem) => new Error(problem)) {
+    this.#fail = fail;
     this.#rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -60,42 +62,43 @@ export class DerReader {
     return this.#rest.length === 0;
   }
 
-  /** The next element, which has to have this tag. @throws BACKUP_UNREADABLE */
+  /** Tag of the next element; undefined at the end. */
+  get tag(): number | undefined {
+    return this.#rest[0];
+  }
+
+  /** The content of the next element, which has to have this tag. */
   next(tag: number): Buffer {
     const [found, first] = [this.#rest[0], this.#rest[1]];
-    if (found !== tag || first === undefined) throw unreadable('its structure is not the expected one');
+    if (found !== tag || first === undefined) throw this.#fail('its structure is not the expected one');
     const lengthOctets = first & 0x80 ? first & 0x7f : 0;
-    if (lengthOctets > 4 || this.#rest.length < 2 + lengthOctets) throw unreadable('it is cut off');
+    if (lengthOctets > 4 || this.#rest.length < 2 + lengthOctets) throw this.#fail('it is cut off');
     const length = lengthOctets === 0 ? first : this.#rest.readUIntBE(2, lengthOctets);
     const start = 2 + lengthOctets;
     if ((first & 0x80 && lengthOctets === 0) || this.#rest.length < start + length)
-      throw unreadable('it is cut off');
+      throw this.#fail('it is cut off');
     const content = this.#rest.subarray(start, start + length);
     this.#rest = this.#rest.subarray(start + length);
     return content;
   }
 
   enter(tag: number = TAG.sequence): DerReader {
-    return new DerReader(this.next(tag));
+    return new DerReader(this.next(tag), this.#fail);
   }
 
-  /** @throws BACKUP_UNREADABLE when it is not this OID */
+  /** @throws when it is not this OID */
   expectOid(dotted: string): void {
     if (!this.next(TAG.oid).equals(new DerReader(oid(dotted)).next(TAG.oid)))
-      throw unreadable('it uses an algorithm that Sallyport does not write; openssl may open it');
+      throw this.#fail('it uses an algorithm that Sallyport does not write; openssl may open it');
   }
 
   /** A small non-negative INTEGER. */
   integer(): number {
     const bytes = this.next(TAG.integer);
     if (bytes.length === 0 || bytes.length > 5 || bytes[0]! >= 0x80)
-      throw unreadable('a number is out of range');
+      throw this.#fail('a number is out of range');
     return bytes.readUIntBE(0, bytes.length);
   }
-}
-
-export function unreadable(problem: string, cause?: unknown): SallyportError {
-  return new SallyportError('BACKUP_UNREADABLE', { problem }, cause);
 }
 
 function derLength(length: number): Buffer {
