@@ -67,7 +67,7 @@ export class Dispatcher {
     const parentId = message.header.parent_msg_id!;
     if (upstream && !session.isOwn(parentId)) {
       const { operation, resource = '' } = message.route;
-      // CloudCore takes a `response` for an acknowledgement, whatever it is about; anything else it may act on.
+      // CloudCore takes a `response` for an acknowledgement, whatever it is about; on the rest it may act.
       const forbidden = operation === 'response' ? undefined : whyForbidden(session.node, { resource });
       return forbidden === undefined
         ? upstream.take(message, json)

@@ -9,8 +9,8 @@ const seed = Number(process.env.CHAOS_SEED ?? Date.now() % 1_000_000);
 
 /**
  * Ten minutes of the injected clock. One CloudCore at a time is killed or frozen, gateways are killed and
- * replaced. A question that loses its gateway is asked again by the edge, as kubelet does; every other one has
- * to be answered by the relay, once.
+ * replaced. A question that loses its gateway is asked again by the edge, as kubelet does; every other one
+ * has to be answered by the relay, once.
  */
 test('U2, U5: three CloudCores and two gateways, killed and frozen for ten minutes: every question is answered once', async () => {
   const random = seededRandom(seed);
