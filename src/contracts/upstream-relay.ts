@@ -1,15 +1,5 @@
-import type { Message, MessageHeader, MessageRoute } from '../protocol/message.ts';
+import type { Message } from '../protocol/message.ts';
 import type { TunnelEnd } from '../protocol/tunnel-end.ts';
-
-/** One message of the system behind the gateway, still in the bytes it came in. */
-export interface UpstreamFrame {
-  readonly header: MessageHeader;
-  readonly route: MessageRoute;
-  /** JSON, UTF-8, exactly as it came. */
-  readonly bytes: Uint8Array;
-  /** Parsed whole, for transports with another form. */
-  message(): Message;
-}
 
 /** The edge's end of a relayed session, as the relay sees it. */
 export interface RelayedEdge {
@@ -19,19 +9,18 @@ export interface RelayedEdge {
    * Hands a message to the edge. A promise means: the edge takes nothing more until it settles; it never
    * rejects.
    */
-  fromUpstream(frame: UpstreamFrame): void | Promise<void>;
+  fromUpstream(message: Message): void | Promise<void>;
 }
 
 /** A node's connection to the system behind the gateway. It outlives any loss on that side. */
 export interface UpstreamLink {
   /**
-   * Takes a message of the edge: sends it now, or keeps it in the bounded books of the node. Never throws,
+   * Takes a message of the edge, byte for byte where it came as JSON: sends it now, or keeps it in the bounded books of the node. Never throws,
    * never rejects; a promise means: read no further than a bounded number ahead of it.
-   * @param json the message as it came, where it came as JSON: it is passed on untouched
    */
-  take(message: Message, json: Buffer | undefined): void | Promise<void>;
+  take(message: Message): void | Promise<void>;
   /** The edge's keepalive: passed on while there is somebody to hear it. */
-  keepalive(message: Message, json: Buffer | undefined): void;
+  keepalive(message: Message): void;
   /** The node has a new connection: what comes from now on goes there. The connection behind stays. */
   rebind(edge: RelayedEdge): void;
   info(): UpstreamInfo;

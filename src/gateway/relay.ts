@@ -1,5 +1,4 @@
 import { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
-import type { LiveConfig } from '../config/live-config.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { TunnelDialer, UpstreamAuthority } from '../contracts/upstream-relay.ts';
 import { retry } from '../core/backoff.ts';
@@ -7,8 +6,8 @@ import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
-import type { Metrics } from '../core/metrics.ts';
 import { CloudCoreRelay } from '../relay/cloudcore-relay.ts';
+import type { GatewayWorld } from './gateway-world.ts';
 
 const DAY_MS = 86_400_000;
 /** CloudCore checks dates by its own clock. */
@@ -21,10 +20,13 @@ const NO_TUNNELS: TunnelDialer = {
   },
 };
 
+type RelayParts = Pick<GatewayWorld, 'clock' | 'log' | 'metrics' | 'config'>;
+
 export interface Relay {
   /** Undefined without `upstream.kind`. */
   readonly relay: CloudCoreRelay | undefined;
-  readonly components: readonly Component[];
+  /** @param store has the CA; read when the relay starts */
+  components(store: SecretStore): Component[];
   /** Without an upstream, it opens none. */
   readonly tunnels: TunnelDialer;
   /** Why no more edges should come; undefined when they may. */
@@ -35,70 +37,85 @@ export interface Relay {
  * The relay and its CA. A CloudCore trusts the CA it loaded when it started, so when the Secret changes the
  * CA before stays good for those that still have it.
  */
-export function composeRelay(parts: {
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly config: LiveConfig;
-  /** Asked when the relay starts. */
-  readonly store: () => SecretStore;
-}): Relay {
-  const { clock, log, config } = parts;
+export function composeRelay({ clock, log, metrics, config }: RelayParts): Relay {
   const { upstream, certificates } = config.current;
   if (upstream.kind === 'none')
-    return { relay: undefined, components: [], tunnels: NO_TUNNELS, problem: () => undefined };
-  const name = upstream.caSecret ?? certificates.caSecret;
-  let authorities: readonly UpstreamAuthority[] = [];
-  let unsubscribe = () => {};
+    return { relay: undefined, components: () => [], tunnels: NO_TUNNELS, problem: () => undefined };
+  const cas = new RelayCas({ clock, log }, upstream.caSecret ?? certificates.caSecret);
   const relay = new CloudCoreRelay(
-    { ...parts, authorities: () => authorities },
+    { clock, log, metrics, authorities: () => cas.list },
     config.view((now) => now.upstream),
   );
-  const take = (secret: Parameters<typeof CertificateAuthority.fromSecret>[0]) => {
-    const next = asUpstreamAuthority(CertificateAuthority.fromSecret(secret, { clock }));
-    if (next.certificate.sha256 !== authorities[0]?.certificate.sha256)
-      authorities = [next, ...authorities].slice(0, 2);
-  };
   return {
     relay,
     tunnels: relay,
     problem: () => relay.problem(),
-    components: [
+    components: (store) => [
       {
         name: 'relay',
         start: async (signal) => {
-          const store = parts.store();
-          const read = async () => {
-            const secret = await store.get(name, signal);
-            if (!secret) throw new SallyportError('SECRET_NOT_FOUND', { secret: name });
-            take(secret);
-          };
-          await retry(read, { ...READ_AGAIN, clock, signal, attempts: 5 });
-          unsubscribe = store.watch(
-            [name],
-            (snapshot) => {
-              const secret = snapshot.get(name);
-              try {
-                if (secret) take(secret);
-              } catch (error) {
-                log.warn(
-                  { secret: name, problem: describeError(error) },
-                  'the CA of the relay stays as it was',
-                );
-              }
-            },
-            (error) =>
-              log.warn({ secret: name, problem: describeError(error) }, 'the CA of the relay cannot be read'),
-          );
+          await cas.follow(store, signal);
           await relay.start();
         },
         stop: async () => {
-          unsubscribe();
+          cas.stop();
           await relay.stop();
         },
       },
     ],
   };
+}
+
+/** The CA of the relay's Secret, and the one before. */
+class RelayCas {
+  list: readonly UpstreamAuthority[] = [];
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #secret: string;
+  #unsubscribe = () => {};
+
+  constructor({ clock, log }: { clock: Clock; log: Logger }, secret: string) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#secret = secret;
+  }
+
+  /** @throws SECRET_NOT_FOUND, and what the store throws */
+  async follow(store: SecretStore, signal: AbortSignal): Promise<void> {
+    const secret = this.#secret;
+    const read = async () => {
+      const found = await store.get(secret, signal);
+      if (!found) throw new SallyportError('SECRET_NOT_FOUND', { secret });
+      this.#take(found);
+    };
+    await retry(read, { ...READ_AGAIN, clock: this.#clock, signal, attempts: 5 });
+    this.#unsubscribe = store.watch(
+      [secret],
+      (snapshot) => {
+        const found = snapshot.get(secret);
+        try {
+          if (found) this.#take(found);
+        } catch (error) {
+          this.#warn(error, 'the CA of the relay stays as it was');
+        }
+      },
+      (error) => this.#warn(error, 'the CA of the relay cannot be read'),
+    );
+  }
+
+  stop(): void {
+    this.#unsubscribe();
+  }
+
+  #take(secret: Parameters<typeof CertificateAuthority.fromSecret>[0]): void {
+    const next = asUpstreamAuthority(CertificateAuthority.fromSecret(secret, { clock: this.#clock }));
+    if (next.certificate.sha256 !== this.list[0]?.certificate.sha256)
+      this.list = [next, ...this.list].slice(0, 2);
+  }
+
+  #warn(error: unknown, message: string): void {
+    this.#log.warn({ secret: this.#secret, problem: describeError(error) }, message);
+  }
 }
 
 export function asUpstreamAuthority(ca: CertificateAuthority): UpstreamAuthority {

@@ -7,7 +7,7 @@ import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createResponse, type Message } from '../protocol/message.ts';
 import { RecentMessages } from './recent-messages.ts';
 import { whyForbidden, withNodePrefix } from './resources.ts';
-import type { Session, WireForm } from './session.ts';
+import type { Session } from './session.ts';
 import { upstreamKind, wantsReceipt } from './upstream-kind.ts';
 
 /** A session that sent so many forbidden messages is ended: by then it is no slip. */
@@ -47,49 +47,47 @@ export class Dispatcher {
   }
 
   /** Never throws, never rejects. A promise means: read no further than a bounded number ahead of it. */
-  dispatch(session: Session, message: Message, wire: WireForm): void | Promise<void> {
+  dispatch(session: Session, message: Message, bytes: number): void | Promise<void> {
     switch (upstreamKind(message)) {
       case 'keepalive':
-        session.upstream?.keepalive(message, wire.json);
+        session.upstream?.keepalive(message);
         return this.#hooks.beat(session);
       case 'control':
         return session.reply(createResponse(message, 'ack', { now: this.#clock.now() }));
       case 'answer':
-        return this.#answer(session, message, wire);
+        return this.#answer(session, message);
       case 'data':
-        return this.#data(session, message, wire);
+        return this.#data(session, message, bytes);
     }
   }
 
   /** An answer to what is not ours is for the system behind, which has its own acknowledgements. */
-  #answer(session: Session, message: Message, { json }: WireForm): void | Promise<void> {
+  #answer(session: Session, message: Message): void | Promise<void> {
     const { upstream } = session;
     const parentId = message.header.parent_msg_id!;
     if (upstream && !session.isOwn(parentId)) {
       const { operation, resource = '' } = message.route;
       // CloudCore takes a `response` for an acknowledgement, whatever it is about; on the rest it may act.
       const forbidden = operation === 'response' ? undefined : whyForbidden(session.node, { resource });
-      return forbidden === undefined
-        ? upstream.take(message, json)
-        : this.#refuse(session, message, forbidden);
+      return forbidden === undefined ? upstream.take(message) : this.#refuse(session, message, forbidden);
     }
     const counted = session.answer(parentId, message);
     const result = !counted ? 'unknown' : message.route.operation === 'error' ? 'negative' : 'positive';
     this.#metrics.acknowledgements.inc({ result });
   }
 
-  #data(session: Session, message: Message, { bytes, json }: WireForm): void | Promise<void> {
+  #data(session: Session, message: Message, bytes: number): void | Promise<void> {
     const { node, upstream } = session;
     const forbidden = whyForbidden(node, message.route);
     if (forbidden !== undefined) return this.#refuse(session, message, forbidden);
     if (upstream) {
-      const taken = upstream.take(message, json);
+      const taken = upstream.take(message);
       if (this.#hooks.copiesUpstream()) this.#copy(session, message, bytes);
       if (!wantsReceipt(message, session.connection.agent)) return taken;
       return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
     }
     const resource = withNodePrefix(node, message.route.resource);
-    const event = { ...message, route: { ...message.route, resource } };
+    const event = message.withRoute({ ...message.route, resource });
     session.pendingUpstream++;
     const publishNow = () =>
       this.#bus.publish({ type: 'message', node, sessionId: session.id, message: event, bytes });
@@ -112,7 +110,7 @@ export class Dispatcher {
   #copy(session: Session, message: Message, bytes: number): void {
     const { node, id: sessionId } = session;
     const resource = withNodePrefix(node, message.route.resource);
-    const copy = { ...message, route: { ...message.route, resource } };
+    const copy = message.withRoute({ ...message.route, resource });
     this.#bus
       .publish({ type: 'message', node, sessionId, message: copy, bytes })
       .catch(() => this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }));

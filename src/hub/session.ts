@@ -1,7 +1,7 @@
 import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Claim } from '../contracts/node-ownership.ts';
-import type { RelayedEdge, UpstreamFrame, UpstreamLink } from '../contracts/upstream-relay.ts';
+import type { RelayedEdge, UpstreamLink } from '../contracts/upstream-relay.ts';
 import { type Clock, monotonicAt } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -19,20 +19,13 @@ export interface SessionServices {
   readonly meter: TrafficMeter;
   readonly options: () => OutboxOptions;
   /** Handles what the edge sent; a promise holds the connection's reading back. */
-  dispatch(session: Session, message: Message, wire: WireForm): void | Promise<void>;
+  dispatch(session: Session, message: Message, bytes: number): void | Promise<void>;
   /** The connection is gone. */
   gone(session: Session, reason: CloseReason | undefined): void;
   /** The connection takes nothing more. */
   stuck(session: Session): void;
   /** The session takes what the bus has for its node. */
   attach(session: Session): Unsubscribe;
-}
-
-/** How a message came. */
-export interface WireForm {
-  readonly bytes: number;
-  /** As it came, where it came as JSON. */
-  readonly json: Buffer | undefined;
 }
 
 /** When, on the monotonic clock, and why the hub will end a session. */
@@ -163,7 +156,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
 
   // — what the connection tells —
 
-  onMessage(message: Message, bytes: number, json?: Buffer): void | Promise<void> {
+  onMessage(message: Message, bytes: number): void | Promise<void> {
     if (this.#ended) {
       this.#services.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'session-ended' });
       return;
@@ -171,7 +164,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     this.lastHeard = this.#services.clock.monotonic();
     this.messagesReceived++;
     this.#services.meter.count('upstream', this.connection.transport, bytes);
-    return this.#services.dispatch(this, message, { bytes, json });
+    return this.#services.dispatch(this, message, bytes);
   }
 
   onAlive(): void {
@@ -221,14 +214,14 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   // — what comes from upstream —
 
   /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
-  fromUpstream(frame: UpstreamFrame): void | Promise<void> {
+  fromUpstream(message: Message): void | Promise<void> {
     if (this.#ended) return;
     this.messagesSent++;
     this.#services.meter.count('downstream', this.connection.transport, 0);
     try {
-      const sent = this.connection.sendJson
-        ? this.connection.sendJson(frame.bytes)
-        : this.connection.send(frame.message());
+      const { frame } = message;
+      const sent =
+        frame && this.connection.sendJson ? this.connection.sendJson(frame) : this.connection.send(message);
       return sent?.catch((error: unknown) => this.#notSent(error));
     } catch (error) {
       this.#notSent(error);
@@ -306,7 +299,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     const { resource } = message.route;
     if (resource === undefined) return message;
     const stripped = withoutNodePrefix(this.node, resource);
-    return stripped === resource ? message : { ...message, route: { ...message.route, resource: stripped } };
+    return stripped === resource ? message : message.withRoute({ ...message.route, resource: stripped });
   }
 }
 

@@ -5,10 +5,10 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, isSallyportError } from '../core/errors.ts';
 import type { Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { decodeJson, encodeJson } from '../protocol/codec-json.ts';
 import type { Message } from '../protocol/message.ts';
 import type { CloudCore, CloudCores } from './cloudcores.ts';
 import { type Dialled, type DialParts, dial } from './dial.ts';
-import { bytesToPassOn, readFrame } from './frame.ts';
 import { NodeBooks, QUESTION_MS } from './node-books.ts';
 
 /** EdgeCore returns after 30 s at the earliest; the relay long before. */
@@ -97,7 +97,7 @@ export class CloudCoreLink implements UpstreamLink {
 
   // — from the edge —
 
-  take(message: Message, json: Buffer | undefined): void | Promise<void> {
+  take(message: Message): void | Promise<void> {
     const isAnswer = !!message.header.parent_msg_id;
     const { isOpen } = this;
     if (isAnswer && !isOpen) {
@@ -105,13 +105,13 @@ export class CloudCoreLink implements UpstreamLink {
       this.#parts.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'upstream-lost' });
       return;
     }
-    const bytes = bytesToPassOn(message, json);
+    const bytes = message.frame ?? encodeJson(message);
     if (!isAnswer) this.#books.enter(message, bytes, { now: this.#parts.clock.monotonic(), isSent: isOpen });
     if (isOpen) return this.#write(bytes);
   }
 
-  keepalive(message: Message, json: Buffer | undefined): void {
-    if (this.isOpen) void this.#write(bytesToPassOn(message, json));
+  keepalive(message: Message): void {
+    if (this.isOpen) void this.#write(message.frame ?? encodeJson(message));
   }
 
   rebind(edge: RelayedEdge): void {
@@ -224,9 +224,9 @@ export class CloudCoreLink implements UpstreamLink {
   #fromCloud(data: Buffer): void {
     this.#heard();
     this.#attempt = 0;
-    let frame: ReturnType<typeof readFrame>;
+    let message: Message;
     try {
-      frame = readFrame(data);
+      message = decodeJson(data);
     } catch (error) {
       this.#parts.metrics.messagesDropped.inc({ direction: 'downstream', reason: 'malformed' });
       this.#warn(
@@ -236,7 +236,7 @@ export class CloudCoreLink implements UpstreamLink {
       );
       return;
     }
-    const { parent_msg_id: parent } = frame.header;
+    const { parent_msg_id: parent } = message.header;
     if (parent) {
       const now = this.#parts.clock.monotonic();
       const answered = this.#books.answered(parent, now);
@@ -246,7 +246,7 @@ export class CloudCoreLink implements UpstreamLink {
         this.#parts.metrics.upstreamAnswerSeconds.observe(answered.tookMs / 1_000);
       }
     }
-    const taken = this.#edge.fromUpstream(frame);
+    const taken = this.#edge.fromUpstream(message);
     if (taken) this.#holdBack(taken);
   }
 

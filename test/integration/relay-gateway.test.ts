@@ -9,7 +9,8 @@ import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
 import { writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 const NODE = 'e-rel';

@@ -3,10 +3,11 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { TunnelDialer } from '../../contracts/upstream-relay.ts';
+import { askHttps } from '../../core/ask-https.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
@@ -89,6 +90,20 @@ export class TunnelListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return this.#tls.handshake(request);
+  }
+
+  /** Asks for a tunnel as EdgeCore would. */
+  knock({ node, ...request }: KnockRequest): Promise<number> {
+    return askHttps(request, {
+      path: PATH,
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+        [NAME_HEADER]: node,
+      },
+    });
   }
 
   servedFingerprint(): string {

@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { CertificateManager } from '../../../src/certs/certificate-manager.ts';
+import { CurrentCertificates } from '../../../src/certs/current-certificates.ts';
 import { prepareAllCerts } from '../../../src/certs/prepare-all-certs.ts';
 import type { NodeEvidence } from '../../../src/certs/rollover/rollover-nodes.ts';
 import { CaRolloverService } from '../../../src/certs/rollover/rollover-service.ts';
@@ -15,6 +16,7 @@ import { certificateOptions } from '../pki/cert-options.ts';
 const signal = new AbortController().signal;
 
 export interface RolloverReplica extends AsyncDisposable {
+  readonly current: CurrentCertificates;
   readonly manager: CertificateManager;
   readonly service: CaRolloverService;
   readonly metrics: ReturnType<typeof createMetrics>;
@@ -43,14 +45,17 @@ export async function startRollover(
   const components = { store, clock, log, metrics };
   const addresses = ['localhost', '127.0.0.1'];
   const prepared = await prepareAllCerts(components, { certificates, addresses }, signal);
-  const manager = new CertificateManager({ ...components, prepared }, { certificates, addresses });
+  const { snapshot } = prepared;
+  const current = new CurrentCertificates(prepared);
+  const manager = new CertificateManager({ ...components, current, snapshot }, { certificates, addresses });
   const events: GatewayEvent[] = [];
   const asked: string[] = [];
   const service = new CaRolloverService(
     {
       ...components,
       events: { record: (event) => void events.push(event) },
-      certificates: manager,
+      current,
+      manager,
       nodes: options.nodes ?? (() => []),
       ask: (issuer) => asked.push(issuer),
       aliveReplicas: options.alive ?? (() => []),
@@ -60,6 +65,7 @@ export async function startRollover(
   await manager.start(signal);
   await service.start();
   return {
+    current,
     manager,
     service,
     metrics,
