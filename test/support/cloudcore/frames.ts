@@ -1,8 +1,11 @@
 import { readFileSync } from 'node:fs';
 import type { Message } from '../../../src/protocol/message.ts';
 
+/** A message as it is on the wire. */
+type MessageFields = Pick<Message, 'header' | 'route' | 'content'>;
+
 /** A recorded frame: `line` is its line in the recording, from 1. */
-export interface RecordedFrame extends Message {
+export interface RecordedFrame extends MessageFields {
   readonly line: number;
   readonly at: number;
   readonly node: string;
@@ -25,6 +28,6 @@ export function recordedFrame(line: number): RecordedFrame {
 }
 
 /** As Go's encoder wrote it. */
-export function frameText({ header, route, content }: Message): string {
+export function frameText({ header, route, content }: MessageFields): string {
   return `${JSON.stringify({ header, route, content })}\n`;
 }
