@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createMessage } from '../../src/protocol/message.ts';
 import { frameText, recordedFrame } from '../support/cloudcore/frames.ts';
 import { startRelayRig } from '../support/cloudcore/relay-rig.ts';
 import { eventually } from '../support/eventually.ts';
@@ -207,11 +208,11 @@ describe('the relay', () => {
   test('U1: own messages go beside those of CloudCore, and what the edge answers to them stays here', async () => {
     await using it = await startRelayRig({ copy: true });
     const edge = await it.edge(NODE);
-    const message = {
-      header: { msg_id: 'own-1', timestamp: 1 },
-      route: { source: 'app', group: 'resource', operation: 'update', resource: 'default/x/y' },
-      content: 1,
-    };
+    const message = createMessage(
+      { source: 'app', group: 'resource', operation: 'update', resource: 'default/x/y' },
+      1,
+      { id: 'own-1', now: 1 },
+    );
     const fate = await it.hub.send({ node: NODE, message, wait: 'ack' });
     expect(fate.kind).toBe('acknowledged');
     // Twice, as a late one may come.
