@@ -94,4 +94,5 @@ export const REQUIREMENTS: Readonly<
   O4: 'what an edge can name is shown without control characters in terminals and logs',
   O5: 'two devices with one identity that swap slowly are detected, reported and held off',
   R5: 'more used tokens than a fleet has nodes do not stop the next node',
+  O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

@@ -19,7 +19,7 @@ import {
   closeText,
   refusalOf,
 } from '../../protocol/close-reasons.ts';
-import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
+import { decodeJson, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 
@@ -238,6 +238,10 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #deliver(data: Buffer): void {
+    if (isGoodbye(data)) {
+      this.close(closeReason('Normal'));
+      return;
+    }
     let message: Message;
     try {
       message = decodeJson(data, this.#context.jsonLimits());
