@@ -1,7 +1,7 @@
 import type { CertificateManager } from '../certs/certificate-manager.ts';
 import type { LiveConfig } from '../config/live-config.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
-import type { SecretStore } from '../contracts/secret-store.ts';
+import type { ReplicaBoard } from '../contracts/replica-board.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
@@ -9,7 +9,6 @@ import type { Metrics } from '../core/metrics.ts';
 import type { ListenerGroup } from '../listeners/listener-group.ts';
 import { Preflight } from '../selfcheck/preflight.ts';
 import { ProbeClients } from '../selfcheck/probe-clients.ts';
-import { ReplicaReports } from '../selfcheck/replica-reports.ts';
 import { ServedCheck } from '../selfcheck/served-check.ts';
 import { SwapWatch } from '../selfcheck/swap-watch.ts';
 
@@ -18,7 +17,7 @@ export interface RecoveryParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly store: SecretStore;
+  readonly board: ReplicaBoard;
   readonly replica: string;
   /** Both are there before anything is asked of them, and each needs the other. */
   readonly certificates: () => CertificateManager;
@@ -42,7 +41,7 @@ export interface Recovery {
  * served.
  */
 export function composeRecovery(parts: RecoveryParts): Recovery {
-  const { config, store, clock, replica, certificates, listeners } = parts;
+  const { config, clock, replica, certificates, listeners } = parts;
   const shared = { clock, log: parts.log, metrics: parts.metrics };
   const clients = new ProbeClients({ clock });
   const probe = config.view(({ advertise, limits, certificates: { servedCheckMs } }) => ({
@@ -68,7 +67,7 @@ export function composeRecovery(parts: RecoveryParts): Recovery {
         onChange: (listener) => certificates().onChange(listener),
       },
       authority: () => certificates().authority(),
-      reports: new ReplicaReports({ store, clock }, { secret: config.current.certificates.replicaSecret }),
+      board: parts.board,
       listeners: () => listeners().started,
       onApplied: (listener) => listeners().onApplied(listener),
     },

@@ -5,6 +5,7 @@ import { CaRolloverService } from '../certs/rollover/rollover-service.ts';
 import type { LiveConfig } from '../config/live-config.ts';
 import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { NodeHistory } from '../contracts/node-history.ts';
+import type { ReplicaBoard } from '../contracts/replica-board.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
@@ -19,6 +20,7 @@ export interface RolloverParts {
   readonly config: LiveConfig;
   readonly replica: string;
   readonly store: SecretStore;
+  readonly board: ReplicaBoard;
   readonly events: EventRecorder;
   readonly certificates: CertificateManager;
   readonly revocations: RevocationService;
@@ -29,18 +31,13 @@ export interface RolloverParts {
 
 /** The CA rollover, with what is known of the fleet as its evidence. */
 export function composeRollover(parts: RolloverParts): CaRolloverService {
-  const { config, hub, revocations, replica } = parts;
+  const { config, hub, replica } = parts;
   const asker = new RenewalAsker({ clock: parts.clock, log: parts.log, hub });
   return new CaRolloverService(
     {
       ...parts,
       nodes: () => evidenceOf(parts),
       ask: (issuerSha256) => asker.ask(issuerSha256, 'ca-rollover'),
-      aliveReplicas: () =>
-        revocations
-          .replicas()
-          .replicas.filter(({ alive }) => alive)
-          .map((one) => one.replica),
     },
     config.view(({ certificates }) => ({ ...certificates, replica })),
   );

@@ -24,6 +24,7 @@ import { createMetrics } from '../core/metrics.ts';
 import { VERSION } from '../core/version.ts';
 import { FleetDirectory } from '../fleet/fleet-directory.ts';
 import { FleetReplicas } from '../fleet/fleet-replicas.ts';
+import { SecretReplicaBoard } from '../fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../history/node-history-service.ts';
 import { isAcknowledged } from '../hub/acknowledgement-policy.ts';
 import { SessionHub } from '../hub/session-hub.ts';
@@ -118,11 +119,14 @@ export async function startGateway(
     certificates: settings().certificates,
     addresses: settings().advertise.addresses,
   });
+  const board = new SecretReplicaBoard(
+    { ...shared, store },
+    config.view(({ certificates: { replicaSecret } }) => ({ secret: replicaSecret, replica })),
+  );
   const revocations = new RevocationService(
-    { ...shared, store, events, certificateOf: (node) => hub.identityOf(node)?.certificate },
+    { ...shared, store, board, events, certificateOf: (node) => hub.identityOf(node)?.certificate },
     config.view(({ certificates: { revocationSecret, backdateMs } }) => ({
       secret: revocationSecret,
-      replica,
       backdateMs,
     })),
   );
@@ -138,7 +142,7 @@ export async function startGateway(
   const recovery = composeRecovery({
     ...shared,
     config,
-    store,
+    board,
     replica,
     certificates: () => certificates,
     listeners: () => listeners,
@@ -213,6 +217,7 @@ export async function startGateway(
     config,
     replica,
     store,
+    board,
     events,
     certificates,
     revocations,
@@ -275,6 +280,7 @@ export async function startGateway(
   const lifecycle = new Lifecycle(
     [
       cluster.component,
+      board,
       certificates,
       recovery.component,
       revocations,
@@ -302,7 +308,7 @@ export async function startGateway(
           await Promise.all([
             listeners.stopSessions(signal),
             hub.drain(settings().limits.drainMs, signal),
-            recovery.served.stop(signal),
+            recovery.served.stop(),
           ]);
           await listeners.stop(signal);
         },

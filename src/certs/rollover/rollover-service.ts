@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type {
   CaRolloverAdmin,
   CaRolloverStatus,
@@ -9,6 +8,7 @@ import type {
 } from '../../contracts/ca-rollover.ts';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
+import type { ReplicaBoard } from '../../contracts/replica-board.ts';
 import type { SecretStore } from '../../contracts/secret-store.ts';
 import { backoffDelayMs } from '../../core/backoff.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -59,8 +59,7 @@ export interface CaRolloverComponents {
    * asked
    */
   readonly ask: (issuerSha256: string) => number;
-  /** Names of the replicas that live, as far as known. */
-  readonly aliveReplicas?: () => readonly string[];
+  readonly board: ReplicaBoard;
 }
 
 export interface CaRolloverOptions {
@@ -96,8 +95,6 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   readonly name = 'CA rollover';
   readonly #components: CaRolloverComponents;
   readonly #options: () => CaRolloverOptions;
-  /** Names this run: a replica has one life after another. */
-  readonly #run = randomBytes(6).toString('base64url');
   readonly #secret: string;
   readonly #record: SharedRecord<RolloverState>;
   #timer: Timer | undefined;
@@ -159,7 +156,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       ...(bridge ? { bridgedUntil: bridge.validToDate.toISOString() } : {}),
       steps: rollover.steps,
       asking: rollover.asking,
-      replicas: replicasOf(cas),
+      replicas: replicasOf(evidence),
       nodes: counts,
       summary,
       next: stepsIn(rollover.phase).map((step) => ({ step, blockers: blockersOf(step, evidence) })),
@@ -185,7 +182,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   /** @returns false when it was done before */
   async #step(request: Required<RolloverRequest>): Promise<boolean> {
     const { step, force, by } = request;
-    const { clock, certificates } = this.#components;
+    const { clock, certificates, board } = this.#components;
     let made: RolloverPair | undefined;
     let plan: { from: RolloverPhase; phase: RolloverPhase; blockers: string[] } | undefined;
     const { value, record, wrote } = await this.#record.change(async (state, secret) => {
@@ -195,6 +192,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       const phase = phaseAfter(state.phase, step);
       if (!phase) throw new SallyportError('ROLLOVER_PHASE', { phase: state.phase, step });
       this.#checkPossible(step);
+      if (!force) await board.read();
       const blockers = force ? [] : blockersOf(step, this.#evidence(certificates.cas));
       plan = { from: state.phase, phase, blockers };
       // The very nodes that block `retire` are asked, here and on every replica, so that it can be done a
@@ -203,7 +201,7 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
       if (step === 'prepare') made ??= await makePair({ clock, own: certificates.cas.own }, this.#options());
       const at = new Date(clock.now()).toISOString();
       const entry = { step, at, by, ...(force ? { forced: true as const } : {}) };
-      return this.#told(afterStep(state, { phase, record: entry, ...(made ? { pair: made } : {}) }));
+      return this.#withReceipt(afterStep(state, { phase, record: entry, ...(made ? { pair: made } : {}) }));
     });
     if (record && wrote) await certificates.adoptRollover(record);
     if (!plan) return false;
@@ -271,11 +269,13 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
 
   /** Says that it knows the state, and ends what another replica began and did not live to end. */
   async #catchUp(): Promise<void> {
-    const { certificates, clock, log } = this.#components;
+    const { certificates, clock, log, board } = this.#components;
     this.#retry?.cancel();
-    if (this.#stopped || certificates.cas.rollover.phase === 'idle') return;
+    const { phase, version: rollover } = certificates.cas.rollover;
+    if (phase === 'idle') board.note({ rollover });
+    if (this.#stopped || phase === 'idle') return;
     try {
-      if (certificates.cas.rollover.phase === 'revoking') await this.#finish();
+      if (phase === 'revoking') await this.#finish();
       await this.#tell();
       this.#failures = 0;
     } catch (error) {
@@ -287,21 +287,29 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   }
 
   async #tell(): Promise<void> {
-    const known = this.#components.certificates.cas.rollover.version;
+    const { board, certificates } = this.#components;
+    const { version: known, receipts } = certificates.cas.rollover;
+    board.tell({ rollover: known });
+    if (!this.#hasElders(receipts)) return;
     await this.#record.change((state, secret) => {
       // What is stored and not known here yet is told once it is.
       if (!secret || state.phase === 'idle' || state.version !== known) return state;
-      return state.receipts.get(this.#run)?.version === known ? state : this.#told(state);
+      return state.receipts.get(board.run)?.version === known ? state : this.#withReceipt(state);
     });
   }
 
-  #told(state: RolloverState): RolloverState {
-    const receipt = {
-      replica: this.#options().replica,
-      version: state.version,
-      at: this.#components.clock.now(),
-    };
-    return { ...state, receipts: new Map([...state.receipts, [this.#run, receipt]]) };
+  /** Replicas of 0.1 look for receipts in the Secret of the rollover; one may have left its own there. */
+  #hasElders(receipts: RolloverState['receipts']): boolean {
+    const { board } = this.#components;
+    const known = new Set(board.replicas().map(({ run }) => run));
+    return board.elders.present || [...receipts.keys()].some((run) => !known.has(run));
+  }
+
+  #withReceipt(state: RolloverState): RolloverState {
+    const { board, clock } = this.#components;
+    if (!this.#hasElders(state.receipts)) return state;
+    const receipt = { replica: this.#options().replica, version: state.version, at: clock.now() };
+    return { ...state, receipts: new Map([...state.receipts, [board.run, receipt]]) };
   }
 
   /** Any replica may do it, any number of times, from any point on. */
@@ -333,12 +341,12 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   // — small things —
 
   #evidence(cas: CaParts): StepEvidence {
-    const { nodes, clock, certificates, aliveReplicas } = this.#components;
+    const { nodes, clock, certificates, board } = this.#components;
     const { graceDays, trustSecret } = this.#options();
     return {
       cas,
       assessment: assessNodes(cas, nodes(), { now: clock.now(), graceMs: graceDays * DAY_MS }),
-      alive: aliveReplicas?.() ?? [],
+      replicas: board.replicas(),
       furtherTrust: certificates.furtherTrust,
       trustSecret,
     };

@@ -8,6 +8,7 @@ import type { GatewayEvent } from '../../../src/contracts/event-recorder.ts';
 import type { SecretStore } from '../../../src/contracts/secret-store.ts';
 import type { Clock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { findChain, prepareCa } from '../../../src/identity/chain.ts';
 import { captureLog } from '../capture-log.ts';
 import { certificateOptions } from '../pki/cert-options.ts';
@@ -17,6 +18,7 @@ const signal = new AbortController().signal;
 export interface RolloverReplica extends AsyncDisposable {
   readonly manager: CertificateManager;
   readonly service: CaRolloverService;
+  readonly board: SecretReplicaBoard;
   readonly metrics: ReturnType<typeof createMetrics>;
   readonly events: GatewayEvent[];
   readonly asked: string[];
@@ -33,7 +35,6 @@ export async function startRollover(
   options: {
     replica?: string;
     nodes?: () => readonly NodeEvidence[];
-    alive?: () => readonly string[];
     certificates?: Partial<typeof certificateOptions>;
   } = {},
 ): Promise<RolloverReplica> {
@@ -44,6 +45,8 @@ export async function startRollover(
   const addresses = ['localhost', '127.0.0.1'];
   const prepared = await prepareAllCerts(components, { certificates, addresses }, signal);
   const manager = new CertificateManager({ ...components, prepared }, { certificates, addresses });
+  const replica = options.replica ?? 'hub-1';
+  const board = new SecretReplicaBoard(components, () => ({ secret: 'sallyport-replicas', replica }));
   const events: GatewayEvent[] = [];
   const asked: string[] = [];
   const service = new CaRolloverService(
@@ -53,15 +56,17 @@ export async function startRollover(
       certificates: manager,
       nodes: options.nodes ?? (() => []),
       ask: (issuer) => asked.push(issuer),
-      aliveReplicas: options.alive ?? (() => []),
+      board,
     },
-    () => ({ ...certificates, replica: options.replica ?? 'hub-1', graceDays: 30 }),
+    () => ({ ...certificates, replica, graceDays: 30 }),
   );
+  await board.start();
   await manager.start(signal);
   await service.start();
   return {
     manager,
     service,
+    board,
     metrics,
     events,
     asked,
@@ -70,6 +75,7 @@ export async function startRollover(
     [Symbol.asyncDispose]: async () => {
       await service.stop();
       await manager.stop(signal);
+      await board.stop();
     },
   };
 }

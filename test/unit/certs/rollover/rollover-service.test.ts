@@ -194,6 +194,8 @@ describe('a process that dies between any two writes', () => {
           for (const step of journey) await victim.step(step).catch(() => {});
           const survived = !mortal.isDead;
           for (const replica of running.splice(1)) await replica[Symbol.asyncDispose]();
+          // Until then it counts as alive.
+          await clock.advance(150_000);
 
           const heir = await start({ replica: 'heir', on: store.connect() });
           for (const hub of [witness, heir]) {
@@ -330,11 +332,19 @@ describe('C4: the evidence', () => {
 
   test('activate waits for replicas that do not know the new CA yet', async () => {
     putCa(await kubeEdgeCa());
-    const hub = await start({ replica: 'hub-1', alive: () => ['hub-1', 'hub-2'] });
+    const hub = await start({ replica: 'hub-1' });
+    const deaf = store.connect();
+    deaf.watchDead = true;
+    const late = await start({ replica: 'hub-2', on: deaf });
     await hub.step('prepare');
     await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica hub-2/);
-    await start({ replica: 'hub-2', on: store.connect() });
-    await advanceUntil(clock, () => hub.service.status().replicas.length === 2);
+    deaf.resync();
+    await advanceUntil(clock, () => late.service.status().phase === 'prepared');
+    await advanceUntil(clock, () => hub.service.status().next[0]!.blockers.length === 0);
+    expect(hub.service.status().replicas).toMatchObject([
+      { replica: 'hub-1', version: 1 },
+      { replica: 'hub-2', version: 1 },
+    ]);
     expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
   });
 
