@@ -64,7 +64,8 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
   #toldAt = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #isRunning = false;
-  #timers: readonly Timer[] = [];
+  #timer: Timer | undefined;
+  #retry: Timer | undefined;
   #unwatch: Unsubscribe = () => {};
 
   constructor(components: ReplicaBoardComponents, options: () => ReplicaBoardOptions) {
@@ -102,7 +103,7 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
       (snapshot) => this.#adopt(this.#decode(snapshot.get(this.#secret))),
       () => {},
     );
-    this.#timers = [clock.setInterval(() => this.#sayAlive(), this.#aliveMs)];
+    this.#timer = clock.setInterval(() => this.#sayAlive(), this.#aliveMs);
     void this.#write();
   }
 
@@ -112,7 +113,8 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
     if (!this.#isRunning) return;
     this.#isRunning = false;
     this.#unwatch();
-    for (const timer of this.#timers) timer.cancel();
+    this.#timer?.cancel();
+    this.#retry?.cancel();
     const lastWrite = this.#record
       .change((board) => {
         const entries = without(board.entries, this.run);
@@ -193,8 +195,8 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
       if (!this.#isRunning) return;
       this.#warn(error);
       const delayMs = backoffDelayMs(this.#failures++, RETRY);
-      const retry = clock.setTimeout(() => void this.#write(), delayMs);
-      this.#timers = [...this.#timers.slice(0, 1), retry];
+      this.#retry?.cancel();
+      this.#retry = clock.setTimeout(() => void this.#write(), delayMs);
     }
   }
 

@@ -10,6 +10,7 @@ import { ManualClock, settle } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
 import { metric } from '../../../support/edges/messages.ts';
+import { ElderReplica } from '../../../support/fleets/elder-replica.ts';
 import { advanceUntil, whileAdvancing } from '../../../support/while-advancing.ts';
 
 const SECRET = 'sallyport-revocations';
@@ -180,6 +181,54 @@ describe('G7: one decision for all replicas', () => {
     expect(one.service.replicas().complete).toBe(false);
     await advance(151_000);
     expect(one.service.replicas()).toMatchObject({ complete: true, replicas: [{}, { alive: false }] });
+  });
+});
+
+describe('G7: a rolling upgrade from 0.1, whose replicas know no board', () => {
+  test('each sees the other alive and with its version, and an elder that was alone for hours wakes up', async () => {
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    await advance(3 * 3_600_000);
+    const one = await startReplica('new-1');
+    const two = await startReplica('new-2');
+    await advance(10_000);
+    expect(await elder.alive()).toEqual({ old: 0, 'new-1': 0, 'new-2': 0 });
+    const { revocation } = await revoke(one.service, 'edge-1');
+    await settle(50);
+    expect(await elder.alive()).toEqual({ old: 0, 'new-1': 1, 'new-2': 1 });
+    expect(two.service.receipt(revocation!.id)?.complete).toBe(false);
+    await elder.follow(1);
+    await settle(50);
+    expect(two.service.receipt(revocation!.id)).toMatchObject({
+      complete: true,
+      replicas: [{ replica: 'new-1' }, { replica: 'new-2' }, { replica: 'old', version: 1 }],
+    });
+    // Signs of life go on reaching it, and who stops is not waited for there either.
+    for (let minutes = 0; minutes < 5; minutes++) await advance(60_000);
+    expect(Object.keys(await elder.alive()).sort()).toEqual(['new-1', 'new-2', 'old']);
+    await two.stop();
+    await settle(20);
+    expect(Object.keys(await elder.alive()).sort()).toEqual(['new-1', 'old']);
+    elder.kill();
+  });
+
+  test('once the last elder is silent nothing more is written for it, and nobody waits for it', async () => {
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    const [one] = [await startReplica('new-1'), await startReplica('new-2')];
+    await advance(10_000);
+    elder.kill();
+    for (let minutes = 0; minutes < 5; minutes++) await advance(60_000);
+    const { revocation } = await revoke(one.service, 'edge-1');
+    await settle(50);
+    expect(one.service.receipt(revocation!.id)).toMatchObject({
+      complete: true,
+      replicas: [{ alive: true }, { alive: true }, { replica: 'old', alive: false }],
+    });
+    const writes = () => store.writes.filter(({ name }) => name === SECRET).length;
+    const before = writes();
+    for (let minutes = 0; minutes < 10; minutes++) await advance(60_000);
+    expect(writes()).toBe(before);
   });
 });
 

@@ -7,6 +7,7 @@ import type { Secret, SecretStore } from '../../../../src/contracts/secret-store
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
+import { ElderReplica } from '../../../support/fleets/elder-replica.ts';
 import { presentsChainTo, type RolloverReplica, startRollover } from '../../../support/fleets/rollover.ts';
 import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
 import { advanceUntil } from '../../../support/while-advancing.ts';
@@ -38,6 +39,11 @@ const putCa = (ca: Pair) => store.put({ name: 'casecret', data: { cadata: ca.der
 const storedCa = () => CertificateAuthority.fromSecret(store.peek('casecret')!).certificate.sha256;
 const state = () =>
   JSON.parse(Buffer.from(store.peek(SECRET)!.data['rollover.json']!).toString()) as { phase: string };
+/** The latest step. */
+const allKnow = ({ service }: RolloverReplica) => {
+  const { version, replicas } = service.status();
+  return replicas.every((one) => one.version === version);
+};
 const trusted = ({ manager }: RolloverReplica) => manager.current().clientCAs.map(({ sha256 }) => sha256);
 const kubeEdgeCa = () => mintCa({ serial: '0400', keyIdentifiers: false, crlSign: false });
 
@@ -117,6 +123,7 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
       expect(trusted(hub)).toEqual([old.sha256]);
       expect(hub.manager.authority().certificate.sha256).toBe(old.sha256);
       expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
+      for (const replica of running.splice(0)) await replica[Symbol.asyncDispose]();
     }
   });
 
@@ -191,7 +198,10 @@ describe('a process that dies between any two writes', () => {
           const witness = await start({ replica: 'witness', on: store.connect() });
           const mortal = new MortalStore(store.connect(), { at, effect });
           const victim = await start({ replica: 'victim', on: mortal });
-          for (const step of journey) await victim.step(step).catch(() => {});
+          for (const step of journey) {
+            await advanceUntil(clock, () => mortal.isDead || allKnow(victim));
+            await victim.step(step).catch(() => {});
+          }
           const survived = !mortal.isDead;
           for (const replica of running.splice(1)) await replica[Symbol.asyncDispose]();
           // Until then it counts as alive.
@@ -219,7 +229,7 @@ describe('a process that dies between any two writes', () => {
               retiring: 'revoke',
             } as const;
             if (phase === 'revoking') await clock.advance(1_000);
-            else await heir.step(step[phase]);
+            else await advanceUntil(clock, () => allKnow(heir)).then(() => heir.step(step[phase]));
           }
           await advanceUntil(clock, () => state().phase === 'idle');
           await advanceUntil(clock, () => [witness, heir].every((hub) => trusted(hub).join() === storedCa()));
@@ -346,6 +356,31 @@ describe('C4: the evidence', () => {
       { replica: 'hub-2', version: 1 },
     ]);
     expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
+  });
+
+  test('a rolling upgrade from 0.1: a replica of it is waited for, and sees who knows the step', async () => {
+    putCa(await kubeEdgeCa());
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    const hub = await start({ replica: 'new' });
+    // As the service of the revocations does.
+    hub.board.elders.hear(store.peek('sallyport-revocations')!.data['receipts.json']);
+    await hub.step('prepare');
+    expect(await elder.acknowledged()).toEqual({ new: 1 });
+    await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica old/);
+    await elder.acknowledge(1);
+    await advanceUntil(clock, () => allKnow(hub));
+    expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
+    expect(await elder.acknowledged()).toEqual({ new: 2 });
+    elder.kill();
+  });
+
+  test('without a replica of 0.1 no receipt is written into the Secret of the rollover', async () => {
+    putCa(await kubeEdgeCa());
+    const hub = await start();
+    await hub.step('prepare');
+    await clock.advance(1_000);
+    expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('receipts.json');
   });
 
   test('revoke is refused while the trust Secret holds the old CA', async () => {
