@@ -211,7 +211,10 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .default('sallyport-replicas')
-        .meta({ description: 'Secret in which replicas tell each other what their listeners serve' }),
+        .meta({
+          description:
+            'Secret in which replicas tell each other that they live, what they know and what they serve',
+        }),
       servedCheckMs: duration(
         60_000,
         'How often each listener is asked by a handshake which certificate it serves',

@@ -1,3 +1,5 @@
+import { encodeRevocations, LIST_FIELD } from '../../../src/certs/revocation/revocation-codec.ts';
+import { RevocationList } from '../../../src/certs/revocation/revocation-list.ts';
 import type { SecretStore } from '../../../src/contracts/secret-store.ts';
 import type { Clock } from '../../../src/core/clock.ts';
 import { SharedRecord } from '../../../src/core/shared-record.ts';
@@ -37,6 +39,9 @@ export class ElderReplica {
               return { value: bytes ? (JSON.parse(Buffer.from(bytes).toString()) as T) : none };
             },
             encode: (receipts, previous) => ({
+              ...(name === 'sallyport-revocations'
+                ? { [LIST_FIELD]: encodeRevocations(RevocationList.EMPTY) }
+                : {}),
               ...previous,
               'receipts.json': Buffer.from(JSON.stringify(receipts)),
             }),
