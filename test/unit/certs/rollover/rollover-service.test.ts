@@ -39,11 +39,9 @@ const putCa = (ca: Pair) => store.put({ name: 'casecret', data: { cadata: ca.der
 const storedCa = () => CertificateAuthority.fromSecret(store.peek('casecret')!).certificate.sha256;
 const state = () =>
   JSON.parse(Buffer.from(store.peek(SECRET)!.data['rollover.json']!).toString()) as { phase: string };
-/** The latest step. */
-const allKnow = ({ service }: RolloverReplica) => {
-  const { version, replicas } = service.status();
-  return replicas.every((one) => one.version === version);
-};
+/** The latest step, where the next one waits for that. */
+const allKnow = ({ service }: RolloverReplica) =>
+  service.status().next.every(({ blockers }) => !blockers.join().includes('not known yet'));
 const trusted = ({ manager }: RolloverReplica) => manager.current().clientCAs.map(({ sha256 }) => sha256);
 const kubeEdgeCa = () => mintCa({ serial: '0400', keyIdentifiers: false, crlSign: false });
 
