@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { BearerReviewer, BearerVerdict } from '../contracts/bearer-reviewer.ts';
@@ -48,6 +49,8 @@ export interface AdminAccessComponents {
   readonly authenticate: Authenticate;
   /** Undefined where bearer tokens are not understood: without a cluster. */
   readonly reviewer?: BearerReviewer | undefined;
+  /** Names that this gateway answers to, beside addresses and localhost. */
+  readonly hosts: () => readonly string[];
   readonly server: Pick<TlsServer, 'remoteAddress'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -61,7 +64,7 @@ export interface AdminAccessComponents {
  */
 export function requireAdmin(
   app: FastifyInstance,
-  { authenticate, reviewer, server, clock, log, metrics, rejections }: AdminAccessComponents,
+  { authenticate, reviewer, hosts, server, clock, log, metrics, rejections }: AdminAccessComponents,
 ): void {
   const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
@@ -89,6 +92,7 @@ export function requireAdmin(
       ...(verdict.ok ? { serial: verdict.certificate.serial } : {}),
     });
     refuseOtherSites(request);
+    refuseOtherHosts(request, hosts());
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
     if (request.method !== 'GET' && request.method !== 'HEAD')
       log.info(
@@ -137,12 +141,30 @@ function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportErro
 
 /**
  * A browser that holds the admin certificate sends it for requests of any web page; those carry the page's
- * origin (Fetch standard §3.2). Programs send none.
+ * origin (Fetch standard §3.2) and say where they come from (Fetch Metadata §2.1). Programs send neither.
  */
 function refuseOtherSites({ method, headers }: FastifyRequest): void {
+  const site = headers['sec-fetch-site'];
+  // A link that a person follows, or an address that he types, says `none`.
+  if (site !== undefined && site !== 'same-origin' && site !== 'none')
+    throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
   if (method === 'GET' || method === 'HEAD') return;
   if (headers.origin !== undefined && headers.origin !== `https://${headers.host}`)
     throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
+}
+
+/**
+ * A name of somebody else's that leads here makes a browser send what it has for that name's pages (DNS
+ * rebinding); such a request names a host that this gateway does not know. Addresses cannot be rebound.
+ */
+function refuseOtherHosts({ headers: { host = '' } }: FastifyRequest, known: readonly string[]): void {
+  const name = host.replace(/:\d+$/, '').toLowerCase();
+  if (name === 'localhost' || isIP(name.replace(/^\[|\]$/g, '')) !== 0) return;
+  const isKnown = known.some((one) => {
+    const own = one.toLowerCase();
+    return own === name || (own.startsWith('*.') && name.slice(name.indexOf('.')) === own.slice(1));
+  });
+  if (!isKnown) throw new SallyportError('HOST_UNKNOWN', { host: name.slice(0, 253) });
 }
 
 const pathOf = (request: FastifyRequest) => request.url.split('?', 1)[0]!.slice(0, 300);

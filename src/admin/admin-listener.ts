@@ -1,4 +1,4 @@
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
@@ -40,6 +40,7 @@ export type AdminComponents = NodeRouteComponents &
     /** The TLS server of this listener alone. */
     readonly server: TlsServer;
     readonly authenticate: Authenticate;
+    readonly hosts: () => readonly string[];
     /** Undefined without a cluster. */
     readonly reviewer?: BearerReviewer | undefined;
     readonly health: HealthRegistry;
@@ -145,11 +146,9 @@ function createApp(
     ...replicaRoutes(components),
   ];
   serveRoutes(app, routes);
-  serveEvents(app, {
-    streams,
-    isAllowed: (request) => isAdmin(request, components),
-  });
-  servePlain(app, components);
+  const isAllowed = (request: FastifyRequest) => isAdmin(request, components);
+  serveEvents(app, { streams, isAllowed });
+  servePlain(app, { ...components, isAllowed });
   serveStatusPage(app);
   const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { HealthRegistry } from '../core/health.ts';
 import { healthReport, parseHealthQuery } from '../core/health-report.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -27,21 +27,27 @@ export const plainRoutes: readonly DocumentedRoute[] = [
 ];
 
 export interface PlainRouteComponents {
+  /** Probes carry no certificate; who has one is told more. */
+  readonly isAllowed: (request: FastifyRequest) => Promise<boolean>;
   readonly health: HealthRegistry;
   readonly metrics: Pick<Metrics, 'expose' | 'contentType'>;
 }
 
-export function servePlain(app: FastifyInstance, { health, metrics }: PlainRouteComponents): void {
+export function servePlain(app: FastifyInstance, { health, metrics, isAllowed }: PlainRouteComponents): void {
+  const queryOf = async (request: FastifyRequest) => ({
+    ...parseHealthQuery(request.query),
+    reader: (await isAllowed(request)) ? ('administrators' as const) : ('everybody' as const),
+  });
   app.get('/metrics', async (_request, reply) =>
     reply.type(metrics.contentType).send(await metrics.expose()),
   );
   for (const probe of PROBES) {
     app.get<{ Params: { check?: string } }>(`/${probe}`, async (request, reply) => {
-      const { status, body } = await healthReport(health, probe, parseHealthQuery(request.query));
+      const { status, body } = await healthReport(health, probe, await queryOf(request));
       return reply.code(status).type(TEXT).send(body);
     });
     app.get<{ Params: { check: string } }>(`/${probe}/:check`, async (request, reply) => {
-      const query = { ...parseHealthQuery(request.query), only: request.params.check };
+      const query = { ...(await queryOf(request)), only: request.params.check };
       const { status, body } = await healthReport(health, probe, query);
       return reply.code(status).type(TEXT).send(body);
     });

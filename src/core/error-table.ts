@@ -185,6 +185,11 @@ export const ERRORS = {
     message: 'the requested certificate usage is not allowed',
     fix: 'ask for clientAuth only',
   },
+  HOST_UNKNOWN: {
+    status: 421,
+    message: 'this gateway does not answer to the name {host}',
+    fix: 'use its address, or a name that its certificate has: add it to advertise.addresses',
+  },
   NOT_AUTHENTICATED: {
     status: 401,
     message: 'neither a client certificate nor a token was presented',

@@ -1,4 +1,4 @@
-import type { HealthRegistry, HealthResult } from './health.ts';
+import type { Audience, HealthRegistry, HealthResult } from './health.ts';
 
 /** `healthz` is Kubernetes' older name for everything at once. */
 export type HealthPath = 'livez' | 'readyz' | 'healthz';
@@ -15,17 +15,19 @@ export interface HealthQuery {
   readonly exclude?: readonly string[];
   /** One check by its name, as in `/readyz/certificates`. */
   readonly only?: string;
+  /** Who reads the answer; everybody, unless it is known better. */
+  readonly reader?: Audience;
 }
 
 /**
  * Answers a probe in the words of the Kubernetes API server (kubernetes `apiserver/pkg/server/healthz`):
- * `ok`, or with `verbose` or a failure one line a check; 500 when one fails. Reasons are told, because every
- * check words them for strangers.
+ * `ok`, or with `verbose` or a failure one line a check; 500 when one fails. As there, strangers are told
+ * which check fails, and the reason only where it is meant for them.
  */
 export async function healthReport(
   registry: HealthRegistry,
   path: HealthPath,
-  { verbose = false, exclude = [], only }: HealthQuery = {},
+  { verbose = false, exclude = [], only, reader = 'everybody' }: HealthQuery = {},
 ): Promise<HealthReport> {
   const kinds = path === 'healthz' ? (['livez', 'readyz'] as const) : ([path] as const);
   const names = new Set(kinds.flatMap((kind) => registry.names(kind)));
@@ -41,7 +43,7 @@ export async function healthReport(
 
   const lines = [...names]
     .filter((name) => only === undefined || name === only)
-    .map((name) => describe(name, results.get(name)));
+    .map((name) => describe(name, results.get(name), reader));
   const unknown = only === undefined ? exclude.filter((name) => !names.has(name)) : [];
   if (unknown.length > 0) {
     const quoted = unknown.slice(0, 10).map((name) => JSON.stringify(name.slice(0, 100)));
@@ -51,10 +53,14 @@ export async function healthReport(
   return { status: ok ? 200 : 500, body: `${lines.join('\n')}\n` };
 }
 
-function describe(name: string, result: HealthResult | undefined): string {
+/** For strangers; `sallyport doctor` and the log tell administrators. */
+const WITHHELD = 'reason withheld';
+
+function describe(name: string, result: HealthResult | undefined, reader: Audience): string {
   if (result === undefined) return `[+]${name} excluded: ok`;
   // A detail may quote a foreign error of several lines; one check is one line.
-  const detail = result.detail?.replaceAll(/\s+/g, ' ');
+  const isTold = result.toldTo === 'everybody' || reader === 'administrators';
+  const detail = isTold ? result.detail?.replaceAll(/\s+/g, ' ') : result.detail && WITHHELD;
   if (!result.ok) return `[-]${name} failed: ${detail}`;
   return detail === undefined ? `[+]${name} ok` : `[+]${name} ok (${detail})`;
 }

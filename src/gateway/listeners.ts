@@ -148,6 +148,7 @@ export function composeListeners(parts: ListenerParts): Listener[] {
         served: parts.served,
         info,
         authenticate,
+        hosts: () => certificates.current().server.names,
         reviewer: parts.reviewer,
       }),
   };

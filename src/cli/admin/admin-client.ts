@@ -87,6 +87,12 @@ export class AdminClient {
     return (await this.#json('GET', path)) as T;
   }
 
+  /** Plain text, whatever the status: the answer of a probe is worth reading when it fails, too. */
+  async text(path: string): Promise<{ status: number; text: string }> {
+    const response = await this.#open('GET', path, { signal: AbortSignal.timeout(30_000), headers: {} });
+    return { status: response.statusCode ?? 500, text: await readAll(response) };
+  }
+
   async post<T>(path: string, body: unknown = {}, options: { timeoutMs?: number } = {}): Promise<T> {
     return (await this.#json('POST', path, body, options.timeoutMs)) as T;
   }

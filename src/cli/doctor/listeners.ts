@@ -7,7 +7,6 @@ import { LISTENER_NAMES, LISTENERS } from '../../protocol/listener-names.ts';
 import { reachable } from '../context.ts';
 import { explainConnectError } from './connect-error.ts';
 import { type Finding, failure, ok, skipped } from './finding.ts';
-import { httpsGet } from './https-get.ts';
 import type { Patient } from './patient.ts';
 import { quicHandshake } from './quic-probe.ts';
 import type { ServedAnswer } from './served-answer.ts';
@@ -36,14 +35,9 @@ export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
  */
 export async function checkReady({ gateway }: Patient): Promise<Finding[]> {
   if (!gateway.up) return [];
-  const at = gateway.info.listeners.find(({ name }) => name === 'https') ?? gateway.info.listeners[0];
-  if (!at) return [];
   try {
-    const { status, body } = await httpsGet({ host: nearHost(at), port: at.port, path: '/readyz?verbose' });
-    const failing = body
-      .toString('utf8')
-      .split('\n')
-      .filter((line) => line.startsWith('[-]'));
+    const { status, text } = await gateway.admin.text('/readyz?verbose');
+    const failing = text.split('\n').filter((line) => line.startsWith('[-]'));
     if (status === 200)
       return [ok('ready', 'ready: every check passes, and the self-test of the listeners did at the start')];
     return [

@@ -15,7 +15,7 @@ export type GatewayState =
       readonly up: true;
       readonly info: GatewayInfo;
       readonly certificates: CertificatesAnswer;
-      readonly admin: Pick<AdminClient, 'get'>;
+      readonly admin: Pick<AdminClient, 'get' | 'text'>;
     }
   | { readonly up: false; readonly disabled: boolean; readonly why: string; readonly hint: string };
 
@@ -42,7 +42,7 @@ export interface PatientComponents {
   readonly store: SecretStore;
   readonly kube?: KubeClient | undefined;
   /** May throw: credentials may be missing. */
-  readonly connect: () => Pick<AdminClient, 'get'>;
+  readonly connect: () => Pick<AdminClient, 'get' | 'text'>;
 }
 
 export async function examine(components: PatientComponents, adminAddress: string): Promise<Patient> {

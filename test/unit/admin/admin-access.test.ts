@@ -121,3 +121,36 @@ test('D9: a revocation without exactly one target, or with an unknown reason, is
   expect((await fixture.post('/api/v1/revocations/lift', { serial: '01', rejoin: true })).status).toBe(404);
   expect(fixture.revocations.list().items).toEqual([]);
 });
+
+test.each(['cross-site', 'same-site'])(
+  'a browser on a page of another site (%s) gets nothing, not even the events',
+  async (site) => {
+    await using fixture = await startAdmin();
+    for (const path of ['/api/v1/info', '/api/v1/events', '/'])
+      expect((await fixture.get(path, { headers: { 'sec-fetch-site': site } })).status, path).toBe(403);
+    expect((await fixture.get('/api/v1/info', { headers: { 'sec-fetch-site': 'same-origin' } })).status).toBe(
+      200,
+    );
+    expect((await fixture.get('/', { headers: { 'sec-fetch-site': 'none' } })).status).toBe(200);
+  },
+);
+
+test('a request for a host that is not this gateway is refused, so a name cannot be rebound to it', async () => {
+  await using fixture = await startAdmin();
+  const status = async (host: string) => {
+    const socket = await rawConnection({ to: fixture.listener.address(), ca: fixture.ca, as: fixture.admin });
+    socket.write(`GET /api/v1/info HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    return Number((await readToEnd(socket)).split(' ')[1]);
+  };
+  for (const host of ['evil.example', 'hub.example.evil.example', 'wild.example', 'x.y.wild.example:1'])
+    expect(await status(host), host).toBe(421);
+  for (const host of [
+    'hub.example',
+    'HUB.example:10010',
+    'a.wild.example',
+    'localhost:1',
+    '127.0.0.1',
+    '[::1]:10010',
+  ])
+    expect(await status(host), host).toBe(200);
+});

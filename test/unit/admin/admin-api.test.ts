@@ -192,9 +192,14 @@ test('metrics are in the exposition format', async () => {
 
 test('H2: /readyz tells which check fails, without a certificate', async () => {
   await using hub = await startAdmin();
-  hub.health.register('draining', ['readyz'], () => {
-    throw new Error('the gateway is shutting down');
-  });
+  hub.health.register(
+    'draining',
+    ['readyz'],
+    () => {
+      throw new Error('the gateway is shutting down');
+    },
+    'everybody',
+  );
   const answer = await hub.get('/readyz', { as: undefined });
   expect([answer.status, answer.text]).toEqual([
     500,
@@ -202,4 +207,14 @@ test('H2: /readyz tells which check fails, without a certificate', async () => {
   ]);
   expect((await hub.get('/readyz/draining', { as: undefined })).status).toBe(500);
   expect((await hub.get('/livez', { as: undefined })).text).toBe('ok');
+});
+
+test('what a check quotes is told to administrators and withheld from strangers', async () => {
+  await using hub = await startAdmin();
+  hub.health.register('store', ['readyz'], () => {
+    throw new Error('casecret.yaml:3:7 is not YAML');
+  });
+  expect((await hub.get('/readyz', { as: undefined })).text).toContain('[-]store failed: reason withheld');
+  expect((await hub.get('/readyz')).text).toContain('[-]store failed: casecret.yaml:3:7 is not YAML');
+  expect((await hub.get('/readyz/store', { as: undefined })).text).not.toContain('casecret');
 });

@@ -214,6 +214,7 @@ export async function startAdmin({
         const { leaf, intermediates } = peerCertificates(socket);
         return gate.check(leaf, intermediates);
       },
+      hosts: () => ['hub', 'hub.example', '*.wild.example'],
       reviewer,
       nodes,
       bus,

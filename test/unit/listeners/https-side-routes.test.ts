@@ -61,7 +61,7 @@ describe('health', () => {
     const ready = await hub.get('/readyz');
     expect([ready.status, ready.text]).toEqual([
       500,
-      '[+]ping ok\n[-]certificates failed: no certificates yet\nreadyz check failed\n',
+      '[+]ping ok\n[-]certificates failed: reason withheld\nreadyz check failed\n',
     ]);
     expect((await hub.get('/healthz')).status).toBe(500);
     problem = undefined;
@@ -84,7 +84,7 @@ describe('health', () => {
     ]);
     expect((await hub.get('/readyz/ping')).text).toBe('ok');
     const bus = await hub.get('/readyz/bus');
-    expect([bus.status, bus.text]).toEqual([500, '[-]bus failed: gone for good\nreadyz check failed\n']);
+    expect([bus.status, bus.text]).toEqual([500, '[-]bus failed: reason withheld\nreadyz check failed\n']);
     expect((await hub.get('/livez/bus')).status).toBe(404);
     expect((await hub.get('/readyz/nonsense')).status).toBe(404);
   });

@@ -41,6 +41,7 @@ export async function patientOf({ settings = {}, harm, answers, unreachable }: I
         if (!(path in answers)) throw new AdminError(404, {});
         return answers[path] as T;
       },
+      text: async () => ({ status: 200, text: 'readyz check passed\n' }),
     };
   };
   return examine({ config, clock, store, connect }, 'hub:10010');
