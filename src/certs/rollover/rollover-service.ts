@@ -260,8 +260,9 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   // — following —
 
   #follow(): void {
-    const { certificates, metrics } = this.#components;
-    const { phase } = certificates.cas.rollover;
+    const { certificates, metrics, board } = this.#components;
+    const { phase, version } = certificates.cas.rollover;
+    board.note({ rollover: version });
     for (const one of PHASES) metrics.rolloverPhase.set({ phase: one }, one === phase ? 1 : 0);
     this.#repeat();
     void this.#serially(() => this.#catchUp()).catch(() => {});
@@ -269,13 +270,11 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
 
   /** Says that it knows the state, and ends what another replica began and did not live to end. */
   async #catchUp(): Promise<void> {
-    const { certificates, clock, log, board } = this.#components;
+    const { certificates, clock, log } = this.#components;
     this.#retry?.cancel();
-    const { phase, version: rollover } = certificates.cas.rollover;
-    if (phase === 'idle') board.note({ rollover });
-    if (this.#stopped || phase === 'idle') return;
+    if (this.#stopped || certificates.cas.rollover.phase === 'idle') return;
     try {
-      if (phase === 'revoking') await this.#finish();
+      if (certificates.cas.rollover.phase === 'revoking') await this.#finish();
       await this.#tell();
       this.#failures = 0;
     } catch (error) {
