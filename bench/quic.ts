@@ -13,8 +13,8 @@ import { QuicGeneration } from '../src/listeners/quic/generation.ts';
 import { loadQuicLibrary } from '../src/listeners/quic/native.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../src/listeners/quic/options.ts';
 import { QuicListener } from '../src/listeners/quic/quic-listener.ts';
-import { QuicOpening } from '../src/listeners/quic/quic-opening.ts';
-import { parseClose } from '../src/protocol/close-reasons.ts';
+import { beginQuicOpening } from '../src/listeners/quic/quic-opening.ts';
+import { DEFAULT_JSON_LIMITS } from '../src/protocol/json-scan.ts';
 import { createMessage } from '../src/protocol/message.ts';
 import { QuicTransport } from '../src/sdk/transports/quic-transport.ts';
 import { RecordingAcceptor, TestEdge } from '../test/support/edges/quic-rig.ts';
@@ -35,6 +35,7 @@ const options: QuicListenerOptions = {
   port: 0,
   epoch: 'bench',
   keepaliveTimeoutMs: 60_000,
+  ...DEFAULT_JSON_LIMITS,
   maxMessageBytes: 16 * 1024 * 1024,
   maxPendingUpstream: 64,
   handshakeTimeoutMs: 10_000,
@@ -91,11 +92,12 @@ async function serve(mode: Mode): Promise<void> {
             clock: systemClock,
             onLimited() {},
             onRefused() {},
+            onDropped() {},
             onAccepted() {},
+            onEnded() {},
           };
-          const opening = new QuicOpening(own, options, session.remoteAddress);
-          session.on('close', ({ errorCode, reason }) => opening.ended(parseClose(errorCode, reason)));
-          opening.begin();
+          const startedAt = systemClock.monotonic();
+          beginQuicOpening(own, options, { remoteAddress: session.remoteAddress, startedAt });
         },
       },
       { idleTimeoutMs: 60_000, connections: 10_000, preflightTimeoutMs: 5_000 },

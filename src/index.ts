@@ -4,5 +4,6 @@ export { type ConfigSources, type LoadedConfig, loadConfig } from './config/load
 export type { Config, ConfigInput } from './config/schema.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from './core/errors.ts';
 export { createLogger, type Logger } from './core/log.ts';
-export { type Gateway, type ReadyInfo, startGateway } from './gateway/start-gateway.ts';
+export type { ReadyInfo } from './gateway/gateway-info.ts';
+export { type Gateway, startGateway } from './gateway/start-gateway.ts';
 export type { Message } from './protocol/message.ts';

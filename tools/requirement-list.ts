@@ -85,10 +85,13 @@ export const REQUIREMENTS: Readonly<
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',
+  N2: 'the largest messages of any shape end no process and hold nobody up; what is refused has a word',
+  N3: 'content passes from edge to program and back byte for byte',
   N4: 'the wall clock jumps and only dates follow it: no session, deadline or lock',
   O1: 'an edge of an intermediate that it sends is let in on every transport',
   O2: 'what a stranger sends costs a bounded number of verifications',
   O3: 'weak signatures, unknown critical extensions and keys that may not sign are refused',
   O4: 'what an edge can name is shown without control characters in terminals and logs',
   O5: 'two devices with one identity that swap slowly are detected, reported and held off',
+  R5: 'more used tokens than a fleet has nodes do not stop the next node',
 };

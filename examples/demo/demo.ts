@@ -6,8 +6,9 @@
 import { writeFileSync } from 'node:fs';
 import { formatTable, paint } from '../../src/cli/output.ts';
 import { servedCertificate } from '../../test/support/edges/serving.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import { Fleet } from '../../test/support/fleets/fleet.ts';
-import { eventually, startTestGateway } from '../../test/support/fleets/test-gateway.ts';
+import { startTestGateway } from '../../test/support/fleets/test-gateway.ts';
 
 const EDGES = { websocket: 2, quic: 2, webtransport: 1 } as const;
 const SECONDS = 12;

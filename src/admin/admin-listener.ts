@@ -1,10 +1,11 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
 import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
+import { askHttps } from '../core/ask-https.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { HealthRegistry } from '../core/health.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
@@ -25,6 +26,7 @@ import { type AdminOptions, DEFAULT_ADMIN_OPTIONS } from './options.ts';
 import { plainRoutes, servePlain } from './plain-routes.ts';
 import { type RejectionRouteComponents, rejectionRoutes } from './rejection-routes.ts';
 import { type ReplicaRouteComponents, replicaRoutes } from './replica-routes.ts';
+import { readBody } from './request-body.ts';
 import { type RevocationRouteComponents, revocationRoutes } from './revocation-routes.ts';
 import { type RolloverRouteComponents, rolloverRoutes } from './rollover-routes.ts';
 import { serveStatusPage, statusPageRoute } from './status-page.ts';
@@ -84,6 +86,10 @@ export class AdminListener implements Listener {
     return this.#server.handshake(request);
   }
 
+  knock(request: KnockRequest): Promise<number> {
+    return askHttps(request, { path: '/api/v1/nodes' });
+  }
+
   servedFingerprint(): string {
     return this.#server.servedFingerprint();
   }
@@ -119,6 +125,13 @@ function createApp(
     },
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: false,
+  });
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, bytes, done) => {
+    try {
+      done(null, readBody(bytes as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
   });
   app.setErrorHandler((cause, request, reply) => {
     const error = toAdminError(cause, options.bodyBytes);

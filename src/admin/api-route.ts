@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { SallyportError } from '../core/errors.ts';
+import { exactJson } from '../protocol/content.ts';
 import { type AdminCaller, callerOf } from './admin-access.ts';
 
 /** What a handler gets: checked input, and a signal that fires when the caller went away. */
@@ -85,7 +86,8 @@ export function serveRoutes(app: FastifyInstance, routes: readonly ApiRoute[]): 
         const { params, query, body } = request;
         const caller = callerOf(request);
         const answer = await route.handle({ params, query, body, caller, signal: gone.signal });
-        return reply.code(answer.status).send(answer.body);
+        if (answer.body === undefined) return reply.code(answer.status).send();
+        return reply.code(answer.status).type('application/json; charset=utf-8').send(exactJson(answer.body));
       },
     });
   }

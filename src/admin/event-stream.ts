@@ -5,6 +5,7 @@ import { SallyportError } from '../core/errors.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { exactJson } from '../protocol/content.ts';
 import type { AdminOptions } from './options.ts';
 
 export interface EventStreamComponents {
@@ -78,7 +79,7 @@ export class EventStreams {
       const flush = clock.setTimeout(() => response.destroy(), followerFlushMs);
       response.once('close', () => flush.cancel());
     };
-    const write = (text: string) => {
+    const write = (text: string | Buffer) => {
       if (ended) return;
       response.write(text);
       if (response.writableLength <= followerBufferBytes) return;
@@ -117,7 +118,18 @@ interface Follower {
   recheck(): Promise<void>;
 }
 
-/** `id`, `event` and one line of JSON, which holds no line break. */
-export function formatEvent({ id, event }: StoredEvent): string {
-  return `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+/**
+ * `id`, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON they stand only
+ * between values, and become spaces.
+ */
+export function formatEvent({ id, event }: StoredEvent): Buffer {
+  const data = exactJson(event);
+  for (const lineBreak of [NEWLINE, RETURN])
+    for (let at = data.indexOf(lineBreak); at >= 0; at = data.indexOf(lineBreak, at + 1)) data[at] = SPACE;
+  return Buffer.concat([Buffer.from(`id: ${id}\nevent: ${event.type}\ndata: `), data, END]);
 }
+
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+const SPACE = 0x20;
+const END = Buffer.from('\n\n');

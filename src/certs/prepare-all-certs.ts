@@ -34,6 +34,8 @@ export interface PreparedCerts {
   readonly ca: CertificateAuthority;
   readonly cas: CaParts;
   readonly bundle: CertificateBundle;
+  /** The CAs of the trust Secret. */
+  readonly trust: readonly X509Certificate[];
   /** The Secrets that the bundle was built from. */
   readonly snapshot: SecretSnapshot;
 }
@@ -89,7 +91,7 @@ export async function prepareAllCerts(
     },
     'certificates are ready',
   );
-  return { ca, cas, bundle, snapshot };
+  return { ca, cas, bundle, trust, snapshot };
 }
 
 /**

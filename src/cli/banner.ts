@@ -1,17 +1,22 @@
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { VERSION } from '../core/version.ts';
-import type { Gateway, ReadyInfo } from '../gateway/start-gateway.ts';
+import type { ReadyInfo } from '../gateway/gateway-info.ts';
+import type { Gateway } from '../gateway/start-gateway.ts';
 import { LISTENER_NAMES } from '../protocol/listener-names.ts';
 import { configSources, type GlobalOptions } from './context.ts';
-import { paint } from './output.ts';
+import type { Terminal } from './terminal.ts';
 
 /** What a person sees when the gateway is up: what listens where, and what to type next. */
-export function banner(gateway: Pick<Gateway, 'ready' | 'info'>, options: GlobalOptions): string {
-  const { bold, dim, green, cyan } = paint(process.stderr);
+export function banner(
+  terminal: Terminal,
+  gateway: Pick<Gateway, 'ready' | 'info'>,
+  options: GlobalOptions,
+): string {
+  const { bold, dim, green, cyan } = terminal.paint('stderr');
   const ready = gateway.ready();
-  const run = process.env.npm_lifecycle_event ? 'npm run -s sallyport --' : 'sallyport';
-  const same = commandOptions(ready, options);
+  const run = terminal.env.npm_lifecycle_event ? 'npm run -s sallyport --' : 'sallyport';
+  const same = commandOptions(terminal, ready, options);
   const listeners = gateway
     .info()
     .listeners.map(({ name, detail }) => ({ name, address: ready[name] ?? '', detail: detail ?? '' }));
@@ -48,8 +53,8 @@ const browserAddress = (address: string) =>
  * The options with which another command means this very gateway: the file, and what differs from what that
  * command would assume.
  */
-function commandOptions(ready: ReadyInfo, { config: file }: GlobalOptions): string {
-  const { config } = loadConfig(configSources(file === undefined ? {} : { config: file }));
+function commandOptions(terminal: Terminal, ready: ReadyInfo, { config: file }: GlobalOptions): string {
+  const { config } = loadConfig(configSources(terminal, file === undefined ? {} : { config: file }));
   const differing: string[] = [];
   for (const name of LISTENER_NAMES) {
     const port = Number(ready[name]?.split(':').at(-1) ?? config[name].port);

@@ -5,6 +5,7 @@ import type { Config } from '../config/schema.ts';
 import { AdminClient } from './admin/admin-client.ts';
 import { bearerCredentials } from './admin/bearer-credentials.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Options every command has; commander gives them through `optsWithGlobals()`. */
 export interface GlobalOptions {
@@ -47,21 +48,21 @@ export function outputOption(): Option {
   return new Option('-o, --output <format>', 'how to print').choices(OUTPUT_FORMATS).default('table');
 }
 
-export function configSources(options: GlobalOptions): ConfigSources {
+export function configSources(terminal: Terminal, options: GlobalOptions): ConfigSources {
   const file =
-    options.config ?? process.env.SALLYPORT_CONFIG ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined);
-  return { ...(file ? { file } : {}), env: process.env, flags: options.set ?? {} };
+    options.config ?? terminal.env.SALLYPORT_CONFIG ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined);
+  return { ...(file ? { file } : {}), env: terminal.env, flags: options.set ?? {} };
 }
 
-export function loadForCommand(options: GlobalOptions): LoadedConfig {
-  return loadConfig(configSources(options));
+export function loadForCommand(terminal: Terminal, options: GlobalOptions): LoadedConfig {
+  return loadConfig(configSources(terminal, options));
 }
 
 /** @throws ADMIN_CREDENTIALS_MISSING */
-export function connectAdmin(options: GlobalOptions): AdminClient {
-  const { config } = loadForCommand(options);
+export function connectAdmin(terminal: Terminal, options: GlobalOptions): AdminClient {
+  const { config } = loadForCommand(terminal, options);
   const folder = config.secretStore.path;
-  const address = adminAddressOf(options, config);
+  const address = adminAddressOf(terminal, options, config);
   const hasCertificate = options.cert !== undefined || options.key !== undefined;
   if (options.bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
     return new AdminClient({
@@ -78,8 +79,8 @@ export function connectAdmin(options: GlobalOptions): AdminClient {
 }
 
 /** `host:port` of the admin listener. */
-export function adminAddressOf(options: GlobalOptions, { admin }: Config): string {
-  return options.admin ?? process.env.SALLYPORT_ADMIN ?? `${reachable(admin.host)}:${admin.port}`;
+export function adminAddressOf(terminal: Terminal, options: GlobalOptions, { admin }: Config): string {
+  return options.admin ?? terminal.env.SALLYPORT_ADMIN ?? `${reachable(admin.host)}:${admin.port}`;
 }
 
 /** An address to connect to for an address that was bound. */

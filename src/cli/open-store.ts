@@ -1,13 +1,14 @@
 import type { LoadedConfig } from '../config/load.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import { systemClock } from '../core/clock.ts';
-import { createLogger } from '../core/log.ts';
+import type { Terminal } from './terminal.ts';
 
 /**
  * Gives `task` the store the configuration names, and closes it. What the store logs goes to standard error,
  * errors alone.
  */
 export async function withStore<T>(
+  terminal: Terminal,
   { config }: Pick<LoadedConfig, 'config'>,
   task: (store: SecretStore) => Promise<T>,
 ): Promise<T> {
@@ -15,7 +16,7 @@ export async function withStore<T>(
     import('../secrets/open-secret-store.ts'),
     import('../core/metrics.ts'),
   ]);
-  const log = createLogger({ level: 'error', format: process.stderr.isTTY ? 'pretty' : 'json' });
+  const log = terminal.log('error');
   const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
   const store = await openSecretStore(components, config.secretStore);
   try {

@@ -67,8 +67,8 @@ export function parseDuration(text: string): number | undefined {
 }
 
 /** ANSI colours, on a terminal and without NO_COLOR only. */
-export function paint(stream: NodeJS.WriteStream) {
-  const on = stream.isTTY && !process.env.NO_COLOR;
+export function paint(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env) {
+  const on = stream.isTTY && !env.NO_COLOR;
   const colour = (code: number) => (text: string) => (on ? `\u001b[${code}m${text}\u001b[0m` : text);
   return {
     bold: colour(1),

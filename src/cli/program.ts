@@ -19,35 +19,34 @@ import { serveCommand } from './commands/serve.ts';
 import { tokenCommand } from './commands/token.ts';
 import { watchCommand } from './commands/watch.ts';
 import { addGlobalOptions } from './context.ts';
-import { paint } from './output.ts';
-import { printError } from './streams.ts';
+import { processTerminal, type Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
 
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
-export function createProgram(): Command {
+export function createProgram(terminal: Terminal = processTerminal()): Command {
   const program = addGlobalOptions(new Command('sallyport'))
     .description('Cloud-side mTLS gateway for fleets of edge nodes')
     .version(VERSION)
     .showHelpAfterError('(run with --help for the options)')
     .showSuggestionAfterError();
   const commands = [
-    serveCommand(),
-    prepareCertsCommand(),
-    adoptCommand(),
-    tokenCommand(),
-    nodesCommand(),
-    replicasCommand(),
-    ...revocationCommands(),
-    sendCommand(),
-    watchCommand(),
-    certsCommand(),
-    backupCommand(),
-    caCommand(),
-    doctorCommand(),
-    edgeCommand(),
-    configCommand(),
-    healthCommand(),
+    serveCommand(terminal),
+    prepareCertsCommand(terminal),
+    adoptCommand(terminal),
+    tokenCommand(terminal),
+    nodesCommand(terminal),
+    replicasCommand(terminal),
+    ...revocationCommands(terminal),
+    sendCommand(terminal),
+    watchCommand(terminal),
+    certsCommand(terminal),
+    backupCommand(terminal),
+    caCommand(terminal),
+    doctorCommand(terminal),
+    edgeCommand(terminal),
+    configCommand(terminal),
+    healthCommand(terminal),
   ];
   for (const command of commands) {
     command.copyInheritedSettings(program);
@@ -57,39 +56,43 @@ export function createProgram(): Command {
 }
 
 /** Runs one command line. @returns the exit code: 0 ok, 1 failure, 2 usage */
-export async function runProgram(argv: readonly string[]): Promise<number> {
-  const program = createProgram();
-  exitOverrideAll(program);
+export async function runProgram(terminal: Terminal, argv: readonly string[]): Promise<number> {
+  const program = createProgram(terminal);
+  settle(program, terminal);
   try {
     await program.parseAsync([...argv], { from: 'user' });
-    return Number(process.exitCode ?? EXIT.ok);
+    return terminal.exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    return report(error);
+    return report(terminal, error);
   }
 }
 
 /** Tells a person what went wrong and what to do; never a stack unless it is our own fault. */
-function report(error: unknown): number {
-  const { red, dim } = paint(process.stderr);
+function report(terminal: Terminal, error: unknown): number {
+  const { red, dim } = terminal.paint('stderr');
   if (error instanceof UsageError) {
-    printError(`${red('error')}: ${error.message}`);
+    terminal.printError(`${red('error')}: ${error.message}`);
     return EXIT.usage;
   }
   if (error instanceof SallyportError || error instanceof AdminError) {
-    printError(`${red('error')}: ${error.message} ${dim(`[${error.code}]`)}`);
+    terminal.printError(`${red('error')}: ${error.message} ${dim(`[${error.code}]`)}`);
     for (let cause = error.cause; cause instanceof Error; cause = cause.cause)
-      printError(dim(`  because: ${cause.message}`));
-    if (error.fix) printError(`  ${error.fix}`);
+      terminal.printError(dim(`  because: ${cause.message}`));
+    if (error.fix) terminal.printError(`  ${error.fix}`);
     return isSallyportError(error, 'CONFIG_INVALID', 'CONFIG_UNREADABLE', 'ADDRESS_INVALID')
       ? EXIT.usage
       : EXIT.failure;
   }
-  printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  terminal.printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
   return EXIT.failure;
 }
 
-function exitOverrideAll(command: Command): void {
-  command.exitOverride();
-  for (const child of command.commands) exitOverrideAll(child);
+/** Commander neither ends the process nor writes to its streams. */
+function settle(command: Command, terminal: Terminal): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => terminal.stdout.write(text),
+    writeErr: (text) => terminal.stderr.write(text),
+  });
+  for (const child of command.commands) settle(child, terminal);
 }

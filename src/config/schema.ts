@@ -67,7 +67,7 @@ export const configSchema = z.strictObject({
         .default(['localhost', '127.0.0.1', '::1'])
         .meta({
           ...live,
-          description: 'Names and IP addresses edges use; they become the SANs of the hub certificate',
+          description: 'Names and IP addresses that edges use; they become the SANs of the hub certificate',
         }),
     })
     .prefault({}),
@@ -83,11 +83,9 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('certs-dev')
         .meta({ description: 'Folder of the directory store, from the working directory' }),
-      namespace: z
-        .string()
-        .min(1)
-        .optional()
-        .meta({ description: 'Namespace of the Secrets; in a cluster the own one, else kubeedge' }),
+      namespace: z.string().min(1).optional().meta({
+        description: 'Namespace of the Secrets; default: in a cluster that of the pod, else kubeedge',
+      }),
       context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
       resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', {
         min: 50,
@@ -153,7 +151,7 @@ export const configSchema = z.strictObject({
         .meta({
           ...live,
           description:
-            'Let in certificates of old KubeEdge fleets that name no node; their node_id header is believed',
+            'Let in certificates of old KubeEdge fleets that name no node, and believe their node_id header',
         }),
       legacyNodes: z
         .record(z.string(), z.string())
@@ -175,7 +173,7 @@ export const configSchema = z.strictObject({
         .meta({ description: 'Secret of the hub certificate' }),
       hubSecretManaged: z.boolean().default(true).meta({
         description:
-          'False when somebody else (cert-manager) owns the hub Secret: it is then followed and never written',
+          'False when somebody else (cert-manager) owns the hub Secret: the gateway then follows it and never writes it',
       }),
       trustSecret: z
         .string()
@@ -192,11 +190,9 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-backup')
         .meta({ description: 'Secret that records when the last backup was made' }),
-      rolloverSecret: z
-        .string()
-        .min(1)
-        .default('sallyport-rollover')
-        .meta({ description: 'Secret of the state of a CA rollover, with the new CA while there is one' }),
+      rolloverSecret: z.string().min(1).default('sallyport-rollover').meta({
+        description: 'Secret of the state of a CA rollover; it also holds the new CA while there is one',
+      }),
       historySecret: z
         .string()
         .min(1)
@@ -204,7 +200,7 @@ export const configSchema = z.strictObject({
         .meta({ description: 'Secret of the history of nodes: certificates, last contacts, absences' }),
       historySyncMs: duration(
         300_000,
-        'How often the history of nodes is stored when something in it is new, and read from other replicas',
+        'How often the history of nodes is read from other replicas, and stored when something in it is new',
         { min: 50, live: false },
       ),
       replicaSecret: z
@@ -215,11 +211,10 @@ export const configSchema = z.strictObject({
           description:
             'Secret in which replicas tell each other that they live, what they know and what they serve',
         }),
-      servedCheckMs: duration(
-        60_000,
-        'How often each listener is asked by a handshake which certificate it serves',
-        { min: 50, live: false },
-      ),
+      servedCheckMs: duration(60_000, 'How often a handshake checks which certificate each listener serves', {
+        min: 50,
+        live: false,
+      }),
       returnNodes: z
         .int()
         .min(0)
@@ -227,7 +222,7 @@ export const configSchema = z.strictObject({
         .meta({
           ...live,
           description:
-            'Nodes a new hub certificate has to cut off before the previous one returns by itself; 0: it never does',
+            'Nodes that a new hub certificate has to cut off before the previous one returns by itself; 0: it never returns',
         }),
       returnWindowMs: duration(
         600_000,
@@ -242,7 +237,9 @@ export const configSchema = z.strictObject({
         .max(0.95)
         .default(2 / 3)
         .meta({ ...live, description: 'Part of its life after which the hub certificate is renewed' }),
-      backdateMs: duration(3_600_000, 'How far notBefore lies back, for edges with slow clocks', { min: 0 }),
+      backdateMs: duration(3_600_000, 'How far back notBefore is set, for edges with slow clocks', {
+        min: 0,
+      }),
       graceDays: z
         .number()
         .min(0)
@@ -269,7 +266,7 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .default('tokensecret')
-        .meta({ description: "Secret of the fleet token, KubeEdge's" }),
+        .meta({ description: "Secret of the fleet token; the default is KubeEdge's name" }),
       stateSecret: z
         .string()
         .min(1)
@@ -305,12 +302,20 @@ export const configSchema = z.strictObject({
       nodeLimit: count(20_000, 'Nodes with a session at once'),
       keepaliveTimeoutMs: duration(30_000, 'Silence after which a session ends', { min: 100 }),
       maxMessageBytes: count(16 * 1024 * 1024, 'Largest message, bytes', 1024),
+      maxMessageDepth: count(
+        1_000,
+        'How deep arrays and objects in a message may nest; programs that parse it are safe up to about 5,000',
+      ),
+      maxMessageValues: count(
+        1_000_000,
+        'JSON values in one message; whoever parses it needs about 100 bytes for each',
+      ),
       ackTimeoutMs: duration(5_000, 'Wait for an acknowledgement before sending again'),
       ackRetries: count(4, 'Times a message is sent again before it is parked', 0),
       window: count(32, 'Downstream messages under way at once, a node'),
       maxPendingUpstream: count(
         64,
-        'Upstream messages a connection may have waiting for the bus before it is read no further',
+        'Upstream messages of a connection that may wait for the bus; beyond that the connection is not read',
       ),
       queue: z
         .strictObject({
@@ -321,20 +326,20 @@ export const configSchema = z.strictObject({
           ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
           events: count(
             1_000,
-            'Upstream events kept for followers that return; each that is kept costs memory and garbage collection',
+            'Upstream events kept for followers that return; each one costs memory and garbage collection',
           ),
           eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
         })
         .prefault({}),
       flapWindowMs: duration(600_000, 'Window in which take-overs of a session that is alive are counted'),
-      flapThreshold: count(6, 'Take-overs within the window from which on a node counts as flapping'),
+      flapThreshold: count(6, 'Take-overs within the window that make a node count as flapping'),
       nodeMetrics: z
         .boolean()
         .default(false)
         .meta({
           ...live,
           description:
-            'One series of metrics for each connected node, from its next connect on: when its certificate ends',
+            'Publish for each connected node, from its next connect on, a metric that says when its certificate ends',
         }),
       expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
     })
@@ -357,10 +362,12 @@ export const configSchema = z.strictObject({
             .default('sallyport')
             .meta({ description: 'First token of every subject, and of the names of streams and buckets' }),
           credsFile: file('Credentials of NATS (JWT and seed), read again at each connect'),
-          tokenFile: file('Token for NATS, alone in a file; or the environment variable NATS_TOKEN'),
+          tokenFile: file(
+            'File that holds only the token for NATS; or set the environment variable NATS_TOKEN',
+          ),
           user: z.string().min(1).optional().meta({ description: 'User name at NATS' }),
           passwordFile: file(
-            'Password of that user, alone in a file; or the environment variable NATS_PASSWORD',
+            'File that holds only the password of that user; or set the environment variable NATS_PASSWORD',
           ),
           tls: z
             .strictObject({
@@ -370,7 +377,7 @@ export const configSchema = z.strictObject({
             })
             .prefault({}),
           replicas: z.int().min(1).max(5).default(1).meta({
-            description: 'Copies JetStream keeps of each stream and bucket; 3 on a cluster of three',
+            description: 'Copies that JetStream keeps of each stream and bucket; 3 on a cluster of three',
           }),
           requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
           holdMs: duration(10_000, 'How long an upstream message waits for NATS before it is given up', {
@@ -397,7 +404,10 @@ export const configSchema = z.strictObject({
                 live: false,
               }),
               inFlightMessages: fixed(10_000, 'Messages of this replica that NATS has not confirmed yet'),
-              inFlightBytes: fixed(64 * 1024 ** 2, 'Their bytes'),
+              inFlightBytes: fixed(
+                64 * 1024 ** 2,
+                'Bytes of messages of this replica that NATS has not confirmed yet',
+              ),
               outcomes: fixed(100_000, 'Senders of this replica that wait to hear what became of a message'),
             })
             .prefault({}),

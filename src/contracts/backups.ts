@@ -1,8 +1,8 @@
-/** What is known of the last backup; never what was backed up. */
+/** What is known about the last backup. It never holds what was backed up. */
 export interface BackupStatus {
   /** Secret in which `sallyport backup create` leaves its record. */
   readonly secret: string;
-  /** Undefined when no backup was ever recorded, or the record cannot be read. */
+  /** Undefined when no backup was ever recorded, or when the record cannot be read. */
   readonly last?: BackupRecord;
   /** True when the CA in use is in the last backup. */
   readonly coversCa: boolean;
@@ -15,7 +15,7 @@ export interface BackupRecord {
   readonly at: string;
   /** SHA-256 of the CA certificates whose keys are in it, lower-case hexadecimal. */
   readonly caSha256: readonly string[];
-  /** Version of the list of revocations in it; 0 without one. */
+  /** Version of the list of revocations in the backup; 0 when it has none. */
   readonly revocationVersion: number;
 }
 

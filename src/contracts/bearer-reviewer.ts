@@ -13,5 +13,8 @@ export interface AccessWish {
 
 export type BearerVerdict =
   | { readonly ok: true; readonly name: string }
-  /** `unknown`: nobody's token; `forbidden`: somebody's who may not; `unavailable`: nobody could be asked. */
+  /**
+   * `unknown`: the token is nobody's. `forbidden`: its owner may not do this. `unavailable`: nobody could be
+   * asked.
+   */
   | { readonly ok: false; readonly why: 'unknown' | 'forbidden' | 'unavailable'; readonly detail: string };

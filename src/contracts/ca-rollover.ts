@@ -1,14 +1,16 @@
 /**
- * Where the replacement of the CA is. The old CA issues in `idle` and `prepared`, the new one from `active`
- * on; both are trusted in all but `idle` and `revoking`. `revoking` is the moment between the decision, which
- * cannot be taken back, and its end in `idle`.
+ * How far the replacement of the CA is. The old CA issues in `idle` and `prepared`, the new one from `active`
+ * on. Both are trusted in all phases but `idle` and `revoking`. `revoking` is the moment between the
+ * decision, which cannot be taken back, and its end in `idle`.
  */
 export type RolloverPhase = 'idle' | 'prepared' | 'active' | 'retiring' | 'revoking';
 
-/** What an administrator asks for; `abort` takes back the last step, until `revoke`. */
+/**
+ * What an administrator asks for. `abort` takes back the last step; after `revoke` it can no longer do so.
+ */
 export type RolloverStep = 'prepare' | 'activate' | 'retire' | 'revoke' | 'abort';
 
-/** Which of the two CAs; `other`: one of the trust Secret, or one of an earlier time. */
+/** Which of the two CAs. `other` is a CA of the trust Secret, or a CA of an earlier time. */
 export type RolloverSide = 'old' | 'new' | 'other';
 
 /** The rollover as an administrator sees it. Times are ISO 8601. */
@@ -23,8 +25,8 @@ export interface CaRolloverStatus {
   /** The CA that replaces it; undefined in `idle`. */
   readonly new?: RolloverCa;
   /**
-   * Until when nodes that only know the CA that does not issue (any longer) can verify the hub; undefined
-   * while nothing is cross-signed.
+   * Nodes may know only the CA that does not issue (any longer). Until this time they can verify the hub.
+   * Undefined while nothing is cross-signed.
    */
   readonly bridgedUntil?: string;
   /** The latest steps, oldest first. */
@@ -35,11 +37,14 @@ export interface CaRolloverStatus {
   readonly nodes: RolloverNodeCounts;
   /** One line for a person: `317 of 320 nodes have a certificate of the new CA; edge-12 offline for 9d`. */
   readonly summary: string;
-  /** What each step that could be next would be refused for without `force`; empty when it would be done. */
+  /**
+   * The steps that could be next. Each names what it would be refused for without `force`; the list is empty
+   * when the step would be done.
+   */
   readonly next: readonly { readonly step: RolloverStep; readonly blockers: readonly string[] }[];
-  /** What an administrator should know, and what blocks nothing. */
+  /** What an administrator should know although it blocks nothing. */
   readonly warnings: readonly string[];
-  /** The nodes, those that depend on the other CA first; at most as many as were asked for. */
+  /** The nodes. Those that depend on the other CA come first. There are at most as many as were asked for. */
   readonly items: readonly RolloverNode[];
 }
 
@@ -62,17 +67,17 @@ export interface RolloverStepRecord {
 export interface RolloverReplica {
   readonly replica: string;
   readonly version: number;
-  /** When it told so last. */
+  /** When the replica last said so. */
   readonly at: string;
 }
 
 export interface RolloverNodeCounts {
-  /** Nodes that are known and whose certificate is of use. */
+  /** Nodes that are known and whose certificate is still good for something. */
   readonly total: number;
   readonly old: number;
   readonly new: number;
   readonly other: number;
-  /** Nodes that would be locked out, had the CA that does not issue no trust any more. */
+  /** Nodes that would be locked out if the CA that does not issue were no longer trusted. */
   readonly dependent: number;
 }
 
@@ -80,25 +85,25 @@ export interface RolloverNode {
   readonly node: string;
   readonly issuedBy: RolloverSide;
   /**
-   * The CAs it verifies the hub with: told by its SDK (`reported`), or concluded from its certificate and
-   * when it joined (`inferred`).
+   * The CAs that the node verifies the hub with. `reported`: its SDK told so. `inferred`: the gateway
+   * concluded it from the node's certificate and from when the node joined.
    */
   readonly trusts: readonly RolloverSide[];
   readonly trustsFrom: 'reported' | 'inferred';
   readonly serial: string;
   readonly notAfter: string;
   readonly connected: boolean;
-  /** Undefined when it never connected. */
+  /** Undefined when the node never connected. */
   readonly lastSeen?: string;
-  /** True when it would be locked out without the CA that does not issue. */
+  /** True when the node would be locked out without the CA that does not issue. */
   readonly dependent: boolean;
-  /** Why it depends on it still: `offline for 9d`, `connected; renews by itself until 2027-03-01`. */
+  /** Why the node still depends on it: `offline for 9d`, `connected; renews by itself until 2027-03-01`. */
   readonly note?: string;
 }
 
 export interface RolloverRequest {
   readonly step: RolloverStep;
-  /** Does the step although something blocks it. */
+  /** True to do the step although something blocks it. */
   readonly force?: boolean;
   /** Name of the administrator. */
   readonly by: string;
@@ -109,8 +114,9 @@ export interface CaRolloverAdmin {
   /** @param limit how many nodes at most; 100 by default */
   status(options?: { readonly limit?: number }): CaRolloverStatus;
   /**
-   * Resolves when the step is stored and in force here. A step that is done already changes nothing. `retire`
-   * asks the connected nodes that are left on the old CA to renew, even when it is refused because of them.
+   * Resolves when the step is stored and in force here. A step that is already done changes nothing. `retire`
+   * asks the connected nodes that are left on the old CA to renew. It asks them even when it is refused
+   * because of them.
    * @throws ROLLOVER_PHASE, ROLLOVER_BLOCKED, ROLLOVER_IMPOSSIBLE, errors of the store
    */
   step(request: RolloverRequest): Promise<CaRolloverStatus>;

@@ -1,6 +1,6 @@
 import type { Verdict } from '../identity/node-identity.ts';
 
-/** Issues and renews edge certificates. The HTTPS listener knows only this. */
+/** Issues and renews edge certificates. This is all that the HTTPS listener knows about issuing. */
 export interface CertificateIssuer {
   /**
    * Runs the steps of enrolment or renewal.
@@ -8,7 +8,10 @@ export interface CertificateIssuer {
    * 429, 503
    */
   issue(request: IssueRequest): Promise<IssuedCertificate>;
-  /** True when the bearer token would be accepted now for this node; nothing is consumed. Never throws. */
+  /**
+   * True when the bearer token would be accepted now for this node. The call does not use the token up. Never
+   * throws.
+   */
   isTokenValid(token: string, nodeName: string): Promise<boolean>;
 }
 
@@ -17,11 +20,11 @@ export interface IssueRequest {
   readonly nodeName: string | undefined;
   /** PKCS#10, DER (PEM is understood too). */
   readonly csr: Uint8Array;
-  /** The bearer token without `Bearer `, when there was one. */
+  /** The bearer token without `Bearer `; undefined when there was none. */
   readonly token: string | undefined;
-  /** What the gate says of the client certificate; undefined when none was presented. */
+  /** What the gate says about the client certificate; undefined when the client presented none. */
   readonly peer: Verdict | undefined;
-  /** The peer's certificate, DER, for renewal within the grace after expiry (F1). */
+  /** The peer's certificate in DER. It is there for renewal within the grace after expiry (F1). */
   readonly peerCertificate: Uint8Array | undefined;
   /** Go's numbers from header `ExtKeyUsages`: 1 serverAuth, 2 clientAuth. */
   readonly extKeyUsages: readonly number[] | undefined;
@@ -37,13 +40,13 @@ export interface IssuedCertificate {
   readonly how: 'token' | 'fleet-token' | 'renewal' | 'grace-renewal';
 }
 
-/** What cloud-side programs ask of tokens; the admin listener knows only this. */
+/** What cloud-side programs ask about tokens. This is all that the admin listener knows about them. */
 export interface TokenMinter {
   /** @param ttlMs lifetime in milliseconds */
   createNodeToken(nodeName: string, ttlMs?: number): Promise<MintedToken>;
   /** The stored fleet token, renewed when little of its life is left. */
   fleetToken(): Promise<MintedToken>;
-  /** What is known of the stored fleet token, never the token; undefined while none is kept. */
+  /** What is known about the stored fleet token, never the token itself; undefined while none is kept. */
   describeFleetToken(): CertificateInfo | undefined;
   /** Refuses every token minted until now, on every replica within 10 s (E8). */
   revokeAll(): Promise<void>;
@@ -56,15 +59,15 @@ export interface MintedToken {
 
 /** What the admin listener can show and do about certificates. */
 export interface CertificateAdmin {
-  /** Issues a new hub certificate from the present CA, now. Resolves when it is the current bundle. */
+  /** Issues a new hub certificate from the present CA, now. Resolves when it is in the current bundle. */
   rotateHub(): Promise<void>;
   /**
-   * Keeps the stored hub certificate whatever happens, also when it was taken back because nodes could not
-   * connect to it. Until another one is stored; on this replica.
+   * Keeps the stored hub certificate whatever happens. It does so even when that certificate was taken back
+   * because nodes could not connect to it. This lasts until another one is stored, and holds on this replica.
    * @throws BUNDLE_INVALID when it cannot be used
    */
   acceptStored(): Promise<void>;
-  /** State of stored against wanted certificates. */
+  /** How the stored certificates compare with the wanted ones. */
   status(): CertificateStatus;
 }
 
@@ -93,9 +96,9 @@ export interface CertificateInfo {
   readonly managed: boolean;
 }
 
-/** Who got which certificate, and on the strength of what (requirement D12). Holds nothing secret. */
+/** Who got which certificate, and by what right (requirement D12). It holds nothing secret. */
 export interface IssuanceRecord {
-  /** ISO 8601, as all times here. */
+  /** ISO 8601, like all times here. */
   readonly at: string;
   readonly node: string;
   readonly how: IssuedCertificate['how'];
@@ -113,6 +116,6 @@ export interface IssuanceRecord {
   readonly tokenId?: string;
   /** Serial of the certificate that was renewed. */
   readonly oldSerial?: string;
-  /** True when a token join was let through although the node was connected (requirement D11). */
+  /** True when a node joined with a token although it was connected (requirement D11). */
   readonly replacedConnected?: boolean;
 }

@@ -1,13 +1,16 @@
 import type { Unsubscribe } from '../core/property.ts';
 
-/** The immutable, validated set a listener serves with. Equal `fingerprint` means equal in every part. */
+/**
+ * The immutable, validated set that a listener serves with. Two bundles with an equal `fingerprint` are equal
+ * in every part.
+ */
 export interface CertificateBundle {
   /** SHA-256 over all parts, lower-case hexadecimal. */
   readonly fingerprint: string;
   readonly server: ServerCertificate;
   /** The CA that `/ca.crt` hands out and that new edge certificates come from. */
   readonly ca: CaCertificate;
-  /** Every CA whose edges are accepted; each stands by itself (requirement C2). */
+  /** Every CA whose edges are accepted. Each stands on its own (requirement C2). */
   readonly clientCAs: readonly CaCertificate[];
   /** When the first of the server chain ends. */
   readonly notAfter: Date;
@@ -31,14 +34,14 @@ export interface ServerCertificate {
 export interface CaCertificate {
   readonly pem: string;
   readonly der: Uint8Array;
-  /** SHA-256 of `der`, lower-case hexadecimal: what a join token carries. */
+  /** SHA-256 of `der`, lower-case hexadecimal. Join tokens carry it. */
   readonly sha256: string;
   readonly subject: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
 }
 
-/** Where listeners get their certificates: always the source, never a certificate. */
+/** Where listeners get their certificates. A listener holds the source and never a certificate. */
 export interface CertificateSource {
   current(): CertificateBundle;
   onChange(listener: (next: CertificateBundle, previous: CertificateBundle) => void): Unsubscribe;

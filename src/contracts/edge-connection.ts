@@ -3,12 +3,10 @@ import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
 
-export type Transport = TransportName;
-
 /** One connection of one authenticated edge node. The hub never knows which library is behind it. */
 export interface EdgeConnection {
   readonly id: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   readonly peer: NodeIdentity;
   readonly remoteAddress: string;
   /** KubeEdge's `project_id`, as the edge gave it. */
@@ -18,12 +16,15 @@ export interface EdgeConnection {
   /** Live figures; `rttMs` is undefined until measured. */
   stats(): ConnectionStats;
   /**
-   * Sets who receives what the edge sends; called exactly once, in the same turn as `EdgeAcceptor.accept`.
-   * `onMessage` may return a promise: while too many of them are pending, the connection stops reading
-   * (back-pressure).
+   * Sets who receives what the edge sends. It is called exactly once, in the same turn as
+   * `EdgeAcceptor.accept`. `onMessage` may return a promise. While too many of these are pending, the
+   * connection stops reading (back-pressure).
    */
   receive(handler: EdgeConnectionHandler): void;
-  /** Resolves when the transport can take more. Rejects SESSION_CLOSED, or when the write deadline passed. */
+  /**
+   * Resolves when the transport can take more. Rejects with SESSION_CLOSED, or when the write deadline has
+   * passed.
+   */
   send(message: Message): Promise<void>;
   close(reason: CloseReason): void;
 }
@@ -32,24 +33,27 @@ export interface EdgeConnectionHandler {
   onMessage(message: Message, bytes: number): void | Promise<void>;
   /** Any sign of life that is no message: ping, pong, keepalive frame. */
   onAlive(): void;
-  /** Exactly once, whoever ended it. `reason` is undefined when the peer just vanished. */
+  /** Called exactly once, whoever ended the connection. `reason` is undefined when the peer just vanished. */
   onClose(reason: CloseReason | undefined): void;
 }
 
 export interface ConnectionStats {
   readonly bytesReceived: number;
   readonly bytesSent: number;
-  /** Bytes handed to the transport and not yet taken by the network. */
+  /** Bytes that the transport was given and that the network has not taken yet. */
   readonly bytesBuffered: number;
   readonly rttMs?: number;
 }
 
 /** What listeners need of the hub. */
 export interface EdgeAcceptor {
-  /** Asked after authentication and before anything is upgraded or read: may this node have a session now? */
-  admit(peer: NodeIdentity, transport: Transport): Admission;
   /**
-   * The connection becomes (or takes over) the session of its node. Calls `connection.receive` or
+   * Says whether this node may have a session now. It is asked after authentication, and before anything is
+   * upgraded or read.
+   */
+  admit(peer: NodeIdentity, transport: TransportName): Admission;
+  /**
+   * The connection becomes the session of its node, or takes it over. Calls `connection.receive` or
    * `connection.close`.
    */
   accept(connection: EdgeConnection): void;

@@ -1,12 +1,12 @@
 /** Something an operator may want to find later with `kubectl get events`. Holds nothing secret. */
 export interface GatewayEvent {
-  /** Machine-readable, in CamelCase, as Kubernetes has it. */
+  /** Machine-readable, in CamelCase, as in Kubernetes. */
   readonly reason: EventReason;
   /** `Warning` for what somebody has to look at. */
   readonly type: 'Normal' | 'Warning';
-  /** Name of the Secret it is about. */
+  /** Name of the Secret that the event is about. */
   readonly secret: string;
-  /** One sentence for a person. Equal texts are counted, so times and counters do not belong in it. */
+  /** One sentence for a person. Equal texts are counted, so it must hold no times and no counters. */
   readonly message: string;
 }
 
@@ -26,8 +26,8 @@ export type EventReason =
   | 'CertificatesReturned'
   | 'CertificatesAccepted';
 
-/** Keeps a trail of what was done beside log and metrics. */
+/** Keeps a record of what was done, in addition to log and metrics. */
 export interface EventRecorder {
-  /** Never throws and never waits; what cannot be kept is dropped. */
+  /** Never throws and never waits. What cannot be kept is dropped. */
   record(event: GatewayEvent): void;
 }

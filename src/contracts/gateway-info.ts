@@ -1,6 +1,6 @@
 import type { ListenerName } from '../protocol/listener-names.ts';
 
-/** What a running gateway says of itself; the composition root assembles it. Times are ISO 8601. */
+/** What a running gateway says about itself. The composition root assembles it. Times are ISO 8601. */
 export interface GatewayInfo {
   readonly version: string;
   readonly replica: string;
@@ -23,8 +23,8 @@ export interface ListenerInfo {
   readonly name: ListenerName;
   readonly host: string;
   readonly port: number;
-  /** Fingerprint of the bundle that new handshakes get; compare with `wantedFingerprint`. */
+  /** Fingerprint of the bundle that new handshakes get. Compare it with `wantedFingerprint`. */
   readonly servedFingerprint: string;
-  /** How it serves, where that is not obvious: `HTTP/2 only: …`. */
+  /** How the listener serves, where that is not obvious: `HTTP/2 only: …`. */
   readonly detail?: string;
 }

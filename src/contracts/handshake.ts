@@ -1,17 +1,17 @@
 import type { X509Certificate } from 'node:crypto';
 
-/** A handshake with a listener as an edge would make it. */
+/** A handshake with a listener, made as an edge would make it. */
 export interface HandshakeRequest {
   readonly host: string;
   readonly port: number;
-  /** DNS name or IP address the certificate must hold. */
+  /** DNS name or IP address that the certificate must hold. */
   readonly name: string;
   /** PEM of the one CA that is trusted. */
   readonly ca: string;
   /** PEM. */
   readonly client?: { readonly certificate: string; readonly key: string };
   readonly timeoutMs: number;
-  /** Whether the server says something, as trial servers do. */
+  /** True when the server says something after the handshake, as trial servers do. */
   readonly awaitReply?: boolean;
 }
 
@@ -20,6 +20,16 @@ export interface HandshakeResult {
   readonly served?: X509Certificate;
   /** Why an edge would not accept it. */
   readonly problem?: string;
-  /** What the server said then: a trial server, the SHA-256 of the client certificate it was shown. */
+  /**
+   * What the server said then. A trial server says the SHA-256 of the client certificate that it was shown.
+   */
   readonly reply: string;
+}
+
+/** A stranger's try to get in. */
+export interface KnockRequest extends Pick<HandshakeRequest, 'host' | 'port' | 'client' | 'timeoutMs'> {
+  /** Node name it gives. */
+  readonly node: string;
+  /** A certificate request of that node, DER. */
+  readonly csr: Uint8Array;
 }

@@ -1,12 +1,12 @@
 import type { Unsubscribe } from '../core/property.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
-import type { Transport } from './edge-connection.ts';
 
 /**
- * The seam between the hub and cloud programs. Delivery, the same on every implementation: downstream at
- * least once until the edge acknowledges, in order per node and object; the newest version of an object
- * replaces an older one that is still queued, deletes included; bounded per node and in all, with a time to
- * live. Upstream is taken when `publish` resolves.
+ * The seam between the hub and cloud programs. Every implementation delivers in the same way. Downstream a
+ * message is delivered at least once until the edge acknowledges, in order per node and object. The newest
+ * version of an object replaces an older one that is still queued; this includes deletes. Queues are bounded
+ * per node and in all, and messages have a time to live. Upstream a message is taken when `publish` resolves.
  */
 export interface MessageBus {
   readonly name: string;
@@ -19,8 +19,8 @@ export interface MessageBus {
   /** Resolves when the bus has taken the event. @throws BUS_UNAVAILABLE, QUEUE_FULL */
   publish(event: UpstreamEvent): Promise<void>;
   /**
-   * Follows upstream events. With `afterId`, what is still in the bounded buffer after that id is delivered
-   * first. A subscriber that throws is unsubscribed and never disturbs the others.
+   * Follows upstream events. With `afterId`, the events after that id that are still in the bounded buffer
+   * are delivered first. A subscriber that throws is unsubscribed and never disturbs the others.
    */
   subscribe(
     filter: UpstreamFilter,
@@ -30,18 +30,18 @@ export interface MessageBus {
 
   // — downstream: cloud → edge —
   /**
-   * Resolves when the message is queued for its node, or superseded at once by a newer one that is. @throws
-   * QUEUE_FULL, BUS_UNAVAILABLE
+   * Resolves when the message is queued for its node. It also resolves when a newer message that is queued
+   * supersedes this one at once. @throws QUEUE_FULL, BUS_UNAVAILABLE
    */
   enqueue(item: DownstreamItem): Promise<Enqueued>;
   /**
-   * As {@link enqueue}, for a sender who will not ask what became of the message: its fate costs this replica
-   * no memory.
+   * As {@link enqueue}, for a sender who will not ask what became of the message. Its fate then costs this
+   * replica no memory.
    */
   post(item: DownstreamItem): Promise<void>;
   /**
-   * A session takes the backlog of its node and what follows, until detached. At most one a node: a later one
-   * replaces an earlier.
+   * A session takes the backlog of its node and what follows, until it is detached. A node has at most one: a
+   * later one replaces an earlier one.
    */
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe;
   /** What waits for a node that is attached here, as far as this replica has it in memory. */
@@ -60,7 +60,7 @@ export type UpstreamEvent =
       readonly type: 'connected';
       readonly node: string;
       readonly sessionId: string;
-      readonly transport: Transport;
+      readonly transport: TransportName;
       readonly at: number;
       /** Grows with each session of the node, on whatever replica. */
       readonly epoch?: number;
@@ -69,14 +69,14 @@ export type UpstreamEvent =
       readonly type: 'disconnected';
       readonly node: string;
       readonly sessionId: string;
-      readonly transport: Transport;
+      readonly transport: TransportName;
       readonly at: number;
       readonly reason: string;
-      /** Of the session that is over. */
+      /** The epoch of the session that is over. */
       readonly epoch?: number;
     };
 
-/** `id` grows; opaque, for `afterId` and SSE's `Last-Event-ID`. */
+/** `id` grows. It is opaque, and serves `afterId` and SSE's `Last-Event-ID`. */
 export interface StoredEvent {
   readonly id: string;
   readonly event: UpstreamEvent;
@@ -89,16 +89,16 @@ export interface UpstreamFilter {
   readonly group?: string;
   readonly source?: string;
   readonly operation?: string;
-  /** Resources that begin so. */
+  /** Resources that begin with this text. */
   readonly resourcePrefix?: string;
 }
 
 export interface DownstreamItem {
   readonly node: string;
   readonly message: Message;
-  /** False for the kinds KubeEdge sends once without waiting. */
+  /** False for the kinds that KubeEdge sends once without waiting. */
   readonly acknowledged: boolean;
-  /** Dropped, and counted, when it was not delivered by then; milliseconds since the epoch. */
+  /** Milliseconds since the epoch. If the item was not delivered by then, it is dropped and counted. */
   readonly expiresAt?: number;
 }
 
@@ -109,11 +109,11 @@ export interface Enqueued {
 
 export type DeliveryOutcome =
   | { readonly kind: 'acknowledged'; readonly response?: Message }
-  /** Sent, of a kind that is not acknowledged. */
+  /** Sent; a message of this kind is not acknowledged. */
   | { readonly kind: 'sent' }
   /** The edge answered with operation `error`. */
   | { readonly kind: 'rejected'; readonly response: Message }
-  /** Retried to the bound, then parked (J1). */
+  /** Retried up to the limit, then parked (J1). */
   | { readonly kind: 'unacknowledged' }
   | { readonly kind: 'superseded' }
   | { readonly kind: 'expired' }
@@ -124,8 +124,8 @@ export interface DownstreamConsumer {
   /** How many items may be under way at once. */
   readonly window: number;
   /**
-   * Sends the item and waits for its acknowledgement, with re-sends. `'disconnected'` gives it back: the bus
-   * keeps it in its place for the next session.
+   * Sends the item, again if needed, and waits for its acknowledgement. `'disconnected'` gives the item back:
+   * the bus keeps it in its place for the next session.
    */
   deliver(item: DownstreamItem): Promise<DeliveryOutcome | 'disconnected'>;
 }

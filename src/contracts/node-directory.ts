@@ -1,6 +1,6 @@
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
-import type { Transport } from './edge-connection.ts';
 import type { DeliveryOutcome } from './message-bus.ts';
 
 /** Nodes with a session on this replica; the hub implements it. */
@@ -9,13 +9,13 @@ export interface LocalNodes {
   get(node: string): NodeInfo | undefined;
   /** @returns false when the node has no session here */
   disconnect(node: string, reason: CloseReason): boolean;
-  /** As {@link NodeDirectory.send}: the bus finds the node wherever it is. */
+  /** As {@link NodeDirectory.send}. The bus finds the node wherever it is. */
   send(request: SendRequest): Promise<SendResult>;
 }
 
 /** What the admin listener can see and do about nodes, on whatever replica they are. */
 export interface NodeDirectory {
-  /** Never throws: what a replica did not tell is missing, and the replica named. */
+  /** Never throws. What a replica did not tell is missing, and the replica is named. */
   list(signal?: AbortSignal): Promise<NodeListing>;
   /** @throws BUS_UNAVAILABLE, REPLICA_UNREACHABLE */
   get(node: string, signal?: AbortSignal): Promise<NodeInfo | undefined>;
@@ -57,7 +57,7 @@ export interface NodeInfo {
   readonly node: string;
   readonly sessionId: string;
   readonly replica: string;
-  readonly transport: Transport;
+  readonly transport: TransportName;
   readonly remoteAddress: string;
   readonly agent?: string;
   readonly projectId: string;

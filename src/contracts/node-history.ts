@@ -1,16 +1,16 @@
-import type { Transport } from './edge-connection.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 /**
- * What the fleet is known by when it is not connected. Shared by all replicas, small and bounded. Times are
- * ISO 8601.
+ * What is known about the fleet, also about nodes that are not connected. All replicas share it. It is small
+ * and bounded. Times are ISO 8601.
  */
 export interface NodeHistory {
   /**
-   * Every node that was issued a certificate or connected, in the order of names; as this replica knows them,
-   * minutes behind the others at most.
+   * Every node that was issued a certificate or that connected, in the order of names. This is what this
+   * replica knows, at most minutes behind the others.
    */
   list(): readonly NodeRecord[];
-  /** Undefined when the node is not known, or was forgotten. */
+  /** Undefined when the node is not known or was forgotten. */
   get(node: string): NodeRecord | undefined;
   /**
    * For hardware that is gone: nobody waits for the node any more. It is known again as soon as it connects
@@ -25,20 +25,23 @@ export interface NodeHistory {
 
 export interface NodeRecord {
   readonly node: string;
-  /** The certificate of its last connection; the one issued last while it never connected. */
+  /** The certificate of its last connection. While it never connected, the one that was issued last. */
   readonly certificate: KnownCertificate;
-  /** A certificate issued since, with which it has not connected yet. */
+  /** A certificate that was issued since, and with which the node has not connected yet. */
   readonly issued?: KnownCertificate;
-  /** When it was first issued a certificate or connected. */
+  /** When the node was first issued a certificate or first connected. */
   readonly firstSeen: string;
-  /** The end of its last contact, now for one that is connected; undefined when it never connected. */
+  /**
+   * The end of its last contact; the present time for a node that is connected; undefined when it never
+   * connected.
+   */
   readonly lastSeen?: string;
   /** True while it has a session on this replica. */
   readonly connectedHere: boolean;
   /** Of the last connection. */
-  readonly transport?: Transport;
+  readonly transport?: TransportName;
   readonly replica?: string;
-  /** Its longest absences of the last 400 days, oldest first; ones under two hours are none. */
+  /** Its longest absences of the last 400 days, oldest first. Those under two hours do not count. */
   readonly absences: readonly { readonly from: string; readonly to: string }[];
 }
 
@@ -52,27 +55,27 @@ export interface KnownCertificate {
 }
 
 /**
- * - `ok`: expected back while its certificate is valid, or connected and renewing in time.
- * - `renewable`: expected back after its certificate ends and within the grace, in which it is renewed once
- *   (requirement F1).
- * - `at-risk`: expected back only after the grace, or connected and not renewing: it will be locked out
- *   unless somebody acts.
- * - `expired`: certificate and grace have ended; it needs a new token.
- * - `revoked`: shut out on purpose.
+ * - `ok`: it is expected back while its certificate is valid, or it is connected and renews in time.
+ * - `renewable`: it is expected back after its certificate ends and within the grace. In the grace it may
+ *   renew once (requirement F1).
+ * - `at-risk`: it is expected back only after the grace, or it is connected and does not renew. It will be
+ *   locked out unless somebody acts.
+ * - `expired`: certificate and grace have ended. It needs a new token.
+ * - `revoked`: it is shut out on purpose.
  */
 export type ForecastVerdict = 'ok' | 'renewable' | 'at-risk' | 'expired' | 'revoked';
 
 export interface NodeForecast {
   readonly node: string;
-  /** The certificate it will come back with. */
+  /** The certificate that it will come back with. */
   readonly certificate: KnownCertificate;
   readonly lastSeen?: string;
   readonly connectedHere: boolean;
-  /** The longest of its absences, milliseconds; undefined when none is known. */
+  /** The longest of its absences in milliseconds; undefined when none is known. */
   readonly usualGapMs?: number;
-  /** When it should be back at the latest, going by its past; undefined while it is connected. */
+  /** When it should be back at the latest, judging by its past; undefined while it is connected. */
   readonly nextContactBy?: string;
-  /** It is away for longer than it ever was. */
+  /** True when it is away for longer than ever before. */
   readonly overdue: boolean;
   /** When the grace after its certificate ends. */
   readonly renewableUntil: string;

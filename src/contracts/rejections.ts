@@ -2,15 +2,15 @@ import type { ListenerName } from '../protocol/listener-names.ts';
 import type { PeerFacts } from '../protocol/peer-facts.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
 
-/** One refusal, as the listener that said no tells it. */
+/** One refusal, as the listener that refused reports it. */
 export interface RejectionReport {
   readonly listener: ListenerName;
   readonly reason: RejectionReason;
   /** Empty where the transport does not tell it. */
   readonly remoteAddress: string;
-  /** The node, where a certificate of a trusted CA names it, or a token proves it. */
+  /** The node, when a certificate of a trusted CA names it or a token proves it. */
   readonly node?: string | undefined;
-  /** The node the peer says it is, and nobody vouches for. */
+  /** The node that the peer says it is. Nobody vouches for it. */
   readonly claimedNode?: string | undefined;
   /** One sentence; never a token. */
   readonly detail: string;
@@ -18,20 +18,20 @@ export interface RejectionReport {
 }
 
 /**
- * Where listeners tell whom they did not let in. Never throws; its memory is bounded whatever is reported.
+ * Where listeners report whom they did not let in. Never throws. Its memory is bounded, whatever is reported.
  */
 export interface RejectionSink {
   record(report: RejectionReport): void;
 }
 
 /**
- * What is known of one node, or one address, that is refused for one reason at one listener. Times are ISO
+ * What is known about one node, or one address, that is refused for one reason at one listener. Times are ISO
  * 8601.
  */
 export interface Rejection {
-  /** Authenticated: a trusted CA vouches for the name. */
+  /** Authenticated. A trusted CA vouches for the name. */
   readonly node?: string;
-  /** What the peer last claimed to be: anybody may have written it. */
+  /** What the peer last claimed to be. Anybody may have written it. */
   readonly claimedNode?: string;
   readonly reason: RejectionReason;
   readonly listener: ListenerName;

@@ -1,6 +1,6 @@
 import type { ReplicaInfo } from './node-ownership.ts';
 
-/** Questions one replica answers for the others. */
+/** Questions that one replica answers for the others. */
 export type QuestionName =
   | 'nodes.list'
   | 'nodes.get'
@@ -12,8 +12,8 @@ export type QuestionName =
 /** Questions and answers between replicas, as JSON. */
 export interface ReplicaCalls {
   /**
-   * Answers a question of other replicas from now on. The answer comes in parts, each well below a megabyte,
-   * so that 20,000 nodes travel as well as one.
+   * Answers a question of other replicas from now on. The answer comes in parts. Each part is well below a
+   * megabyte, so 20,000 nodes travel as well as one.
    */
   serve(
     question: QuestionName,

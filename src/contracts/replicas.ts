@@ -1,9 +1,9 @@
 import type { GatewayInfo } from './gateway-info.ts';
 import type { Unanswered } from './node-directory.ts';
 
-/** What the replicas of a fleet say of themselves. */
+/** What the replicas of a fleet say about themselves. */
 export interface Replicas {
-  /** Never throws: a replica that does not answer is named. */
+  /** Never throws. A replica that does not answer is named. */
   list(signal?: AbortSignal): Promise<ReplicaListing>;
 }
 

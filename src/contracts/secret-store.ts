@@ -3,10 +3,10 @@ import type { Unsubscribe } from '../core/property.ts';
 /** A Kubernetes Secret, reduced to what a gateway needs. */
 export interface Secret {
   readonly name: string;
-  /** `Opaque` unless said otherwise; `kubernetes.io/tls` for cert-manager's. */
+  /** `Opaque` by default; `kubernetes.io/tls` for the Secrets of cert-manager. */
   readonly type?: string;
   readonly data: Readonly<Record<string, Uint8Array>>;
-  /** Opaque resource version; present on everything that was read. */
+  /** Opaque resource version. Everything that was read has one. */
   readonly version?: string;
 }
 
@@ -17,7 +17,7 @@ export interface Secret {
 export interface SecretStore {
   /** Where the Secrets are, for messages: a folder, or `namespace x at https://…`. */
   readonly location: string;
-  /** Undefined only when the store said definitely that there is none. */
+  /** Undefined only when the store definitely said that there is none. */
   get(name: string, signal?: AbortSignal): Promise<Secret | undefined>;
   /** @throws SECRET_ALREADY_EXISTS */
   create(secret: Secret, signal?: AbortSignal): Promise<Secret>;
@@ -25,19 +25,19 @@ export interface SecretStore {
   replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret>;
   /**
    * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until
-   * unsubscribed. A Secret that exists and cannot be read keeps its last readable state there, and is named
-   * in `unreadable` with what is wrong. Troubles are given to `onError` and mended by the store itself; a
-   * watch never ends by itself.
+   * it is unsubscribed. A Secret that exists and cannot be read keeps its last readable state in the
+   * snapshot; `unreadable` names it and says what is wrong. The store gives its troubles to `onError` and
+   * recovers by itself. A watch never ends by itself.
    */
   watch(
     names: readonly string[],
     onSnapshot: (snapshot: SecretSnapshot, unreadable?: ReadonlyMap<string, string>) => void,
     onError: (error: unknown) => void,
   ): Unsubscribe;
-  /** Why the store cannot be used now; undefined when its last answer was one. */
+  /** Why the store cannot be used now; undefined when the store answered the last time. */
   problem(): string | undefined;
   close(): Promise<void>;
 }
 
-/** Name → Secret, undefined where there is none. */
+/** From the name to the Secret; undefined where there is none. */
 export type SecretSnapshot = ReadonlyMap<string, Secret | undefined>;

@@ -5,16 +5,16 @@ import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
 import type { BundleTrial, ListenAddress } from './listener.ts';
 
 /**
- * An HTTPS server with hot swap, limits and deadlines, on which the HTTPS and the admin listener put their
- * routes. A client certificate is requested and never judged by TLS itself: that is the gate's work, so that
- * a refused peer can be told why.
+ * An HTTPS server with hot swap, limits and deadlines. The HTTPS and the admin listener put their routes on
+ * it. It requests a client certificate, but TLS itself never judges it. That is the gate's work, so that a
+ * refused peer can be told why.
  */
 export interface TlsServer {
-  /** Emits `request` and `clientError`, as Node's. */
+  /** Emits `request` and `clientError`, like Node's server. */
   readonly server: Server;
   /** Binds, and serves with the current bundle. @throws LISTEN_FAILED */
   start(): Promise<void>;
-  /** Throws without any effect when `next` cannot be served. */
+  /** When `next` cannot be served, it throws and changes nothing. */
   applyBundle(next: CertificateBundle): void;
   /** Serves `next` off to the side while `visit` lasts. */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
@@ -23,8 +23,8 @@ export interface TlsServer {
   servedFingerprint(): string;
   address(): ListenAddress;
   /**
-   * Address of a peer, as a trusted balancer told it where there is one. For logs and limits, never for
-   * identity.
+   * Address of a peer. Where there is a trusted balancer, this is what the balancer told. It is for logs and
+   * limits, never for identity.
    */
   remoteAddress(socket: Socket): string;
   /**

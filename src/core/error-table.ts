@@ -104,12 +104,12 @@ export const ERRORS = {
   ENDPOINT_UNREACHABLE: {
     status: 502,
     message: 'no TLS handshake with {address}: {problem}',
-    fix: 'check address and port; QUIC and other UDP ports cannot be asked this way',
+    fix: 'check address and port; this does not work for QUIC and other UDP ports',
   },
   RESTORE_REFUSED: {
     status: 409,
     message: 'the restore stopped: {problem}',
-    fix: 'compare with `sallyport backup verify`; --force replaces what is there, and says before what that breaks',
+    fix: 'compare with `sallyport backup verify`; --force replaces what is there, and first says what that breaks',
   },
 
   // — certificates and keys —
@@ -145,7 +145,7 @@ export const ERRORS = {
   },
   HUB_NOT_MANAGED: {
     status: 409,
-    message: 'secret {secret} is kept by somebody else, so its certificate is not issued here',
+    message: 'somebody else keeps secret {secret}, so its certificate is not issued here',
     fix: 'renew it where it is kept (cert-manager), or set certificates.hubSecretManaged and remove the Secret',
   },
   NO_CERTIFICATES: {
@@ -177,7 +177,7 @@ export const ERRORS = {
   },
   NODE_MISMATCH: {
     status: 403,
-    message: 'the request speaks for another node than the one it is authenticated as',
+    message: 'the request names another node than the one that it is authenticated as',
     fix: 'use the certificate or token that belongs to this node',
   },
   USAGE_NOT_ALLOWED: {
@@ -214,11 +214,12 @@ export const ERRORS = {
   TOKEN_STATE_FULL: {
     status: 503,
     message: 'more than {limit} tokens were used that have not expired yet',
-    fix: 'wait until some have expired, and mint node tokens with a shorter life',
+    fix: 'wait until some have expired, and create node tokens with a shorter life',
   },
   GRACE_USED: {
     status: 401,
-    message: 'this expired client certificate has been renewed already, and that works once',
+    message:
+      'this expired client certificate has been renewed already; an expired one can be renewed only once',
     fix: 'join the node again with a token',
   },
   TOKEN_OTHER_NODE: {
@@ -234,7 +235,7 @@ export const ERRORS = {
   NODE_STILL_CONNECTED: {
     status: 409,
     message: 'node {node} is connected at this moment, so it cannot be forgotten',
-    fix: 'forget nodes that are gone; to shut one out, revoke it',
+    fix: 'forget only nodes that are gone; to shut a node out, revoke it',
   },
   NODE_CONNECTED: {
     status: 403,
@@ -271,17 +272,17 @@ export const ERRORS = {
   REVOCATIONS_FULL: {
     status: 503,
     message: 'the list of revocations would be larger than {limitBytes} bytes',
-    fix: 'lift entries whose certificates have ended and that need no quarantine; or replace the CA when most of a fleet is lost',
+    fix: 'lift entries that need no quarantine and whose certificates have ended; if most of a fleet is lost, replace the CA',
   },
   REVOKES_ITSELF: {
     status: 409,
-    message: 'this is the certificate the request was made with',
+    message: 'the request was made with this very certificate',
     fix: 'use another admin certificate to revoke this one',
   },
   CRL_UNAVAILABLE: {
     status: 404,
     message: 'there is no CRL: {problem}',
-    fix: 'the gateway enforces revocations without it; roll over to a CA with the key usage cRLSign to publish one',
+    fix: 'the gateway enforces revocations without a CRL; to publish one, roll over to a CA with the key usage cRLSign',
   },
 
   // — CA rollover —
@@ -293,7 +294,7 @@ export const ERRORS = {
   ROLLOVER_BLOCKED: {
     status: 409,
     message: '{step} is refused: {problem}',
-    fix: 'see `sallyport ca rollover status`; --force does it all the same and locks out what depends on the CA',
+    fix: 'see `sallyport ca rollover status`; --force does it all the same, and locks out the nodes that depend on the CA',
   },
   ROLLOVER_IMPOSSIBLE: {
     status: 409,
@@ -311,6 +312,16 @@ export const ERRORS = {
     status: 413,
     message: 'the message is larger than {limitBytes} bytes',
     fix: 'send smaller messages, or raise hub.maxMessageBytes',
+  },
+  CONTENT_TOO_DEEP: {
+    status: 413,
+    message: 'the message nests deeper than {limit} levels',
+    fix: 'send flatter messages, or raise hub.maxMessageDepth',
+  },
+  CONTENT_TOO_MANY_VALUES: {
+    status: 413,
+    message: 'the message holds more than {limit} JSON values',
+    fix: 'send smaller messages, or raise hub.maxMessageValues',
   },
   MESSAGE_FORBIDDEN: {
     status: 403,
@@ -330,7 +341,7 @@ export const ERRORS = {
   NODE_OFFLINE: {
     status: 404,
     message: 'node {node} is not connected',
-    fix: 'send without waiting for the acknowledgement, then the message is queued',
+    fix: 'send without waiting for the acknowledgement; the message is then queued',
   },
   REPLICA_UNREACHABLE: {
     status: 503,
@@ -360,40 +371,40 @@ export const ERRORS = {
   BUS_UNAVAILABLE: {
     status: 503,
     message: 'the message bus cannot be reached: {problem}',
-    fix: 'check the bus; edges stay connected meanwhile',
+    fix: 'check the bus; edges stay connected in the meantime',
   },
   BUS_SETTINGS_DIFFER: {
     status: 500,
-    message: '{what} exists in NATS with {setting} = {found}, and {wanted} is wanted',
-    fix: 'set it to what exists in bus.nats, or change the stream (`nats stream edit`); Sallyport changes none that exists',
+    message: '{what} exists in NATS with {setting} = {found}, but the configuration wants {wanted}',
+    fix: 'set bus.nats to what exists, or change the stream (`nats stream edit`); Sallyport never changes a stream that exists',
   },
   BUS_CREDENTIALS_UNREADABLE: {
     status: 500,
     message: 'cannot read {setting}',
-    fix: 'check that the file is mounted, not empty, and that this process may read it',
+    fix: 'check that the file is mounted and not empty, and that this process may read it',
   },
   DRAINING: {
     status: 503,
     message: 'the gateway is shutting down',
-    fix: 'connect to another replica, or again in a moment',
+    fix: 'connect to another replica, or try again in a moment',
   },
 
   // — running —
   LISTEN_FAILED: {
     status: 500,
     message: 'cannot listen on {address} for {listener}: {problem}',
-    fix: 'free the port, or set another with {listener}.port',
+    fix: 'free the port, or set another one with {listener}.port',
   },
   SELF_TEST_FAILED: {
     status: 500,
     message: 'listener {listener} let in a connection that had to be refused ({probe})',
-    fix: 'this is a fault of Sallyport; it does not start like this',
+    fix: 'this is a fault of Sallyport; report it, because the gateway does not start in this state',
   },
   START_FAILED: { status: 500, message: 'the gateway could not start: {problem}', fix: 'follow the cause' },
   STOP_TIMEOUT: {
     status: 500,
     message: '{component} did not stop within {timeoutMs} ms',
-    fix: 'it was abandoned; raise limits.stopTimeoutMs if it needs longer',
+    fix: 'the gateway did not wait for it any longer; raise limits.stopTimeoutMs if it needs more time',
   },
   FORBIDDEN: {
     status: 403,
@@ -450,7 +461,7 @@ export const ERRORS = {
   CA_MISMATCH: {
     status: 401,
     message: 'the hub at {hub} presents another CA than the token names',
-    fix: 'the token belongs to another hub, or somebody is between; create a new token',
+    fix: 'the token belongs to another hub, or somebody is in between; create a new token',
   },
   JOIN_REFUSED: {
     status: 403,
@@ -465,7 +476,7 @@ export const ERRORS = {
   CONNECT_REFUSED: {
     status: 403,
     message: 'the hub at {url} refuses the connection: {problem}',
-    fix: 'do what the answer of the hub says; the client retries by itself where waiting or a new certificate can help',
+    fix: 'do what the answer of the hub says; if waiting or a new certificate can help, the client retries by itself',
   },
   NOT_JOINED: {
     status: 400,
@@ -485,7 +496,7 @@ export const ERRORS = {
   CLIENT_CLOSED: {
     status: 503,
     message: 'the edge client has been closed',
-    fix: 'create a new client; messages not acknowledged before the close were not kept',
+    fix: 'create a new client; messages that were not acknowledged before the close were not kept',
   },
 } as const satisfies Record<string, ErrorDefinition>;
 

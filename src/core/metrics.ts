@@ -78,7 +78,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ),
     servedCertificateNotAfter: gauge(
       'served_certificate_not_after_timestamp_seconds',
-      'When the certificate ends that a handshake with the listener showed.',
+      'End of the certificate that a handshake with the listener showed.',
       ['listener'],
     ),
     servedChecks: counter(
@@ -147,7 +147,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ),
     rolloverDependent: gauge(
       'ca_rollover_dependent_nodes',
-      'Known nodes that would be locked out, had the CA that does not issue no trust any more.',
+      'Known nodes that would be locked out if the CA that does not issue were no longer trusted.',
       [],
     ),
     rolloverSteps: counter('ca_rollover_steps_total', 'Steps of CA rollovers asked for here, by result.', [
@@ -161,20 +161,20 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ),
 
     // — history and forecast —
-    nodesKnown: gauge('nodes_known', 'Nodes in the history, of all replicas.', []),
+    nodesKnown: gauge('nodes_known', 'Nodes in the history of all replicas.', []),
     nodesAtRisk: gauge(
       'nodes_at_risk',
-      'Nodes that will not simply renew in time, by verdict: renewable (within the grace), at-risk, expired.',
+      'Nodes that will not renew in time by themselves, by verdict: renewable (within the grace), at-risk, expired.',
       ['verdict'],
     ),
     nodeHistoryDropped: counter(
       'node_history_dropped_total',
-      'Nodes forgotten because the history is full, those unseen for longest first.',
+      'Nodes forgotten because the history is full; those that were not seen for longest go first.',
       [],
     ),
     nodeHistoryUsable: gauge(
       'node_history_usable',
-      '1 when the history was stored or read with the last attempt.',
+      '1 when the last attempt to store or read the history succeeded.',
       [],
     ),
     nodeHistoryLastWrite: gauge(
@@ -196,7 +196,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'Connections refused before a session, by transport and reason.',
       ['transport', 'reason'],
     ),
-    connectionsRefused: counter('connections_refused_total', 'Connections refused by a limit, at accept.', [
+    connectionsRefused: counter('connections_refused_total', 'Connections that a limit refused at accept.', [
       'transport',
       'limit',
     ]),
@@ -246,7 +246,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ]),
     messagesRetried: counter(
       'messages_retried_total',
-      'Downstream messages sent again for want of an acknowledgement.',
+      'Downstream messages sent again because no acknowledgement came.',
       [],
     ),
     acknowledgements: counter('acknowledgements_total', 'Acknowledgements from edges, by result.', [
@@ -278,10 +278,14 @@ export function createMetrics(options: { process?: boolean } = {}) {
     replicas: gauge('replicas', 'Replicas that are alive, this one included.', []),
     ownershipCertain: gauge(
       'ownership_certain',
-      '1 while this replica knows whose the nodes are, 0 while it is cut off and delivers nothing.',
+      '1 while this replica knows which replica has which node, 0 while it is cut off and delivers nothing.',
       [],
     ),
-    busOutcomesWaiting: gauge('bus_outcomes_waiting', 'Messages whose fate this replica waits to hear.', []),
+    busOutcomesWaiting: gauge(
+      'bus_outcomes_waiting',
+      'Messages of which this replica waits to hear what became of them.',
+      [],
+    ),
     followersCutOff: counter(
       'admin_followers_cut_off_total',
       'Followers of the admin event stream that read too slowly.',

@@ -1,5 +1,5 @@
-import type { Transport } from '../contracts/edge-connection.ts';
 import type { ClaimRequest, NodeOwner, ReplicaInfo } from '../contracts/node-ownership.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import { TRANSPORTS } from '../protocol/listener-names.ts';
 
 /**
@@ -12,7 +12,7 @@ interface StoredOwner {
   readonly u: string;
   /** Session and transport. */
   readonly s: string;
-  readonly t: Transport;
+  readonly t: TransportName;
   /** When the session began. */
   readonly a: number;
   /** Changes between replicas in quick succession, and when the last was. */

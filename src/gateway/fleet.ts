@@ -20,7 +20,7 @@ export interface FleetParts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly bus: MessageBus;
-  /** Undefined where this hub runs alone. */
+  /** Undefined when this hub runs alone. */
   readonly connection: NatsConnection | undefined;
 }
 
@@ -29,8 +29,8 @@ export interface Fleet {
   readonly ownership: NodeOwnership;
   readonly calls: ReplicaCalls;
   /**
-   * In the order they start: after the connection and the bus, before the hub, so that they outlive its
-   * sessions.
+   * In the order in which they start: after the connection and the bus, and before the hub, so that they
+   * outlive its sessions.
    */
   readonly components: readonly Component[];
 }

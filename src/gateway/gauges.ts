@@ -10,13 +10,13 @@ export interface GatewayGaugeSubjects {
 }
 
 /**
- * Gauges that are looked up when somebody asks: what runs here, whether it is ready, and the limits that
- * others are compared with.
+ * Gauges whose values are read when somebody asks: what runs here, whether it is ready, and the limits that
+ * other figures are compared with.
  */
 export function publishGatewayGauges(metrics: Metrics, subjects: GatewayGaugeSubjects): void {
   const { health, replica, hub } = subjects;
   metrics.buildInfo.set({ version: VERSION, replica }, 1);
-  // From the first scrape on, so that an increase is seen.
+  // They are there from the first scrape on, so that an increase is seen.
   for (const result of ['success', 'failure']) metrics.rotations.inc({ result }, 0);
   metrics.onScrape(async () => {
     const { nodeLimit, queue } = hub();

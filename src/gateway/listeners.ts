@@ -1,29 +1,10 @@
 import type { TLSSocket } from 'node:tls';
 import { AdminListener } from '../admin/admin-listener.ts';
-import type { CertificateManager } from '../certs/certificate-manager.ts';
-import type { LiveConfig } from '../config/live-config.ts';
-import type { BackupWatcher } from '../contracts/backups.ts';
-import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
-import type { CaRolloverAdmin } from '../contracts/ca-rollover.ts';
-import type { CertificateIssuer, TokenMinter } from '../contracts/certificate-issuer.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
 import type { Listener } from '../contracts/listener.ts';
-import type { MessageBus } from '../contracts/message-bus.ts';
-import type { NodeDirectory } from '../contracts/node-directory.ts';
-import type { NodeHistory } from '../contracts/node-history.ts';
-import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
 import type { Replicas } from '../contracts/replicas.ts';
-import type { CrlSource, RevocationAdmin } from '../contracts/revocations.ts';
-import type { ServedCertificates } from '../contracts/served-certificates.ts';
-import type { Clock } from '../core/clock.ts';
-import type { HealthRegistry } from '../core/health.ts';
-import type { Logger } from '../core/log.ts';
-import type { Metrics } from '../core/metrics.ts';
 import { FleetTickets } from '../fleet/fleet-tickets.ts';
-import type { SessionHub } from '../hub/session-hub.ts';
-import type { AdminGate } from '../identity/admin-gate.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
-import type { PeerGate } from '../identity/peer-gate.ts';
 import { TicketBook } from '../identity/ticket-book.ts';
 import { HttpsListener } from '../listeners/https/https-listener.ts';
 import { peerCertificates } from '../listeners/peer-certificates.ts';
@@ -33,124 +14,132 @@ import { TlsServer } from '../listeners/tls-server.ts';
 import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts';
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
 import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
-import type { Fleet } from './fleet.ts';
+import type { Certificates } from './certificates.ts';
+import type { Gate } from './gate.ts';
+import type { GatewayWorld } from './gateway-world.ts';
+import type { Messaging } from './messaging.ts';
+import type { Recovery } from './recovery.ts';
 
-/** What listeners are made of; `start-gateway.ts` has built it all. */
+/** What listeners are made of; the steps before have built it all. */
 export interface ListenerParts {
-  readonly config: LiveConfig;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly health: HealthRegistry;
-  readonly gate: PeerGate;
-  readonly adminGate: AdminGate;
-  readonly certificates: CertificateManager;
-  readonly tokens: TokenMinter;
-  readonly backups: BackupWatcher;
-  readonly issuer: CertificateIssuer;
-  readonly revocations: RevocationAdmin;
-  readonly rollover: CaRolloverAdmin;
-  readonly crl: CrlSource;
-  readonly history: NodeHistory;
-  readonly served: ServedCertificates;
-  readonly rejections: RejectionSink & RejectionDirectory;
-  readonly hub: SessionHub;
-  readonly nodes: NodeDirectory;
-  readonly fleet: Pick<Fleet, 'ownership' | 'calls'>;
+  readonly world: GatewayWorld;
+  readonly messaging: Messaging;
+  readonly certificates: Certificates;
+  readonly gate: Gate;
+  readonly recovery: Recovery;
   readonly replicas: Replicas;
-  readonly bus: MessageBus;
   readonly info: () => GatewayInfo;
-  /** Judges bearer tokens on a cluster; undefined elsewhere. */
-  readonly reviewer: BearerReviewer | undefined;
-  /** Names this run of the gateway. */
-  readonly startedAt: string;
 }
+
+type Built = ListenerParts & { readonly tickets: FleetTickets };
+
+const BUILDERS: Readonly<Record<ListenerName, (parts: Built) => Listener>> = {
+  https,
+  websocket,
+  quic,
+  webtransport,
+  admin,
+};
 
 /** The enabled listeners, in the order they start. */
 export function composeListeners(parts: ListenerParts): Listener[] {
-  const { config, gate, adminGate, certificates, tokens, issuer, revocations, hub, bus, health, info } =
-    parts;
-  const { clock, log, metrics, rejections } = parts;
-  const shared = { clock, log, metrics, rejections };
-  const edge = { ...shared, source: certificates, gate, acceptor: hub };
-  const stillTrusted = (identity: NodeIdentity) => gate.stillTrusted(identity);
-  const book = new TicketBook({ clock: parts.clock, stillTrusted });
-  const tickets = new FleetTickets({ ...parts.fleet, book, stillTrusted });
-  const tlsServer = (name: 'https' | 'admin') =>
-    new TlsServer(
-      { ...shared, source: certificates },
-      config.view((now) => ({ name, ...now[name], tls: now.tls, limits: now.limits })),
-    );
-  const authenticate = (socket: TLSSocket) => {
-    const { leaf, intermediates } = peerCertificates(socket);
-    return adminGate.check(leaf, intermediates);
-  };
+  const { world, messaging, gate } = parts;
+  const stillTrusted = (identity: NodeIdentity) => gate.peers.stillTrusted(identity);
+  const book = new TicketBook({ clock: world.clock, stillTrusted });
+  const { ownership, calls } = messaging;
+  const tickets = new FleetTickets({ ownership, calls, book, stillTrusted });
+  return LISTENER_NAMES.filter((name) => world.config.current[name].enabled).map((name) =>
+    BUILDERS[name]({ ...parts, tickets }),
+  );
+}
 
-  const builders: Readonly<Record<ListenerName, () => Listener>> = {
-    https: () =>
-      new HttpsListener(
-        {
-          ...edge,
-          server: tlsServer('https'),
-          issuer,
-          crl: parts.crl,
-          health,
-          isKnownNode: (node) => hub.isConnectedAnywhere(node),
-          ...(config.current.webtransport.enabled ? { tickets } : {}),
-        },
-        config.view(({ limits }) => ({
-          ...limits,
-          requestsPerMinutePerSource: limits.enrolmentsPerMinutePerIp,
-          requestsPerMinute: limits.enrolmentsPerMinute,
-        })),
-      ),
-    websocket: () =>
-      new WebSocketListener(
-        edge,
-        config.view((now) => ({ ...now.websocket, ...now.hub, tls: now.tls, limits: now.limits })),
-      ),
-    quic: () =>
-      new QuicListener(
-        edge,
-        config.view((now) => ({
-          ...QUIC_DEFAULTS,
-          ...now.limits,
-          ...now.hub,
-          ...now.quic,
-          epoch: parts.startedAt,
-        })),
-      ),
-    webtransport: () =>
-      new WebTransportListener(
-        { ...edge, tickets },
-        config.view((now) => ({
-          ...now.hub,
-          ...now.webtransport,
-          tls: now.tls,
-          limits: now.limits,
-          epoch: parts.startedAt,
-        })),
-      ),
-    admin: () =>
-      new AdminListener({
-        ...shared,
-        server: tlsServer('admin'),
-        health,
-        bus,
-        nodes: parts.nodes,
-        replicas: parts.replicas,
-        certificates,
-        tokens,
-        backups: parts.backups,
-        revocations,
-        rollover: parts.rollover,
-        history: parts.history,
-        served: parts.served,
-        info,
-        authenticate,
-        hosts: () => certificates.current().server.names,
-        reviewer: parts.reviewer,
-      }),
-  };
-  return LISTENER_NAMES.filter((name) => config.current[name].enabled).map((name) => builders[name]());
+/** What every listener needs. */
+function shared({ world: { clock, log, metrics }, recovery: { rejections } }: ListenerParts) {
+  return { clock, log, metrics, rejections };
+}
+
+/** What every listener for edges needs. */
+function edge(parts: ListenerParts) {
+  const { messaging, certificates, gate } = parts;
+  return { ...shared(parts), source: certificates.current, gate: gate.peers, acceptor: messaging.hub };
+}
+
+function tlsServer(name: 'https' | 'admin', parts: ListenerParts): TlsServer {
+  return new TlsServer(
+    { ...shared(parts), source: parts.certificates.current },
+    parts.world.config.view((now) => ({ name, ...now[name], tls: now.tls, limits: now.limits })),
+  );
+}
+
+function https(parts: Built): Listener {
+  const { config, health } = parts.world;
+  const { hub } = parts.messaging;
+  return new HttpsListener(
+    {
+      ...edge(parts),
+      server: tlsServer('https', parts),
+      issuer: parts.gate.issuer,
+      crl: parts.gate.crl,
+      health,
+      isKnownNode: (node) => hub.isConnectedAnywhere(node),
+      ...(config.current.webtransport.enabled ? { tickets: parts.tickets } : {}),
+    },
+    config.view(({ limits }) => ({
+      ...limits,
+      requestsPerMinutePerSource: limits.enrolmentsPerMinutePerIp,
+      requestsPerMinute: limits.enrolmentsPerMinute,
+    })),
+  );
+}
+
+function websocket(parts: Built): Listener {
+  return new WebSocketListener(
+    edge(parts),
+    parts.world.config.view((now) => ({ ...now.websocket, ...now.hub, tls: now.tls, limits: now.limits })),
+  );
+}
+
+function quic(parts: Built): Listener {
+  const { config, startedAt: epoch } = parts.world;
+  return new QuicListener(
+    edge(parts),
+    config.view((now) => ({ ...QUIC_DEFAULTS, ...now.limits, ...now.hub, ...now.quic, epoch })),
+  );
+}
+
+function webtransport(parts: Built): Listener {
+  const { config, startedAt: epoch } = parts.world;
+  return new WebTransportListener(
+    { ...edge(parts), tickets: parts.tickets },
+    config.view((now) => ({ ...now.hub, ...now.webtransport, tls: now.tls, limits: now.limits, epoch })),
+  );
+}
+
+function admin(parts: Built): Listener {
+  const { world, messaging, certificates, gate, recovery, info } = parts;
+  const { bus, nodes } = messaging;
+  const { manager, revocations, history, reviewer } = certificates;
+  const { tokens, backups, rollover } = gate;
+  return new AdminListener({
+    ...shared(parts),
+    server: tlsServer('admin', parts),
+    health: world.health,
+    bus,
+    nodes,
+    replicas: parts.replicas,
+    certificates: manager,
+    tokens,
+    backups,
+    revocations,
+    rollover,
+    history,
+    served: recovery.served,
+    info,
+    authenticate: (socket: TLSSocket) => {
+      const { leaf, intermediates } = peerCertificates(socket);
+      return gate.admins.check(leaf, intermediates);
+    },
+    hosts: () => certificates.current.current().server.names,
+    reviewer,
+  });
 }

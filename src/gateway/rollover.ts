@@ -1,53 +1,41 @@
-import type { CertificateManager } from '../certs/certificate-manager.ts';
-import type { RevocationService } from '../certs/revocation/revocation-service.ts';
 import type { NodeEvidence } from '../certs/rollover/rollover-nodes.ts';
 import { CaRolloverService } from '../certs/rollover/rollover-service.ts';
-import type { LiveConfig } from '../config/live-config.ts';
-import type { EventRecorder } from '../contracts/event-recorder.ts';
-import type { NodeHistory } from '../contracts/node-history.ts';
-import type { ReplicaBoard } from '../contracts/replica-board.ts';
-import type { SecretStore } from '../contracts/secret-store.ts';
-import type { Clock } from '../core/clock.ts';
-import type { Logger } from '../core/log.ts';
-import type { Metrics } from '../core/metrics.ts';
 import { RenewalAsker } from '../hub/renewal-asker.ts';
-import type { SessionHub } from '../hub/session-hub.ts';
-
-export interface RolloverParts {
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly config: LiveConfig;
-  readonly replica: string;
-  readonly store: SecretStore;
-  readonly board: ReplicaBoard;
-  readonly events: EventRecorder;
-  readonly certificates: CertificateManager;
-  readonly revocations: RevocationService;
-  readonly hub: SessionHub;
-  /** Nodes that are not connected here; without it only those that are count. */
-  readonly history?: Pick<NodeHistory, 'list'>;
-}
+import type { Certificates } from './certificates.ts';
+import type { GatewayWorld } from './gateway-world.ts';
+import type { Messaging } from './messaging.ts';
 
 /** The CA rollover, with what is known of the fleet as its evidence. */
-export function composeRollover(parts: RolloverParts): CaRolloverService {
-  const { config, hub, replica } = parts;
-  const asker = new RenewalAsker({ clock: parts.clock, log: parts.log, hub });
+export function composeRollover(
+  world: GatewayWorld,
+  { hub }: Messaging,
+  certificates: Certificates,
+): CaRolloverService {
+  const { config, clock, log, metrics, replica } = world;
+  const { current, manager, board, store, events } = certificates;
+  const asker = new RenewalAsker({ clock, log, hub });
   return new CaRolloverService(
     {
-      ...parts,
-      nodes: () => evidenceOf(parts),
+      clock,
+      log,
+      metrics,
+      store,
+      board,
+      events,
+      current,
+      manager,
+      nodes: () => evidenceOf(hub, certificates),
       ask: (issuerSha256) => asker.ask(issuerSha256, 'ca-rollover'),
     },
-    config.view(({ certificates }) => ({ ...certificates, replica })),
+    config.view((now) => ({ ...now.certificates, replica })),
   );
 }
 
 /** What the history says, and of nodes with a session here what is certain. */
-function evidenceOf({ hub, history, revocations }: RolloverParts): NodeEvidence[] {
+function evidenceOf(hub: Messaging['hub'], { history, revocations }: Certificates): NodeEvidence[] {
   const revoked = (node: string) => (revocations.isNodeRevoked(node) === undefined ? {} : { revoked: true });
   const known = new Map<string, NodeEvidence>();
-  for (const { node, certificate, firstSeen, lastSeen } of history?.list() ?? [])
+  for (const { node, certificate, firstSeen, lastSeen } of history.list())
     known.set(node, {
       node,
       serial: certificate.serial,

@@ -7,7 +7,7 @@ import { HealthRegistry } from '../core/health.ts';
 import type { Logger } from '../core/log.ts';
 import { startStartupProbe } from '../listeners/https/startup-probe.ts';
 
-/** A store that answers at once leaves no time in which a probe would be missed, milliseconds. */
+/** Milliseconds. If a store answers at once, there is no time in which a probe would be missed. */
 const PATIENCE_MS = 500;
 
 interface Endpoint {
@@ -17,8 +17,9 @@ interface Endpoint {
 }
 
 /**
- * Runs `prepare`; while it takes longer than a moment, probes on the HTTPS port are told that the process
- * lives and is not ready (H2). The certificate they see is made up and thrown away: it is nobody's identity.
+ * Runs `prepare`. If that takes longer than a moment, probes on the HTTPS port are told that the process
+ * lives and is not ready (H2). The certificate that they see is made up and thrown away: it is nobody's
+ * identity.
  */
 export async function withStartupProbe<T>(
   { clock, log }: { clock: Clock; log: Logger },

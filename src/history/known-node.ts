@@ -1,5 +1,5 @@
-import type { Transport } from '../contracts/edge-connection.ts';
 import type { KnownCertificate, NodeRecord } from '../contracts/node-history.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 /** What is kept of one node. Times in milliseconds since the epoch. */
 export interface KnownNode {
@@ -10,7 +10,7 @@ export interface KnownNode {
   readonly firstSeen: number;
   /** Undefined while it never connected. */
   readonly lastSeen?: number;
-  readonly transport?: Transport;
+  readonly transport?: TransportName;
   readonly replica?: string;
   /** The longest ones, oldest first, none touching another. */
   readonly absences: readonly Absence[];
@@ -40,7 +40,7 @@ export function seen(
   known: KnownNode | undefined,
   contact: {
     readonly certificate: CertificateFacts;
-    readonly transport: Transport;
+    readonly transport: TransportName;
     readonly replica: string;
     readonly at: number;
   },

@@ -1,5 +1,4 @@
 import type { IssuanceRecord } from '../contracts/certificate-issuer.ts';
-import type { Transport } from '../contracts/edge-connection.ts';
 import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { NodeForecast, NodeHistory, NodeRecord } from '../contracts/node-history.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
@@ -10,6 +9,7 @@ import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import { issuedTo, type KnownNode, mergeKnown, SHORTEST_ABSENCE_MS, seen, toRecord } from './known-node.ts';
 import { EMPTY_HISTORY, type HistoryState, lastSign } from './node-history-codec.ts';
 import { NodeHistoryState } from './node-history-state.ts';
@@ -68,7 +68,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   #stored: HistoryState = EMPTY_HISTORY;
   /** What happened here and is not stored yet. */
   readonly #news = new Map<string, KnownNode>();
-  readonly #connected = new Map<string, { readonly peer: NodeIdentity; readonly transport: Transport }>();
+  readonly #connected = new Map<string, { readonly peer: NodeIdentity; readonly transport: TransportName }>();
   /** Something in the news is worth a write before the next refresh. */
   #dirty = false;
   #refreshedAt: number;
@@ -113,7 +113,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   // — what happens here —
 
   /** A node has a session here from now on. */
-  nodeConnected(peer: NodeIdentity, transport: Transport): void {
+  nodeConnected(peer: NodeIdentity, transport: TransportName): void {
     const known = this.#get(peer.nodeName);
     this.#connected.set(peer.nodeName, { peer, transport });
     const next = this.#contact(peer.nodeName, known);

@@ -11,7 +11,7 @@ const SENT_ONCE: readonly {
 }[] = [
   {
     what: 'answers that only say OK',
-    matches: ({ route, content }) => route.operation === 'response' && content === 'OK',
+    matches: ({ route, body }) => route.operation === 'response' && body.is('OK'),
   },
   { what: 'answers of any content to what the edge asked', matches: ({ header }) => !!header.parent_msg_id },
   { what: 'user data (rules)', matches: ({ route }) => route.group === 'user' },

@@ -69,7 +69,7 @@ export class Dispatcher {
     const forbidden = whyForbidden(node, message.route);
     if (forbidden !== undefined) return this.#refuse(session, message, forbidden);
     const resource = withNodePrefix(node, message.route.resource);
-    const upstream = { ...message, route: { ...message.route, resource } };
+    const upstream = message.withRoute({ ...message.route, resource });
     session.pendingUpstream++;
     const publishNow = () =>
       this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes });

@@ -1,16 +1,18 @@
 import type { Config } from '../config/schema.ts';
-import type { Admission, EdgeAcceptor, EdgeConnection, Transport } from '../contracts/edge-connection.ts';
+import type { Admission, EdgeAcceptor, EdgeConnection } from '../contracts/edge-connection.ts';
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
 import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
-import type { RevocablePeer } from '../contracts/revocations.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { Unsubscribe } from '../core/property.ts';
+import { Subscribers } from '../core/subscribers.ts';
 import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { PEER_REASONS } from '../protocol/rejection-reasons.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -20,6 +22,7 @@ import { Liveness } from './liveness.ts';
 import { nodeInfo } from './node-info.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
+import type { SessionEvent } from './session-event.ts';
 import { TrafficMeter } from './traffic-meter.ts';
 
 export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & { readonly replica: string };
@@ -32,20 +35,6 @@ interface HubParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /**
-   * Told of each session that {@link SessionHub.applyTrust} ends because its peer is revoked, in the same
-   * turn.
-   */
-  readonly onRevoked?: (session: {
-    readonly peer: RevocablePeer;
-    readonly sessionId: string;
-    readonly transport: Transport;
-  }) => void;
-  /** Told of every session when it begins and when it ends, in this order, in the same turn. */
-  readonly presence?: {
-    nodeConnected(connection: EdgeConnection): void;
-    nodeDisconnected(node: string): void;
-  };
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }
@@ -60,7 +49,7 @@ type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }
  */
 export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly name = 'hub';
-  readonly #parts: Required<Omit<HubParts, 'presence'>> & Pick<HubParts, 'presence'>;
+  readonly #parts: Required<HubParts>;
   readonly #options: () => HubOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
@@ -68,13 +57,14 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly #door: Door;
   readonly #liveness: Liveness;
   readonly #sampler: LogSampler;
+  readonly #events = new Subscribers<SessionEvent>();
   /** Tells the sessions of this process from those of another one or an earlier life. */
   readonly #idPrefix = crypto.randomUUID().slice(0, 8);
   #epoch = 0;
   #trust: TrustCheck = () => undefined;
 
   constructor(parts: HubParts, options: () => HubOptions) {
-    this.#parts = { random: Math.random, onRevoked: () => {}, ...parts };
+    this.#parts = { random: Math.random, ...parts };
     this.#options = options;
     const meter = new TrafficMeter(parts.metrics);
     const hooks = {
@@ -137,9 +127,14 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     });
   }
 
+  /** Tells from now on what happens to sessions. */
+  subscribe(listener: (event: SessionEvent) => void): Unsubscribe {
+    return this.#events.subscribe(listener);
+  }
+
   // — EdgeAcceptor —
 
-  admit(peer: NodeIdentity, _transport: Transport): Admission {
+  admit(peer: NodeIdentity, _transport: TransportName): Admission {
     const present = this.#sessions.get(peer.nodeName);
     return this.#door.admit(peer.nodeName, { present, sessions: this.#sessions.size });
   }
@@ -250,8 +245,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   #shutOut(session: Session, reason: CloseReason): void {
     const { peer, transport } = session.connection;
     this.#close(session, reason);
-    const { nodeName } = peer;
-    this.#parts.onRevoked({ peer: { ...peer.certificate, nodeName }, sessionId: session.id, transport });
+    this.#events.tell({ type: 'shut-out', peer, sessionId: session.id, transport });
   }
 
   #refusedNow(peer: NodeIdentity): CloseReason | undefined {
@@ -283,12 +277,12 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const session = new Session(this.#services, { id, connection, timeoutMs });
     arrival.session = session;
     this.#sessions.set(node, session);
-    this.#parts.presence?.nodeConnected(connection);
+    const { peer, transport, remoteAddress } = connection;
+    this.#events.tell({ type: 'begun', peer, transport, remoteAddress });
     const { metrics } = this.#parts;
-    metrics.sessions.inc({ transport: connection.transport });
+    metrics.sessions.inc({ transport });
     // A series a node is much for a large fleet, so it is asked for (L1).
-    if (this.#options().nodeMetrics)
-      metrics.nodeNotAfter.set({ node }, connection.peer.certificate.notAfter / 1000);
+    if (this.#options().nodeMetrics) metrics.nodeNotAfter.set({ node }, peer.certificate.notAfter / 1000);
   }
 
   /**
@@ -361,7 +355,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const { node, id, connection } = session;
     if (this.#sessions.get(node) === session) {
       this.#sessions.delete(node);
-      this.#parts.presence?.nodeDisconnected(node);
+      this.#events.tell({ type: 'ended', node });
     }
     session.end(close);
     const { transport } = connection;

@@ -254,7 +254,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     const { resource } = message.route;
     if (resource === undefined) return message;
     const stripped = withoutNodePrefix(this.node, resource);
-    return stripped === resource ? message : { ...message, route: { ...message.route, resource: stripped } };
+    return stripped === resource ? message : message.withRoute({ ...message.route, resource: stripped });
   }
 }
 

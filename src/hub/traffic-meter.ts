@@ -1,5 +1,5 @@
-import type { Transport } from '../contracts/edge-connection.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { TransportName } from '../protocol/listener-names.ts';
 
 type Direction = 'upstream' | 'downstream';
 
@@ -11,7 +11,7 @@ export class TrafficMeter {
   readonly #metrics: Metrics;
   readonly #sums = new Map<
     string,
-    { direction: Direction; transport: Transport; messages: number; bytes: number }
+    { direction: Direction; transport: TransportName; messages: number; bytes: number }
   >();
   #scheduled = false;
 
@@ -19,16 +19,16 @@ export class TrafficMeter {
     this.#metrics = metrics;
   }
 
-  count(direction: Direction, transport: Transport, bytes: number): void {
+  count(direction: Direction, transport: TransportName, bytes: number): void {
     this.#add(direction, transport, 1, bytes);
   }
 
   /** Bytes whose messages were counted already. */
-  addBytes(direction: Direction, transport: Transport, bytes: number): void {
+  addBytes(direction: Direction, transport: TransportName, bytes: number): void {
     this.#add(direction, transport, 0, bytes);
   }
 
-  #add(direction: Direction, transport: Transport, messages: number, bytes: number): void {
+  #add(direction: Direction, transport: TransportName, messages: number, bytes: number): void {
     const key = direction === 'upstream' ? transport : `>${transport}`;
     let sum = this.#sums.get(key);
     if (!sum) {

@@ -6,6 +6,7 @@ import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
+import { Subscribers } from '../core/subscribers.ts';
 import { closeReason } from '../protocol/close-reasons.ts';
 
 export interface ListenerGroupComponents {
@@ -25,16 +26,25 @@ const RETRY_MS = 10_000;
  */
 export class ListenerGroup implements Component {
   readonly name = 'listeners';
-  readonly listeners: readonly Listener[];
   readonly #components: ListenerGroupComponents;
   readonly #started: Listener[] = [];
-  readonly #onApplied = new Set<() => void>();
+  readonly #listeners: Listener[] = [];
+  readonly #applied = new Subscribers<void>();
   #unsubscribe: Unsubscribe | undefined;
   #retry: Timer | undefined;
 
-  constructor(components: ListenerGroupComponents, listeners: readonly Listener[]) {
+  constructor(components: ListenerGroupComponents) {
     this.#components = components;
-    this.listeners = listeners;
+  }
+
+  /** In the order they start. */
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  /** Before {@link start}. */
+  add(...listeners: readonly Listener[]): void {
+    this.#listeners.push(...listeners);
   }
 
   /**
@@ -42,7 +52,7 @@ export class ListenerGroup implements Component {
    * lifecycle
    */
   async start(): Promise<void> {
-    for (const listener of this.listeners) {
+    for (const listener of this.#listeners) {
       await listener.start();
       this.#started.push(listener);
     }
@@ -60,8 +70,7 @@ export class ListenerGroup implements Component {
 
   /** Told each time after the listeners were given a bundle, whether they could take it or not. */
   onApplied(listener: () => void): Unsubscribe {
-    this.#onApplied.add(listener);
-    return () => this.#onApplied.delete(listener);
+    return this.#applied.subscribe(listener);
   }
 
   /** Listeners whose new handshakes do not get the wanted bundle. */
@@ -115,6 +124,6 @@ export class ListenerGroup implements Component {
         listener.servedFingerprint() === wanted ? 1 : 0,
       );
     }
-    if (listeners.length > 0) for (const told of this.#onApplied) told();
+    if (listeners.length > 0) this.#applied.tell();
   }
 }

@@ -1,3 +1,5 @@
+import { isSallyportError } from '../core/errors.ts';
+
 /**
  * Why a connection ends: one table for every transport and for the SDK. `retry` is what the edge should do
  * next: `backoff` = try again by itself; `soon` = at once, elsewhere or here, after the hint; `renew` =
@@ -51,6 +53,15 @@ export interface CloseReason extends CloseReasonDefinition {
 /** @param reconnectAfterMs hint for the edge; jitter it, so that a fleet does not return at once */
 export function closeReason(name: CloseReasonName, reconnectAfterMs?: number): CloseReason {
   return { name, ...CLOSE_REASONS[name], ...(reconnectAfterMs === undefined ? {} : { reconnectAfterMs }) };
+}
+
+/** How a connection ends whose message could not be decoded, and under which word it is counted. */
+export function refusalOf(error: unknown): { readonly close: CloseReasonName; readonly counted: string } {
+  if (isSallyportError(error, 'MESSAGE_TOO_LARGE')) return { close: 'MessageTooLarge', counted: 'too-large' };
+  if (isSallyportError(error, 'CONTENT_TOO_DEEP', 'CONTENT_TOO_MANY_VALUES'))
+    return { close: 'MessageTooLarge', counted: error.code.toLowerCase().replaceAll('_', '-') };
+  if (isSallyportError(error, 'MESSAGE_INVALID')) return { close: 'ProtocolError', counted: 'malformed' };
+  return { close: 'InternalError', counted: 'internal-error' };
 }
 
 /**

@@ -1,7 +1,9 @@
 import protobuf from 'protobufjs/minimal.js';
-import { SallyportError } from '../core/errors.ts';
-import { checkMessage } from './codec-json.ts';
-import type { Message, MessageHeader, MessageRoute } from './message.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { checkHeader, checkRoute } from './codec-json.ts';
+import { Content } from './content.ts';
+import type { JsonLimits } from './json-scan.ts';
+import { Message, type MessageHeader, type MessageRoute } from './message.ts';
 
 /**
  * The framed form, for QUIC and WebTransport: viaduct's 10-byte package header, then the payload (KubeEdge
@@ -127,11 +129,10 @@ export class FrameDecoder {
 }
 
 /**
- * One whole frame of viaduct's protobuf `message.Message`; `content` travels as UTF-8 JSON.
- * @throws RangeError or TypeError when JSON cannot express the content (cycles, absurd depth)
+ * One whole frame of viaduct's protobuf `message.Message`; `content` travels as UTF-8 JSON, byte for byte.
  */
 export function encodeFramed(message: Message): Uint8Array {
-  const { header, route, content } = message;
+  const { header, route, body } = message;
   const writer = protobuf.Writer.create();
   const head = writer.uint32(field(1, BYTES)).fork();
   text(head, 1, header.msg_id);
@@ -148,25 +149,25 @@ export function encodeFramed(message: Message): Uint8Array {
   text(router, 4, route.resource);
   text(router, 5, route.destination);
   router.ldelim();
-  writer.uint32(field(3, BYTES)).bytes(Buffer.from(JSON.stringify(content) ?? 'null'));
+  writer.uint32(field(3, BYTES)).bytes(body.bytes);
   return encodeFrame(FRAME_TYPES.message, writer.finish());
 }
 
 /**
  * Decodes and checks the payload of a `message` frame. Unknown fields are skipped. Content that is not JSON
- * becomes a string.
- * @throws MESSAGE_INVALID; never anything else
+ * becomes a string; nothing is built from content that is.
+ * @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES; never anything else
  */
-export function decodeFramed(payload: Uint8Array): Message {
+export function decodeFramed(payload: Uint8Array, limits?: JsonLimits): Message {
   try {
-    return readMessage(protobuf.Reader.create(payload));
+    return readMessage(protobuf.Reader.create(payload), limits);
   } catch (cause) {
     if (cause instanceof SallyportError) throw cause;
     throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not a protobuf message' }, cause);
   }
 }
 
-function readMessage(reader: protobuf.Reader): Message {
+function readMessage(reader: protobuf.Reader, limits: JsonLimits | undefined): Message {
   let header: Mutable<Partial<MessageHeader>> | undefined;
   let route: Mutable<MessageRoute> | undefined;
   let content: Uint8Array = new Uint8Array();
@@ -177,7 +178,11 @@ function readMessage(reader: protobuf.Reader): Message {
     else if (tag === field(3, BYTES)) content = reader.bytes();
     else reader.skipType(tag & 7);
   }
-  return checkMessage({ header, route: route ?? {}, content: parseContent(content) });
+  if (!header) throw new SallyportError('MESSAGE_INVALID', { problem: 'header is missing' });
+  const whole = header as MessageHeader;
+  checkHeader(whole);
+  checkRoute(route ?? {});
+  return new Message(whole, route ?? {}, readContent(content, limits));
 }
 
 function readHeader(reader: protobuf.Reader, end: number): Mutable<Partial<MessageHeader>> {
@@ -216,12 +221,12 @@ function inside(reader: protobuf.Reader, end: number): number {
   return end;
 }
 
-function parseContent(bytes: Uint8Array): unknown {
-  const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+function readContent(bytes: Uint8Array, limits: JsonLimits | undefined): Content {
   try {
-    return JSON.parse(content);
-  } catch {
-    return content;
+    return Content.check(bytes, limits);
+  } catch (error) {
+    if (!isSallyportError(error, 'MESSAGE_INVALID')) throw error;
+    return Content.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
   }
 }
 

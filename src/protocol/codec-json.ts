@@ -1,39 +1,102 @@
+import { isUtf8 } from 'node:buffer';
 import { SallyportError } from '../core/errors.ts';
-import type { Message } from './message.ts';
+import { Content, ownBytes } from './content.ts';
+import { type JsonLimits, JsonScanner, type MemberRange } from './json-scan.ts';
+import { Message, type MessageHeader, type MessageRoute } from './message.ts';
 
 /**
- * The WebSocket form: one JSON object a text frame, a newline at its end as Go's `json.Encoder` writes.
- * Content that JSON cannot express becomes null.
+ * The WebSocket form: one JSON object a text frame, a newline at its end as Go's `json.Encoder` writes. The
+ * content is copied byte for byte.
  */
-export function encodeJson(message: Message): string {
-  return `${JSON.stringify(message)}\n`;
+export function encodeJson({ header, route, body }: Message): Buffer {
+  const head = `{"header":${JSON.stringify(header)},"route":${JSON.stringify(route)},"content":`;
+  const content = body.bytes;
+  const headBytes = Buffer.byteLength(head);
+  const frame = Buffer.allocUnsafe(headBytes + content.length + 2);
+  frame.write(head);
+  frame.set(content, headBytes);
+  frame[frame.length - 2] = CLOSE_OBJECT;
+  frame[frame.length - 1] = NEWLINE;
+  return frame;
 }
 
 /**
- * Parses and checks one message. Unknown fields are kept, so that newer peers lose nothing.
- * @throws MESSAGE_INVALID with what is wrong; never anything else
+ * Checks one message and reads its header and route; nothing is built from its content. Unknown fields of
+ * header and route are kept, so that newer peers lose nothing.
+ * @throws MESSAGE_INVALID with what is wrong, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES; never anything else
  */
-export function decodeJson(text: string): Message {
-  if (text.length > MAX_DEPTH && nestsDeeper(text, MAX_DEPTH)) throw invalid('it nests too deeply');
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid('it is not JSON');
+export function decodeJson(bytes: Uint8Array, limits?: JsonLimits): Message {
+  if (!isUtf8(bytes)) throw invalid('it is not UTF-8');
+  const ranges = findFields(bytes, new JsonScanner(bytes, limits).members());
+  const frame = ownBytes(bytes);
+  const header = readFields<MessageHeader>(frame, 'header', ranges.header);
+  const route = readFields<MessageRoute>(frame, 'route', ranges.route);
+  checkHeader(header);
+  checkRoute(route);
+  const content = ranges.content ? frame.subarray(ranges.content.from, ranges.content.to) : NULL;
+  return new Message(header, route, new Content(content, frame.length), frame);
+}
+
+type Field = 'header' | 'route' | 'content';
+const FIELDS: readonly Field[] = ['header', 'route', 'content'];
+const KEYS = FIELDS.map((field) => Buffer.from(`"${field}"`));
+
+function findFields(bytes: Uint8Array, members: MemberRange[]): { [K in Field]?: MemberRange } {
+  const found: { [K in Field]?: MemberRange } = {};
+  for (const member of members) {
+    const field = FIELDS[KEYS.findIndex((key) => isAt(bytes, key, member))] ?? otherField(bytes, member);
+    if (field === undefined) continue;
+    if (found[field]) throw invalid(`${field} is there twice`);
+    found[field] = member;
   }
-  return checkMessage(value);
+  return found;
+}
+
+function isAt(bytes: Uint8Array, key: Uint8Array, { keyFrom, keyTo }: MemberRange): boolean {
+  if (keyTo - keyFrom !== key.length) return false;
+  for (let at = 0; at < key.length; at++) if (bytes[keyFrom + at] !== key[at]) return false;
+  return true;
+}
+
+/** A key that is not ours, or ours with escapes. @throws MESSAGE_INVALID for a variant of ours */
+function otherField(bytes: Uint8Array, { keyFrom, keyTo }: MemberRange): Field | undefined {
+  if (keyTo - keyFrom > MAX_NAME) return undefined;
+  const key = JSON.parse(Buffer.from(bytes.subarray(keyFrom, keyTo)).toString());
+  if (!(FIELDS as readonly string[]).includes(key)) return refuseVariant(key, FIELDS);
+  return key;
+}
+
+/** @throws MESSAGE_INVALID for what is no object, too large, or read differently by other parsers */
+function readFields<T extends MessageHeader | MessageRoute>(
+  frame: Buffer,
+  name: 'header' | 'route',
+  range: MemberRange | undefined,
+): T {
+  if (!range || frame[range.from] !== OPEN_OBJECT) throw invalid(`${name} is missing`);
+  if (range.to - range.from > MAX_FIELDS_BYTES) throw invalid(`${name} is too large`);
+  const fields = JSON.parse(frame.toString('utf8', range.from, range.to)) as T;
+  const keys = Object.keys(fields);
+  if (keys.length !== range.fields) throw invalid(`${name} has a field twice`);
+  for (const key of keys) if (!KNOWN.has(key)) refuseVariant(key, [...KNOWN]);
+  return fields;
 }
 
 /**
- * Checks the parts Sallyport reads. Go sends `null` for absent objects of pointer type; those are refused
- * where we need them.
+ * Go's parser takes `Route` for `route`, and `ſource` for `source`: what we judge by must be what they read.
  */
-export function checkMessage(value: unknown): Message {
-  if (!isObject(value)) throw invalid('it is not an object');
-  const { header, route } = value as { header?: unknown; route?: unknown };
-  if (!isObject(header)) throw invalid('header is missing');
-  if (!isObject(route)) throw invalid('route is missing');
-  const { msg_id, parent_msg_id, timestamp, resourceversion, sync, type } = header as Record<string, unknown>;
+function refuseVariant(key: string, names: readonly string[]): undefined {
+  if (key.length <= MAX_NAME && names.includes(key.normalize('NFKC').toLowerCase()))
+    throw invalid('a field is there under a variant of its name');
+}
+
+/** Checks the parts Sallyport reads. @throws MESSAGE_INVALID */
+export function checkMessage({ header, route }: Message): void {
+  checkHeader(header);
+  checkRoute(route);
+}
+
+export function checkHeader(header: MessageHeader): void {
+  const { msg_id, parent_msg_id, timestamp, resourceversion, sync, type } = header;
   if (typeof msg_id !== 'string' || msg_id === '' || msg_id.length > MAX_ID)
     throw invalid('header.msg_id is not an id');
   if (!isOptionalString(parent_msg_id, MAX_ID)) throw invalid('header.parent_msg_id is not an id');
@@ -42,54 +105,32 @@ export function checkMessage(value: unknown): Message {
   if (!isOptionalString(resourceversion, MAX_ID)) throw invalid('header.resourceversion is not a string');
   if (sync !== undefined && typeof sync !== 'boolean') throw invalid('header.sync is not a boolean');
   if (!isOptionalString(type, MAX_ID)) throw invalid('header.type is not a string');
-  const { source, destination, group, operation, resource } = route as Record<string, unknown>;
+}
+
+export function checkRoute(route: MessageRoute): void {
+  const { source, destination, group, operation, resource } = route;
   if (!isOptionalString(source, MAX_NAME)) throw invalid('route.source is not a string');
   if (!isOptionalString(destination, MAX_NAME)) throw invalid('route.destination is not a string');
   if (!isOptionalString(group, MAX_NAME)) throw invalid('route.group is not a string');
   if (!isOptionalString(operation, MAX_NAME)) throw invalid('route.operation is not a string');
   if (!isOptionalString(resource, MAX_RESOURCE)) throw invalid('route.resource is not a string');
-  return value as unknown as Message;
 }
+
+const KNOWN = new Set([
+  ...['msg_id', 'parent_msg_id', 'timestamp', 'resourceversion', 'sync', 'type'],
+  ...['source', 'destination', 'group', 'operation', 'resource'],
+]);
 
 /** Bounds on what is copied into logs, indexes and subjects, characters. */
 const MAX_ID = 256;
 const MAX_NAME = 256;
 const MAX_RESOURCE = 4096;
-
-/**
- * `JSON.parse` takes any depth, but `JSON.stringify` overflows the stack from about 5,000 levels on (Node
- * 24): what is let in here must be possible to send on.
- */
-const MAX_DEPTH = 1_000;
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_ARRAY = 0x5b;
-const CLOSE_ARRAY = 0x5d;
+/** Header and route alone are parsed. Every known field at its bound, each character escaped, needs less. */
+const MAX_FIELDS_BYTES = 64 * 1024;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
-
-/**
- * Whether brackets outside of strings nest deeper than `limit`. Text that is no JSON may be misjudged; it is
- * refused anyway.
- */
-function nestsDeeper(text: string, limit: number): boolean {
-  let depth = 0;
-  for (let at = 0; at < text.length; at++) {
-    const char = text.charCodeAt(at);
-    if (char === QUOTE) {
-      for (at++; at < text.length && text.charCodeAt(at) !== QUOTE; at++)
-        if (text.charCodeAt(at) === BACKSLASH) at++;
-    } else if (char === OPEN_ARRAY || char === OPEN_OBJECT) {
-      if (++depth > limit) return true;
-    } else if (char === CLOSE_ARRAY || char === CLOSE_OBJECT) depth--;
-  }
-  return false;
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
+const NEWLINE = 0x0a;
+const NULL = Buffer.from('null');
 
 function isOptionalString(value: unknown, maxLength: number): boolean {
   return value === undefined || (typeof value === 'string' && value.length <= maxLength);

@@ -9,6 +9,11 @@ import { CLOSE_REASONS, type CloseReasonName } from './close-reasons.ts';
 interface ReasonDefinition {
   readonly meaning: string;
   readonly fix: string;
+  /**
+   * A hub certificate can be the cause, as the client's alerts and conduct tell it (RFC 8446 §6.2). Of a
+   * peer's reasons: over QUIC alone, where an alert of the client looks like one of the hub.
+   */
+  readonly blamesHub?: true;
 }
 
 interface PeerReasonDefinition extends ReasonDefinition {
@@ -34,6 +39,7 @@ export const PEER_REASONS = {
     fix: 'join again',
     close: 'Unauthenticated',
     alerts: [42, 46],
+    blamesHub: true,
   },
   'unknown-ca': {
     meaning: 'no trusted CA issued it; the facts say which CAs are expected',
@@ -41,6 +47,7 @@ export const PEER_REASONS = {
     // 51: the signature does not verify, a CA of the same name with another key.
     close: 'TrustRemoved',
     alerts: [48, 51],
+    blamesHub: true,
   },
   expired: {
     meaning: "its validity has ended; the facts say since when, and the hub's time",
@@ -48,6 +55,7 @@ export const PEER_REASONS = {
     // Also a certificate that is not valid yet.
     close: 'CertificateExpired',
     alerts: [45],
+    blamesHub: true,
   },
   'not-yet-valid': {
     meaning: "its validity has not begun; the facts say when it does, and the hub's time",
@@ -60,6 +68,7 @@ export const PEER_REASONS = {
     fix: 'join again',
     close: 'Unauthenticated',
     alerts: [43],
+    blamesHub: true,
   },
   'wrong-key-usage': {
     meaning: 'its key usage lacks digitalSignature',
@@ -116,18 +125,22 @@ export const HANDSHAKE_REASONS = {
   'client-unknown-ca': {
     meaning: 'the client does not know the CA of the hub certificate (TLS alert)',
     fix: 'the client does not know the CA of the hub certificate: it joined another hub, or before the CA was replaced; let it join again',
+    blamesHub: true,
   },
   'client-bad-certificate': {
     meaning: 'the client refuses the hub certificate (TLS alert)',
     fix: 'the client refuses the hub certificate, most often because the name or address it uses is not among the names served; add it to advertise.addresses',
+    blamesHub: true,
   },
   'client-certificate-expired': {
     meaning: 'for the client the hub certificate is out of date (TLS alert)',
     fix: 'for the clock of the client the hub certificate has expired or is not valid yet; compare the clocks',
+    blamesHub: true,
   },
   'client-alert': {
     meaning: 'the client ended the handshake with another TLS alert',
     fix: 'the log of the client says why it ended the handshake',
+    blamesHub: true,
   },
   'plain-http': {
     meaning: 'the client speaks HTTP without TLS',
@@ -136,10 +149,13 @@ export const HANDSHAKE_REASONS = {
   'no-common-tls': {
     meaning: 'no TLS version or suite in common',
     fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',
+    blamesHub: true,
   },
   disconnected: {
     meaning: 'the client was gone in the middle of the handshake',
     fix: 'the client closed the connection during the handshake; its log may say why',
+    // Clients that verify only after the handshake, as Node's do, leave without a word.
+    blamesHub: true,
   },
   timeout: {
     meaning: 'the handshake or request was not complete in time',
@@ -203,9 +219,32 @@ export function refusalOfAlert(code: number): PeerReason | undefined {
   return BY_ALERT.get(code - 0x100);
 }
 
+/** Close reasons by which a hub refuses an edge it knows, before there is a connection. */
+const LIMITS = [
+  'Draining',
+  'Disconnected',
+  'Flapping',
+  'InternalError',
+  'Rebalance',
+  'TryAgainLater',
+] as const satisfies CloseReasonName[];
+const REFUSING: ReadonlySet<string> = new Set([...LIMITS, ...peerReasons.map(([, { close }]) => close)]);
+
+/** What the word of a refusal tells the edge to do; undefined for a word that no hub refuses with. */
+export function closeOfRefusal(word: string): CloseReasonName | undefined {
+  if (Object.hasOwn(PEER_REASONS, word)) return PEER_REASONS[word as PeerReason].close;
+  return REFUSING.has(word) ? (word as CloseReasonName) : undefined;
+}
+
 /** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
 export function refusalStatus(reason: PeerReason): 401 | 403 {
   return CLOSE_REASONS[PEER_REASONS[reason].close].retry === 'never' ? 403 : 401;
+}
+
+/** Whether a hub certificate can be the cause of a refusal with this word, at a listener with this TLS. */
+export function blamesHub(reason: string, tls: 'node' | 'quic-library'): boolean {
+  const table: Readonly<Record<string, ReasonDefinition>> = tls === 'node' ? HANDSHAKE_REASONS : PEER_REASONS;
+  return Object.hasOwn(table, reason) && table[reason]!.blamesHub === true;
 }
 
 /** The word of an error code, and the two that have one of their own among the peer's reasons. */

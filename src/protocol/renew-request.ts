@@ -22,11 +22,14 @@ export function createRenewRequest(request: RenewRequest, { now }: { now: number
 }
 
 /** Undefined for every other message. */
-export function readRenewRequest({ route, content }: Message): RenewRequest | undefined {
+export function readRenewRequest(message: Message): RenewRequest | undefined {
+  const { route } = message;
   const isOurs =
     route.source === ROUTE.source && route.group === ROUTE.group && route.operation === ROUTE.operation;
   if (!isOurs || route.resource?.endsWith(ROUTE.resource) !== true) return undefined;
-  const { reason, serial, withinMs } = (content ?? {}) as Partial<Record<keyof RenewRequest, unknown>>;
+  const { reason, serial, withinMs } = (message.content ?? {}) as Partial<
+    Record<keyof RenewRequest, unknown>
+  >;
   if (typeof serial !== 'string') return undefined;
   const within = typeof withinMs === 'number' && withinMs >= 0 ? Math.min(withinMs, MAX_WITHIN_MS) : 0;
   return { reason: String(reason ?? ''), serial, withinMs: within };

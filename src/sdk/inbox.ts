@@ -81,7 +81,7 @@ export class Inbox {
   answered(answer: Message): void {
     const id = answer.header.parent_msg_id;
     if (id === undefined) return;
-    if (Buffer.byteLength(JSON.stringify(answer)) <= MAX_KEPT_ANSWER_BYTES) this.#remember(id, answer);
+    if (answer.heldBytes <= MAX_KEPT_ANSWER_BYTES) this.#remember(id, answer);
     else this.#forget(id);
   }
 
@@ -107,7 +107,7 @@ export class Inbox {
 /**
  * Not to be acknowledged, or the two ends would do so for ever. CloudCore treats them so (`NoAckRequired`).
  */
-function isAcknowledgement({ route, content }: Message): boolean {
+function isAcknowledgement({ route, body }: Message): boolean {
   const { operation } = route;
-  return operation === 'error' || (operation === 'response' && (content === 'OK' || content === 'ack'));
+  return operation === 'error' || (operation === 'response' && (body.is('OK') || body.is('ack')));
 }

@@ -2,8 +2,9 @@
 export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
+export { Content } from '../protocol/content.ts';
 export type { TransportName } from '../protocol/listener-names.ts';
-export { createMessage, createResponse, type Message } from '../protocol/message.ts';
+export { createMessage, createResponse, Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
 export { EdgeClient, type RequestOptions } from './edge-client.ts';
 export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './edge-client-options.ts';

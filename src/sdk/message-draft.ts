@@ -6,7 +6,7 @@ export interface MessageDraft {
   readonly resource: string;
   /** `insert`, `update`, `delete`, `get`, or a word of your own. */
   readonly operation: string;
-  /** Any JSON value. */
+  /** Any JSON value; a message's `body` goes on byte for byte. */
   readonly content?: unknown;
   /** Default `resource`. */
   readonly group?: string;
@@ -27,7 +27,7 @@ export function messageOf(
 ): Message {
   if ('header' in message) {
     const { sync: _, ...header } = message.header;
-    return { ...message, header: sync ? { ...header, sync } : header };
+    return message.withHeader(sync ? { ...header, sync } : header);
   }
   const { resource, operation, content = null, group = 'resource', source = 'edge', destination } = message;
   const { parentId, resourceVersion } = message;

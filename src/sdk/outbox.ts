@@ -6,7 +6,7 @@ import type { EdgeLink } from './transports/transport.ts';
 export interface OutboxOptions {
   /** Messages waiting or not yet acknowledged, at most. */
   readonly messages: number;
-  /** Their size as JSON, at most. */
+  /** Bytes of memory they hold, at most. */
   readonly bytes: number;
   /** Messages that may wait for their answer at once on a link. */
   readonly window: number;
@@ -64,7 +64,7 @@ export class Outbox {
   add(message: Message, { answered }: { answered: boolean }): Promise<Message | undefined> {
     const known = this.#entries.get(message.header.msg_id);
     if (known) return known.promise;
-    const bytes = Buffer.byteLength(JSON.stringify(message));
+    const bytes = message.heldBytes;
     if (this.#entries.size >= this.#options.messages || this.#bytes + bytes > this.#options.bytes)
       return Promise.reject(new SallyportError('QUEUE_FULL', { queue: 'of the edge client' }));
     const { promise, resolve, reject } = Promise.withResolvers<Message | undefined>();
@@ -89,9 +89,7 @@ export class Outbox {
     if (!entry?.answered) return false;
     this.#remove(entry);
     if (answer.route.operation === 'error') {
-      const { content } = answer;
-      const problem = typeof content === 'string' ? content.slice(0, 300) : JSON.stringify(content);
-      entry.reject(new SallyportError('HUB_REFUSED_MESSAGE', { problem: problem?.slice(0, 300) }));
+      entry.reject(new SallyportError('HUB_REFUSED_MESSAGE', { problem: problemOf(answer) }));
     } else entry.resolve(answer);
     this.#pump();
     return true;
@@ -212,4 +210,11 @@ export class Outbox {
     for (const entry of waiting) entry.sent = false;
     this.#pump();
   }
+}
+
+/** What a person reads of an answer that is an error, 300 characters at most. */
+function problemOf({ body }: Message): string {
+  const isShort = body.bytes.length <= 2_000;
+  const text = isShort && typeof body.value === 'string' ? body.value : body.bytes.toString('utf8', 0, 2_000);
+  return text.slice(0, 300);
 }

@@ -4,6 +4,7 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { LISTENERS } from '../protocol/listener-names.ts';
+import { blamesHub } from '../protocol/rejection-reasons.ts';
 
 export interface SwapWatchComponents {
   readonly clock: Clock;
@@ -21,22 +22,6 @@ export interface SwapWatchOptions {
   /** How long after a swap, milliseconds. */
   readonly windowMs: number;
 }
-
-/**
- * What a hub certificate can be the cause of, as the client's alerts and conduct tell it (RFC 8446 section
- * 6.2).
- */
-const CAUSED_BY_HUB = new Set([
-  'client-unknown-ca',
-  'client-bad-certificate',
-  'client-certificate-expired',
-  'client-alert',
-  'no-common-tls',
-  // Clients that verify only after the handshake, as Node's do, leave without a word.
-  'disconnected',
-]);
-/** Over QUIC an alert of the client looks like one of the hub about the client's certificate. */
-const CAUSED_OVER_QUIC = new Set(['unknown-ca', 'malformed-certificate', 'wrong-usage', 'expired']);
 
 /** So many times the rate of before are nothing new. */
 const USUAL = 2;
@@ -124,14 +109,14 @@ export class SwapWatch {
   /** A connection was refused, or refused us. */
   rejected(report: RejectionReport): void {
     const { listener, reason, remoteAddress } = report;
-    const isQuic = LISTENERS[listener].tls === 'quic-library';
-    if (!(isQuic ? CAUSED_OVER_QUIC : CAUSED_BY_HUB).has(reason)) return;
+    const { tls } = LISTENERS[listener];
+    if (!blamesHub(reason, tls)) return;
     const { clock } = this.#components;
     // What is kept is bounded by the nodes that are here, or were at the swap.
     if (this.#addresses.has(remoteAddress)) this.#count(remoteAddress);
     const watched = this.#watched;
     const count = watched?.failures.get(remoteAddress);
-    if (!watched || count === undefined || (isQuic && watched.trustChanged)) return;
+    if (!watched || count === undefined || (tls === 'quic-library' && watched.trustChanged)) return;
     watched.failures.set(remoteAddress, count + 1);
     this.#gathering ??= clock.setTimeout(() => this.#judge(), GATHER_MS);
   }

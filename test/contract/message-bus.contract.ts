@@ -8,7 +8,8 @@ import type {
   UpstreamEvent,
 } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
-import { itemFor, objectMessage, until } from '../support/edges/messages.ts';
+import { itemFor, objectMessage } from '../support/edges/messages.ts';
+import { eventually } from '../support/eventually.ts';
 
 /** What a suite needs to try a bus: a started one, with at least these limits. */
 export interface BusUnderTest {
@@ -68,12 +69,12 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         await bus.enqueue(itemFor('edge-2', objectMessage('c', 1)));
         const consumer = new Consumer({ automatic: ACKNOWLEDGED });
         bus.attach('edge-1', consumer);
-        await until(() => consumer.given.length === 2);
+        await eventually('consumer.given.length === 2', () => consumer.given.length === 2);
         expect(consumer.contents).toEqual(['a@1', 'b@1']);
         expect(await first.outcome).toEqual(ACKNOWLEDGED);
-        await until(() => bus.backlog('edge-1').messages === 0);
+        await eventually("bus.backlog('edge-1').messages === 0", () => bus.backlog('edge-1').messages === 0);
         bus.attach('edge-2', new Consumer({ window: 0 }));
-        await until(() => bus.backlog('edge-2').messages === 1);
+        await eventually("bus.backlog('edge-2').messages === 1", () => bus.backlog('edge-2').messages === 1);
       }));
 
     test('has no more under way than the window', () =>
@@ -81,11 +82,11 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         const consumer = new Consumer({ window: 2 });
         bus.attach('edge-1', consumer);
         for (const name of ['a', 'b', 'c']) await bus.enqueue(itemFor('edge-1', objectMessage(name, 1)));
-        await until(() => consumer.given.length === 2);
-        await until(() => bus.backlog('edge-1').messages === 1);
+        await eventually('consumer.given.length === 2', () => consumer.given.length === 2);
+        await eventually("bus.backlog('edge-1').messages === 1", () => bus.backlog('edge-1').messages === 1);
         expect(consumer.given.length).toBe(2);
         consumer.settle(0, ACKNOWLEDGED);
-        await until(() => consumer.given.length === 3);
+        await eventually('consumer.given.length === 3', () => consumer.given.length === 3);
         expect(consumer.contents).toEqual(['a@1', 'b@1', 'c@1']);
       }));
 
@@ -100,7 +101,10 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         expect(await late.outcome).toEqual({ kind: 'superseded' });
         const consumer = new Consumer({ automatic: ACKNOWLEDGED });
         bus.attach('edge-1', consumer);
-        await until(() => consumer.given.length === 1 && bus.backlog('edge-1').messages === 0);
+        await eventually(
+          "consumer.given.length === 1 && bus.backlog('edge-1').messages === 0",
+          () => consumer.given.length === 1 && bus.backlog('edge-1').messages === 0,
+        );
         expect(consumer.contents).toEqual(['gone']);
       }));
 
@@ -110,7 +114,10 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         await bus.enqueue(itemFor('edge-1', objectMessage('a', 'xyz', { content: 2 })));
         const consumer = new Consumer({ automatic: ACKNOWLEDGED });
         bus.attach('edge-1', consumer);
-        await until(() => consumer.given.length === 1 && bus.backlog('edge-1').messages === 0);
+        await eventually(
+          "consumer.given.length === 1 && bus.backlog('edge-1').messages === 0",
+          () => consumer.given.length === 1 && bus.backlog('edge-1').messages === 0,
+        );
         expect(consumer.contents).toEqual([2]);
       }));
 
@@ -119,13 +126,13 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         const consumer = new Consumer();
         bus.attach('edge-1', consumer);
         const older = await bus.enqueue(itemFor('edge-1', objectMessage('a', 1)));
-        await until(() => consumer.given.length === 1);
+        await eventually('consumer.given.length === 1', () => consumer.given.length === 1);
         await bus.enqueue(itemFor('edge-1', objectMessage('a', 2)));
         await bus.enqueue(itemFor('edge-1', objectMessage('b', 1)));
-        await until(() => consumer.given.length === 2);
+        await eventually('consumer.given.length === 2', () => consumer.given.length === 2);
         expect(consumer.contents).toEqual(['a@1', 'b@1']);
         consumer.settle(0, ACKNOWLEDGED);
-        await until(() => consumer.given.length === 3);
+        await eventually('consumer.given.length === 3', () => consumer.given.length === 3);
         expect(consumer.contents).toEqual(['a@1', 'b@1', 'a@2']);
         expect(await older.outcome).toEqual(ACKNOWLEDGED);
       }));
@@ -135,9 +142,9 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         const first = new Consumer();
         const detach = bus.attach('edge-1', first);
         for (const name of ['a', 'b', 'c']) await bus.enqueue(itemFor('edge-1', objectMessage(name, 1)));
-        await until(() => first.given.length === 3);
+        await eventually('first.given.length === 3', () => first.given.length === 3);
         first.settle(1, ACKNOWLEDGED);
-        await until(() => bus.backlog('edge-1').messages === 0);
+        await eventually("bus.backlog('edge-1').messages === 0", () => bus.backlog('edge-1').messages === 0);
         detach();
         first.settle(0, 'disconnected');
         first.settle(2, 'disconnected');
@@ -145,7 +152,10 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         await bus.enqueue(itemFor('edge-1', objectMessage('a', 2)));
         const second = new Consumer({ automatic: ACKNOWLEDGED });
         bus.attach('edge-1', second);
-        await until(() => second.given.length === 3 && bus.backlog('edge-1').messages === 0);
+        await eventually(
+          "second.given.length === 3 && bus.backlog('edge-1').messages === 0",
+          () => second.given.length === 3 && bus.backlog('edge-1').messages === 0,
+        );
         expect([...second.contents].sort()).toEqual(['a@2', 'c@1', 'd@1']);
         expect(second.contents.indexOf('c@1')).toBeLessThan(second.contents.indexOf('d@1'));
       }));
@@ -158,7 +168,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         bus.attach('edge-1', second);
         detachFirst();
         await bus.enqueue(itemFor('edge-1', objectMessage('a', 1)));
-        await until(() => second.given.length === 1);
+        await eventually('second.given.length === 1', () => second.given.length === 1);
         expect(first.given).toEqual([]);
       }));
 
@@ -182,7 +192,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         for (const message of [answer(3), answer(4)]) await bus.enqueue(itemFor('edge-1', message));
         const consumer = new Consumer({ automatic: { kind: 'sent' } });
         bus.attach('edge-1', consumer);
-        await until(() => consumer.given.length === 4);
+        await eventually('consumer.given.length === 4', () => consumer.given.length === 4);
         expect(consumer.contents).toEqual([1, 2, 3, 4]);
       }));
 
@@ -191,7 +201,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         const consumer = new Consumer();
         bus.attach('edge-1', consumer);
         const { outcome } = await bus.enqueue(itemFor('edge-1', objectMessage('a', 1)));
-        await until(() => consumer.given.length === 1);
+        await eventually('consumer.given.length === 1', () => consumer.given.length === 1);
         consumer.settle(0, { kind: 'unacknowledged' });
         expect(await outcome).toEqual({ kind: 'unacknowledged' });
         expect(bus.backlog('edge-1')).toEqual({ messages: 0, bytes: 0 });
@@ -216,7 +226,10 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         ];
         bus.attach('edge-1', first);
         bus.attach('edge-2', second);
-        await until(() => first.given.length === 1 && second.given.length === 1);
+        await eventually(
+          'first.given.length === 1 && second.given.length === 1',
+          () => first.given.length === 1 && second.given.length === 1,
+        );
         const late = await bus.enqueue(itemFor('edge-1', message));
         expect(await late.outcome).toEqual({ kind: 'dropped', reason: 'duplicate' });
         expect(first.given.length).toBe(1);
@@ -238,10 +251,13 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
           await bus.post(itemFor('edge-1', objectMessage('d', 1), { expiresAt: 1 }));
           const consumer = new Consumer({ automatic: ACKNOWLEDGED });
           bus.attach('edge-1', consumer);
-          await until(() => consumer.given.length === 2 && bus.backlog('edge-1').messages === 0);
+          await eventually(
+            "consumer.given.length === 2 && bus.backlog('edge-1').messages === 0",
+            () => consumer.given.length === 2 && bus.backlog('edge-1').messages === 0,
+          );
           await bus.post(itemFor('edge-1', first));
           await bus.post(itemFor('edge-1', objectMessage('e', 1)));
-          await until(() => consumer.given.length === 3);
+          await eventually('consumer.given.length === 3', () => consumer.given.length === 3);
           expect(consumer.contents).toEqual(['a@1', 'b@2', 'e@1']);
         },
         { messagesPerNode: 2 },
@@ -277,13 +293,16 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
           fromEdge('edge-1', 3),
         ])
           await bus.publish(event);
-        await until(() => all.length === 4 && some.length === 2);
+        await eventually(
+          'all.length === 4 && some.length === 2',
+          () => all.length === 4 && some.length === 2,
+        );
         expect(some.map(contentOf)).toEqual([1, 3]);
         const ids = all.map(({ id }) => id);
         expect([...ids].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))).toEqual(ids);
         const missed: StoredEvent[] = [];
         bus.subscribe({ types: ['message'] }, (event) => missed.push(event), { afterId: ids[0]! });
-        await until(() => missed.length === 2);
+        await eventually('missed.length === 2', () => missed.length === 2);
         expect(missed.map(contentOf)).toEqual([2, 3]);
       }));
 
@@ -297,9 +316,9 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         const seen: unknown[] = [];
         const unsubscribe = bus.subscribe({}, (event) => seen.push(contentOf(event)));
         await bus.publish(fromEdge('edge-1', 1));
-        await until(() => seen.length === 1);
+        await eventually('seen.length === 1', () => seen.length === 1);
         await bus.publish(fromEdge('edge-1', 2));
-        await until(() => seen.length === 2);
+        await eventually('seen.length === 2', () => seen.length === 2);
         expect(calls).toBe(1);
         unsubscribe();
         await bus.publish(fromEdge('edge-1', 3));

@@ -5,6 +5,7 @@ import { createMetrics } from '../../src/core/metrics.ts';
 import { QUIC_DEFAULTS } from '../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../src/listeners/quic/quic-listener.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
 import { QuicTransport } from '../../src/sdk/transports/quic-transport.ts';
 import { RecordingAcceptor, rawQuic, TestEdge } from '../support/edges/quic-rig.ts';
 import { listenerContract } from './listener.contract.ts';
@@ -34,6 +35,7 @@ listenerContract({
         port: 0,
         epoch: 'contract',
         keepaliveTimeoutMs: 30_000,
+        ...DEFAULT_JSON_LIMITS,
         maxMessageBytes: 1 << 20,
         maxPendingUpstream: 64,
         handshakeTimeoutMs: 10_000,

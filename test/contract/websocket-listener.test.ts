@@ -3,6 +3,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { WebSocketListener } from '../../src/listeners/websocket/websocket-listener.ts';
+import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
 import { RecordingAcceptor } from '../fakes/recording-acceptor.ts';
 import { edgeSocket } from '../support/edges/websocket-client.ts';
 import { listenerContract } from './listener.contract.ts';
@@ -34,6 +35,7 @@ listenerContract({
           writeTimeoutMs: 30_000,
           proxyProtocolFrom: [],
         },
+        ...DEFAULT_JSON_LIMITS,
         maxMessageBytes: 1 << 20,
         maxPendingUpstream: 64,
       }),

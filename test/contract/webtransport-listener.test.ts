@@ -1,3 +1,6 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { ClientHttp2Stream } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
 import { systemClock } from '../../src/core/clock.ts';
 import { isSallyportError } from '../../src/core/errors.ts';
 import { silentLogger } from '../../src/core/log.ts';
@@ -48,12 +51,21 @@ listenerContract({
       const { headers } = await askForSession(port, { path: '/edge', headers: { node_id: node } });
       return { accepted: false, reason: headers['sallyport-reason'] as string | undefined };
     }
+    let servedSha256: string | undefined;
+    // The SDK tells nobody which certificate it was shown.
+    const onStream = (event: unknown) => {
+      const { socket } = (event as { stream: ClientHttp2Stream }).stream.session!;
+      const served = (socket as TLSSocket).getPeerX509Certificate();
+      if (socket.remotePort === port) servedSha256 = served?.fingerprint256.replaceAll(':', '').toLowerCase();
+    };
+    subscribe('http2.client.stream.created', onStream);
     try {
       const link = await connectWebTransport(port, { ca, edge, node });
+      if (servedSha256 === undefined) throw new Error('the certificate was not seen');
       const test = new TestEdge(link);
       return {
         accepted: true,
-        servedSha256: link.servedSha256,
+        servedSha256,
         works: async () => (await test.echo('still there')).content === 'still there',
         async close() {
           link.close(closeReason('Normal'));
@@ -63,6 +75,8 @@ listenerContract({
     } catch (error) {
       const word = isSallyportError(error, 'CONNECT_REFUSED') ? error.details.word : undefined;
       return { accepted: false, reason: word as string | undefined };
+    } finally {
+      unsubscribe('http2.client.stream.created', onStream);
     }
   },
 });

@@ -2,11 +2,11 @@ import type {
   ConnectionStats,
   EdgeConnection,
   EdgeConnectionHandler,
-  Transport,
 } from '../../src/contracts/edge-connection.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import type { NodeIdentity } from '../../src/identity/node-identity.ts';
 import type { CloseReason } from '../../src/protocol/close-reasons.ts';
+import type { TransportName } from '../../src/protocol/listener-names.ts';
 import {
   createMessage,
   createResponse,
@@ -35,7 +35,7 @@ let nextId = 1;
 /** A connection in memory: what the hub sends lands in `sent`, and the test speaks for the edge. */
 export class FakeConnection implements EdgeConnection {
   readonly id = `fake-${nextId++}`;
-  readonly transport: Transport = 'websocket';
+  readonly transport: TransportName = 'websocket';
   readonly remoteAddress = '192.0.2.7';
   readonly projectId = 'e632aba927ea4ac2b575ec1603d56f10';
   readonly peer: NodeIdentity;

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('B1: an added address is served from the same CA within 5 s, the CA Secret is untouched, no connection drops', async () => {
   await using hub = await startTestGateway();
@@ -24,14 +25,10 @@ test('B1: an added address is served from the same CA within 5 s, the CA Secret 
   const start = Date.now();
   expect(hub.config.reload().applied).toEqual(['advertise.addresses']);
   for (const name of ['https', 'websocket', 'admin'] as const) {
-    await eventually(
-      `${name} serves the new names`,
-      async () => {
-        const names = (await servedCertificate(hub.port(name))).subjectAltName ?? '';
-        return names.includes('hub.example.com') && names.includes('192.0.2.7');
-      },
-      5_000,
-    );
+    await eventually(`${name} serves the new names`, async () => {
+      const names = (await servedCertificate(hub.port(name))).subjectAltName ?? '';
+      return names.includes('hub.example.com') && names.includes('192.0.2.7');
+    });
   }
   expect(Date.now() - start).toBeLessThan(5_000);
   const after = await servedCertificate(port);

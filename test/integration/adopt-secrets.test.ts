@@ -6,8 +6,9 @@ import { connect, type DetailedPeerCertificate } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/eventually.ts';
 import { readCa, writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { kubeEdgeToken } from '../support/pki/kubeedge-token.ts';
 import { type CaKind, mintCaOf } from '../support/pki/other-cas.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../support/pki/pki.ts';
@@ -199,7 +200,6 @@ describe('the hub certificate', () => {
     await eventually(
       'the new one is served',
       async () => (await served()) === second.certificate.serialNumber,
-      5_000,
     );
     const after = file('cloudcoresecret');
     put(await mintServer(ca, { names: ['elsewhere.example'] }));

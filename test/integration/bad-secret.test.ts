@@ -7,7 +7,8 @@ import { readPair } from '../../bench/lib/servers.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { goGet } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintServer, OID, type Pair } from '../support/pki/pki.ts';
 
 /** Replaces the hub Secret as an operator would with an editor: a whole new file. */
@@ -74,11 +75,7 @@ describe('a mistake in a Secret', () => {
       const before = await served(external);
 
       writeHubSecret(external.folder, ...(await make(ca)));
-      await eventually(
-        'the mistake is reported',
-        async () => (await status(external)).problem !== undefined,
-        5_000,
-      );
+      await eventually('the mistake is reported', async () => (await status(external)).problem !== undefined);
       expect(await served(external)).toBe(before);
       const metrics = (await goGetMetrics(external)).match(
         /^sallyport_certificate_last_reload_successful (\d)/m,
@@ -90,7 +87,6 @@ describe('a mistake in a Secret', () => {
       await eventually(
         'the good certificate is served',
         async () => (await served(external)) === good.certificate.serialNumber,
-        5_000,
       );
       expect((await status(external)).problem).toBeUndefined();
       await edge.send({ resource: 'app/alive', operation: 'update', content: 1 });
@@ -103,13 +99,13 @@ describe('a mistake in a Secret', () => {
     const before = await served(hub);
     const caBefore = readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8');
     rmSync(join(hub.folder, 'cloudcoresecret.yaml'));
-    await eventually('a new hub certificate is served', async () => (await served(hub)) !== before, 20_000);
+    await eventually('a new hub certificate is served', async () => (await served(hub)) !== before);
     writeFileSync(
       join(hub.folder, 'cloudcoresecret.yaml'),
       'kind: Secret\nmetadata: {name: cloudcoresecret}\napiVersion: v1\ndata: {cloudcoredata: "AAAA", cloudcorekeydata: "AAAA"}\n',
     );
     const second = await served(hub);
-    await eventually('it is mended again', async () => (await served(hub)) !== second, 20_000);
+    await eventually('it is mended again', async () => (await served(hub)) !== second);
     expect(readFileSync(join(hub.folder, 'casecret.yaml'), 'utf8')).toBe(caBefore);
   });
 

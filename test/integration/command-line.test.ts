@@ -6,8 +6,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
-import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/fleets/process.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import {
+  type GatewayProcess,
+  sallyport,
+  sallyportProcess,
+  startGatewayProcess,
+} from '../support/fleets/process.ts';
 
 let folder: string;
 let gateway: GatewayProcess;
@@ -35,7 +40,11 @@ describe('the command line', () => {
   });
 
   test('token create prints the token alone', async () => {
-    const { code, stdout } = await run('token', 'create', '--node', 'edge-1');
+    // In a process of its own: a shell takes what stands on this pipe.
+    const { code, stdout } = await sallyportProcess([
+      ...['token', 'create', '--node', 'edge-1', '--admin', gateway.ready.admin],
+      ...['--set', `secretStore.path=${folder}`],
+    ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^[0-9a-f]{64}\.[\w-]+\.[\w-]+\.[\w-]+\n$/);
     expect(stdout.startsWith(gateway.ready.caSha256)).toBe(true);
@@ -193,7 +202,8 @@ describe('the command line', () => {
     await using hub = await MiniHub.start();
     const port = hub.address.split(':')[1]!;
     const directory = mkdtempSync(join(tmpdir(), 'sallyport-edge-'));
-    const edge = sallyport([
+    // In a process of its own, which has to end although its standard input stays open.
+    const edge = sallyportProcess([
       ...['edge', 'run', '--node', 'edge-1', '--hub', '127.0.0.1', '--token', hub.token],
       ...['--directory', directory, '--transport', 'websocket'],
       ...['--set', `https.port=${port}`, '--set', `websocket.port=${port}`],
@@ -224,7 +234,8 @@ describe('the command line', () => {
 
   test('a port that is taken is reported with the setting to change', async () => {
     const taken = gateway.ready.websocket.split(':').at(-1)!;
-    const { code, stderr } = await sallyport([
+    // In a process of its own: nothing that a failed start left behind may keep it alive.
+    const { code, stderr } = await sallyportProcess([
       'serve',
       '--set',
       `secretStore.path=${folder}`,

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkFromEdge } from '../../src/cli/commands/doctor.ts';
 import type { EdgeTargetOptions } from '../../src/cli/doctor/edge-target.ts';
 import { exitCodeOf } from '../../src/cli/doctor/view.ts';
+import { processTerminal } from '../../src/cli/terminal.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { sallyport } from '../support/fleets/process.ts';
+import { sallyportProcess } from '../support/fleets/process.ts';
 import { readCa } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { freePort } from '../support/kube/kube-fleet.ts';
@@ -35,7 +36,7 @@ async function ask(
     quicPort: String(hub.port('quic')),
     ...more,
   };
-  const all = await checkFromEdge(target, pair);
+  const all = await checkFromEdge(processTerminal(), target, pair);
   const of = (check: string) => all.filter((one) => one.check === check);
   const trouble = all.filter(({ status }) => status === 'warning' || status === 'failure');
   return { code: exitCodeOf(all), all, of, trouble };
@@ -89,7 +90,7 @@ describe('on the side of the edge', () => {
 
   test('nothing listens; no such name', async () => {
     const closed = String(await freePort());
-    const { code, stdout } = await sallyport(
+    const { code, stdout } = await sallyportProcess(
       ['doctor', '--from-edge', `localhost:${closed}`, '--websocket-port', closed, '--quic-port', closed],
       { cwd: folder },
     );

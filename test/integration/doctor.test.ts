@@ -7,9 +7,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { checkHere } from '../../src/cli/commands/doctor.ts';
 import { formatFindings } from '../../src/cli/doctor/view.ts';
+import { processTerminal } from '../../src/cli/terminal.ts';
+import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
 import { freePort } from '../support/kube/kube-fleet.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
@@ -27,7 +29,7 @@ interface Line {
 
 /** @returns exit code, and every line that is no √, as JSON has them */
 async function doctor(set: Readonly<Record<string, string>>, more: { ca?: string } = {}) {
-  const findings = await checkHere({ set, ...more });
+  const findings = await checkHere(processTerminal(), { set, ...more });
   const { groups, exitCode } = JSON.parse(formatFindings(findings, { format: 'json', colour: false })) as {
     exitCode: number;
     groups: { findings: Line[] }[];

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('H3: at a stop every session is told why, with hints when to return that are spread, and the stop ends in time', async () => {
   await using hub = await startTestGateway({ settings: { 'limits.drainMs': '500' } });

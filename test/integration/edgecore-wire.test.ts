@@ -7,7 +7,8 @@ import {
   makeRequest,
   renewAsEdgeCore,
 } from '../support/edges/edgecore.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 let hub: TestGateway;
 beforeAll(async () => {

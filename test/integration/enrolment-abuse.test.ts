@@ -1,3 +1,4 @@
+import { eventually } from '../support/eventually.ts';
 import 'reflect-metadata';
 import { X509Certificate } from 'node:crypto';
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
@@ -15,7 +16,7 @@ import {
 } from '../support/edges/edgecore.ts';
 import { rawTcp, rawTls, upgradeRequest } from '../support/edges/raw-edge.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { makeCsr } from '../support/pki/csr.ts';
 
 const jwtOf = (token: string) => token.split('.').slice(1).join('.');

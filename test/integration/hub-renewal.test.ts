@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/eventually.ts';
 import { readCa } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const SECOND = 1 / 86_400;
 
@@ -25,24 +26,18 @@ test('B4: at two thirds of its life the hub certificate is renewed by itself, by
   const [first, same] = await served();
   expect(same!.serialNumber).toBe(first!.serialNumber);
   const serials = new Set<string>();
-  let renewedAt = 0;
-  await eventually(
-    'both serve one new certificate',
-    async () => {
-      const [a, b] = await served();
-      for (const { serialNumber } of [a!, b!]) serials.add(serialNumber);
-      if (renewedAt === 0 && serials.size > 1) renewedAt = Date.now();
-      return a!.serialNumber === b!.serialNumber && a!.serialNumber !== first!.serialNumber;
-    },
-    15_000,
-  );
+  await eventually('both serve one new certificate', async () => {
+    const [a, b] = await served();
+    for (const { serialNumber } of [a!, b!]) serials.add(serialNumber);
+    return a!.serialNumber === b!.serialNumber && a!.serialNumber !== first!.serialNumber;
+  });
   // One renewal, not one each.
   expect(serials.size).toBe(2);
-  const [begin, end] = [first!.validFromDate.getTime(), first!.validToDate.getTime()];
-  const part = (renewedAt - begin) / (end - begin);
-  expect(part).toBeGreaterThan(0.6);
-  expect(part).toBeLessThan(1);
   const [next] = await served();
+  // The certificate says when it was issued, in whole seconds, and not when a busy machine saw it. That it is
+  // no later than two thirds is proved with a clock of ours, in unit/certs/certificate-manager.test.ts.
+  const [begin, end] = [first!.validFromDate.getTime(), first!.validToDate.getTime()];
+  expect((next!.validFromDate.getTime() - begin) / (end - begin)).toBeGreaterThan(0.59);
   expect(next!.verify(readCa(one.folder).certificate.publicKey)).toBe(true);
   await edge.send({ resource: 'app/alive', operation: 'update', content: 1 });
   expect(dropped).toBe(0);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Message } from '../../src/protocol/message.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 describe('join', () => {
   test('a node joins with a token, sends and receives, and comes back without the token', async () => {

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CertificateStatus } from '../../src/contracts/certificate-issuer.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
 import { type KubeEdgeCluster, kubeEdgeCluster } from '../support/pki/kubeedge-pki.ts';
@@ -75,14 +75,11 @@ test('a hub certificate that bears the name of its CA is served as it is; withou
   expect(served.verify(cluster.ca.certificate.publicKey)).toBe(true);
   await expect(hub.admin.get('/api/v1/info')).rejects.toThrow(/self-signed/);
   api.remove('cloudcoresecret');
-  await eventually(
-    'another is served',
-    () =>
-      hub.admin.get('/api/v1/info').then(
-        () => true,
-        () => false,
-      ),
-    20_000,
+  await eventually('another is served', () =>
+    hub.admin.get('/api/v1/info').then(
+      () => true,
+      () => false,
+    ),
   );
 });
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import type { BackupStatus } from '../../src/contracts/backups.ts';
 import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
@@ -22,9 +22,10 @@ test('A1 A6: on a cluster the documented Role is enough for a backup and for a r
   await using api = await KubeApi.start();
   const file = join(folder, 'fleet.backup');
   writeFileSync(join(folder, 'config'), api.kubeconfig());
+  vi.stubEnv('KUBECONFIG', join(folder, 'config'));
   const run = (...args: string[]) =>
     sallyport([...args, '--set', 'secretStore.kind=kubernetes'], {
-      env: { KUBECONFIG: join(folder, 'config'), SALLYPORT_PASSPHRASE: 'eleven blue horses' },
+      env: { SALLYPORT_PASSPHRASE: 'eleven blue horses' },
     });
   try {
     let token: string;
@@ -61,6 +62,7 @@ test('A1 A6: on a cluster the documented Role is enough for a backup and for a r
     const join1 = () => joinAsEdgeCore(second.port('https'), { node: 'edge-1', token });
     expect([(await join1()).answer.status, (await join1()).answer.status]).toEqual([200, 401]);
   } finally {
+    vi.unstubAllEnvs();
     rmSync(folder, { recursive: true, force: true });
   }
 });

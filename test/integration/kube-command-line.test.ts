@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { KubeFleet, portOf } from '../support/kube/kube-fleet.ts';
@@ -9,6 +9,7 @@ let hub: Awaited<ReturnType<KubeFleet['start']>>[number];
 beforeAll(async () => {
   fleet = await KubeFleet.start();
   [hub] = (await fleet.start(['a'])) as [typeof hub];
+  vi.stubEnv('KUBECONFIG', hub.kubeconfig);
   const { users } = fleet.api.reviews;
   users.set('token-a', { username: 'operator' });
   users.set('token-viewer', { username: 'viewer' });
@@ -17,12 +18,13 @@ beforeAll(async () => {
     { username: 'viewer', nonResourceURLs: [ADMIN], verbs: ['get'] },
   ];
 }, 60_000);
-afterAll(() => fleet[Symbol.asyncDispose]());
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await fleet[Symbol.asyncDispose]();
+});
 
 const run = (...args: string[]) =>
-  sallyport(['--admin', hub.ready.admin, '--set', 'secretStore.kind=kubernetes', ...args], {
-    env: { KUBECONFIG: hub.kubeconfig },
-  });
+  sallyport(['--admin', hub.ready.admin, '--set', 'secretStore.kind=kubernetes', ...args]);
 
 test("the command line uses the kubeconfig: its user's token, and the CA from the Secret", async () => {
   const created = await run('token', 'create', '--node', 'edge-1');

@@ -3,7 +3,7 @@ import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CaRolloverStatus, RolloverStep } from '../../src/contracts/ca-rollover.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
 import { storedCa } from '../support/kube/kube-fleet.ts';
 import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
@@ -64,7 +64,7 @@ function verifies(hub: KubeGateway, ca: string): Promise<boolean> {
 
 async function step(hub: KubeGateway, name: RolloverStep, phase: string): Promise<void> {
   const blockers = async () => (await status(hub)).next.find((one) => one.step === name)?.blockers;
-  await eventually(`${name} can be done`, async () => (await blockers())?.length === 0, 20_000).catch(
+  await eventually(`${name} can be done`, async () => (await blockers())?.length === 0).catch(
     async (cause) => {
       throw new Error(`${name} cannot be done: ${JSON.stringify(await blockers())}`, { cause });
     },

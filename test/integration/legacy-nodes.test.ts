@@ -2,8 +2,9 @@ import { X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { EdgeCoreSocket, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const legacy = { subject: 'O=KubeEdge,CN=kubeedge.io' };
 

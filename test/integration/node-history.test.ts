@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import type { NodeForecast, NodeRecord } from '../../src/contracts/node-history.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { joinAsEdgeCore } from '../support/edges/edgecore.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 const history = async (hub: TestGateway) =>
   (await hub.admin.get<{ items: NodeRecord[] }>('/api/v1/nodes/history')).items;

@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../src/sdk/edge-client-options.ts';
 import { UdpRelay } from '../support/edges/udp-relay.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 
 interface NodeRow {
   readonly sessionId: string;
@@ -62,7 +63,7 @@ class Roamer implements AsyncDisposable {
     clearInterval(this.#timer);
     await Promise.all(this.#acknowledged);
     const isThrough = () => [this.#cloudGot, this.#edgeGot].every((got) => new Set(got).size === this.#count);
-    await eventually('everything is through', isThrough, 20_000);
+    await eventually('everything is through', isThrough);
     const doubled = (got: number[]) => got.length - new Set(got).size;
     expect(this.#count).toBeGreaterThan(20);
     return { doubledUp: doubled(this.#cloudGot), doubledDown: doubled(this.#edgeGot) };
@@ -126,7 +127,7 @@ test('J2: an edge whose network dies under traffic comes back from elsewhere; no
   await relay[Symbol.asyncDispose]();
   await eventually('the edge has noticed', () => edge.dropped === 1);
   await using elsewhere = await UdpRelay.start({ targetPort: hub.port('quic'), port });
-  await eventually('the edge is back', () => edge.transports.length === 2, 20_000);
+  await eventually('the edge is back', () => edge.transports.length === 2);
   expect(await edge.settle()).toEqual({ doubledUp: 0, doubledDown: 0 });
   expect(elsewhere.toServer.datagrams).toBeGreaterThan(0);
   const after = await edge.seen();
@@ -146,7 +147,7 @@ test('K2: auto uses QUIC, goes on over WebSocket where UDP dies, and both ends s
   relay.isDeaf = true;
   await wait(100);
   await relay[Symbol.asyncDispose]();
-  await eventually('the edge is back', () => edge.transports.length === 2, 20_000);
+  await eventually('the edge is back', () => edge.transports.length === 2);
   expect(edge.transports).toEqual(['quic', 'websocket']);
   expect((await edge.seen())!.transport).toBe('websocket');
   expect(await edge.settle()).toEqual({ doubledUp: 0, doubledDown: 0 });

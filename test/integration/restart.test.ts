@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { goGet } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('a gateway that starts again on its Secrets has the same CA and certificate, and its nodes come back without joining', async () => {
   await using first = await startTestGateway();

@@ -1,14 +1,20 @@
 import { createSecureServer } from 'node:http2';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { expect, test } from 'vitest';
+import type { KnockRequest } from '../../src/contracts/handshake.ts';
 import type { Listener } from '../../src/contracts/listener.ts';
+import { askHttps } from '../../src/core/ask-https.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
+import type { NodeIdentity } from '../../src/identity/node-identity.ts';
+import { knockQuic } from '../../src/listeners/quic/quic-knock.ts';
+import { knockWebSocket } from '../../src/listeners/websocket/websocket-knock.ts';
+import { knockWebTransport } from '../../src/listeners/webtransport/webtransport-knock.ts';
 import { selfTest } from '../../src/selfcheck/self-test.ts';
 import { captureLog } from '../support/capture-log.ts';
+import { startQuic } from '../support/edges/quic-rig.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
-import { bundleOf, FixedSource } from '../support/pki/fixed-source.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 
 test('a gateway knocks at each of its listeners as a stranger and is refused everywhere', async () => {
@@ -22,53 +28,87 @@ test('a gateway knocks at each of its listeners as a stranger and is refused eve
   expect(log.lines()).not.toContain('could not reach');
 });
 
-test.each(['websocket', 'https', 'admin'] as const)(
-  'a %s listener that lets a stranger in stops the start',
-  async (name) => {
-    const ca = await mintCa();
-    const server = await mintServer(ca);
-    const open = createServer({ cert: server.pem, key: server.key }, (_request, response) =>
-      response.end('welcome'),
-    );
-    open.on('upgrade', (_request, socket) =>
-      socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
-    );
-    await new Promise<void>((resolve) => open.listen(0, '127.0.0.1', resolve));
-    const listener = {
-      name,
-      address: () => ({ host: '127.0.0.1', port: (open.address() as AddressInfo).port }),
-    } as Listener;
-    const source = new FixedSource(bundleOf({ ca, server }));
-    await expect(
-      selfTest({ source, clock: systemClock, log: silentLogger }, [listener]),
-    ).rejects.toMatchObject({
-      code: 'SELF_TEST_FAILED',
-      details: { listener: name, probe: 'no certificate' },
-    });
-    open.close();
+const openServers = {
+  'HTTPS server': {
+    knock: (request: KnockRequest) => askHttps(request, { path: '/edge.crt' }),
+    serve: () => openHttps(),
   },
-);
+  'WebSocket server': { knock: knockWebSocket, serve: () => openHttps() },
+  'WebTransport server': { knock: knockWebTransport, serve: () => openHttp2() },
+  'QUIC listener': { knock: knockQuic, serve: () => openQuic() },
+};
 
-test('a webtransport listener that lets a stranger in stops the start', async () => {
-  const ca = await mintCa();
-  const server = await mintServer(ca);
+test.each(Object.entries(openServers))('a stranger finds that it is let in by a %s', async (_, kind) => {
+  await using server = await kind.serve();
+  const knocking = kind.knock({ host: '127.0.0.1', port: server.port, ...stranger });
+  expect(await knocking).toBeLessThan(400);
+});
+
+test('a listener that lets a stranger in stops the start; one that cannot be reached does not', async () => {
+  const listener = {
+    name: 'websocket',
+    address: () => ({ host: '0.0.0.0', port: 1 }),
+  } as Listener;
+  const knocked: KnockRequest[] = [];
+  const start = (knock: () => Promise<number>) =>
+    selfTest({ clock: systemClock, log: silentLogger }, [
+      {
+        ...listener,
+        knock: (request) => {
+          knocked.push(request);
+          return knock();
+        },
+      },
+    ]);
+  await start(() => Promise.reject(new Error('nobody is there')));
+  await start(() => Promise.resolve(503));
+  await start(() => Promise.resolve(401));
+  expect(knocked.map(({ host, client }) => [host, client !== undefined]).slice(0, 2)).toEqual([
+    ['127.0.0.1', false],
+    ['127.0.0.1', true],
+  ]);
+  await expect(start(() => Promise.resolve(101))).rejects.toMatchObject({
+    code: 'SELF_TEST_FAILED',
+    details: { listener: 'websocket', probe: 'no certificate' },
+  });
+});
+
+const stranger = { node: 'edge-1', csr: new Uint8Array(), timeoutMs: 5_000 };
+
+async function openHttps() {
+  const server = await mintServer(await mintCa());
+  const open = createServer({ cert: server.pem, key: server.key }, (_request, response) =>
+    response.end('welcome'),
+  );
+  open.on('upgrade', (_request, socket) =>
+    socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
+  );
+  return listening(open);
+}
+
+async function openHttp2() {
+  const server = await mintServer(await mintCa());
   const open = createSecureServer({
     cert: server.pem,
     key: server.key,
     settings: { enableConnectProtocol: true },
   });
   open.on('stream', (stream) => stream.respond({ ':status': 200 }));
-  await new Promise<void>((resolve) => open.listen(0, '127.0.0.1', resolve));
-  const listener = {
-    name: 'webtransport',
-    address: () => ({ host: '127.0.0.1', port: (open.address() as AddressInfo).port }),
-  } as Listener;
-  const source = new FixedSource(bundleOf({ ca, server }));
-  await expect(selfTest({ source, clock: systemClock, log: silentLogger }, [listener])).rejects.toMatchObject(
-    {
-      code: 'SELF_TEST_FAILED',
-      details: { listener: 'webtransport', probe: 'no certificate' },
+  return listening(open);
+}
+
+async function listening(server: Server) {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.close();
     },
-  );
-  open.close();
-});
+  };
+}
+
+/** The real listener, with a gate that lets everybody in. */
+async function openQuic() {
+  const identity = { nodeName: stranger.node } as NodeIdentity;
+  return startQuic({}, { check: () => ({ ok: true, identity }) });
+}

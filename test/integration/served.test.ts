@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { ServedCertificate } from '../../src/contracts/served-certificates.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
 import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
 
@@ -48,7 +49,7 @@ test('A6: two replicas on one API server see what each of them serves, and one t
   {
     await using two = await startKubeGateway(api, { settings: { 'hub.replica': 'two' } });
     for (const gateway of [one, two])
-      await eventually('both are seen', async () => (await replicas(gateway)).join() === both.join(), 30_000);
+      await eventually('both are seen', async () => (await replicas(gateway)).join() === both.join());
     const writes = () => api.writes.filter(({ name }) => name === 'sallyport-replicas').length;
     const before = writes();
     await eventually('it is looked at again', async () => (await replicas(one)).length === 6);

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
 import { EdgeCoreSocket } from '../support/edges/edgecore.ts';
+import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, metricsText, mintNode, sendDown } from '../support/fleets/gateway-views.ts';
 import { writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually, startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 const open = async (hub: TestGateway, node: string) =>
@@ -25,21 +26,17 @@ describe('sessions', () => {
     const connect = () => EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', credentials);
     let present = await connect();
     let refusal: Error | undefined;
-    await eventually(
-      'the newcomer is held off',
-      async () => {
-        present.keepalive();
-        try {
-          present = await connect();
-          // Bursts of one device count once, so the two take turns at their own pace.
-          await new Promise((resolve) => setTimeout(resolve, 1_050));
-        } catch (error) {
-          refusal = error as Error;
-        }
-        return refusal !== undefined;
-      },
-      15_000,
-    );
+    await eventually('the newcomer is held off', async () => {
+      present.keepalive();
+      try {
+        present = await connect();
+        // Bursts of one device count once, so the two take turns at their own pace.
+        await new Promise((resolve) => setTimeout(resolve, 1_050));
+      } catch (error) {
+        refusal = error as Error;
+      }
+      return refusal !== undefined;
+    });
     expect(refusal?.message).toContain('429');
     expect(present.socket.readyState).toBe(present.socket.OPEN);
     expect(await metric(hub, 'session_flapping_total')).toBeGreaterThan(0);

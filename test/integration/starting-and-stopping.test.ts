@@ -7,8 +7,9 @@ import { connect as tlsConnect } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
+import { eventually } from '../support/eventually.ts';
 import { startGatewayProcess } from '../support/fleets/process.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 let base: string;
 beforeEach(() => {

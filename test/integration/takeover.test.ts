@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const join = async (hub: Awaited<ReturnType<typeof startTestGateway>>, node: string) =>
   (await joinAsEdgeCore(hub.port('https'), { node, token: await hub.nodeToken(node) })).credentials;

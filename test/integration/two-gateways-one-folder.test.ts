@@ -5,8 +5,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import { goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, startGatewayProcess } from '../support/fleets/process.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
 
 let folder: string;
 beforeEach(() => {

@@ -3,7 +3,8 @@ import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StoredEvent } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
-import { itemFor, metric, objectMessage, until } from '../support/edges/messages.ts';
+import { itemFor, metric, objectMessage } from '../support/edges/messages.ts';
+import { eventually } from '../support/eventually.ts';
 import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 import { numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
@@ -54,7 +55,7 @@ test('J2: a node that moves to another replica gets there what was under way, in
   const detach = a.bus.attach('edge-1', gone);
   for (const name of ['kept', 'done', 'replaced', 'removed'])
     await b.bus.enqueue(itemFor('edge-1', objectMessage(name, 1)));
-  await until(() => gone.contents.length === 4);
+  await eventually('gone.contents.length === 4', () => gone.contents.length === 4);
   detach();
   await b.bus.enqueue(itemFor('edge-1', objectMessage('replaced', 2)));
   await b.bus.enqueue(
@@ -62,7 +63,7 @@ test('J2: a node that moves to another replica gets there what was under way, in
   );
   const edge = new TakingConsumer();
   b.bus.attach('edge-1', edge);
-  await until(() => edge.contents.length >= 3);
+  await eventually('edge.contents.length >= 3', () => edge.contents.length >= 3);
   expect(edge.contents).toEqual(['kept@1', 'replaced@2', 'removed']);
 });
 
@@ -77,7 +78,7 @@ test('J3: a message that enters twice under one id, on two replicas, is delivere
   const edge = new TakingConsumer();
   b.bus.attach('edge-1', edge);
   await b.bus.enqueue(itemFor('edge-1', userData('last'), { acknowledged: false }));
-  await until(() => edge.contents.includes('last'));
+  await eventually("edge.contents.includes('last')", () => edge.contents.includes('last'));
   expect(edge.contents).toEqual(['once', 'last']);
 });
 
@@ -91,7 +92,7 @@ test('a message that an edge sends again through another replica is seen once by
   await a.bus.publish(event);
   await b.bus.publish(event);
   await b.bus.publish(upstream('edge-1', 'last'));
-  await until(() => seen.length >= 2);
+  await eventually('seen.length >= 2', () => seen.length >= 2);
   expect(seen.map(({ event }) => event.type === 'message' && event.message.content)).toEqual([
     'again',
     'last',
@@ -105,14 +106,14 @@ test('a follower that moves to another replica goes on after the last event it s
   const seen: StoredEvent[] = [];
   const leave = a.bus.subscribe({}, (event) => seen.push(event));
   for (const n of numbered(5)) await b.bus.publish(upstream('edge-1', n));
-  await until(() => seen.length === 5);
+  await eventually('seen.length === 5', () => seen.length === 5);
   leave();
   for (const n of numbered(5)) await a.bus.publish(upstream('edge-1', n + 5));
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: seen.at(-1)!.id });
-  await until(() => seen.length === 10);
+  await eventually('seen.length === 10', () => seen.length === 10);
   expect(seen.map(({ event }) => event.type === 'message' && event.message.content)).toEqual(numbered(10));
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: '999999' });
-  await until(() => seen.length === 20);
+  await eventually('seen.length === 20', () => seen.length === 20);
 });
 
 test('a program with a plain NATS client reaches a node, and hears what became of its message', async () => {
@@ -131,7 +132,7 @@ test('a program with a plain NATS client reaches a node, and hears what became o
     msgID: `rack.7:${message.header.msg_id}`,
   });
   expect(ack.stream).toBe(`${settings.prefix}-down`);
-  await until(() => outcomes.length === 1);
+  await eventually('outcomes.length === 1', () => outcomes.length === 1);
   expect(edge.contents).toEqual(['from-outside@1']);
   expect(outcomes).toEqual([
     { node: 'rack.7', msg_id: message.header.msg_id, outcome: { kind: 'acknowledged' } },
@@ -152,7 +153,7 @@ test('what a program puts into the stream that is no message is dropped, counted
   const other = objectMessage('x', 1);
   const forOther = { ...other, route: { ...other.route, resource: 'node/edge-2/default/configmap/x' } };
   await js.publish(`${settings.prefix}.down.edge-1`, JSON.stringify(forOther), { headers: sent });
-  await until(() => outcomes.length === 2);
+  await eventually('outcomes.length === 2', () => outcomes.length === 2);
   expect(outcomes[0]).toMatchObject({ outcome: { kind: 'dropped', reason: 'message-invalid' } });
   expect(edge.contents).toEqual([]);
   expect(await metric(rig.metrics, 'messages_dropped_total', { reason: 'message-invalid' })).toBe(2);
@@ -171,7 +172,7 @@ test('a program follows one kind of upstream message by its subject, and presenc
   await program.flush();
   await rig.bus.publish(upstream('rack.7', 1));
   await rig.bus.publish({ type: 'connected', node: 'rack.7', sessionId: 's', transport: 'quic', at: 5 });
-  await until(() => heard.length === 2);
+  await eventually('heard.length === 2', () => heard.length === 2);
   expect(heard).toEqual([
     `${settings.prefix}.up.rack=2E7.resource.edged.update.default.podstatus.p=2E1 undefined`,
     `${settings.prefix}.presence.rack=2E7 connected`,
@@ -199,7 +200,7 @@ test('I13: what waits for nodes that never connect is bounded in NATS, costs a r
   expect(await metric(a.metrics, 'downstream_queued_messages')).toBe(0);
   const edge = new TakingConsumer();
   a.bus.attach('away-3', edge);
-  await until(() => edge.contents.length >= 3);
+  await eventually('edge.contents.length >= 3', () => edge.contents.length >= 3);
   expect(edge.contents).toEqual(['o0@4', 'o1@5', 'o2@6']);
 });
 
@@ -211,7 +212,7 @@ test('a message whose sender does not ask what became of it leaves nothing in th
   expect(await metric(rig.metrics, 'bus_outcomes_waiting')).toBe(1);
   const edge = new TakingConsumer();
   rig.bus.attach('away', edge);
-  await until(() => edge.contents.length === 51);
+  await eventually('edge.contents.length === 51', () => edge.contents.length === 51);
 });
 
 test('J5: a queue that is full of what is still wanted refuses, and says so', async () => {
@@ -240,7 +241,7 @@ test('I10: a node with thousands of messages waiting does not hold up the others
   await outcome;
   expect(busy.contents.length).toBeLessThan(2_000);
   expect(rig.bus.backlog('busy').messages).toBeLessThanOrEqual(64);
-  await until(() => busy.contents.length === 2_000, 60_000);
+  await eventually('busy.contents.length === 2_000', () => busy.contents.length === 2_000);
   expect(busy.contents).toEqual(numbered(2_000));
 });
 

@@ -187,7 +187,7 @@ test('NATS that lost everything gets every claim again', async () => {
   await rm(`${own.folder}/store`, { recursive: true, force: true });
   await eventually('they are suspended', () => claims.every(({ claim }) => claim.state === 'suspended'));
   await own.start();
-  await eventually('they are held again', () => claims.every(({ claim }) => claim.state === 'held'), 60_000);
+  await eventually('they are held again', () => claims.every(({ claim }) => claim.state === 'held'));
   expect(await member.ownership.owner('edge-7')).toMatchObject({ sessionId: 's7' });
 });
 

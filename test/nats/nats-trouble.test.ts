@@ -2,8 +2,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { expect, test, vi } from 'vitest';
 import type { StoredEvent } from '../../src/contracts/message-bus.ts';
-import { itemFor, metric, objectMessage, until } from '../support/edges/messages.ts';
+import { itemFor, metric, objectMessage } from '../support/edges/messages.ts';
 import { TcpRelay } from '../support/edges/tcp-relay.ts';
+import { eventually } from '../support/eventually.ts';
 import { startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
 import { createNatsBus, numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
@@ -35,7 +36,7 @@ test('NATS down at the start: the bus starts, says what is missing, and is whole
   await rig.bus.publish(upstream('edge-1', 'taken'));
   const { outcome } = await rig.bus.enqueue(itemFor('edge-1', objectMessage('a', 2)));
   expect(await outcome).toEqual({ kind: 'acknowledged' });
-  await until(() => seen.length === 1);
+  await eventually('seen.length === 1', () => seen.length === 1);
   expect(contentsOf(seen)).toEqual(['taken']);
 });
 
@@ -51,21 +52,21 @@ test('H1: NATS killed and restarted: what it took is there, what waits for it is
     await rig.bus.enqueue(itemFor('here', objectMessage(`o${n}`, 1)));
     await rig.bus.enqueue(itemFor('away', objectMessage(`o${n}`, 1)));
   }
-  await until(() => holding.contents.length === 20);
+  await eventually('holding.contents.length === 20', () => holding.contents.length === 20);
   await server.kill();
   await vi.waitFor(() => expect(rig.bus.problem()).toBeDefined(), PATIENT);
   const waiting = numbered(20).map((n) => rig.bus.publish(upstream('edge-1', n + 20)));
   await server.start();
   await Promise.all(waiting);
   await healthy(rig);
-  await until(() => seen.length >= 40);
+  await eventually('seen.length >= 40', () => seen.length >= 40);
   expect(contentsOf(seen)).toEqual(numbered(40));
   detach();
   const objects = numbered(20).map((n) => `o${n}@1`);
   for (const node of ['here', 'away']) {
     const edge = new TakingConsumer();
     rig.bus.attach(node, edge);
-    await until(() => edge.contents.length >= 20);
+    await eventually('edge.contents.length >= 20', () => edge.contents.length >= 20);
     expect(edge.contents).toEqual(objects);
   }
   expect(await metric(rig.metrics, 'bus_reconnects_total')).toBe(1);
@@ -106,7 +107,7 @@ test('NATS stands still: what it confirmed nothing of is bounded and counted, mo
   await healthy(rig);
   const seen: StoredEvent[] = [];
   rig.bus.subscribe({}, (event) => seen.push(event), { afterId: '0' });
-  await until(() => seen.length >= 50);
+  await eventually('seen.length >= 50', () => seen.length >= 50);
   expect(contentsOf(seen).sort((a, b) => Number(a) - Number(b))).toEqual(numbered(50));
   expect(await metric(rig.metrics, 'bus_publish_failed_total', { reason: 'in-flight' })).toBe(1);
 });
@@ -125,7 +126,10 @@ test('streams that were deleted, or lost with their store, are made anew without
   rig.bus.attach('edge-1', edge);
   for (const n of numbered(3)) await rig.bus.publish(upstream('edge-1', n));
   for (const n of numbered(3)) await rig.bus.enqueue(itemFor('edge-1', objectMessage(`o${n}`, 1)));
-  await until(() => seen.length === 3 && edge.contents.length === 3);
+  await eventually(
+    'seen.length === 3 && edge.contents.length === 3',
+    () => seen.length === 3 && edge.contents.length === 3,
+  );
   const operator = await connect({ servers: server.url });
   const { streams } = await jetstreamManager(operator);
   for (const stream of ['gone-up', 'gone-down']) await streams.delete(stream);
@@ -133,7 +137,7 @@ test('streams that were deleted, or lost with their store, are made anew without
   await vi.waitFor(() => expect(streams.info('gone-down')).resolves.toBeDefined(), PATIENT);
   const { outcome } = await rig.bus.enqueue(itemFor('edge-1', objectMessage('after', 1)));
   expect(await outcome).toEqual({ kind: 'acknowledged' });
-  await until(() => seen.length === 4, 60_000);
+  await eventually('seen.length === 4', () => seen.length === 4);
   expect(contentsOf(seen)).toEqual(numbered(4));
   await operator.close();
 });
@@ -175,7 +179,10 @@ test('H1: a cluster of three loses its leader while messages flow both ways: non
     ]);
   });
   await Promise.all(flow);
-  await until(() => edge.contents.length >= count && seen.length >= count, 90_000);
+  await eventually(
+    'edge.contents.length >= count && seen.length >= count',
+    () => edge.contents.length >= count && seen.length >= count,
+  );
   const delivered = new Set(edge.contents);
   expect(delivered.size).toBe(count);
   expect(new Set(contentsOf(seen)).size).toBe(count);

@@ -7,8 +7,8 @@ import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../src/sdk/edge-client-options.ts';
+import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/fleets/process.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
 
 const TRANSPORTS = ['websocket', 'quic', 'webtransport'] as const;
 const LISTENERS = ['https', ...TRANSPORTS, 'admin'] as const;

@@ -2,7 +2,7 @@ import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
 import { KubeFleet, portOf, putHub, servedCa, storedCa } from '../support/kube/kube-fleet.ts';
 import { mintServer } from '../support/pki/pki.ts';
 
@@ -63,10 +63,8 @@ for (const [verb, name, commit] of STEPS) {
     await using fleet = await KubeFleet.start();
     fleet.api.fail({ verb, name }, { broken: 'stall', commit }, 1);
     const victim = await fleet.launch('victim');
-    await eventually(
-      'the call is held',
-      () => fleet.api.calls.some((call) => call.verb === verb && call.name === name),
-      60_000,
+    await eventually('the call is held', () =>
+      fleet.api.calls.some((call) => call.verb === verb && call.name === name),
     );
     await kill(victim);
     await expectWhole(fleet, await fleet.start(['a', 'b']));
@@ -92,14 +90,13 @@ for (const commit of [false, true]) {
     fleet.api.fail(held, { broken: 'stall', commit }, 1);
     const [before, writes] = [updates().length, fleet.writesOf(held.name).length];
     putHub(fleet.api, due);
-    await eventually('one of them writes', () => updates().length > before, 20_000);
+    await eventually('one of them writes', () => updates().length > before);
     const token = updates()[before]!.token;
     const index = ['token-a', 'token-b', 'token-c'].indexOf(token!);
     await kill(replicas[index]!);
     await eventually(
       'it is renewed',
       () => fleet.hubCertificate().serialNumber !== due.certificate.serialNumber,
-      20_000,
     );
     const [again] = await fleet.start([`again`]);
     await expectWhole(fleet, [...replicas.filter((_, at) => at !== index), again!]);

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/eventually.ts';
 import { Fleet } from '../support/fleets/fleet.ts';
-import { eventually, startTestGateway } from '../support/fleets/test-gateway.ts';
+import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 const ROTATIONS = Number(process.env.STORY_ROTATIONS ?? 1_000);
 const EDGES = 200;

@@ -1,3 +1,5 @@
+import type { TransportName } from '../../protocol/listener-names.ts';
+
 /**
  * What the page knows of the admin API: `undefined` while it is asked for, `missing` where this gateway has
  * no such route.
@@ -60,7 +62,7 @@ export interface Served {
 export interface Node {
   readonly node: string;
   readonly replica: string;
-  readonly transport: string;
+  readonly transport: TransportName;
   readonly remoteAddress: string;
   readonly connectedSince: string;
   readonly lastHeard: string;

@@ -3,7 +3,7 @@ import type { StoredEvent, UpstreamEvent } from '../../contracts/message-bus.ts'
 export interface EventBufferOptions {
   /** How many events are kept. */
   readonly events: number;
-  /** How many bytes of messages are kept, as they were on the wire. */
+  /** How many bytes of memory the kept messages may hold. */
   readonly eventBytes: number;
 }
 
@@ -75,5 +75,5 @@ function emptyRing(capacity: number): (UpstreamEvent | undefined)[] {
 }
 
 function weight(event: UpstreamEvent): number {
-  return event.type === 'message' ? event.bytes : PLAIN_EVENT_BYTES;
+  return event.type === 'message' ? event.message.heldBytes : PLAIN_EVENT_BYTES;
 }

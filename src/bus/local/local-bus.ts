@@ -14,7 +14,6 @@ import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Unsubscribe } from '../../core/property.ts';
-import { encodeJson } from '../../protocol/codec-json.ts';
 import { Followers } from '../followers.ts';
 import { type Attachment, NodeBacklog, type Slot } from '../node-backlog.ts';
 import { isOlderVersion, objectKey } from '../object-key.ts';
@@ -116,7 +115,7 @@ export class LocalBus implements MessageBus {
   async enqueue(item: DownstreamItem): Promise<Enqueued> {
     if (this.#stopped) throw this.#unavailable();
     const now = this.#clock.monotonic();
-    const bytes = sizeOf(item);
+    const bytes = item.message.heldBytes;
     const until =
       item.expiresAt === undefined ? Number.POSITIVE_INFINITY : monotonicAt(this.#clock, item.expiresAt);
     const expiresAt = Math.min(until, now + this.#options().ttlMs);
@@ -328,14 +327,5 @@ export class LocalBus implements MessageBus {
       this.#metrics.queued.set(this.#messages);
       this.#metrics.queuedBytes.set(this.#bytes);
     });
-  }
-}
-
-/** @throws MESSAGE_INVALID for content that JSON cannot express */
-function sizeOf({ message }: DownstreamItem): number {
-  try {
-    return encodeJson(message).length;
-  } catch (cause) {
-    throw new SallyportError('MESSAGE_INVALID', { problem: 'its content is not JSON' }, cause);
   }
 }

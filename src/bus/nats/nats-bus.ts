@@ -16,12 +16,13 @@ import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Unsubscribe } from '../../core/property.ts';
 import type { NatsConnection } from '../../nats/nats-connection.ts';
+import { exactJson } from '../../protocol/content.ts';
 import type { Message } from '../../protocol/message.ts';
 import { isOlderVersion } from '../object-key.ts';
 import { EventFeed } from './event-feed.ts';
 import { MessageDeleter } from './message-deleter.ts';
 import { MessageRemover } from './message-remover.ts';
-import { encodeEvent, encodeItem, HEADER } from './nats-messages.ts';
+import { decodeOutcome, encodeEvent, encodeItem, HEADER } from './nats-messages.ts';
 import { NodeHoldings } from './node-holdings.ts';
 import { QueueCompactor } from './queue-compactor.ts';
 import { StreamKeeper } from './stream-keeper.ts';
@@ -324,8 +325,7 @@ export class NatsBus implements MessageBus {
   #hear(message: Msg): void {
     const id = message.subject.slice(message.subject.lastIndexOf('.') + 1);
     try {
-      const { outcome } = message.json<{ outcome: DeliveryOutcome }>();
-      if (typeof outcome?.kind === 'string') this.#outcomes.settle(id, outcome);
+      this.#outcomes.settle(id, decodeOutcome(message.data));
     } catch (error) {
       this.#parts.log.debug({ problem: describeError(error) }, 'an outcome could not be read');
     }
@@ -352,7 +352,7 @@ export class NatsBus implements MessageBus {
 
   #sendOutcome({ to, what }: { readonly to: string; readonly what: object }): void {
     try {
-      this.#parts.connection.current().publish(to, JSON.stringify(what));
+      this.#parts.connection.current().publish(to, exactJson(what));
     } catch {
       // Whoever waits settles by time.
       this.#parts.metrics.busPublishFailed.inc({ stream: 'outcome', reason: 'unavailable' });

@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
 import { headers, type MsgHdrs } from '@nats-io/transport-node';
-import type { DownstreamItem, UpstreamEvent } from '../../contracts/message-bus.ts';
+import type { DeliveryOutcome, DownstreamItem, UpstreamEvent } from '../../contracts/message-bus.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { checkMessage, decodeJson } from '../../protocol/codec-json.ts';
+import { checkMessage, decodeJson, encodeJson } from '../../protocol/codec-json.ts';
+import { readMembers } from '../../protocol/content.ts';
 import type { Message } from '../../protocol/message.ts';
 import { objectKey } from '../object-key.ts';
 import type { Subjects } from './subjects.ts';
@@ -39,7 +40,6 @@ export interface Encoded {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** @throws MESSAGE_INVALID for content that JSON cannot express */
 export function encodeEvent(subjects: Subjects, event: UpstreamEvent): Encoded {
   const { node, sessionId } = event;
   const sent = headers();
@@ -76,12 +76,18 @@ export function decodeEvent(
   const node = subjects.nodeOf(subject);
   if (node === undefined) return undefined;
   try {
-    const text = decoder.decode(data);
     if (subject.startsWith(`${subjects.prefix}.up.`)) {
       const sessionId = received?.get(HEADER.session) ?? '';
-      return { type: 'message', node, sessionId, message: decodeJson(text), bytes: data.length };
+      return { type: 'message', node, sessionId, message: decodeJson(data), bytes: data.length };
     }
-    const { event_type: type, session: sessionId, transport, at, epoch, reason = '' } = JSON.parse(text);
+    const {
+      event_type: type,
+      session: sessionId,
+      transport,
+      at,
+      epoch,
+      reason = '',
+    } = JSON.parse(decoder.decode(data));
     if (typeof sessionId !== 'string' || typeof at !== 'number') return undefined;
     const common = { node, sessionId, transport, at, ...(typeof epoch === 'number' ? { epoch } : {}) };
     if (type === 'connected') return { type, ...common };
@@ -91,7 +97,7 @@ export function decodeEvent(
   }
 }
 
-/** @throws MESSAGE_INVALID for content that JSON cannot express */
+/** @throws MESSAGE_INVALID */
 export function encodeItem(
   subjects: Subjects,
   item: DownstreamItem,
@@ -114,7 +120,7 @@ export function decodeItem(
   { data, headers: received }: Omit<Received, 'subject'>,
   isAcknowledged: (message: Message) => boolean,
 ): DownstreamItem {
-  const message = decodeJson(decoder.decode(data));
+  const message = decodeJson(data);
   const addressee = /^node\/([^/]+)\//.exec(message.route.resource ?? '')?.[1];
   if (addressee !== undefined && addressee !== node)
     throw new SallyportError('MESSAGE_INVALID', { problem: 'route.resource names another node' });
@@ -126,6 +132,21 @@ export function decodeItem(
     acknowledged: acknowledged ? acknowledged === 'true' : isAcknowledged(message),
     ...(Number.isFinite(expiresAt) ? { expiresAt } : {}),
   };
+}
+
+/** What another replica tells of a message; the edge's answer stays as it came. @throws MESSAGE_INVALID */
+export function decodeOutcome(data: Uint8Array): DeliveryOutcome {
+  const outcome = readMembers(data).outcome?.bytes ?? new Uint8Array();
+  const members = readMembers(outcome);
+  const kind = members.kind?.value;
+  const reason = members.reason?.value;
+  if (typeof kind !== 'string')
+    throw new SallyportError('MESSAGE_INVALID', { problem: 'the outcome has no kind' });
+  return {
+    kind,
+    ...(typeof reason === 'string' ? { reason } : {}),
+    ...(members.response ? { response: decodeJson(members.response.bytes) } : {}),
+  } as DeliveryOutcome;
 }
 
 export interface Received {
@@ -141,11 +162,8 @@ export function objectDigest(item: DownstreamItem): string | undefined {
 }
 
 function encodeMessage(message: Message): Uint8Array {
-  try {
-    return encoder.encode(JSON.stringify(checkMessage(message)));
-  } catch (cause) {
-    throw new SallyportError('MESSAGE_INVALID', { problem: 'its content is not JSON' }, cause);
-  }
+  checkMessage(message);
+  return encodeJson(message);
 }
 
 function messageId(node: string, { header }: Message): string {

@@ -216,7 +216,7 @@ export class NodeHolding {
     const slot: Slot = {
       item,
       key,
-      bytes: data.length,
+      bytes: item.message.heldBytes,
       expiresAt:
         item.expiresAt === undefined
           ? Number.POSITIVE_INFINITY

@@ -1,40 +1,74 @@
-import type { CertificateInfo } from '../../contracts/certificate-issuer.ts';
-import type { CertificateBundle } from '../../contracts/certificate-source.ts';
+import type { CertificateInfo, CertificateStatus } from '../../contracts/certificate-issuer.ts';
+import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EventReason } from '../../contracts/event-recorder.ts';
+import { SallyportError } from '../../core/errors.ts';
 import type { LogFields } from '../../core/log.ts';
+import type { CaParts } from '../ca/ca-roles.ts';
 import type { CertificateComponents } from './certificate-components.ts';
-import { publishValidity } from './certificate-status.ts';
+import { describeBundle, publishValidity } from './certificate-status.ts';
 import type { StoredProblem } from './evaluate-snapshot.ts';
+
+export interface ReporterComponents extends Omit<CertificateComponents, 'store'> {
+  /** `CurrentCertificates`, which stands a floor above. */
+  readonly current: CertificateSource & { readonly casInUse: CaParts };
+}
+
+export interface ReporterOptions {
+  /** Names of Secrets. */
+  readonly caSecret: string;
+  readonly hubSecret: string;
+  readonly trustSecret: string;
+  readonly rolloverSecret: string;
+}
 
 /** What log, metrics and Events say about the certificates; each problem once, when it appears. */
 export class CertificateReporter {
-  readonly #components: Omit<CertificateComponents, 'store'>;
-  readonly #hubSecret: string;
+  readonly #components: ReporterComponents;
+  readonly #secrets: ReporterOptions;
   #stored: readonly StoredProblem[] = [];
   #unreadable: ReadonlyMap<string, string> = new Map();
   #lastReload: Date;
 
-  constructor(components: Omit<CertificateComponents, 'store'>, { hubSecret }: { hubSecret: string }) {
+  constructor(components: ReporterComponents, secrets: ReporterOptions) {
     this.#components = components;
-    this.#hubSecret = hubSecret;
+    this.#secrets = secrets;
     this.#lastReload = new Date(components.clock.now());
     components.metrics.lastReloadSuccessful.set(1);
   }
 
-  /** When the bundle changed last. */
-  get lastReload(): Date {
-    return this.#lastReload;
+  /** @param renewalProblem why the hub certificate could not be issued anew */
+  status(facts: {
+    readonly hubManaged: boolean;
+    readonly storedHubSha256: string | undefined;
+    readonly renewalProblem: string | undefined;
+  }): CertificateStatus {
+    const { storedHubSha256, renewalProblem } = facts;
+    const problems = this.#stored.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
+    problems.push(...this.#unreadable.values());
+    if (renewalProblem !== undefined) problems.push(renewalProblem);
+    return {
+      certificates: this.#describe(facts),
+      wantedFingerprint: this.#components.current.current().fingerprint,
+      ...(storedHubSha256 === undefined ? {} : { storedHubSha256 }),
+      lastReload: this.#lastReload.toISOString(),
+      ...(problems.length === 0 ? {} : { problem: problems.join('; ') }),
+    };
   }
 
-  /** What is wrong with the CA Secret. */
-  get caProblem(): string | undefined {
-    return this.#stored.find(({ reason }) => reason.startsWith('ca-'))?.problem;
+  /** @throws BUNDLE_INVALID when what is in use has expired */
+  checkExpiry(): void {
+    const { ca, notAfter } = this.#components.current.current();
+    const end = new Date(Math.min(ca.notAfter.getTime(), notAfter.getTime()));
+    if (this.#components.clock.now() < end.getTime()) return;
+    const problem = `it expired at ${end.toISOString()}`;
+    throw new SallyportError('BUNDLE_INVALID', { reason: 'expired', problem });
   }
 
-  /** What is wrong with what is stored, a line each. */
-  get problems(): string[] {
-    const stored = this.#stored.map(({ secret, problem }) => `secret ${secret}: ${problem}`);
-    return [...stored, ...this.#unreadable.values()];
+  /** @param otherwise the problem, where no more is known about it */
+  caUnusable(otherwise: string): SallyportError {
+    const known = this.#stored.find(({ reason }) => reason.startsWith('ca-'));
+    const problem = known?.problem ?? otherwise;
+    return new SallyportError('CA_INVALID', { secret: this.#secrets.caSecret, problem });
   }
 
   /** @param unreadable Secrets that exist and cannot be read, with what is wrong */
@@ -64,11 +98,11 @@ export class CertificateReporter {
     metrics.lastReloadSuccessful.set(problems.length === 0 && this.#unreadable.size === 0 ? 1 : 0);
   }
 
-  inUse(certificates: readonly CertificateInfo[], nodesOnOtherCa: number): void {
+  inUse(facts: { readonly hubManaged: boolean; readonly nodesOnOtherCa: number }): void {
     const { metrics } = this.#components;
-    metrics.nodesOnOtherCa.set(nodesOnOtherCa);
+    metrics.nodesOnOtherCa.set(facts.nodesOnOtherCa);
     metrics.lastReload.set(this.#lastReload.getTime() / 1000);
-    publishValidity(metrics, certificates);
+    publishValidity(metrics, this.#describe(facts));
   }
 
   changed(next: CertificateBundle, previous: CertificateBundle): void {
@@ -124,7 +158,18 @@ export class CertificateReporter {
     );
   }
 
+  #describe({ hubManaged }: { readonly hubManaged: boolean }): readonly CertificateInfo[] {
+    const { current } = this.#components;
+    const { own, rollover } = current.casInUse;
+    return describeBundle(current.current(), {
+      secrets: this.#secrets,
+      hubManaged,
+      own: own.certificate.sha256,
+      rollover: new Set([rollover.pair?.next.certificate.sha256 ?? '']),
+    });
+  }
+
   #record(reason: EventReason, type: 'Normal' | 'Warning', message: string): void {
-    this.#components.events?.record({ reason, type, secret: this.#hubSecret, message });
+    this.#components.events?.record({ reason, type, secret: this.#secrets.hubSecret, message });
   }
 }

@@ -75,3 +75,12 @@ function isSameCa(a: X509Certificate, b: X509Certificate): boolean {
 function isValid(certificate: X509Certificate, now: number): boolean {
   return now >= certificate.validFromDate.getTime() && now < certificate.validToDate.getTime();
 }
+
+/** The trusted CAs whose keys are here. */
+export function authoritiesOf({ own, roles, rollover: { pair } }: CaParts): CertificateAuthority[] {
+  const { issuing, partner } = roles;
+  const other = [own, ...(pair ? [pair.next] : [])].find(
+    ({ x509 }) => partner !== undefined && x509.fingerprint256 === partner.fingerprint256,
+  );
+  return other ? [issuing, other] : [issuing];
+}

@@ -21,10 +21,19 @@ export interface TokenStateData {
 export const KEY_BYTES = 32;
 const KEY_FIELD = 'hmacKey';
 const STATE_FIELD = 'state.json';
+/** What does not stand in {@link STATE_FIELD}: 12 bytes of the id, 4 of the second, one after the other. */
+const PACKED_FIELDS = {
+  usedTokens: 'used-tokens.bin',
+  renewedCertificates: 'renewed-certificates.bin',
+} as const;
+const ID_BYTES = 12;
+const PACKED_BYTES = ID_BYTES + 4;
+/** Entries of each kind in JSON, with 31 bytes each; versions up to 0.1.0 read nothing else. */
+const IN_JSON = 5_000;
+/** Both kinds together stay under the 1 MiB that Kubernetes grants a Secret. */
+export const MAX_ENTRIES = { usedTokens: 36_000, renewedCertificates: 15_000 } as const;
 
-/**
- * Times are kept in seconds: the Secret may hold thousands of them, and Kubernetes ends a Secret at 1 MiB.
- */
+/** Times are kept in seconds: the Secret may hold thousands of them. */
 interface StoredState {
   readonly epoch: number;
   readonly revokedAt: number;
@@ -34,13 +43,21 @@ interface StoredState {
 
 /** The Secret's data; fields of others are kept. */
 export function encodeTokenState(state: TokenStateData, previous: Secret['data'] = {}): Secret['data'] {
+  const used = divide(state.usedTokens);
+  const renewed = divide(state.renewedCertificates);
   const stored: StoredState = {
     epoch: state.epoch,
     revokedAt: state.revokedAt,
-    usedTokens: toRecord(state.usedTokens),
-    renewedCertificates: toRecord(state.renewedCertificates),
+    usedTokens: used.listed,
+    renewedCertificates: renewed.listed,
   };
-  return { ...previous, [KEY_FIELD]: state.key, [STATE_FIELD]: Buffer.from(JSON.stringify(stored)) };
+  return {
+    ...previous,
+    [KEY_FIELD]: state.key,
+    [STATE_FIELD]: Buffer.from(JSON.stringify(stored)),
+    [PACKED_FIELDS.usedTokens]: used.packed,
+    [PACKED_FIELDS.renewedCertificates]: renewed.packed,
+  };
 }
 
 /**
@@ -60,8 +77,11 @@ export function decodeTokenState({ name, data }: Secret): TokenStateData {
     key,
     epoch: stored.epoch,
     revokedAt: stored.revokedAt,
-    usedTokens: toMap(name, stored.usedTokens),
-    renewedCertificates: toMap(name, stored.renewedCertificates),
+    usedTokens: new Map([...toMap(name, stored.usedTokens), ...unpack({ name, data }, 'usedTokens')]),
+    renewedCertificates: new Map([
+      ...toMap(name, stored.renewedCertificates),
+      ...unpack({ name, data }, 'renewedCertificates'),
+    ]),
   };
 }
 
@@ -76,8 +96,39 @@ function parseJson(secret: string, bytes: Uint8Array): Partial<Record<keyof Stor
   return value;
 }
 
-function toRecord(times: ReadonlyMap<string, number>): Record<string, number> {
-  return Object.fromEntries([...times].map(([id, time]) => [id, Math.ceil(time / 1000)]));
+/** The first of them for JSON, the others packed; an id that is not ours cannot be packed. */
+function divide(times: ReadonlyMap<string, number>): { listed: Record<string, number>; packed: Uint8Array } {
+  const listed: Record<string, number> = {};
+  const packed: Buffer[] = [];
+  let count = 0;
+  for (const [id, time] of times) {
+    const seconds = Math.ceil(time / 1000);
+    const bytes = Buffer.from(id, 'base64url');
+    const isOurs = bytes.length === ID_BYTES && bytes.toString('base64url') === id && seconds < 2 ** 32;
+    if (count++ < IN_JSON || !isOurs) {
+      listed[id] = seconds;
+      continue;
+    }
+    const entry = Buffer.alloc(PACKED_BYTES);
+    bytes.copy(entry);
+    entry.writeUInt32BE(seconds, ID_BYTES);
+    packed.push(entry);
+  }
+  return { listed, packed: Buffer.concat(packed) };
+}
+
+function unpack(
+  { name, data }: Pick<Secret, 'name' | 'data'>,
+  kind: keyof typeof PACKED_FIELDS,
+): [string, number][] {
+  const field = PACKED_FIELDS[kind];
+  const bytes = Buffer.from(data[field] ?? []);
+  if (bytes.length % PACKED_BYTES !== 0) throw malformed(name, `${field} is cut off`);
+  return Array.from({ length: bytes.length / PACKED_BYTES }, (_, at) => {
+    const start = at * PACKED_BYTES;
+    const id = bytes.toString('base64url', start, start + ID_BYTES);
+    return [id, bytes.readUInt32BE(start + ID_BYTES) * 1000];
+  });
 }
 
 function toMap(secret: string, record: unknown): Map<string, number> {

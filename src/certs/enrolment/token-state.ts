@@ -3,7 +3,13 @@ import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { type Decoded, SharedRecord } from '../../core/shared-record.ts';
-import { decodeTokenState, encodeTokenState, KEY_BYTES, type TokenStateData } from './token-state-codec.ts';
+import {
+  decodeTokenState,
+  encodeTokenState,
+  KEY_BYTES,
+  MAX_ENTRIES,
+  type TokenStateData,
+} from './token-state-codec.ts';
 
 export interface TokenStateOptions {
   /** Name of the Secret. */
@@ -26,12 +32,6 @@ interface Pending {
   readonly apply: (draft: TokenStateData) => boolean;
   readonly settle: (failure?: unknown) => void;
 }
-
-/**
- * Of each kind: with 31 bytes an entry (16 characters, a time, punctuation) both stay under the 1 MiB that
- * Kubernetes grants a Secret.
- */
-const MAX_ENTRIES = 15_000;
 
 /**
  * The one Secret in which replicas agree about tokens: key, revocations, what was used. Every change is a
@@ -97,7 +97,7 @@ export class TokenState {
     await this.#change((draft) => {
       if (draft.usedTokens.has(id)) throw new SallyportError('TOKEN_USED');
       if (epoch < draft.epoch) throw new SallyportError('TOKEN_REVOKED');
-      remember(draft.usedTokens, id, expiresAt);
+      remember(draft, 'usedTokens', { id, end: expiresAt });
     });
   }
 
@@ -108,7 +108,7 @@ export class TokenState {
   async useGrace(certificate: string, until: number): Promise<void> {
     await this.#change((draft) => {
       if (draft.renewedCertificates.has(certificate)) throw new SallyportError('GRACE_USED');
-      remember(draft.renewedCertificates, certificate, until);
+      remember(draft, 'renewedCertificates', { id: certificate, end: until });
     });
   }
 
@@ -218,7 +218,12 @@ export class TokenState {
  */
 const CLOCK_TOLERANCE_MS = 10 * 60_000;
 
-function remember(times: Map<string, number>, id: string, end: number): void {
-  if (times.size >= MAX_ENTRIES) throw new SallyportError('TOKEN_STATE_FULL', { limit: MAX_ENTRIES });
-  times.set(id, end);
+function remember(
+  draft: TokenStateData,
+  kind: keyof typeof MAX_ENTRIES,
+  { id, end }: { id: string; end: number },
+): void {
+  const limit = MAX_ENTRIES[kind];
+  if (draft[kind].size >= limit) throw new SallyportError('TOKEN_STATE_FULL', { limit });
+  draft[kind].set(id, end);
 }

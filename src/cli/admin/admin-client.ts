@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../../core/errors.ts';
+import { exactJson } from '../../protocol/content.ts';
 
 export interface AdminFilesTarget {
   /** host:port */
@@ -97,8 +98,14 @@ export class AdminClient {
     return (await this.#json('POST', path, body, options.timeoutMs)) as T;
   }
 
-  /** Follows Server-Sent Events until the gateway ends them or the signal is aborted. */
-  async *events(path: string, signal?: AbortSignal): AsyncGenerator<{ id: string; data: unknown }> {
+  /**
+   * Follows Server-Sent Events until the gateway ends them or the signal is aborted. `text` is the data as it
+   * came.
+   */
+  async *events(
+    path: string,
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ id: string; data: unknown; text: string }> {
     const response = await this.#open('GET', path, { signal, headers: { accept: 'text/event-stream' } });
     if (response.statusCode !== 200) throw await toError(response);
     response.setEncoding('utf8');
@@ -111,7 +118,7 @@ export class AdminClient {
         for (const block of blocks) {
           const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(block)?.[1];
           const data = field('data');
-          if (data !== undefined) yield { id: field('id') ?? '', data: JSON.parse(data) };
+          if (data !== undefined) yield { id: field('id') ?? '', data: JSON.parse(data), text: data };
         }
       }
     } catch (error) {
@@ -121,7 +128,7 @@ export class AdminClient {
 
   async #json(method: string, path: string, body?: unknown, timeoutMs = 30_000): Promise<unknown> {
     const response = await this.#open(method, path, {
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? undefined : exactJson(body),
       signal: AbortSignal.timeout(timeoutMs),
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
     });
@@ -133,7 +140,11 @@ export class AdminClient {
   async #open(
     method: string,
     path: string,
-    options: { body?: string | undefined; headers: Record<string, string>; signal?: AbortSignal | undefined },
+    options: {
+      body?: string | Buffer | undefined;
+      headers: Record<string, string>;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<IncomingMessage> {
     const url = new URL(path, `https://${this.#address}`);
     const { tls, headers } = await this.#identify();

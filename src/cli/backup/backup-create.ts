@@ -8,7 +8,7 @@ import { systemClock } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
 import { VERSION } from '../../core/version.ts';
 import { withStore } from '../open-store.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { assertWritable, writeBackupFile } from './backup-file.ts';
 import { printFindings } from './backup-view.ts';
 import { readPassphrase } from './passphrase.ts';
@@ -23,11 +23,19 @@ export interface CreateOptions {
  * `backup create`: reads the Secrets, seals them, opens the result once, writes it, and records that it was
  * made.
  */
-export async function createBackup(loaded: LoadedConfig, options: CreateOptions): Promise<void> {
+export async function createBackup(
+  terminal: Terminal,
+  loaded: LoadedConfig,
+  options: CreateOptions,
+): Promise<void> {
   const [file, force] = [options.out, options.force === true];
   await assertWritable(file, { force });
-  const passphrase = await readPassphrase({ file: options.passphraseFile, isNew: true });
-  await withStore(loaded, async (store) => {
+  const passphrase = await readPassphrase(
+    { file: options.passphraseFile, isNew: true },
+    terminal.prompt,
+    terminal.env,
+  );
+  await withStore(terminal, loaded, async (store) => {
     const backup = await readForBackup(store, {
       names: backupNames(loaded.config),
       now: systemClock.now(),
@@ -38,18 +46,18 @@ export async function createBackup(loaded: LoadedConfig, options: CreateOptions)
     const reopened = decodeBackup(await open(Buffer.from(sealed), passphrase));
     const { findings, signing, revocationVersion } = checkBackup(reopened, { clock: systemClock });
     await writeBackupFile(file, sealed, { force });
-    printFindings(findings);
-    print(`\n${file}: ${backup.secrets.length} Secrets of ${backup.location}`);
+    printFindings(terminal, findings);
+    terminal.print(`\n${file}: ${backup.secrets.length} Secrets of ${backup.location}`);
     if (findings.some(({ level }) => level === 'bad')) {
-      printError('the backup holds what cannot be used as it is, because the store does');
-      process.exitCode = 1;
+      terminal.printError('the backup holds what cannot be used as it is, because the store does');
+      terminal.exitCode = 1;
     }
     await writeBackupRecord({ store, clock: systemClock }, loaded.config.certificates.backupSecret, {
       at: backup.createdAt,
       caSha256: [...signing],
       revocationVersion,
     }).catch((error) =>
-      printError(
+      terminal.printError(
         `the backup is written, but not recorded, so the gateway will warn that it is missing: ${describeError(error)}`,
       ),
     );

@@ -5,8 +5,8 @@ import { planRestore, type RestorePlan, type RestoreStep } from '../../backup/re
 import { systemClock } from '../../core/clock.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import { withStore } from '../open-store.ts';
-import { formatTable, formatValue, paint } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import { formatTable, formatValue } from '../output.ts';
+import type { Terminal } from '../terminal.ts';
 import { connectedNodes, openBackup, someOf } from './opened-backup.ts';
 import { confirm } from './passphrase.ts';
 
@@ -22,55 +22,61 @@ export interface RestoreOptions {
  * `backup restore`: says what it would write and break, asks, then writes. @throws RESTORE_REFUSED and others
  */
 export async function restoreBackup(
+  terminal: Terminal,
   file: string,
   options: RestoreOptions,
   globals: GlobalOptions,
 ): Promise<void> {
-  const { config } = loadForCommand(globals);
-  const backup = await openBackup(file, options);
+  const { config } = loadForCommand(terminal, globals);
+  const backup = await openBackup(terminal, file, options);
   const [names, force] = [backupNames(config), options.force === true];
   const { findings } = checkBackup(backup, { clock: systemClock });
   const bad = findings.filter(({ level }) => level === 'bad');
-  await withStore({ config }, async (store) => {
+  await withStore(terminal, { config }, async (store) => {
     const living = await readLiving(store, backup, names);
     const wish = { names, force, revokeTokens: options.revokeTokens === true };
     const planned = planRestore({ clock: systemClock }, { backup, living }, wish);
     const plan: RestorePlan = {
       ...planned,
-      breaks: [...planned.breaks, ...(await nodesOf(planned.lostCa, globals))],
+      breaks: [...planned.breaks, ...(await nodesOf(terminal, planned.lostCa, globals))],
       refused: [
         ...planned.refused,
         ...(force ? [] : bad.map(({ what, text }) => `the backup's ${what} is no good: ${text}`)),
       ],
     };
     const format = globals.output === 'json' || globals.output === 'yaml' ? globals.output : undefined;
-    if (!format) printPlan(plan, { from: `${file}, made at ${backup.createdAt}`, to: store.location });
+    if (!format)
+      printPlan(terminal, plan, { from: `${file}, made at ${backup.createdAt}`, to: store.location });
     const count = plan.steps.filter(({ write }) => write).length;
     if (options.dryRun || plan.refused.length > 0) {
-      if (format) print(formatValue({ ...withoutValues(plan), written: [] }, format));
-      else print('\nnothing was written');
-      if (plan.refused.length > 0) process.exitCode = 1;
+      if (format) terminal.print(formatValue({ ...withoutValues(plan), written: [] }, format));
+      else terminal.print('\nnothing was written');
+      if (plan.refused.length > 0) terminal.exitCode = 1;
       return;
     }
     if (
       count > 0 &&
       !options.yes &&
-      !(await confirm(`\n${count} Secret(s) will be written to ${store.location}.`))
+      !(await confirm(`\n${count} Secret(s) will be written to ${store.location}.`, terminal.prompt))
     ) {
-      printError('nothing was written');
-      process.exitCode = 1;
+      terminal.printError('nothing was written');
+      terminal.exitCode = 1;
       return;
     }
     const written = await runRestore(store, plan);
-    if (format) print(formatValue({ ...withoutValues(plan), written }, format));
-    else printOutcome(written, plan);
+    if (format) terminal.print(formatValue({ ...withoutValues(plan), written }, format));
+    else printOutcome(terminal, written, plan);
   });
 }
 
 /** Which nodes would be cut off, as far as a gateway that still runs can tell. */
-async function nodesOf(lostCa: string | undefined, globals: GlobalOptions): Promise<string[]> {
+async function nodesOf(
+  terminal: Terminal,
+  lostCa: string | undefined,
+  globals: GlobalOptions,
+): Promise<string[]> {
   if (lostCa === undefined) return [];
-  const asked = await connectedNodes(globals);
+  const asked = await connectedNodes(terminal, globals);
   if ('problem' in asked)
     return [`which nodes depend on the CA that would be lost is not known: ${asked.problem}`];
   const lost = asked.nodes.filter(({ certificate }) => certificate.issuerSha256 === lostCa);
@@ -87,12 +93,13 @@ function withoutValues({ steps, ...plan }: RestorePlan) {
 }
 
 function printPlan(
+  terminal: Terminal,
   { steps, breaks, refused }: RestorePlan,
   { from, to }: { from: string; to: string },
 ): void {
-  const { yellow, red } = paint(process.stdout);
-  print(`from ${from}\nto   ${to}\n`);
-  print(
+  const { yellow, red } = terminal.paint('stdout');
+  terminal.print(`from ${from}\nto   ${to}\n`);
+  terminal.print(
     formatTable<RestoreStep>(steps, [
       ['SECRET', ({ name }) => name],
       ['ACTION', ({ action }) => action],
@@ -100,14 +107,16 @@ function printPlan(
     ]),
   );
   if (breaks.length > 0)
-    print(`\nKnow before:\n${breaks.map((text) => `  ${yellow('!')} ${text}`).join('\n')}`);
+    terminal.print(`\nKnow before:\n${breaks.map((text) => `  ${yellow('!')} ${text}`).join('\n')}`);
   if (refused.length > 0)
-    print(`\nRefused without --force:\n${refused.map((text) => `  ${red('x')} ${text}`).join('\n')}`);
+    terminal.print(
+      `\nRefused without --force:\n${refused.map((text) => `  ${red('x')} ${text}`).join('\n')}`,
+    );
 }
 
-function printOutcome(written: readonly string[], { lostCa }: RestorePlan): void {
+function printOutcome(terminal: Terminal, written: readonly string[], { lostCa }: RestorePlan): void {
   if (written.length === 0) {
-    print('\neverything is there already; nothing was written');
+    terminal.print('\neverything is there already; nothing was written');
     return;
   }
   const next = [
@@ -118,7 +127,7 @@ function printOutcome(written: readonly string[], { lostCa }: RestorePlan): void
     ...(lostCa ? ['nodes of the CA that was replaced join again with a new token'] : []),
     'make a new backup: sallyport backup create --out FILE',
   ];
-  print(
+  terminal.print(
     `\nwritten: ${written.join(', ')}\n\nNext:\n${next.map((text, index) => `  ${index + 1}. ${text}`).join('\n')}`,
   );
 }

@@ -10,7 +10,7 @@ import { describeError } from '../../core/errors.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import { withStore } from '../open-store.ts';
 import { formatValue } from '../output.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { printFindings } from './backup-view.ts';
 import { connectedNodes, openBackup, someOf } from './opened-backup.ts';
 
@@ -24,18 +24,19 @@ export interface Verification {
 
 /** `backup verify`. Sets the exit code to 1 when the backup would not bring every connected node back. */
 export async function verifyBackup(
+  terminal: Terminal,
   file: string,
   options: { readonly offline?: boolean; readonly passphraseFile?: string },
   globals: GlobalOptions,
 ): Promise<void> {
-  const loaded = loadForCommand(globals);
-  const backup = await openBackup(file, options);
+  const loaded = loadForCommand(terminal, globals);
+  const backup = await openBackup(terminal, file, options);
   const { findings, issuers } = checkBackup(backup, { clock: systemClock });
   const all = [...findings];
   let nodes: NodeCoverage | undefined;
   if (!options.offline) {
-    all.push(...(await compareWithStore(loaded, backup)));
-    const asked = await connectedNodes(globals);
+    all.push(...(await compareWithStore(terminal, loaded, backup)));
+    const asked = await connectedNodes(terminal, globals);
     if ('nodes' in asked) {
       nodes = coverNodes(asked.nodes, issuers);
       all.push(describeCoverage(nodes));
@@ -50,12 +51,15 @@ export async function verifyBackup(
     findings: all,
     ...(nodes ? { nodes } : {}),
   };
-  if (globals.output === 'json' || globals.output === 'yaml') print(formatValue(result, globals.output));
+  if (globals.output === 'json' || globals.output === 'yaml')
+    terminal.print(formatValue(result, globals.output));
   else {
-    print(`backup of ${backup.location}, made at ${backup.createdAt} by version ${backup.version}\n`);
-    printFindings(all);
+    terminal.print(
+      `backup of ${backup.location}, made at ${backup.createdAt} by version ${backup.version}\n`,
+    );
+    printFindings(terminal, all);
   }
-  if (all.some(({ level }) => level === 'bad')) process.exitCode = 1;
+  if (all.some(({ level }) => level === 'bad')) terminal.exitCode = 1;
 }
 
 function describeCoverage({ connected, covered, uncovered }: NodeCoverage): BackupFinding {
@@ -74,10 +78,14 @@ function describeCoverage({ connected, covered, uncovered }: NodeCoverage): Back
 }
 
 /** What a restore would find to do is what has changed since. */
-async function compareWithStore(loaded: LoadedConfig, backup: Backup): Promise<BackupFinding[]> {
+async function compareWithStore(
+  terminal: Terminal,
+  loaded: LoadedConfig,
+  backup: Backup,
+): Promise<BackupFinding[]> {
   const names = backupNames(loaded.config);
   try {
-    return await withStore(loaded, async (store) => {
+    return await withStore(terminal, loaded, async (store) => {
       const living = await readLiving(store, backup, names);
       const plan = planRestore(
         { clock: systemClock },

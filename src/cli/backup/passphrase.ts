@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { UsageError } from '../usage-error.ts';
 
-/** What the prompt needs of a terminal: `process.stdin` and `process.stderr`, or a test's. */
+/** What the prompt needs of a terminal: what `Terminal.prompt` gives, or a test's. */
 export interface PromptStreams {
   readonly input: NodeJS.ReadableStream & { readonly isTTY?: boolean; setRawMode?(on: boolean): unknown };
   readonly output: { write(text: string): unknown };
@@ -20,8 +20,8 @@ const KEYS = { end: ['\r', '\n', '\u0004'], interrupt: '\u0003', rubOut: ['\u007
  */
 export async function readPassphrase(
   options: { readonly file?: string | undefined; readonly isNew: boolean },
-  streams: PromptStreams = { input: process.stdin, output: process.stderr },
-  env: NodeJS.ProcessEnv = process.env,
+  streams: PromptStreams,
+  env: NodeJS.ProcessEnv,
 ): Promise<string> {
   const text = await find(options, streams, env);
   if (options.isNew && [...text].length < MIN_LENGTH)
@@ -87,10 +87,7 @@ export function askHidden({ input, output }: PromptStreams, question: string): P
 }
 
 /** A question that only the word `yes` answers with yes. @throws UsageError where nobody can be asked */
-export async function confirm(
-  question: string,
-  streams: PromptStreams = { input: process.stdin, output: process.stderr },
-): Promise<boolean> {
+export async function confirm(question: string, streams: PromptStreams): Promise<boolean> {
   if (!streams.input.isTTY)
     throw new UsageError('nobody can be asked here: look with --dry-run, then run it with --yes');
   streams.output.write(`${question}\nType yes to go on: `);

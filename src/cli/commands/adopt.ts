@@ -1,13 +1,12 @@
 import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
-import { createLogger } from '../../core/log.ts';
 import type { Finding } from '../adopt/adoption-report.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
-export function adoptCommand(): Command {
+export function adoptCommand(terminal: Terminal): Command {
   return new Command('adopt')
     .description("show what taking over a KubeEdge cluster's Secrets would find, change and break")
     .option('--dry-run', 'look only; the gateway itself adopts when it starts')
@@ -22,22 +21,22 @@ export function adoptCommand(): Command {
           'a gateway adopts by itself when it starts (sallyport serve); use --dry-run to see beforehand what it would do',
         );
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const findings = await look(globals);
+      const findings = await look(terminal, globals);
       const format = globals.output ?? 'table';
-      if (format === 'json' || format === 'yaml') print(formatValue(findings, format));
+      if (format === 'json' || format === 'yaml') terminal.print(formatValue(findings, format));
       else
-        print(
+        terminal.print(
           formatTable<Finding>(findings, [
             ['', ({ level }) => level.toUpperCase()],
             ['SECRET', ({ secret }) => secret],
             ['WHAT', ({ text }) => text],
           ]),
         );
-      if (findings.some(({ level }) => level === 'blocks')) process.exitCode = 1;
+      if (findings.some(({ level }) => level === 'blocks')) terminal.exitCode = 1;
     });
 }
 
-async function look(globals: GlobalOptions): Promise<readonly Finding[]> {
+async function look(terminal: Terminal, globals: GlobalOptions): Promise<readonly Finding[]> {
   const [{ openSecretStore }, { reportAdoption }, { parseAdvertisedNames }, { createMetrics }] =
     await Promise.all([
       import('../../secrets/open-secret-store.ts'),
@@ -45,8 +44,8 @@ async function look(globals: GlobalOptions): Promise<readonly Finding[]> {
       import('../../certs/x509/advertised-names.ts'),
       import('../../core/metrics.ts'),
     ]);
-  const { config } = loadForCommand(globals);
-  const log = createLogger({ level: 'error', format: process.stderr.isTTY ? 'pretty' : 'json' });
+  const { config } = loadForCommand(terminal, globals);
+  const log = terminal.log('error');
   const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
   const store = await openSecretStore(components, config.secretStore);
   try {

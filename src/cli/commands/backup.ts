@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { CreateOptions } from '../backup/backup-create.ts';
 import type { RestoreOptions } from '../backup/backup-restore.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
+import type { Terminal } from '../terminal.ts';
 
 const PASSPHRASE = [
   '--passphrase-file <file>',
@@ -12,7 +13,7 @@ const PASSPHRASE = [
  * `backup create`, `verify` and `restore`: straight to the Secret store, because private keys never leave
  * over the admin API.
  */
-export function backupCommand(): Command {
+export function backupCommand(terminal: Terminal): Command {
   const command = new Command('backup').description(
     'back up the CA and what belongs to it, check backups and restore them',
   );
@@ -29,7 +30,7 @@ export function backupCommand(): Command {
     )
     .action(async (options: CreateOptions, self: Command) => {
       const { createBackup } = await import('../backup/backup-create.ts');
-      await createBackup(loadForCommand(self.optsWithGlobals<GlobalOptions>()), options);
+      await createBackup(terminal, loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>()), options);
     });
 
   command
@@ -44,7 +45,7 @@ export function backupCommand(): Command {
     )
     .action(async (file: string, options: { offline?: boolean; passphraseFile?: string }, self: Command) => {
       const { verifyBackup } = await import('../backup/backup-verify.ts');
-      await verifyBackup(file, options, self.optsWithGlobals<GlobalOptions>());
+      await verifyBackup(terminal, file, options, self.optsWithGlobals<GlobalOptions>());
     });
 
   command
@@ -62,7 +63,7 @@ export function backupCommand(): Command {
     )
     .action(async (file: string, options: RestoreOptions, self: Command) => {
       const { restoreBackup } = await import('../backup/backup-restore.ts');
-      await restoreBackup(file, options, self.optsWithGlobals<GlobalOptions>());
+      await restoreBackup(terminal, file, options, self.optsWithGlobals<GlobalOptions>());
     });
 
   return command;

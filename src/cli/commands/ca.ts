@@ -3,7 +3,7 @@ import type { CaRolloverStatus, RolloverNode, RolloverStep } from '../../contrac
 import { AdminError } from '../admin/admin-client.ts';
 import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
 const API = '/api/v1/ca/rollover';
 const POLL_MS = 2_000;
@@ -29,7 +29,7 @@ const STEPS: Readonly<Record<RolloverStep, readonly [description: string, done: 
   abort: ['take the last step back', 'the last step is taken back'],
 };
 
-export function caCommand(): Command {
+export function caCommand(terminal: Terminal): Command {
   const command = new Command('ca').description('the CA of the fleet');
   const rollover = command
     .command('rollover')
@@ -46,9 +46,13 @@ export function caCommand(): Command {
     .action(async ({ limit }: { limit: string }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
       const path = `${API}?limit=${encodeURIComponent(limit)}`;
-      printStatus(await connectAdmin(globals).get<CaRolloverStatus>(path), globals.output);
+      printStatus(
+        terminal,
+        await connectAdmin(terminal, globals).get<CaRolloverStatus>(path),
+        globals.output,
+      );
     });
-  for (const step of Object.keys(STEPS) as RolloverStep[]) rollover.addCommand(stepCommand(step));
+  for (const step of Object.keys(STEPS) as RolloverStep[]) rollover.addCommand(stepCommand(terminal, step));
   return command;
 }
 
@@ -58,7 +62,7 @@ interface StepOptions {
   readonly wait?: number;
 }
 
-function stepCommand(step: RolloverStep): Command {
+function stepCommand(terminal: Terminal, step: RolloverStep): Command {
   const [description, done] = STEPS[step];
   const command = new Command(step)
     .description(description)
@@ -72,17 +76,17 @@ function stepCommand(step: RolloverStep): Command {
     );
   return command.action(async ({ force = false, wait = 0 }: StepOptions, self: Command) => {
     const globals = self.optsWithGlobals<GlobalOptions>();
-    const admin = connectAdmin(globals);
+    const admin = connectAdmin(terminal, globals);
     const end = performance.now() + wait;
     for (let told = ''; ; ) {
       try {
         const status = await admin.post<CaRolloverStatus>(`${API}/${step}`, { force });
-        printError(done);
-        return printStatus(status, globals.output);
+        terminal.printError(done);
+        return printStatus(terminal, status, globals.output);
       } catch (error) {
         const isBlocked = error instanceof AdminError && error.code === 'ROLLOVER_BLOCKED';
         if (!isBlocked || performance.now() + POLL_MS > end) throw error;
-        if (error.message !== told) printError(error.message);
+        if (error.message !== told) terminal.printError(error.message);
         told = error.message;
         await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       }
@@ -90,13 +94,17 @@ function stepCommand(step: RolloverStep): Command {
   });
 }
 
-function printStatus(status: CaRolloverStatus, format: GlobalOptions['output'] = 'table'): void {
-  if (format === 'json' || format === 'yaml') print(formatValue(status, format));
-  else if (format === 'name') print(`phase/${status.phase}`);
-  else printTable(status);
+function printStatus(
+  terminal: Terminal,
+  status: CaRolloverStatus,
+  format: GlobalOptions['output'] = 'table',
+): void {
+  if (format === 'json' || format === 'yaml') terminal.print(formatValue(status, format));
+  else if (format === 'name') terminal.print(`phase/${status.phase}`);
+  else printTable(terminal, status);
 }
 
-function printTable(status: CaRolloverStatus): void {
+function printTable(terminal: Terminal, status: CaRolloverStatus): void {
   const { phase, issuing, old, new: next, bridgedUntil, summary, warnings, items } = status;
   const ca = (one: CaRolloverStatus['issuing'] | undefined) =>
     one &&
@@ -114,8 +122,8 @@ function printTable(status: CaRolloverStatus): void {
     ),
     ...warnings.map((warning) => ['Warning', warning] as const),
   ];
-  for (const [name, text] of facts) if (text !== undefined) print(`${`${name}:`.padEnd(15)}${text}`);
-  if (items.length > 0) print(`\n${formatNodes(items)}`);
+  for (const [name, text] of facts) if (text !== undefined) terminal.print(`${`${name}:`.padEnd(15)}${text}`);
+  if (items.length > 0) terminal.print(`\n${formatNodes(items)}`);
 }
 
 function formatNodes(items: readonly RolloverNode[]): string {

@@ -11,7 +11,7 @@ import {
 } from '../context.ts';
 import { formatList, formatTable, formatValue, shortDuration } from '../output.ts';
 import { needsRenewal, type RenewalNeed } from '../renewal-need.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
 /** What `GET /api/v1/certificates` answers. */
 export interface CertificatesAnswer extends CertificateStatus {
@@ -22,7 +22,7 @@ export interface CertificatesAnswer extends CertificateStatus {
   }[];
 }
 
-export function certsCommand(): Command {
+export function certsCommand(terminal: Terminal): Command {
   const command = new Command('certs').description('show and rotate certificates');
 
   command
@@ -32,15 +32,16 @@ export function certsCommand(): Command {
     .addHelpText('after', '\nExamples:\n  sallyport certs list\n  sallyport certs list -o json')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const admin = connectAdmin(globals);
+      const admin = connectAdmin(terminal, globals);
       const answer = await admin.get<CertificatesAnswer>('/api/v1/certificates');
       const { items: served } = await admin.get<{ items: ServedCertificate[] }>(
         '/api/v1/certificates/served',
       );
       const format = globals.output ?? 'table';
-      if (format === 'json' || format === 'yaml') return print(formatValue({ ...answer, served }, format));
+      if (format === 'json' || format === 'yaml')
+        return terminal.print(formatValue({ ...answer, served }, format));
       const now = Date.now();
-      print(
+      terminal.print(
         formatList<CertificateInfo>(answer.certificates, format, {
           name: ({ kind, serial }) => `${kind}/${serial}`,
           columns: [
@@ -57,8 +58,8 @@ export function certsCommand(): Command {
       );
       if (format === 'name') return;
       const stored = answer.storedHubSha256;
-      print('');
-      print(
+      terminal.print('');
+      terminal.print(
         formatTable(served, [
           ['REPLICA', (row) => row.replica],
           ['LISTENER', (row) => row.listener],
@@ -70,22 +71,23 @@ export function certsCommand(): Command {
           ['PROBLEM', (row) => row.problem],
         ]),
       );
-      if (answer.problem) printError(`\nthe newest Secrets are not in use: ${answer.problem}`);
+      if (answer.problem) terminal.printError(`\nthe newest Secrets are not in use: ${answer.problem}`);
     });
 
-  addNeedsRenewal(command);
-  addInspect(command);
+  addNeedsRenewal(terminal, command);
+  addInspect(terminal, command);
   command
     .command('accept')
     .description(
       'keep the stored hub certificate, also when it was taken back because nodes could not connect',
     )
     .action(async (_options: unknown, self: Command) => {
-      const answer = await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post<CertificatesAnswer>(
-        '/api/v1/certificates/accept',
-      );
+      const answer = await connectAdmin(
+        terminal,
+        self.optsWithGlobals<GlobalOptions>(),
+      ).post<CertificatesAnswer>('/api/v1/certificates/accept');
       const hub = answer.certificates.find(({ kind }) => kind === 'hub');
-      print(`hub certificate ${hub?.serial} is kept, expires ${hub?.notAfter}`);
+      terminal.print(`hub certificate ${hub?.serial} is kept, expires ${hub?.notAfter}`);
     });
 
   const rotate = command.command('rotate').description('replace a certificate now');
@@ -97,17 +99,19 @@ export function certsCommand(): Command {
     .addOption(outputOption())
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const answer = await connectAdmin(globals).post<CertificatesAnswer>('/api/v1/certificates/hub/rotate');
+      const answer = await connectAdmin(terminal, globals).post<CertificatesAnswer>(
+        '/api/v1/certificates/hub/rotate',
+      );
       const hub = answer.certificates.find(({ kind }) => kind === 'hub');
       if (globals.output !== 'table' && globals.output !== undefined)
-        return print(formatValue(answer, globals.output === 'json' ? 'json' : 'yaml'));
-      print(`hub certificate rotated: serial ${hub?.serial}, expires ${hub?.notAfter}`);
+        return terminal.print(formatValue(answer, globals.output === 'json' ? 'json' : 'yaml'));
+      terminal.print(`hub certificate rotated: serial ${hub?.serial}, expires ${hub?.notAfter}`);
     });
 
   return command;
 }
 
-function addNeedsRenewal(command: Command): void {
+function addNeedsRenewal(terminal: Terminal, command: Command): void {
   command
     .command('needs-renewal')
     .description('exit with 0 when no certificate needs anybody, 1 when one does, 2 when nobody can tell')
@@ -125,23 +129,23 @@ function addNeedsRenewal(command: Command): void {
       const globals = self.optsWithGlobals<GlobalOptions>();
       let all: RenewalNeed[];
       try {
-        const { renewFraction } = loadForCommand(globals).config.certificates;
-        const answer = await connectAdmin(globals).get<CertificatesAnswer>('/api/v1/certificates');
+        const { renewFraction } = loadForCommand(terminal, globals).config.certificates;
+        const answer = await connectAdmin(terminal, globals).get<CertificatesAnswer>('/api/v1/certificates');
         all = needsRenewal(answer.certificates, {
           now: Date.now(),
           renewFraction,
           ...(options.within === undefined ? {} : { withinMs: options.within }),
         });
       } catch (error) {
-        printError(`cannot tell: ${describeError(error)}`);
-        process.exitCode = 2;
+        terminal.printError(`cannot tell: ${describeError(error)}`);
+        terminal.exitCode = 2;
         return;
       }
       const due = all.filter(({ why }) => why !== undefined);
-      if (due.length > 0) process.exitCode = 1;
+      if (due.length > 0) terminal.exitCode = 1;
       const format = globals.output ?? 'table';
-      if (due.length === 0 && format === 'table') return print('no certificate needs renewal');
-      print(
+      if (due.length === 0 && format === 'table') return terminal.print('no certificate needs renewal');
+      terminal.print(
         formatList(
           due.map(({ certificate, why }) => ({ ...certificate, why })),
           format,
@@ -160,7 +164,7 @@ function addNeedsRenewal(command: Command): void {
     });
 }
 
-function addInspect(command: Command): void {
+function addInspect(terminal: Terminal, command: Command): void {
   command
     .command('inspect [target]')
     .description(
@@ -178,18 +182,20 @@ function addInspect(command: Command): void {
         import('../inspect/inspect.ts'),
         import('../inspect/inspect-view.ts'),
       ]);
-      const { config } = loadForCommand(globals);
-      const found = await inspect(target, { ...globals, ...options, config, now: Date.now() });
+      const { config } = loadForCommand(terminal, globals);
+      const found = await inspect(terminal, target, { ...globals, ...options, config, now: Date.now() });
       const format = globals.output ?? 'table';
-      if (format === 'json' || format === 'yaml') print(formatValue(found, format));
+      if (format === 'json' || format === 'yaml') terminal.print(formatValue(found, format));
       else if (format === 'name')
-        print(found.flatMap(({ certificates }) => certificates.map(({ sha256 }) => sha256)).join('\n'));
-      else print(found.map(formatInspected).join('\n\n'));
+        terminal.print(
+          found.flatMap(({ certificates }) => certificates.map(({ sha256 }) => sha256)).join('\n'),
+        );
+      else terminal.print(found.map((one) => formatInspected(terminal, one)).join('\n\n'));
       const isWrong = found.some(
         ({ keys, endpoint }) =>
           endpoint?.verified === false || keys.some(({ belongsTo }) => belongsTo === undefined),
       );
-      if (isWrong) process.exitCode = 1;
+      if (isWrong) terminal.exitCode = 1;
     });
 }
 

@@ -3,9 +3,9 @@ import { valueAt } from '../../config/live-config.ts';
 import { configJsonSchema, listSettings } from '../../config/settings.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
-export function configCommand(): Command {
+export function configCommand(terminal: Terminal): Command {
   const command = new Command('config').description('show and explain the configuration');
 
   command
@@ -17,15 +17,15 @@ export function configCommand(): Command {
       '\nExamples:\n  sallyport config view\n  sallyport config view --show-origin --set https.port=0',
     )
     .action((options: { showOrigin?: boolean }, self: Command) => {
-      const { config, origins, warnings } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
-      for (const warning of warnings) printError(`warning: ${warning}`);
-      if (!options.showOrigin) return print(formatValue(config, 'yaml'));
+      const { config, origins, warnings } = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
+      for (const warning of warnings) terminal.printError(`warning: ${warning}`);
+      if (!options.showOrigin) return terminal.print(formatValue(config, 'yaml'));
       const rows = listSettings().map(({ path }) => ({
         path,
         value: valueAt(config, path.split('.')),
         origin: origins.get(path),
       }));
-      print(
+      terminal.print(
         formatTable(rows, [
           ['SETTING', (row) => row.path],
           ['VALUE', (row) => (row.value === undefined ? undefined : JSON.stringify(row.value))],
@@ -37,7 +37,7 @@ export function configCommand(): Command {
   command
     .command('schema')
     .description('print the JSON Schema of the configuration file')
-    .action(() => print(formatValue(configJsonSchema(), 'json')));
+    .action(() => terminal.print(formatValue(configJsonSchema(), 'json')));
 
   return command;
 }

@@ -11,14 +11,14 @@ import {
 import type { EdgeTargetOptions } from '../doctor/edge-target.ts';
 import type { Finding } from '../doctor/finding.ts';
 import { exitCodeOf, formatFindings } from '../doctor/view.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
 interface DoctorOptions extends EdgeTargetOptions {
   readonly color: boolean;
 }
 
-export function doctorCommand(): Command {
+export function doctorCommand(terminal: Terminal): Command {
   return new Command('doctor')
     .description('find out what is wrong with a gateway, or from an edge why it cannot be reached')
     .option('--from-edge <host:port>', 'run on the edge: check the way to this hub; needs no configuration')
@@ -47,28 +47,30 @@ Examples:
     .action(async (options: DoctorOptions, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
       const findings =
-        options.fromEdge === undefined ? await checkHere(globals) : await checkFromEdge(options, globals);
-      const colour = options.color && process.stdout.isTTY === true && !process.env.NO_COLOR;
-      print(formatFindings(findings, { format: globals.output ?? 'table', colour }));
-      process.exitCode = exitCodeOf(findings);
+        options.fromEdge === undefined
+          ? await checkHere(terminal, globals)
+          : await checkFromEdge(terminal, options, globals);
+      const colour = options.color && terminal.stdout.isTTY === true && !terminal.env.NO_COLOR;
+      terminal.print(formatFindings(findings, { format: globals.output ?? 'table', colour }));
+      terminal.exitCode = exitCodeOf(findings);
     });
 }
 
 /** Without an edge in the options: the gateway of this configuration. @throws CONFIG_INVALID and the like */
-export async function checkHere(globals: GlobalOptions): Promise<readonly Finding[]> {
+export async function checkHere(terminal: Terminal, globals: GlobalOptions): Promise<readonly Finding[]> {
   const [{ examine }, { diagnose }, { openStore }] = await Promise.all([
     import('../doctor/patient.ts'),
     import('../doctor/diagnose.ts'),
     import('../doctor/open-store.ts'),
   ]);
-  const { config } = loadForCommand(globals);
+  const { config } = loadForCommand(terminal, globals);
   // What a store says of its troubles stands in the findings.
   const log = createLogger({ level: 'silent', format: 'json' });
   const { store, kube, close } = await openStore({ clock: systemClock, log }, config);
   try {
     const patient = await examine(
-      { config, clock: systemClock, store, kube, connect: () => connectAdmin(globals) },
-      adminAddressOf(globals, config),
+      { config, clock: systemClock, store, kube, connect: () => connectAdmin(terminal, globals) },
+      adminAddressOf(terminal, globals, config),
     );
     return await diagnose(patient);
   } finally {
@@ -78,6 +80,7 @@ export async function checkHere(globals: GlobalOptions): Promise<readonly Findin
 
 /** @throws UsageError */
 export async function checkFromEdge(
+  terminal: Terminal,
   options: EdgeTargetOptions,
   globals: Pick<GlobalOptions, 'cert' | 'key'>,
 ): Promise<readonly Finding[]> {
@@ -85,7 +88,7 @@ export async function checkFromEdge(
     import('../doctor/from-edge.ts'),
     import('../doctor/edge-target.ts'),
   ]);
-  const target = await readEdgeTarget(options, globals, process.env.SALLYPORT_TOKEN);
+  const target = await readEdgeTarget(options, globals, terminal.env.SALLYPORT_TOKEN);
   if (typeof target === 'string') throw new UsageError(target);
   return diagnoseFromEdge(target, systemClock);
 }

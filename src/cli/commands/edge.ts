@@ -2,14 +2,12 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Command, Option } from 'commander';
 import { SallyportError } from '../../core/errors.ts';
-import { createLogger } from '../../core/log.ts';
 import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
-import { paint } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
 interface EdgeOptions {
@@ -22,7 +20,7 @@ interface EdgeOptions {
   readonly verbose?: boolean;
 }
 
-export function edgeCommand(): Command {
+export function edgeCommand(terminal: Terminal): Command {
   const command = new Command('edge').description('be an edge node');
   command
     .command('run')
@@ -48,16 +46,16 @@ Examples:
   echo '{"temperature":21}' | sallyport edge run --node edge-1`,
     )
     .action(async (options: EdgeOptions, self: Command) =>
-      runEdge(options, self.optsWithGlobals<GlobalOptions>()),
+      runEdge(terminal, options, self.optsWithGlobals<GlobalOptions>()),
     );
   return command;
 }
 
-async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<void> {
+async function runEdge(terminal: Terminal, options: EdgeOptions, globals: GlobalOptions): Promise<void> {
   if (!isNodeName(options.node))
     throw new UsageError(`${options.node} is no node name: use lower-case letters, digits, dots and dashes`);
-  const { config } = loadForCommand(globals);
-  const { bold, dim, green, yellow, red } = paint(process.stdout);
+  const { config } = loadForCommand(terminal, globals);
+  const { bold, dim, green, yellow, red } = terminal.paint('stdout');
   const host = options.hub.includes(':') && !options.hub.startsWith('[') ? `[${options.hub}]` : options.hub;
   const address = (name: 'https' | TransportName) => `${host}:${config[name].port}`;
   const clientOptions: EdgeClientOptions = {
@@ -73,15 +71,15 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
       ),
     },
   };
-  const components = options.verbose ? { logger: createLogger({ level: 'debug', format: 'pretty' }) } : {};
-  const token = readToken(options);
+  const components = options.verbose ? { logger: terminal.log('debug', 'pretty') } : {};
+  const token = readToken(terminal, options);
   const { EdgeClient } = await import('../../sdk/edge-client.ts');
   const client =
     token === undefined
       ? await EdgeClient.open(clientOptions, components)
       : await EdgeClient.join({ ...clientOptions, token }, components);
 
-  const say = (text: string) => printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
+  const say = (text: string) => terminal.printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
   client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
   let leaving = false;
   client.on('disconnected', ({ reason, final }) => {
@@ -93,14 +91,14 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   client.on('renewed', ({ notAfter }) => say(`certificate renewed, valid until ${notAfter.toISOString()}`));
   client.on('error', (error) => say(`${red('error')}: ${error.message}`));
   client.on('message', ({ route, content }) => {
-    print(
+    terminal.print(
       `${bold(printable(route.operation ?? ''))} ${printable(`${route.resource ?? ''} ${JSON.stringify(content)}`)}`,
     );
   });
 
   const stopped = new Promise<undefined>((resolve) => {
     const asked = () => resolve(undefined);
-    process.once('SIGINT', asked).once('SIGTERM', asked);
+    terminal.interrupted().addEventListener('abort', asked, { once: true });
   });
   // The hub said never: a supervisor has to see that nobody is connected any more.
   const refused = new Promise<string>((resolve) => {
@@ -109,7 +107,7 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
     });
   });
   await client.connect();
-  const lines = createInterface({ input: process.stdin });
+  const lines = createInterface({ input: terminal.stdin });
   const pending = new Set<Promise<void>>();
   lines.on('line', (line) => {
     if (line.trim() === '') return;
@@ -126,7 +124,7 @@ async function runEdge(options: EdgeOptions, globals: GlobalOptions): Promise<vo
   await Promise.race([Promise.allSettled(pending), new Promise((resolve) => setTimeout(resolve, 2_000))]);
   await client.close();
   // An open pipe would keep the process waiting for lines that nobody takes.
-  process.stdin.destroy();
+  terminal.stdin.destroy?.();
   if (why !== undefined) throw new SallyportError('SESSION_CLOSED', { reason: why });
 }
 
@@ -144,9 +142,9 @@ function contentOf(text: string): unknown {
   }
 }
 
-function readToken({ token, tokenFile }: EdgeOptions): string | undefined {
+function readToken(terminal: Terminal, { token, tokenFile }: EdgeOptions): string | undefined {
   if (token !== undefined && tokenFile !== undefined)
     throw new UsageError('give --token or --token-file, not both');
   if (tokenFile !== undefined) return readFileSync(tokenFile, 'utf8').trim();
-  return token ?? process.env.SALLYPORT_TOKEN;
+  return token ?? terminal.env.SALLYPORT_TOKEN;
 }

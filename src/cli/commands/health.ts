@@ -1,15 +1,15 @@
 import { request } from 'node:https';
 import { Command } from 'commander';
 import { type GlobalOptions, loadForCommand, reachable } from '../context.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
-export function healthCommand(): Command {
+export function healthCommand(terminal: Terminal): Command {
   return new Command('health')
     .description('ask the running gateway whether it is ready; for container health checks')
     .option('--live', 'ask whether it is alive instead')
     .option('--verbose', 'print every check')
     .action(async (options: { live?: boolean; verbose?: boolean }, self: Command) => {
-      const { config } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
+      const { config } = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
       const path = `${options.live ? '/livez' : '/readyz'}${options.verbose ? '?verbose' : ''}`;
       // The probe carries no secret and decides nothing, and it must tell "expired certificate" from "down":
       // it does not verify.
@@ -34,7 +34,7 @@ export function healthCommand(): Command {
         call.on('error', reject);
         call.end();
       });
-      print(text);
-      if (status !== 200) process.exitCode = 1;
+      terminal.print(text);
+      if (status !== 200) terminal.exitCode = 1;
     });
 }

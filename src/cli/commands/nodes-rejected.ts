@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { Rejection } from '../../contracts/rejections.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, type ListView, shortDuration } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
 const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
 
@@ -20,7 +20,7 @@ const rejectionView: ListView<Rejection> = {
   ],
 };
 
-export function rejectedCommand(): Command {
+export function rejectedCommand(terminal: Terminal): Command {
   return new Command('rejected')
     .description('list nodes and addresses that were refused, why, and what to do about it')
     .option('--node <name>', 'only of this node, claimed or proven')
@@ -43,12 +43,12 @@ Examples:
         ),
       );
       const path = `/api/v1/rejections${query.size > 0 ? `?${query}` : ''}`;
-      const { items } = await connectAdmin(globals).get<{ items: Rejection[] }>(path);
+      const { items } = await connectAdmin(terminal, globals).get<{ items: Rejection[] }>(path);
       const format = globals.output ?? 'table';
-      if (items.length === 0 && format === 'table') return printError('nobody was refused');
-      print(formatList(items, format, rejectionView));
+      if (items.length === 0 && format === 'table') return terminal.printError('nobody was refused');
+      terminal.print(formatList(items, format, rejectionView));
       if (format !== 'table') return;
       const fixes = new Map(items.map(({ reason, fix }) => [reason, fix]));
-      for (const [reason, fix] of fixes) printError(`${reason}: ${fix}`);
+      for (const [reason, fix] of fixes) terminal.printError(`${reason}: ${fix}`);
     });
 }

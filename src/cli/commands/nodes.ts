@@ -3,7 +3,8 @@ import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
-import { print, printError, warnUnanswered } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
+import { warnUnanswered } from '../unanswered.ts';
 import { rejectedCommand } from './nodes-rejected.ts';
 
 const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
@@ -50,7 +51,7 @@ function lastSeen({ connectedHere, lastSeen }: NodeForecast): string {
   return lastSeen === undefined ? 'never' : age(lastSeen);
 }
 
-export function nodesCommand(): Command {
+export function nodesCommand(terminal: Terminal): Command {
   const command = new Command('nodes').description('list, show, forecast, forget and disconnect nodes');
 
   command
@@ -59,10 +60,11 @@ export function nodesCommand(): Command {
     .addOption(outputOption())
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items, unanswered } = await connectAdmin(globals).get<NodeListing>('/api/v1/nodes');
-      warnUnanswered(unanswered, 'the list of nodes');
-      if (items.length === 0 && globals.output === 'table') return printError('no node is connected');
-      print(formatList(items, globals.output ?? 'table', view));
+      const { items, unanswered } = await connectAdmin(terminal, globals).get<NodeListing>('/api/v1/nodes');
+      warnUnanswered(terminal, unanswered, 'the list of nodes');
+      if (items.length === 0 && globals.output === 'table')
+        return terminal.printError('no node is connected');
+      terminal.print(formatList(items, globals.output ?? 'table', view));
     });
 
   command
@@ -71,9 +73,11 @@ export function nodesCommand(): Command {
     .addOption(outputOption())
     .action(async (node: string, _options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const info = await connectAdmin(globals).get<NodeInfo>(`/api/v1/nodes/${encodeURIComponent(node)}`);
-      if (globals.output === 'name') return print(view.name(info));
-      print(formatValue(info, globals.output === 'json' ? 'json' : 'yaml'));
+      const info = await connectAdmin(terminal, globals).get<NodeInfo>(
+        `/api/v1/nodes/${encodeURIComponent(node)}`,
+      );
+      if (globals.output === 'name') return terminal.print(view.name(info));
+      terminal.print(formatValue(info, globals.output === 'json' ? 'json' : 'yaml'));
     });
 
   command
@@ -87,36 +91,38 @@ export function nodesCommand(): Command {
     )
     .action(async ({ atRisk }: { atRisk?: boolean }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(globals).get<{ items: NodeForecast[] }>('/api/v1/nodes/forecast');
+      const { items } = await connectAdmin(terminal, globals).get<{ items: NodeForecast[] }>(
+        '/api/v1/nodes/forecast',
+      );
       const shown = atRisk
         ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
         : items;
       if (shown.length === 0 && (globals.output ?? 'table') === 'table')
-        return printError(atRisk ? 'no node is at risk' : 'no node is known');
-      print(formatList(shown, globals.output ?? 'table', forecastView));
+        return terminal.printError(atRisk ? 'no node is at risk' : 'no node is known');
+      terminal.print(formatList(shown, globals.output ?? 'table', forecastView));
     });
 
   command
     .command('forget <node>')
     .description('forget a node whose hardware is gone; it is known again if it returns')
     .action(async (node: string, _options: unknown, self: Command) => {
-      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post(
+      await connectAdmin(terminal, self.optsWithGlobals<GlobalOptions>()).post(
         `/api/v1/nodes/${encodeURIComponent(node)}/forget`,
       );
-      printError(`node ${node} is forgotten`);
+      terminal.printError(`node ${node} is forgotten`);
     });
 
   command
     .command('disconnect <node>')
     .description('end the session of a node; it may reconnect')
     .action(async (node: string, _options: unknown, self: Command) => {
-      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post(
+      await connectAdmin(terminal, self.optsWithGlobals<GlobalOptions>()).post(
         `/api/v1/nodes/${encodeURIComponent(node)}/disconnect`,
       );
-      printError(`node ${node} is disconnected`);
+      terminal.printError(`node ${node} is disconnected`);
     });
 
-  command.addCommand(rejectedCommand());
+  command.addCommand(rejectedCommand(terminal));
 
   return command;
 }

@@ -1,10 +1,9 @@
 import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
-import { createLogger } from '../../core/log.ts';
 import { durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
-export function prepareCertsCommand(): Command {
+export function prepareCertsCommand(terminal: Terminal): Command {
   return new Command('prepare-certs')
     .description(
       'create or check CA and hub certificate in the Secret store, then exit; usable as an init job',
@@ -16,8 +15,8 @@ export function prepareCertsCommand(): Command {
         import('../../certs/prepare-all-certs.ts'),
         import('../../core/metrics.ts'),
       ]);
-      const { config } = loadForCommand(self.optsWithGlobals<GlobalOptions>());
-      const log = createLogger({ level: config.log.level, format: process.stderr.isTTY ? 'pretty' : 'json' });
+      const { config } = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
+      const log = terminal.log(config.log.level);
       const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
       const store = await openSecretStore(components, config.secretStore);
       try {
@@ -26,10 +25,12 @@ export function prepareCertsCommand(): Command {
           { certificates: config.certificates, addresses: config.advertise.addresses },
           AbortSignal.timeout(options.timeout),
         );
-        print(`CA sha256        ${bundle.ca.sha256}`);
-        print(`hub certificate  ${bundle.server.sha256} until ${bundle.server.notAfter.toISOString()}`);
-        print(`names            ${bundle.server.names.join(', ')}`);
-        print(`Secrets          ${store.location}`);
+        terminal.print(`CA sha256        ${bundle.ca.sha256}`);
+        terminal.print(
+          `hub certificate  ${bundle.server.sha256} until ${bundle.server.notAfter.toISOString()}`,
+        );
+        terminal.print(`names            ${bundle.server.names.join(', ')}`);
+        terminal.print(`Secrets          ${store.location}`);
       } finally {
         await store.close();
       }

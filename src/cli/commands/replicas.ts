@@ -3,7 +3,8 @@ import type { GatewayInfo } from '../../contracts/gateway-info.ts';
 import type { ReplicaListing } from '../../contracts/replicas.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, type ListView, shortDuration } from '../output.ts';
-import { print, warnUnanswered } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
+import { warnUnanswered } from '../unanswered.ts';
 
 const view: ListView<GatewayInfo> = {
   name: ({ replica }) => `replica/${replica}`,
@@ -19,7 +20,7 @@ const view: ListView<GatewayInfo> = {
   ],
 };
 
-export function replicasCommand(): Command {
+export function replicasCommand(terminal: Terminal): Command {
   const command = new Command('replicas').description('show the gateways of the fleet');
   command
     .command('list')
@@ -27,9 +28,11 @@ export function replicasCommand(): Command {
     .addOption(outputOption())
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items, unanswered } = await connectAdmin(globals).get<ReplicaListing>('/api/v1/replicas');
-      warnUnanswered(unanswered, 'what it says');
-      print(formatList(items, globals.output ?? 'table', view));
+      const { items, unanswered } = await connectAdmin(terminal, globals).get<ReplicaListing>(
+        '/api/v1/replicas',
+      );
+      warnUnanswered(terminal, unanswered, 'what it says');
+      terminal.print(formatList(items, globals.output ?? 'table', view));
     });
   return command;
 }

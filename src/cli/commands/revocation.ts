@@ -5,7 +5,7 @@ import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatTable, formatValue, type ListView, shortDuration } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
 const API = '/api/v1/revocations';
@@ -32,11 +32,16 @@ const view: ListView<Revocation> = {
 };
 
 /** `revoke`, `quarantine`, `lift` and `revocations list`. */
-export function revocationCommands(): Command[] {
-  return [revokeCommand(), quarantineCommand(), liftCommand(), revocationsCommand()];
+export function revocationCommands(terminal: Terminal): Command[] {
+  return [
+    revokeCommand(terminal),
+    quarantineCommand(terminal),
+    liftCommand(terminal),
+    revocationsCommand(terminal),
+  ];
 }
 
-function revokeCommand(): Command {
+function revokeCommand(terminal: Terminal): Command {
   return new Command('revoke')
     .description('shut out a node, or one certificate, on every transport and replica; ends its session')
     .argument('[node]', 'the node')
@@ -61,12 +66,12 @@ function revokeCommand(): Command {
       ) => {
         const { reason, note } = options;
         const body = { ...targetBody(node, options), reason, ...(note === undefined ? {} : { note }) };
-        await decide(self, { path: API, body, done: `${describe(node, options)} is revoked` });
+        await decide(terminal, self, { path: API, body, done: `${describe(node, options)} is revoked` });
       },
     );
 }
 
-function quarantineCommand(): Command {
+function quarantineCommand(terminal: Terminal): Command {
   return new Command('quarantine')
     .description('shut out a node for the time being; lift lets it in again with the certificate it has')
     .argument('<node>', 'the node')
@@ -78,11 +83,11 @@ function quarantineCommand(): Command {
     )
     .action(async (node: string, { note }: { note?: string }, self: Command) => {
       const body = { ...targetBody(node, {}), ...(note === undefined ? {} : { note }) };
-      await decide(self, { path: `${API}/quarantine`, body, done: `node ${node} is quarantined` });
+      await decide(terminal, self, { path: `${API}/quarantine`, body, done: `node ${node} is quarantined` });
     });
 }
 
-function liftCommand(): Command {
+function liftCommand(terminal: Terminal): Command {
   return new Command('lift')
     .description('let a node or certificate in again')
     .argument('[node]', 'the node')
@@ -103,12 +108,12 @@ function liftCommand(): Command {
           ? `${who} may join again with a token; its certificates of before stay revoked`
           : `${who} is let in again${node === undefined ? '' : ', with the certificate it has'}`;
         const body = { ...targetBody(node, options), ...(options.rejoin ? { rejoin: true } : {}) };
-        await decide(self, { path: `${API}/lift`, body, done });
+        await decide(terminal, self, { path: `${API}/lift`, body, done });
       },
     );
 }
 
-function revocationsCommand(): Command {
+function revocationsCommand(terminal: Terminal): Command {
   const command = new Command('revocations').description('list what is revoked, and who has seen it');
   command
     .command('list')
@@ -117,9 +122,9 @@ function revocationsCommand(): Command {
     .addHelpText('after', '\nExamples:\n  sallyport revocations list\n  sallyport revocations list -o json')
     .action(async (_options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(globals).get<{ items: Revocation[] }>(API);
-      if (items.length === 0 && globals.output === 'table') return printError('nothing is revoked');
-      print(formatList(items, globals.output ?? 'table', view));
+      const { items } = await connectAdmin(terminal, globals).get<{ items: Revocation[] }>(API);
+      if (items.length === 0 && globals.output === 'table') return terminal.printError('nothing is revoked');
+      terminal.print(formatList(items, globals.output ?? 'table', view));
     });
   command
     .command('show <id>')
@@ -127,28 +132,31 @@ function revocationsCommand(): Command {
     .addOption(outputOption())
     .action(async (id: string, _options: unknown, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const receipt = await connectAdmin(globals).get<RevocationReceipt>(`${API}/${encodeURIComponent(id)}`);
-      printReceipt(receipt, globals.output ?? 'table');
+      const receipt = await connectAdmin(terminal, globals).get<RevocationReceipt>(
+        `${API}/${encodeURIComponent(id)}`,
+      );
+      printReceipt(terminal, receipt, globals.output ?? 'table');
     });
   return command;
 }
 
 /** Makes the decision, waits until every replica that is alive has it in force, and prints the receipt. */
 async function decide(
+  terminal: Terminal,
   self: Command,
   { path, body, done }: { path: string; body: object; done: string },
 ): Promise<void> {
   const globals = self.optsWithGlobals<GlobalOptions>();
-  const admin = connectAdmin(globals);
+  const admin = connectAdmin(terminal, globals);
   const first = await admin.post<RevocationReceipt>(path, body);
-  printError(done);
+  terminal.printError(done);
   const receipt = await awaitReplicas(admin, first);
-  printReceipt(receipt, globals.output ?? 'table');
+  printReceipt(terminal, receipt, globals.output ?? 'table');
   if (receipt.complete) return;
-  printError(
+  terminal.printError(
     `not every replica has confirmed within ${WAIT_MS / 1000} s; one that cannot reach the store keeps its last list`,
   );
-  process.exitCode = 1;
+  terminal.exitCode = 1;
 }
 
 async function awaitReplicas(admin: AdminClient, first: RevocationReceipt): Promise<RevocationReceipt> {
@@ -165,13 +173,17 @@ async function awaitReplicas(admin: AdminClient, first: RevocationReceipt): Prom
   return receipt;
 }
 
-function printReceipt(receipt: RevocationReceipt, format: GlobalOptions['output'] = 'table'): void {
+function printReceipt(
+  terminal: Terminal,
+  receipt: RevocationReceipt,
+  format: GlobalOptions['output'] = 'table',
+): void {
   const { revocation, version } = receipt;
-  if (format === 'json' || format === 'yaml') print(formatValue(receipt, format));
-  else if (format === 'name') print(revocation ? view.name(revocation) : `version/${version}`);
+  if (format === 'json' || format === 'yaml') terminal.print(formatValue(receipt, format));
+  else if (format === 'name') terminal.print(revocation ? view.name(revocation) : `version/${version}`);
   else {
-    if (revocation) print(`${formatTable([revocation], view.columns)}\n`);
-    print(formatReplicas(receipt));
+    if (revocation) terminal.print(`${formatTable([revocation], view.columns)}\n`);
+    terminal.print(formatReplicas(receipt));
   }
 }
 

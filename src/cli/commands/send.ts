@@ -1,7 +1,8 @@
 import { Command } from 'commander';
+import { Content } from '../../protocol/content.ts';
 import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
 import { formatValue } from '../output.ts';
-import { print } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
 interface SendOptions {
@@ -15,7 +16,7 @@ interface SendOptions {
   readonly timeout: number;
 }
 
-export function sendCommand(): Command {
+export function sendCommand(terminal: Terminal): Command {
   return new Command('send')
     .description('send a message to a node')
     .argument('<node>', 'the node')
@@ -34,7 +35,7 @@ export function sendCommand(): Command {
     )
     .action(async (node: string, options: SendOptions, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const answer = await connectAdmin(globals).post<{ kind: string }>(
+      const answer = await connectAdmin(terminal, globals).post<{ kind: string }>(
         `/api/v1/nodes/${encodeURIComponent(node)}/messages`,
         {
           resource: options.resource,
@@ -48,15 +49,17 @@ export function sendCommand(): Command {
         },
         { timeoutMs: options.timeout + 5_000 },
       );
-      if (globals.output === 'json' || globals.output === 'yaml') print(formatValue(answer, globals.output));
-      else print(answer.kind);
-      if (options.ack && answer.kind !== 'acknowledged' && answer.kind !== 'sent') process.exitCode = 1;
+      if (globals.output === 'json' || globals.output === 'yaml')
+        terminal.print(formatValue(answer, globals.output));
+      else terminal.print(answer.kind);
+      if (options.ack && answer.kind !== 'acknowledged' && answer.kind !== 'sent') terminal.exitCode = 1;
     });
 }
 
-function parseContent(text: string): unknown {
+/** The JSON as it was typed. */
+function parseContent(text: string): Content {
   try {
-    return JSON.parse(text);
+    return Content.check(Buffer.from(text.trim()));
   } catch {
     throw new UsageError(`--content is not JSON; a text needs quotes of its own: --content '"${text}"'`);
   }

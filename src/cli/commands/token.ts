@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import { isNodeName } from '../../protocol/node-name.ts';
 import { connectAdmin, durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
-import { paint, shortDuration } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import { shortDuration } from '../output.ts';
+import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
-export function tokenCommand(): Command {
+export function tokenCommand(terminal: Terminal): Command {
   const command = new Command('token').description('create and revoke the tokens nodes join with');
 
   command
@@ -30,28 +30,32 @@ export function tokenCommand(): Command {
           'the life of the fleet token is set by tokens.fleetTtlMs; --ttl goes with --node',
         );
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { token, expiresAt } = await connectAdmin(globals).post<{ token: string; expiresAt: string }>(
-        '/api/v1/tokens',
-        {
-          ...(options.node ? { node: options.node } : { fleet: true }),
-          ...(options.ttl ? { ttlMs: options.ttl } : {}),
-        },
-      );
-      print(token);
-      if (!process.stderr.isTTY) return;
-      const { dim } = paint(process.stderr);
-      const { config } = loadForCommand(globals);
+      const { token, expiresAt } = await connectAdmin(terminal, globals).post<{
+        token: string;
+        expiresAt: string;
+      }>('/api/v1/tokens', {
+        ...(options.node ? { node: options.node } : { fleet: true }),
+        ...(options.ttl ? { ttlMs: options.ttl } : {}),
+      });
+      terminal.print(token);
+      if (!terminal.stderr.isTTY) return;
+      const { dim } = terminal.paint('stderr');
+      const { config } = loadForCommand(terminal, globals);
       const address = config.advertise.addresses.find(Boolean) ?? 'HUB';
-      printError(dim(`valid for ${shortDuration(new Date(expiresAt).getTime() - Date.now())}; join with:`));
-      printError(`  sallyport edge run --node ${options.node ?? 'NAME'} --hub ${address} --token TOKEN`);
+      terminal.printError(
+        dim(`valid for ${shortDuration(new Date(expiresAt).getTime() - Date.now())}; join with:`),
+      );
+      terminal.printError(
+        `  sallyport edge run --node ${options.node ?? 'NAME'} --hub ${address} --token TOKEN`,
+      );
     });
 
   command
     .command('revoke-all')
     .description('refuse every token created until now, on every replica')
     .action(async (_options: unknown, self: Command) => {
-      await connectAdmin(self.optsWithGlobals<GlobalOptions>()).post('/api/v1/tokens/revoke-all');
-      printError('all tokens are revoked');
+      await connectAdmin(terminal, self.optsWithGlobals<GlobalOptions>()).post('/api/v1/tokens/revoke-all');
+      terminal.printError('all tokens are revoked');
     });
 
   return command;

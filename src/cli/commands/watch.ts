@@ -2,10 +2,9 @@ import { Command } from 'commander';
 import type { UpstreamEvent } from '../../contracts/message-bus.ts';
 import { printable } from '../../core/printable.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
-import { paint } from '../output.ts';
-import { print, printError } from '../streams.ts';
+import type { Terminal } from '../terminal.ts';
 
-export function watchCommand(): Command {
+export function watchCommand(terminal: Terminal): Command {
   return new Command('watch')
     .description('follow what nodes send, live, until interrupted')
     .option('--node <name>', 'only this node')
@@ -29,21 +28,23 @@ export function watchCommand(): Command {
         ] as const) {
           if (value !== undefined) query.set(name, value);
         }
-        const stop = new AbortController();
-        process.once('SIGINT', () => stop.abort());
-        for await (const { data } of connectAdmin(globals).events(`/api/v1/events?${query}`, stop.signal)) {
-          print(globals.output === 'json' ? JSON.stringify(data) : describe(data as UpstreamEvent));
+        const stop = terminal.interrupted();
+        for await (const { data, text } of connectAdmin(terminal, globals).events(
+          `/api/v1/events?${query}`,
+          stop,
+        )) {
+          terminal.print(globals.output === 'json' ? text : describe(terminal, data as UpstreamEvent));
         }
-        if (!stop.signal.aborted) {
-          printError('the gateway ended the stream');
-          process.exitCode = 1;
+        if (!stop.aborted) {
+          terminal.printError('the gateway ended the stream');
+          terminal.exitCode = 1;
         }
       },
     );
 }
 
-function describe(event: UpstreamEvent): string {
-  const { bold, dim, green, yellow } = paint(process.stdout);
+function describe(terminal: Terminal, event: UpstreamEvent): string {
+  const { bold, dim, green, yellow } = terminal.paint('stdout');
   const time = dim(new Date().toISOString().slice(11, 23));
   switch (event.type) {
     case 'connected':

@@ -1,13 +1,16 @@
-import { paint } from '../output.ts';
+import type { Terminal } from '../terminal.ts';
 import type { CertificateDescription } from './describe-certificate.ts';
 import type { Inspected } from './inspect.ts';
 
 /** What a person reads. */
-export function formatInspected({ source, certificates, keys, endpoint }: Inspected): string {
-  const { bold, green, red } = paint(process.stdout);
+export function formatInspected(
+  terminal: Terminal,
+  { source, certificates, keys, endpoint }: Inspected,
+): string {
+  const { bold, green, red } = terminal.paint('stdout');
   const mark = (ok: boolean, text: string) => (ok ? green(text) : red(text));
   const blocks = certificates.map((one, index) =>
-    [bold(`certificate ${index + 1} of ${certificates.length}`), ...describe(one)].join('\n'),
+    [bold(`certificate ${index + 1} of ${certificates.length}`), ...describe(terminal, one)].join('\n'),
   );
   const tail = [
     ...keys.map(({ where, belongsTo, problem }) =>
@@ -25,8 +28,8 @@ export function formatInspected({ source, certificates, keys, endpoint }: Inspec
   return [bold(source), ...blocks, ...(tail.length > 0 ? [tail.join('\n')] : [])].join('\n\n');
 }
 
-function describe(one: CertificateDescription): string[] {
-  const { yellow } = paint(process.stdout);
+function describe(terminal: Terminal, one: CertificateDescription): string[] {
+  const { yellow } = terminal.paint('stdout');
   const lines: readonly (readonly [string, string | undefined])[] = [
     ['subject', one.subject],
     ['issuer', one.selfSigned ? `${one.issuer} (itself)` : one.issuer],

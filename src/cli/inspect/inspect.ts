@@ -6,6 +6,7 @@ import { parsePrivateKey } from '../../certs/x509/private-key.ts';
 import type { Config } from '../../config/schema.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import { withStore } from '../open-store.ts';
+import type { Terminal } from '../terminal.ts';
 import { type CertificateDescription, describeCertificate } from './describe-certificate.ts';
 import { judgeChain } from './inspect-chain.ts';
 import { probeTls } from './tls-probe.ts';
@@ -51,18 +52,27 @@ const ENDPOINT = /^(?:\[([0-9a-fA-F:.]+)\]|([^/:\s]+)):(\d{1,5})$/;
  * @throws INSPECT_NOTHING, ENDPOINT_UNREACHABLE, SECRET_NOT_FOUND, CERTIFICATE_UNREADABLE, errors of the
  * store
  */
-export async function inspect(target: string | undefined, options: InspectOptions): Promise<Inspected[]> {
+export async function inspect(
+  terminal: Terminal,
+  target: string | undefined,
+  options: InspectOptions,
+): Promise<Inspected[]> {
   const { caSecret, hubSecret } = options.config.certificates;
-  if (target === undefined) return inspectSecrets([caSecret, hubSecret], options);
-  if (target.startsWith('secret/')) return inspectSecrets([target.slice('secret/'.length)], options);
+  if (target === undefined) return inspectSecrets(terminal, [caSecret, hubSecret], options);
+  if (target.startsWith('secret/'))
+    return inspectSecrets(terminal, [target.slice('secret/'.length)], options);
   const [, ip, name, port] = ENDPOINT.exec(target) ?? [];
   if (port !== undefined && !existsSync(target))
-    return [await inspectEndpoint({ host: (ip ?? name)!, port: Number(port) }, options)];
+    return [await inspectEndpoint(terminal, { host: (ip ?? name)!, port: Number(port) }, options)];
   return [inspectValues(target, [[target, readFile(target)]], options.now)];
 }
 
-function inspectSecrets(names: readonly string[], { config, now }: InspectOptions): Promise<Inspected[]> {
-  return withStore({ config }, (store) =>
+function inspectSecrets(
+  terminal: Terminal,
+  names: readonly string[],
+  { config, now }: InspectOptions,
+): Promise<Inspected[]> {
+  return withStore(terminal, { config }, (store) =>
     Promise.all(
       names.map(async (name) => {
         const secret = await store.get(name);
@@ -128,6 +138,7 @@ function keysIn(
 }
 
 async function inspectEndpoint(
+  terminal: Terminal,
   { host, port }: { host: string; port: number },
   options: InspectOptions,
 ): Promise<Inspected> {
@@ -139,7 +150,7 @@ async function inspectEndpoint(
     servername: options.servername,
     identity,
   });
-  const { anchors, problem } = await findAnchors(options);
+  const { anchors, problem } = await findAnchors(terminal, options);
   const { ok, text } =
     anchors.length > 0
       ? judgeChain(chain, { anchors, host: servername ?? host, now })
@@ -152,14 +163,14 @@ async function inspectEndpoint(
   };
 }
 
-async function findAnchors({
-  ca,
-  config,
-}: InspectOptions): Promise<{ anchors: X509Certificate[]; problem?: string }> {
+async function findAnchors(
+  terminal: Terminal,
+  { ca, config }: InspectOptions,
+): Promise<{ anchors: X509Certificate[]; problem?: string }> {
   if (ca !== undefined) return { anchors: parseCertificates(readFile(ca), ca) };
   const { caSecret, trustSecret } = config.certificates;
   try {
-    return await withStore({ config }, async (store) => {
+    return await withStore(terminal, { config }, async (store) => {
       const secrets = await Promise.all([store.get(caSecret), store.get(trustSecret)]);
       const values = secrets.flatMap((secret) => Object.entries(secret?.data ?? {}));
       const anchors = values

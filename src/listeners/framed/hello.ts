@@ -1,7 +1,8 @@
-import type { EdgeAcceptor, Transport } from '../../contracts/edge-connection.ts';
+import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
 import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { FRAME_TYPES, type Frame } from '../../protocol/codec-framed.ts';
+import type { TransportName } from '../../protocol/listener-names.ts';
 import { encodeFacts } from '../../protocol/peer-facts.ts';
 import { type Hello, parseHello, refusalText } from '../../protocol/quic-control.ts';
 import { PEER_REASONS } from '../../protocol/rejection-reasons.ts';
@@ -28,7 +29,7 @@ export type HelloOutcome =
     };
 
 export interface HelloSteps {
-  readonly transport: Transport;
+  readonly transport: TransportName;
   /** The gate's verdict; `claimedNode` matters for certificates that name no node. */
   identify(claimedNode: string): Verdict;
   readonly acceptor: Pick<EdgeAcceptor, 'admit'>;

@@ -1,9 +1,10 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionReport, RejectionSink } from '../../contracts/rejections.ts';
 import type { TlsServer } from '../../contracts/tls-server.ts';
+import { askHttps } from '../../core/ask-https.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { HealthRegistry } from '../../core/health.ts';
 import { toSallyportError } from '../../core/http-errors.ts';
@@ -66,6 +67,10 @@ export class HttpsListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return this.#server.handshake(request);
+  }
+
+  knock({ node, csr, ...request }: KnockRequest): Promise<number> {
+    return askHttps(request, { method: 'POST', path: '/edge.crt', headers: { NodeName: node }, body: csr });
   }
 
   servedFingerprint(): string {

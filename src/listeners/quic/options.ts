@@ -1,8 +1,10 @@
+import type { JsonLimits } from '../../protocol/json-scan.ts';
+
 /**
  * Everything a {@link QuicListener} can be told; `src/gateway/listeners.ts` fills it from the
  * configuration. Read anew at each use.
  */
-export interface QuicListenerOptions {
+export interface QuicListenerOptions extends JsonLimits {
   readonly host: string;
   /** 0 takes a free one. Host and port are read at `start` only. */
   readonly port: number;

@@ -1,7 +1,7 @@
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -9,9 +9,10 @@ import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
-import { type CloseReason, closeByEdge, closeReason } from '../../protocol/close-reasons.ts';
+import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
 import { plainAddress } from '../address-limit.ts';
+import type { FramedOpening } from '../framed/framed-opening.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { trialReply } from '../trial-reply.ts';
 import { FlowSteering } from './flow-steering.ts';
@@ -19,11 +20,12 @@ import { type GenerationComponents, QuicGeneration } from './generation.ts';
 import { loadQuicLibrary, type QuicLibrary } from './native.ts';
 import type { QuicListenerOptions } from './options.ts';
 import { quicHandshake } from './quic-handshake.ts';
-import { QuicOpening } from './quic-opening.ts';
+import { knockQuic } from './quic-knock.ts';
+import { beginQuicOpening } from './quic-opening.ts';
 
 export interface QuicListenerComponents {
   readonly source: CertificateSource;
-  readonly gate: PeerGate;
+  readonly gate: Pick<PeerGate, 'check'>;
   readonly acceptor: EdgeAcceptor;
   readonly clock: Clock;
   readonly log: Logger;
@@ -50,7 +52,7 @@ export class QuicListener implements Listener {
   readonly #options: () => QuicListenerOptions;
   readonly #steering: FlowSteering;
   readonly #refusals: RefusalReporter;
-  readonly #openings = new Map<QuicServerSession, QuicOpening>();
+  readonly #openings = new Map<QuicServerSession, FramedOpening>();
   /** Oldest first; the last one is current. */
   readonly #generations: QuicGeneration[] = [];
   #library: QuicLibrary | undefined;
@@ -110,6 +112,10 @@ export class QuicListener implements Listener {
     return quicHandshake(request);
   }
 
+  knock(request: KnockRequest): Promise<number> {
+    return knockQuic(request);
+  }
+
   servedFingerprint(): string {
     return this.#generations.at(-1)?.fingerprint ?? '';
   }
@@ -139,7 +145,7 @@ export class QuicListener implements Listener {
   async #stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     await this.#applying;
     this.#steering.target = undefined;
-    for (const opening of this.#openings.values()) if (!opening.connection) opening.end(reason);
+    for (const opening of this.#openings.values()) opening.end(reason);
     if (!signal.aborted && this.#openings.size > 0)
       await new Promise<void>((resolve) => {
         const poll = this.#components.clock.setInterval(() => {
@@ -201,27 +207,26 @@ export class QuicListener implements Listener {
       return;
     }
     const remoteAddress = plainAddress(flow.address);
-    const opening = new QuicOpening(
+    metrics.connections.inc({ transport: 'quic' });
+    const opening = beginQuicOpening(
       {
         ...this.#components,
         session,
         onRefused: (refusal) => this.#refusals.report(refusal, remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, remoteAddress),
+        onDropped: (reason) => metrics.messagesDropped.inc({ direction: 'upstream', reason }),
         onAccepted: () =>
           metrics.connectSeconds.observe({ transport: 'quic' }, (clock.monotonic() - flow.startedAt) / 1000),
+        onEnded: () => {
+          this.#openings.delete(session);
+          metrics.connections.dec({ transport: 'quic' });
+          this.#steering.release(session.remotePort, { claimed: true });
+        },
       },
       this.#options(),
-      remoteAddress,
+      { remoteAddress, startedAt: flow.startedAt },
     );
     this.#openings.set(session, opening);
-    metrics.connections.inc({ transport: 'quic' });
-    session.on('close', ({ errorCode }) => {
-      this.#openings.delete(session);
-      metrics.connections.dec({ transport: 'quic' });
-      this.#steering.release(session.remotePort, { claimed: true });
-      opening.ended(closeByEdge(errorCode));
-    });
-    opening.begin();
   }
 
   #onHandshakeFailed(port: number, code: number): void {
@@ -271,9 +276,8 @@ export class QuicListener implements Listener {
         const opening = this.#openings.get(session);
         const delayMs = Math.random() * drainMs;
         this.#components.clock.setTimeout(() => {
-          if (opening?.connection)
-            opening.connection.close(closeReason('Rebalance', Math.random() * drainMs));
-          else opening?.end(closeReason('Rebalance'));
+          opening?.end(closeReason('Rebalance'));
+          opening?.connection?.close(closeReason('Rebalance', Math.random() * drainMs));
         }, delayMs);
       }
   }

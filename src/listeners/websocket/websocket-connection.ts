@@ -11,8 +11,16 @@ import { describeError, isSallyportError, SallyportError } from '../../core/erro
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
-import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
+import {
+  type CloseReason,
+  type CloseReasonName,
+  closeByEdge,
+  closeReason,
+  closeText,
+  refusalOf,
+} from '../../protocol/close-reasons.ts';
 import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
+import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 
 /** What connections share: one object a listener, so that a connection holds a single reference. */
@@ -22,6 +30,7 @@ export interface ConnectionContext {
   readonly metrics: Metrics;
   readonly maxMessageBytes: () => number;
   readonly maxPendingUpstream: () => number;
+  readonly jsonLimits: () => JsonLimits;
   readonly writeTimeoutMs: () => number;
   /** Connections the sweep has to look at: writing, paused or closing. All others cost it nothing. */
   readonly watched: Set<WebSocketConnection>;
@@ -43,6 +52,7 @@ const MAX_HELD_BYTES = 16 * 1024;
  */
 const MAX_BUFFERED_FOR_PONG = 64 * 1024;
 const DONE = Promise.resolve();
+const TEXT = { binary: false } as const;
 const CONNECTION = Symbol('connection');
 type Owned = WebSocket & { [CONNECTION]: WebSocketConnection };
 type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
@@ -66,6 +76,7 @@ export class WebSocketConnection implements EdgeConnection {
   #reason: CloseReason | undefined;
   #closeDeadline = 0;
   #pending = 0;
+  #pendingBytes = 0;
   #held: Buffer[] | undefined;
   #heldBytes = 0;
   #bytesReceived = 0;
@@ -133,9 +144,9 @@ export class WebSocketConnection implements EdgeConnection {
 
   send(message: Message): Promise<void> {
     if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
-    const text = encodeJson(message);
-    this.#bytesSent += Buffer.byteLength(text);
-    this.#socket.send(text);
+    const frame = encodeJson(message);
+    this.#bytesSent += frame.length;
+    this.#socket.send(frame, TEXT);
     const buffered = this.#socket.bufferedAmount;
     if (buffered === 0) return DONE;
     if (this.#writeDeadline === 0) this.#expectWritten();
@@ -212,7 +223,7 @@ export class WebSocketConnection implements EdgeConnection {
       this.#refuse('UnsupportedData', 'binary-frame');
       return;
     }
-    if (this.#held === undefined && this.#pending < this.#context.maxPendingUpstream()) {
+    if (this.#held === undefined && this.#mayDeliver(data.length)) {
       this.#deliver(data);
       return;
     }
@@ -229,17 +240,19 @@ export class WebSocketConnection implements EdgeConnection {
   #deliver(data: Buffer): void {
     let message: Message;
     try {
-      message = decodeJson(data.toString());
+      message = decodeJson(data, this.#context.jsonLimits());
     } catch (error) {
-      this.#refuse('ProtocolError', 'malformed', isSallyportError(error) ? error : undefined);
+      const { close, counted } = refusalOf(error);
+      this.#refuse(close, counted, isSallyportError(error) ? error : undefined);
       return;
     }
     try {
       const taken = this.#handler?.onMessage(message, data.length);
       if (taken === undefined) return;
       this.#pending++;
+      this.#pendingBytes += data.length;
       taken.then(
-        () => this.#settled(),
+        () => this.#settled(data.length),
         (error: unknown) => this.#failed(error),
       );
     } catch (error) {
@@ -247,14 +260,20 @@ export class WebSocketConnection implements EdgeConnection {
     }
   }
 
-  #settled(): void {
+  /** One largest message, or many small ones, may be with the handler. */
+  #mayDeliver(bytes: number): boolean {
+    if (this.#pending === 0) return true;
+    return (
+      this.#pending < this.#context.maxPendingUpstream() &&
+      this.#pendingBytes + bytes <= this.#context.maxMessageBytes()
+    );
+  }
+
+  #settled(bytes: number): void {
     this.#pending--;
-    while (this.#held && !this.#reason && this.#pending < this.#context.maxPendingUpstream()) {
-      const data = this.#held.shift();
-      if (data === undefined) {
-        this.#held = undefined;
-        break;
-      }
+    this.#pendingBytes -= bytes;
+    while (this.#held?.[0] && !this.#reason && this.#mayDeliver(this.#held[0].length)) {
+      const data = this.#held.shift()!;
       this.#heldBytes -= data.length;
       this.#deliver(data);
     }
@@ -270,7 +289,7 @@ export class WebSocketConnection implements EdgeConnection {
     this.close(closeReason('InternalError'));
   }
 
-  #refuse(name: 'ProtocolError' | 'UnsupportedData', why: string, error?: Error): void {
+  #refuse(name: CloseReasonName, why: string, error?: Error): void {
     this.#context.metrics.messagesDropped.inc({ direction: 'upstream', reason: why });
     this.#context.log.debug(
       { node: this.peer.nodeName, why, ...(error ? { problem: describeError(error) } : {}) },

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
@@ -22,6 +22,7 @@ import { answerBody, answerHeaders, type HttpAnswer, rawAnswer } from './http-an
 import type { WebSocketListenerOptions } from './options.ts';
 import { readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
 import { type ConnectionContext, WebSocketConnection } from './websocket-connection.ts';
+import { knockWebSocket } from './websocket-knock.ts';
 
 export interface WebSocketListenerComponents {
   readonly source: CertificateSource;
@@ -77,6 +78,7 @@ export class WebSocketListener implements Listener {
       log,
       metrics,
       maxMessageBytes: () => options().maxMessageBytes,
+      jsonLimits: options,
       maxPendingUpstream: () => options().maxPendingUpstream,
       writeTimeoutMs: () => options().limits.writeTimeoutMs,
       watched: new Set(),
@@ -115,6 +117,10 @@ export class WebSocketListener implements Listener {
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
     return this.#tls.handshake(request);
+  }
+
+  knock(request: KnockRequest): Promise<number> {
+    return knockWebSocket(request);
   }
 
   servedFingerprint(): string {

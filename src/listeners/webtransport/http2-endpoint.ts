@@ -13,8 +13,8 @@ import {
   WEBTRANSPORT_REMOTE_SETTINGS,
   WEBTRANSPORT_SETTINGS,
 } from '../../protocol/webtransport.ts';
+import type { EdgeSession } from '../framed/edge-session.ts';
 import { TlsServer, type TlsServerComponents } from '../tls-server.ts';
-import type { EdgeSession } from './edge-session.ts';
 import { Http2Session } from './http2-session.ts';
 import type { Http2Engine } from './library.ts';
 import type { WebTransportListenerOptions } from './options.ts';

@@ -1,7 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { ByteDuplex } from '../../protocol/byte-duplex.ts';
 import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
-import type { EdgeSession, EdgeSessionEvents } from './edge-session.ts';
+import type { EdgeSession, EdgeSessionEvents } from '../framed/edge-session.ts';
 import type { Http2Engine, LibrarySession } from './library.ts';
 
 /** How long a peer may take to read why its session ended. */
@@ -54,7 +54,7 @@ export class Http2Session implements EdgeSession {
         this.#duplex = new ByteDuplex(value);
         // Without a listener it would end the process; the session's end says the same.
         this.#duplex.on('error', ignore);
-        this.#events?.onStream(this.#duplex);
+        this.#events?.onControl(this.#duplex);
       })
       .catch(ignore);
   }

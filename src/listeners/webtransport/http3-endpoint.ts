@@ -4,7 +4,7 @@ import type { ListenAddress } from '../../contracts/listener.ts';
 import { ByteDuplex } from '../../protocol/byte-duplex.ts';
 import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import { WEBTRANSPORT_PATH, WEBTRANSPORT_WINDOWS } from '../../protocol/webtransport.ts';
-import type { EdgeSession, EdgeSessionEvents } from './edge-session.ts';
+import type { EdgeSession, EdgeSessionEvents } from '../framed/edge-session.ts';
 import type { Judged } from './http2-endpoint.ts';
 import type { LibrarySession, WebTransportLibrary } from './library.ts';
 
@@ -165,7 +165,7 @@ class Http3Session implements EdgeSession {
         if (done || this.#over) return;
         this.#duplex = new ByteDuplex(value);
         this.#duplex.on('error', () => {});
-        this.#events?.onStream(this.#duplex);
+        this.#events?.onControl(this.#duplex);
       })
       .catch(() => {});
   }

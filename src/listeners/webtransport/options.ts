@@ -1,10 +1,11 @@
+import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { TlsPolicy } from '../tls-options.ts';
 import type { TlsServerLimits } from '../tls-server.ts';
 
 /**
  * Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live.
  */
-export interface WebTransportListenerOptions {
+export interface WebTransportListenerOptions extends JsonLimits {
   readonly host: string;
   readonly port: number;
   readonly tls: TlsPolicy;

@@ -1,6 +1,6 @@
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
-import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
@@ -12,14 +12,16 @@ import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
+import type { EdgeSession } from '../framed/edge-session.ts';
+import { FramedOpening } from '../framed/framed-opening.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { RefusalReporter } from '../refusals.ts';
-import type { EdgeSession } from './edge-session.ts';
 import { Http2Endpoint, type Judged, type SessionRefusal, type SessionRequest } from './http2-endpoint.ts';
 import { Http3Endpoint, type Http3Request } from './http3-endpoint.ts';
 import { Http2Engine, loadWebTransportLibrary } from './library.ts';
 import type { WebTransportListenerOptions } from './options.ts';
-import { WebTransportOpening } from './webtransport-opening.ts';
+import { SingleStream } from './single-stream.ts';
+import { knockWebTransport } from './webtransport-knock.ts';
 
 export interface WebTransportListenerComponents {
   readonly source: CertificateSource;
@@ -46,7 +48,7 @@ export class WebTransportListener implements Listener {
   readonly #options: () => WebTransportListenerOptions;
   readonly #http2: Http2Endpoint;
   readonly #refusals: RefusalReporter;
-  readonly #openings = new Set<WebTransportOpening>();
+  readonly #openings = new Map<EdgeSession, FramedOpening>();
   #engine: Http2Engine | undefined;
   #http3: Http3Endpoint | undefined;
   #noHttp3: string | undefined = 'not started';
@@ -120,6 +122,10 @@ export class WebTransportListener implements Listener {
     return this.#http2.tls.handshake(request);
   }
 
+  knock(request: KnockRequest): Promise<number> {
+    return knockWebTransport(request);
+  }
+
   servedFingerprint(): string {
     return this.#http2.tls.servedFingerprint();
   }
@@ -134,9 +140,9 @@ export class WebTransportListener implements Listener {
    */
   async stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     this.#stopping = true;
-    for (const opening of this.#openings) opening.end(reason);
+    for (const opening of this.#openings.values()) opening.end(reason);
     const force = () => {
-      for (const opening of [...this.#openings]) opening.destroy();
+      for (const session of [...this.#openings.keys()]) session.destroy();
     };
     if (signal.aborted) force();
     else signal.addEventListener('abort', force, { once: true });
@@ -202,33 +208,40 @@ export class WebTransportListener implements Listener {
 
   #open(session: EdgeSession, identify: (claimedNode: string) => Verdict): void {
     const { acceptor, clock, metrics } = this.#components;
-    const opening = new WebTransportOpening(
+    const { limits, sessionBytes, ...options } = this.#options();
+    const opening = new FramedOpening(
       {
         session,
         identify,
         acceptor,
         clock,
+        carry: (connection, control) =>
+          new SingleStream(
+            { connection, control, session, clock },
+            { sessionBytes, reconnectWithinMs: limits.drainMs },
+          ),
         onRefused: (refusal) => this.#refusals.report(refusal, session.remoteAddress),
         onLimited: (limit) => this.#refusals.limited(limit, session.remoteAddress),
+        onDropped: (reason) => metrics.messagesDropped.inc({ direction: 'upstream', reason }),
         onAccepted: () =>
           metrics.connectSeconds.observe(
             { transport: this.name },
             (clock.monotonic() - session.startedAt) / 1000,
           ),
         onEnded: () => {
-          this.#openings.delete(opening);
+          this.#openings.delete(session);
           this.#endSweepWhenIdle();
         },
       },
-      this.#options(),
+      { ...options, ...limits, transport: this.name, messagesOnControl: true },
     );
-    this.#openings.add(opening);
+    this.#openings.set(session, opening);
     opening.begin();
   }
 
   #sweepAll(): void {
     const now = this.#components.clock.monotonic();
-    for (const opening of this.#openings) opening.connection?.sweep(now);
+    for (const opening of this.#openings.values()) opening.connection?.sweep(now);
   }
 
   #endSweepWhenIdle(): void {

@@ -7,7 +7,10 @@ import type { EdgeTransport, TransportComponents } from './transport.ts';
 import { WebSocketTransport } from './websocket-transport.ts';
 import { WebTransportTransport } from './webtransport-transport.ts';
 
-type Factory = (components: TransportComponents, address: string) => EdgeTransport;
+type Factory = (
+  components: TransportComponents,
+  options: { readonly address: string; readonly pingIntervalMs: number },
+) => EdgeTransport;
 
 export interface CreateTransportOptions {
   readonly hub: HubAddresses;
@@ -17,34 +20,24 @@ export interface CreateTransportOptions {
 }
 
 /** Best first: this is the order in which `auto` tries. */
-function factories({ heartbeatMs }: CreateTransportOptions): readonly (readonly [TransportName, Factory])[] {
-  return [
-    [
-      'quic',
-      (components, address) => new QuicTransport(components, { address, pingIntervalMs: heartbeatMs }),
-    ],
-    [
-      'websocket',
-      (components, address) => new WebSocketTransport(components, { address, pingIntervalMs: heartbeatMs }),
-    ],
-    [
-      'webtransport',
-      (components, address) =>
-        new WebTransportTransport(components, { address, pingIntervalMs: heartbeatMs }),
-    ],
-  ];
-}
+const FACTORIES: Readonly<Record<TransportName, Factory>> = {
+  quic: (components, options) => new QuicTransport(components, options),
+  websocket: (components, options) => new WebSocketTransport(components, options),
+  webtransport: (components, options) => new WebTransportTransport(components, options),
+};
 
 /** The transport that the options name. @throws CONFIG_INVALID when the hub has no address for it */
 export function createTransport(
   components: TransportComponents,
   options: CreateTransportOptions,
 ): EdgeTransport {
-  const candidates = factories(options)
+  const candidates = (Object.entries(FACTORIES) as [TransportName, Factory][])
     .filter(([name]) => options.transport === 'auto' || options.transport === name)
     .flatMap(([name, make]) => {
       const address = options.hub[name];
-      return address === undefined ? [] : [make(components, address)];
+      return address === undefined
+        ? []
+        : [make(components, { address, pingIntervalMs: options.heartbeatMs })];
     });
   if (candidates.length === 0)
     throw new SallyportError('CONFIG_INVALID', {

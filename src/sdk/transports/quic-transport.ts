@@ -1,25 +1,19 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { encodeHello, QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
-import { QuicLink } from './quic-link.ts';
-import {
-  type ConnectOptions,
-  connectRefused,
-  type EdgeCredentials,
-  type EdgeLink,
-  type EdgeTransport,
-  type TransportComponents,
+import { QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
+import { FramedConnector, type FramedConnectorOptions, refusedByClose } from './framed-connector.ts';
+import { SILENT_PINGS } from './framed-link.ts';
+import { QuicSession } from './quic-session.ts';
+import type {
+  ConnectOptions,
+  EdgeCredentials,
+  EdgeLink,
+  EdgeTransport,
+  TransportComponents,
 } from './transport.ts';
 
-export interface QuicTransportOptions {
-  /** `host:port` of the hub's QUIC listener; IPv6 in brackets. */
-  readonly address: string;
-  /**
-   * Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of
-   * patience.
-   */
-  readonly pingIntervalMs?: number;
+export interface QuicTransportOptions extends FramedConnectorOptions {
   /**
    * DNS name the hub's certificate must carry. Default: the host of `address`, or `localhost` when that is an
    * IP address: the library can check names only, and `localhost` is among a hub's names by default. Whoever
@@ -40,84 +34,35 @@ const MAX_UDP_PAYLOAD_BYTES = 1472;
 export class QuicTransport implements EdgeTransport {
   readonly name = 'quic';
   readonly #components: TransportComponents;
-  readonly #address: string;
-  readonly #pingIntervalMs: number;
+  readonly #connector: FramedConnector;
   readonly #serverName: string | undefined;
-  /** The session that a next connection continues. */
-  #session: string | undefined;
 
-  constructor(
-    components: TransportComponents,
-    { address, pingIntervalMs = 15_000, serverName }: QuicTransportOptions,
-  ) {
+  constructor(components: TransportComponents, options: QuicTransportOptions) {
     this.#components = components;
-    this.#serverName = serverName;
-    this.#address = address;
-    this.#pingIntervalMs = pingIntervalMs;
+    this.#connector = new FramedConnector(components, options);
+    this.#serverName = options.serverName;
   }
 
   async connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<EdgeLink> {
-    const { clock } = this.#components;
-    const { connectTimeoutMs, signal } = options;
-    signal.throwIfAborted();
-    const url = `quic://${this.#address}`;
-    const session = await this.#dial(url, credentials, options);
-    const link = new QuicLink(
-      { ...this.#components, session },
-      {
-        remoteAddress: this.#address,
-        pingIntervalMs: this.#pingIntervalMs,
-        idleTimeoutMs: 3 * this.#pingIntervalMs,
-        writeTimeoutMs: options.writeTimeoutMs,
-        maxMessageBytes: options.maxMessageBytes,
+    options.signal.throwIfAborted();
+    const url = `quic://${this.#connector.address}`;
+    const session = new QuicSession(await this.#dial(url, credentials, options), this.#components);
+    return this.#connector.connect(session, {
+      credentials,
+      options,
+      whyNot: ({ cause, ending }) => {
+        // Before the handshake is complete it is we who refused the hub.
+        const word = ending && wordOf(ending, credentials.certificate, this.#components.clock.now());
+        const refused = session.isSecure ? refusedByClose(url, ending, word) : undefined;
+        const problem = `${describeError(cause)}${session.isSecure ? '' : hint(ending)}`;
+        return refused ?? new SallyportError('CONNECT_FAILED', { url, problem }, cause);
       },
-    );
-    const giveUp = new AbortController();
-    const timer = clock.setTimeout(
-      () => giveUp.abort(new Error(`not connected within ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
-    );
-    const stop = AbortSignal.any([signal, giveUp.signal]);
-    try {
-      const welcome = await link.open(
-        encodeHello({
-          node_id: credentials.node,
-          project_id: options.projectId,
-          sdk: options.agent,
-          ...(this.#session === undefined ? {} : { resume: this.#session }),
-        }),
-        stop,
-      );
-      this.#session = welcome.session;
-      return link;
-    } catch (cause) {
-      link.abandon();
-      signal.throwIfAborted();
-      // Before the handshake is complete it is we who refused the hub.
-      const refusal = link.isSecure ? link.ending : undefined;
-      if (refusal?.word !== undefined || refusal?.reason !== undefined)
-        throw connectRefused(url, {
-          word: wordOf(refusal, credentials.certificate, clock.now()),
-          detail: refusal.detail,
-          ...(refusal.reason?.reconnectAfterMs === undefined
-            ? {}
-            : { retryAfterMs: refusal.reason.reconnectAfterMs }),
-        });
-      throw new SallyportError(
-        'CONNECT_FAILED',
-        {
-          url,
-          problem: link.isSecure ? describeError(cause) : `${describeError(cause)}${hint(link.ending)}`,
-        },
-        cause,
-      );
-    } finally {
-      timer.cancel();
-    }
+    });
   }
 
   async #dial(url: string, { ca, certificate, key }: EdgeCredentials, options: ConnectOptions) {
-    const { host, port } = parseAddress(this.#address);
+    const { address, pingIntervalMs } = this.#connector;
+    const { host, port } = parseAddress(address);
     try {
       // Loaded here and not above: the native part is large, and not on every platform.
       const library = await import('@currentspace/http3');
@@ -125,13 +70,13 @@ export class QuicTransport implements EdgeTransport {
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
           ca,
-          // Without a certificate the hub says no; the self-test of a gateway makes sure of it.
+          // Without a certificate the hub says no; `sallyport doctor` makes sure of it.
           ...(certificate === '' ? {} : { cert: certificate, key }),
           rejectUnauthorized: true,
           alpn: [QUIC_ALPN],
           allow0RTT: false,
           maxUdpPayloadSize: MAX_UDP_PAYLOAD_BYTES,
-          maxIdleTimeoutMs: 3 * this.#pingIntervalMs,
+          maxIdleTimeoutMs: SILENT_PINGS * pingIntervalMs,
           connectTimeoutMs: options.connectTimeoutMs,
         },
       );
@@ -156,8 +101,7 @@ function hint(ending: QuicClose | undefined): string {
  * One TLS alert stands for both ends of a certificate's life; which one it was can be read from the
  * certificate.
  */
-function wordOf({ word, reason }: QuicClose, certificate: string, now: number): string | undefined {
-  if (word === undefined || word === 'limit') return reason?.name;
+function wordOf({ word }: QuicClose, certificate: string, now: number): string | undefined {
   const isEarly = word === 'expired' && new X509Certificate(certificate).validToDate.getTime() > now;
   return isEarly ? 'not-yet-valid' : word;
 }

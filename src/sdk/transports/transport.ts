@@ -1,15 +1,10 @@
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
-import {
-  CLOSE_REASONS,
-  type CloseReason,
-  type CloseReasonName,
-  closeReason,
-} from '../../protocol/close-reasons.ts';
+import { type CloseReason, type CloseReasonName, closeReason } from '../../protocol/close-reasons.ts';
 import type { TransportName } from '../../protocol/listener-names.ts';
 import type { Message } from '../../protocol/message.ts';
-import { PEER_REASONS, type PeerReason } from '../../protocol/rejection-reasons.ts';
+import { closeOfRefusal } from '../../protocol/rejection-reasons.ts';
 
 /** What an edge shows to the hub, and what it believes: everything a mutual-TLS handshake needs. */
 export interface EdgeCredentials {
@@ -130,10 +125,7 @@ export function refusalOf(error: unknown): CloseReason | undefined {
  * by node.
  */
 export function readRefusal({ word, status, retryAfterMs }: Refusal): CloseReason {
-  // Both vocabularies of the hub: the gate's refusal reasons, and its close reasons.
-  if (word !== undefined && Object.hasOwn(PEER_REASONS, word))
-    return closeReason(PEER_REASONS[word as PeerReason].close, retryAfterMs);
-  if (word !== undefined && Object.hasOwn(CLOSE_REASONS, word))
-    return closeReason(word as CloseReasonName, retryAfterMs);
+  const name = word === undefined ? undefined : closeOfRefusal(word);
+  if (name !== undefined) return closeReason(name, retryAfterMs);
   return closeReason(status === 401 ? 'Unauthenticated' : 'TryAgainLater', retryAfterMs);
 }

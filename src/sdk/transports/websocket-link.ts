@@ -72,16 +72,16 @@ export class WebSocketLink implements EdgeLink {
   }
 
   send(message: Message): Promise<void> {
-    const text = encodeJson(message);
+    const frame = encodeJson(message);
     const { maxMessageBytes } = this.#options;
-    if (Buffer.byteLength(text) > maxMessageBytes)
+    if (frame.length > maxMessageBytes)
       return Promise.reject(
         new SallyportError('MESSAGE_INVALID', { problem: `it is larger than ${maxMessageBytes} bytes` }),
       );
     if (this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
     this.#watchWrite(1);
     return new Promise((resolve, reject) => {
-      this.#socket.send(text, (error) => {
+      this.#socket.send(frame, { binary: false }, (error) => {
         this.#watchWrite(-1);
         if (error) reject(this.#closed(error));
         else resolve();
@@ -104,7 +104,7 @@ export class WebSocketLink implements EdgeLink {
     }
     let message: Message;
     try {
-      message = decodeJson(data.toString());
+      message = decodeJson(data as Buffer);
     } catch (err) {
       this.#logger.warn({ err }, 'the hub sent something that is no message');
       this.close(closeReason('ProtocolError'));

@@ -1,24 +1,17 @@
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { encodeHello } from '../../protocol/quic-control.ts';
+import { FramedConnector, type FramedConnectorOptions, refusedByClose } from './framed-connector.ts';
 import {
   type ConnectOptions,
   connectRefused,
   type EdgeCredentials,
+  type EdgeLink,
   type EdgeTransport,
   type TransportComponents,
 } from './transport.ts';
 import { type Dialled, dialWebTransport } from './webtransport-dial.ts';
-import { WebTransportLink } from './webtransport-link.ts';
+import { WebTransportSession } from './webtransport-session.ts';
 
-export interface WebTransportTransportOptions {
-  /** `host:port` of the hub's WebTransport listener; IPv6 in brackets. */
-  readonly address: string;
-  /**
-   * Period of the pings that find out whether the hub is still there. Default: half of CloudCore's 30 s of
-   * patience.
-   */
-  readonly pingIntervalMs?: number;
-}
+export type WebTransportTransportOptions = FramedConnectorOptions;
 
 /**
  * WebTransport over HTTP/2 with mutual TLS (docs/protocol.md): the frames of QUIC on one stream, over TCP.
@@ -26,81 +19,36 @@ export interface WebTransportTransportOptions {
 export class WebTransportTransport implements EdgeTransport {
   readonly name = 'webtransport';
   readonly #components: TransportComponents;
-  readonly #address: string;
-  readonly #pingIntervalMs: number;
-  /** The session that a next connection continues. */
-  #session: string | undefined;
+  readonly #connector: FramedConnector;
 
-  constructor(
-    components: TransportComponents,
-    { address, pingIntervalMs = 15_000 }: WebTransportTransportOptions,
-  ) {
+  constructor(components: TransportComponents, options: WebTransportTransportOptions) {
     this.#components = components;
-    this.#address = address;
-    this.#pingIntervalMs = pingIntervalMs;
+    this.#connector = new FramedConnector(components, options);
   }
 
-  async connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<WebTransportLink> {
-    const { connectTimeoutMs, signal } = options;
-    signal.throwIfAborted();
-    const url = `https://${this.#address}`;
-    const giveUp = new AbortController();
-    const timer = this.#components.clock.setTimeout(
-      () => giveUp.abort(new Error(`not connected within ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
-    );
-    let dialled: Dialled | undefined;
-    let link: WebTransportLink | undefined;
+  async connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<EdgeLink> {
+    options.signal.throwIfAborted();
+    const { address } = this.#connector;
+    const url = `https://${address}`;
+    const dialled = await this.#dial(url, credentials, options);
+    return this.#connector.connect(new WebTransportSession(dialled, this.#components), {
+      credentials,
+      options,
+      // The hub says no with an HTTP status before there is a session, or with a close after it.
+      whyNot: ({ cause, ending }) => {
+        const answer = dialled.refusal();
+        if (answer) return connectRefused(url, answer);
+        const problem = describeError(dialled.failure() ?? cause);
+        return refusedByClose(url, ending) ?? new SallyportError('CONNECT_FAILED', { url, problem }, cause);
+      },
+    });
+  }
+
+  async #dial(url: string, credentials: EdgeCredentials, options: ConnectOptions): Promise<Dialled> {
     try {
-      dialled = await dialWebTransport(this.#address, credentials, options);
-      link = new WebTransportLink(
-        { ...this.#components, ...dialled },
-        {
-          remoteAddress: this.#address,
-          pingIntervalMs: this.#pingIntervalMs,
-          idleTimeoutMs: 3 * this.#pingIntervalMs,
-          writeTimeoutMs: options.writeTimeoutMs,
-          maxMessageBytes: options.maxMessageBytes,
-        },
-      );
-      const welcome = await link.open(
-        encodeHello({
-          node_id: credentials.node,
-          project_id: options.projectId,
-          sdk: options.agent,
-          ...(this.#session === undefined ? {} : { resume: this.#session }),
-        }),
-        AbortSignal.any([signal, giveUp.signal]),
-      );
-      this.#session = welcome.session;
-      return link;
+      return await dialWebTransport(this.#connector.address, credentials, options);
     } catch (cause) {
-      link?.abandon();
-      signal.throwIfAborted();
-      throw whatFailed(url, { cause, dialled, link });
-    } finally {
-      timer.cancel();
+      throw new SallyportError('CONNECT_FAILED', { url, problem: describeError(cause) }, cause);
     }
   }
-}
-
-/** The hub says no with an HTTP status before there is a session, or with a close after it. */
-function whatFailed(
-  url: string,
-  failed: { cause: unknown; dialled: Dialled | undefined; link: WebTransportLink | undefined },
-): SallyportError {
-  const { cause, dialled, link } = failed;
-  const answer = dialled?.refusal();
-  if (answer) return connectRefused(url, answer);
-  const ending = link?.ending;
-  if (ending?.word !== undefined || ending?.reason !== undefined)
-    return connectRefused(url, {
-      word: ending.word !== undefined && ending.word !== 'limit' ? ending.word : ending.reason?.name,
-      detail: ending.detail,
-      ...(ending.reason?.reconnectAfterMs === undefined
-        ? {}
-        : { retryAfterMs: ending.reason.reconnectAfterMs }),
-    });
-  const problem = describeError(dialled?.failure() ?? cause);
-  return new SallyportError('CONNECT_FAILED', { url, problem }, cause);
 }

@@ -33,15 +33,3 @@ export async function metric(
     );
   return line ? Number(line.slice(line.lastIndexOf(' '))) : 0;
 }
-
-/**
- * Lets the event loop turn until the condition holds; after many turns, for things that come over a socket,
- * until a deadline.
- */
-export async function until(condition: () => boolean, deadlineMs = 30_000): Promise<void> {
-  const from = Date.now();
-  for (let turn = 0; !condition(); turn++) {
-    if (turn > 1_000 && Date.now() - from > deadlineMs) throw new Error('the condition never came true');
-    await new Promise((resolve) => (turn < 1_000 ? setImmediate(resolve) : setTimeout(resolve, 1)));
-  }
-}

@@ -126,7 +126,7 @@ export class MiniHub {
   }
 
   write(message: Message): void {
-    this.session.socket.send(encodeJson(message));
+    sendText(this.session.socket, message);
   }
 
   closeWith(reason: CloseReason): void {
@@ -201,7 +201,7 @@ export class MiniHub {
     }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       webSocket.on('error', () => {});
-      webSocket.on('message', (data) => this.#read(decodeJson(data.toString()), webSocket));
+      webSocket.on('message', (data) => this.#read(decodeJson(data as Buffer), webSocket));
       this.sessions.push({ socket: webSocket, request, fingerprint: peer!.fingerprint256 });
     });
   }
@@ -212,18 +212,21 @@ export class MiniHub {
     const now = Date.now();
     if (message.header.sync && this.acknowledge !== 'never') {
       const isError = this.acknowledge === 'error';
-      socket.send(
-        encodeJson(
-          createResponse(message, isError ? 'this resource belongs to another node' : 'OK', {
-            now,
-            operation: isError ? 'error' : 'response',
-          }),
-        ),
+      sendText(
+        socket,
+        createResponse(message, isError ? 'this resource belongs to another node' : 'OK', {
+          now,
+          operation: isError ? 'error' : 'response',
+        }),
       );
     }
     if (this.answersGets && message.route.operation === 'get')
-      socket.send(encodeJson(createResponse(message, { echo: message.content }, { now })));
+      sendText(socket, createResponse(message, { echo: message.content }, { now }));
   }
+}
+
+function sendText(socket: WebSocket, message: Message): void {
+  socket.send(encodeJson(message), { binary: false });
 }
 
 function peerOf(request: IncomingMessage): X509Certificate | undefined {

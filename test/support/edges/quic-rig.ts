@@ -7,6 +7,7 @@ import { PeerGate } from '../../../src/identity/peer-gate.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import { createMessage, type Message } from '../../../src/protocol/message.ts';
 import { encodeHello } from '../../../src/protocol/quic-control.ts';
 import { QuicTransport } from '../../../src/sdk/transports/quic-transport.ts';
@@ -57,14 +58,19 @@ export class RecordingAcceptor implements EdgeAcceptor {
 }
 
 /** A QUIC listener with everything it needs, on a free loopback port. Real time and sockets. */
-export async function startQuic(options: Partial<QuicListenerOptions> = {}) {
+export async function startQuic(
+  options: Partial<QuicListenerOptions> = {},
+  gateOfOthers?: Pick<PeerGate, 'check'>,
+) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
-  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
-    allowLegacy: false,
-    legacyNodes: {},
-  }));
+  const gate =
+    gateOfOthers ??
+    new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+      allowLegacy: false,
+      legacyNodes: {},
+    }));
   const listener = new QuicListener(
     { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics },
     () => ({
@@ -73,6 +79,7 @@ export async function startQuic(options: Partial<QuicListenerOptions> = {}) {
       port: 0,
       epoch: 'test',
       keepaliveTimeoutMs: 30_000,
+      ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 16 * 1024 * 1024,
       maxPendingUpstream: 64,
       handshakeTimeoutMs: 10_000,
@@ -165,15 +172,6 @@ export class TestEdge {
       if (found) return found;
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
-  }
-}
-
-/** Waits until the condition holds. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not so within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

@@ -42,12 +42,3 @@ export function readAll(socket: Socket): Promise<string> {
   if (socket.destroyed) return Promise.resolve(text);
   return new Promise((resolve) => socket.once('close', () => resolve(text)));
 }
-
-/** Awaits a condition; fails after `timeoutMs` with `what`. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 5_000): Promise<void> {
-  const end = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`timed out: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

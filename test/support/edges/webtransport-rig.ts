@@ -19,13 +19,13 @@ import { WebTransportListener } from '../../../src/listeners/webtransport/webtra
 import { ByteDuplex, type ByteStreamPair } from '../../../src/protocol/byte-duplex.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { type Frame, FrameDecoder } from '../../../src/protocol/codec-framed.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import {
   WEBTRANSPORT_REMOTE_SETTINGS,
   WEBTRANSPORT_SETTINGS,
   WEBTRANSPORT_WINDOWS,
 } from '../../../src/protocol/webtransport.ts';
 import type { EdgeLink } from '../../../src/sdk/transports/transport.ts';
-import type { WebTransportLink } from '../../../src/sdk/transports/webtransport-link.ts';
 import { WebTransportTransport } from '../../../src/sdk/transports/webtransport-transport.ts';
 import { type FixedSource, freshSource } from '../pki/fixed-source.ts';
 import { mintEdge, type Pair } from '../pki/pki.ts';
@@ -46,6 +46,7 @@ export const WEBTRANSPORT_TEST_OPTIONS: WebTransportListenerOptions = {
     drainMs: 50,
   },
   epoch: 'test',
+  ...DEFAULT_JSON_LIMITS,
   maxMessageBytes: 16 * 1024 * 1024,
   maxPendingUpstream: 64,
   sessionBytes: 2 ** 31,
@@ -111,7 +112,7 @@ export async function startWebTransport(
 export function connectWebTransport(
   port: number,
   { ca, edge, node }: { ca: Pair; edge: Pair; node: string },
-): Promise<WebTransportLink> {
+): Promise<EdgeLink> {
   const transport = new WebTransportTransport(
     { clock: systemClock, logger: silentLogger },
     { address: `127.0.0.1:${port}` },

@@ -12,7 +12,6 @@ import { metric } from '../edges/messages.ts';
 
 export interface TestHubOptions extends Partial<HubOptions> {
   readonly random?: () => number;
-  readonly onRevoked?: ConstructorParameters<typeof SessionHub>[0]['onRevoked'];
   /** In place of the local one. */
   readonly ownership?: NodeOwnership;
   /** Stands between hub and bus. */
@@ -23,7 +22,6 @@ export interface TestHubOptions extends Partial<HubOptions> {
 export async function startTestHub({
   random = () => 0.5,
   wrapBus = (bus) => bus,
-  onRevoked = () => {},
   ownership: given,
   ...changed
 }: TestHubOptions = {}) {
@@ -35,7 +33,7 @@ export async function startTestHub({
   const bus = wrapBus(new LocalBus(parts, () => queue));
   await bus.start(new AbortController().signal);
   const ownership = given ?? new LocalOwnership({ clock }, { replica: options.replica });
-  const hub = new SessionHub({ ...parts, bus, ownership, random, onRevoked }, () => options);
+  const hub = new SessionHub({ ...parts, bus, ownership, random }, () => options);
   await hub.start();
   const events: StoredEvent[] = [];
   bus.subscribe({}, (event) => events.push(event));

@@ -1,6 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { Readable, Writable } from 'node:stream';
+import { runProgram } from '../../../src/cli/program.ts';
+import { Terminal } from '../../../src/cli/terminal.ts';
 
 export interface Finished {
   readonly code: number;
@@ -8,10 +11,47 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs the command line to its end, as a user would. */
-export async function sallyport(
+export interface RunOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly input?: string;
+}
+
+/**
+ * Runs the command line to its end as a function in this process, which costs milliseconds.
+ * The Kubernetes client reads KUBECONFIG of this process, whatever `env` says.
+ */
+export async function sallyport(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  const [stdout, stderr] = [collector(), collector()];
+  const terminal = new Terminal({
+    stdin: Readable.from([options.input ?? '']),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    env: { ...process.env, NO_COLOR: '1', ...options.env },
+    interrupted: () => new AbortController().signal,
+    leave: () => {},
+  });
+  const code = await runProgram(terminal, args);
+  return { code, stdout: stdout.text(), stderr: stderr.text() };
+}
+
+function collector() {
+  const chunks: Buffer[] = [];
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      chunks.push(chunk);
+      done();
+    },
+  });
+  return { stream, text: () => Buffer.concat(chunks).toString() };
+}
+
+/**
+ * Runs the command line in a process of its own: for what only a process shows, its exit code, its pipes and
+ * its working directory. It costs a second of CPU.
+ */
+export async function sallyportProcess(
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+  options: RunOptions & { readonly cwd?: string } = {},
 ): Promise<Finished> {
   const child = start(args, options);
   let [stdout, stderr] = ['', ''];

@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { CertificateManager } from '../../../src/certs/certificate-manager.ts';
+import { CurrentCertificates } from '../../../src/certs/current-certificates.ts';
 import { prepareAllCerts } from '../../../src/certs/prepare-all-certs.ts';
 import type { NodeEvidence } from '../../../src/certs/rollover/rollover-nodes.ts';
 import { CaRolloverService } from '../../../src/certs/rollover/rollover-service.ts';
@@ -16,6 +17,7 @@ import { certificateOptions } from '../pki/cert-options.ts';
 const signal = new AbortController().signal;
 
 export interface RolloverReplica extends AsyncDisposable {
+  readonly current: CurrentCertificates;
   readonly manager: CertificateManager;
   readonly service: CaRolloverService;
   readonly board: SecretReplicaBoard;
@@ -44,7 +46,9 @@ export async function startRollover(
   const components = { store, clock, log, metrics };
   const addresses = ['localhost', '127.0.0.1'];
   const prepared = await prepareAllCerts(components, { certificates, addresses }, signal);
-  const manager = new CertificateManager({ ...components, prepared }, { certificates, addresses });
+  const { snapshot } = prepared;
+  const current = new CurrentCertificates(prepared);
+  const manager = new CertificateManager({ ...components, current, snapshot }, { certificates, addresses });
   const replica = options.replica ?? 'hub-1';
   const board = new SecretReplicaBoard(components, () => ({ secret: 'sallyport-replicas', replica }));
   const events: GatewayEvent[] = [];
@@ -53,7 +57,8 @@ export async function startRollover(
     {
       ...components,
       events: { record: (event) => void events.push(event) },
-      certificates: manager,
+      current,
+      manager,
       nodes: options.nodes ?? (() => []),
       ask: (issuer) => asked.push(issuer),
       board,
@@ -64,6 +69,7 @@ export async function startRollover(
   await manager.start(signal);
   await service.start();
   return {
+    current,
     manager,
     service,
     board,

@@ -7,7 +7,7 @@ import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
-import { eventually } from '../../support/fleets/test-gateway.ts';
+import { eventually } from '../../support/eventually.ts';
 
 const SECRET = 'sallyport-backup';
 const record = { at: '2026-11-20T00:00:00.000Z', caSha256: ['aa'], revocationVersion: 4 };

@@ -7,7 +7,8 @@ import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import type { Unsubscribe } from '../../../src/core/property.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
-import { itemFor, objectMessage, until } from '../../support/edges/messages.ts';
+import { itemFor, objectMessage } from '../../support/edges/messages.ts';
+import { eventually } from '../../support/eventually.ts';
 
 const LIMIT = 6;
 const WINDOW = 2;
@@ -109,10 +110,13 @@ test('J2, I13: whatever happens, bounds hold, versions never go back, and the ne
       }
 
       attach();
-      await until(() => {
-        while (underWay.length > 0) settleOne(0, 'acknowledged');
-        return unsettled === 0;
-      }, 200);
+      await eventually(
+        "{ while (underWay.length > 0) settleOne(0, 'acknowledged'); return unsettled === 0; }",
+        () => {
+          while (underWay.length > 0) settleOne(0, 'acknowledged');
+          return unsettled === 0;
+        },
+      );
       for (const [object, version] of newest) expect(arrived.get(object)).toBe(version);
       expect(faults).toEqual([]);
       expect(bus.backlog('edge-1')).toEqual({ messages: 0, bytes: 0 });

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CertificateManager, type ManagerOptions } from '../../../src/certs/certificate-manager.ts';
+import { CurrentCertificates } from '../../../src/certs/current-certificates.ts';
 import { type CertificateOptions, prepareAllCerts } from '../../../src/certs/prepare-all-certs.ts';
 import type { CertificateBundle } from '../../../src/contracts/certificate-source.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
@@ -47,8 +48,14 @@ async function start(
     signal,
   );
   const { nodesNotIssuedBy } = options;
+  const current = new CurrentCertificates(prepared);
   const manager = new CertificateManager(
-    { ...components, prepared, ...(nodesNotIssuedBy ? { nodesNotIssuedBy } : {}) },
+    {
+      ...components,
+      current,
+      snapshot: prepared.snapshot,
+      ...(nodesNotIssuedBy ? { nodesNotIssuedBy } : {}),
+    },
     {
       certificates,
       addresses: options.addresses ?? addresses,
@@ -56,12 +63,12 @@ async function start(
     },
   );
   const changes: CertificateBundle[] = [];
-  manager.onChange((next) => changes.push(next));
+  current.onChange((next) => changes.push(next));
   await manager.start(signal);
   running.push(manager);
   await clock.advance(1_000);
   const errors = () => records().filter(({ level }) => level === 'error');
-  return { manager, metrics, changes, lines, records, errors, prepared };
+  return { current, manager, metrics, changes, lines, records, errors, prepared };
 }
 
 const sec1 = (pair: Pair) => pair.privateKey.export({ type: 'sec1', format: 'der' });
@@ -75,20 +82,20 @@ describe('a replacement of the hub Secret', () => {
   test('B5: a good one is in use a moment later, and everyone who follows is told once', async () => {
     const ca = await mintCa();
     putCa(ca);
-    const { manager, changes } = await start();
+    const { current, manager, changes } = await start();
     const next = await mintServer(ca);
     putHub(next);
     await clock.advance(100);
-    expect(manager.current().server.sha256).toBe(next.sha256);
-    expect(manager.current().server.key).toBe(next.privateKey.export({ type: 'pkcs8', format: 'pem' }));
-    expect(changes).toEqual([manager.current()]);
+    expect(current.current().server.sha256).toBe(next.sha256);
+    expect(current.current().server.key).toBe(next.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    expect(changes).toEqual([current.current()]);
     expect(manager.status().problem).toBeUndefined();
   });
 
   test('a burst of updates leads to one change, and an equal one to none', async () => {
     const ca = await mintCa();
     putCa(ca);
-    const { manager, changes } = await start();
+    const { current, changes } = await start();
     const hubs = await Promise.all([mintServer(ca), mintServer(ca), mintServer(ca)]);
     for (const hub of hubs) putHub(hub);
     await clock.advance(100);
@@ -96,7 +103,7 @@ describe('a replacement of the hub Secret', () => {
     store.resync();
     await clock.advance(100);
     expect(changes.map(({ server }) => server.sha256)).toEqual([hubs[2].sha256]);
-    expect(manager.current().server.sha256).toBe(hubs[2].sha256);
+    expect(current.current().server.sha256).toBe(hubs[2].sha256);
   });
 
   const bad: [string, (ca: Pair) => Promise<Pair>, RegExp, string][] = [
@@ -133,16 +140,16 @@ describe('a replacement of the hub Secret', () => {
       const ca = await mintCa();
       putCa(ca);
       putHub(await mintServer(ca));
-      const { manager, changes, errors, metrics } = await start({
+      const { current, manager, changes, errors, metrics } = await start({
         certificates: { hubSecretManaged: false },
       });
-      const before = manager.current();
+      const before = current.current();
       putHub(await make(ca));
       for (let minute = 0; minute < 10; minute++) {
         store.resync();
         await clock.advance(60_000);
       }
-      expect(manager.current()).toBe(before);
+      expect(current.current()).toBe(before);
       expect(changes).toEqual([]);
       expect(manager.status().problem).toMatch(message);
       expect(manager.checkBundle()).toMatch(message);
@@ -154,7 +161,7 @@ describe('a replacement of the hub Secret', () => {
       const good = await mintServer(ca);
       putHub(good);
       await clock.advance(100);
-      expect(manager.current().server.sha256).toBe(good.sha256);
+      expect(current.current().server.sha256).toBe(good.sha256);
       expect(manager.status().problem).toBeUndefined();
       expect(await metrics.expose()).toContain('sallyport_certificate_last_reload_successful 1');
       expect(store.writes).toEqual([]);
@@ -164,15 +171,15 @@ describe('a replacement of the hub Secret', () => {
   test('B6: when the watch is dead, the periodic read finds the change', async () => {
     const ca = await mintCa();
     putCa(ca);
-    const { manager } = await start();
+    const { current } = await start();
     store.watchDead = true;
     const next = await mintServer(ca);
     putHub(next);
     await clock.advance(10_000);
-    expect(manager.current().server.sha256).not.toBe(next.sha256);
+    expect(current.current().server.sha256).not.toBe(next.sha256);
     store.resync();
     await clock.advance(100);
-    expect(manager.current().server.sha256).toBe(next.sha256);
+    expect(current.current().server.sha256).toBe(next.sha256);
   });
 
   test('B7: certificate and key that arrive as two updates become one change, and nothing is issued in between', async () => {
@@ -202,14 +209,14 @@ describe('a replacement of the hub Secret', () => {
         data: { 'tls.crt': Buffer.from(hub.pem), 'tls.key': Buffer.from(hub.key), 'ca.crt': ca.der },
       });
     put(await mintServer(ca));
-    const { manager } = await start();
+    const { current, manager } = await start();
     const next = await mintServer(ca);
     put(next);
     await clock.advance(100);
-    expect(manager.current().server.sha256).toBe(next.sha256);
+    expect(current.current().server.sha256).toBe(next.sha256);
     store.remove('cloudcoresecret');
     await clock.advance(120_000);
-    expect(manager.current().server.sha256).toBe(next.sha256);
+    expect(current.current().server.sha256).toBe(next.sha256);
     expect(store.writes).toEqual([]);
     await expect(manager.rotateHub()).rejects.toMatchObject({ code: 'HUB_NOT_MANAGED' });
     expect(manager.status().certificates.find(({ kind }) => kind === 'hub')?.managed).toBe(false);
@@ -232,17 +239,17 @@ describe('recovery of the hub Secret', () => {
   test.each(damages)(
     'when it %s, the last good bundle goes on and it is issued anew from the same CA',
     async (_, damage) => {
-      const { manager, changes } = await start();
-      const before = manager.current();
+      const { current, manager, changes } = await start();
+      const before = current.current();
       damage();
       await clock.advance(5_000);
-      expect(manager.current()).toBe(before);
+      expect(current.current()).toBe(before);
       expect(manager.status().problem).toBeDefined();
       await advanceUntil(clock, () => changes.length > 0);
       await clock.advance(1_000);
-      expect(manager.current().ca).toEqual(before.ca);
+      expect(current.current().ca).toEqual(before.ca);
       expect(store.peek('cloudcoresecret')?.data.cloudcoredata).toEqual(
-        new X509Certificate(manager.current().server.cert).raw,
+        new X509Certificate(current.current().server.cert).raw,
       );
       expect(manager.status().problem).toBeUndefined();
       expect(writesTo('casecret')).toBe(1);
@@ -250,14 +257,14 @@ describe('recovery of the hub Secret', () => {
   );
 
   test('a store that fails during the repair is asked again until it answers', async () => {
-    const { manager, changes, errors } = await start();
-    const before = manager.current();
+    const { current, manager, changes, errors } = await start();
+    const before = current.current();
     store.remove('cloudcoresecret');
     store.fault = () => {
       throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'status 500' });
     };
     await clock.advance(10 * 60_000);
-    expect(manager.current()).toBe(before);
+    expect(current.current()).toBe(before);
     expect(manager.status().problem).toMatch(/status 500/);
     expect(errors()).toHaveLength(2);
     store.fault = () => {};
@@ -269,10 +276,10 @@ describe('recovery of the hub Secret', () => {
 
 describe('the CA Secret of a running hub', () => {
   test('A5: vanishes: the CA in use goes on, is never written again, and everyone can see it', async () => {
-    const { manager, prepared } = await start();
+    const { current, manager, prepared } = await start();
     store.remove('casecret');
     await clock.advance(10 * 60_000);
-    expect(manager.authority().certificate).toEqual(prepared.ca.certificate);
+    expect(current.authority().certificate).toEqual(prepared.ca.certificate);
     expect(manager.caMatchesStore()).toBe(false);
     expect(() => manager.checkCa()).toThrow(/vanished/);
     expect(store.peek('casecret')).toBeUndefined();
@@ -294,7 +301,7 @@ describe('the CA Secret of a running hub', () => {
 
   test('A5, C3: turns into another valid CA: never a silent switch; nodes of the old CA are counted, nothing is written', async () => {
     const edge = { issuer: '' };
-    const { manager, changes, errors, metrics, prepared } = await start({
+    const { current, manager, changes, errors, metrics, prepared } = await start({
       nodesNotIssuedBy: (cas) => (edge.issuer === '' || cas.has(edge.issuer) ? 0 : 7),
     });
     edge.issuer = prepared.ca.certificate.sha256;
@@ -302,8 +309,8 @@ describe('the CA Secret of a running hub', () => {
     putCa(other);
     await clock.advance(1_000);
     expect(changes).toEqual([]);
-    expect(manager.current().ca).toEqual(prepared.ca.certificate);
-    expect(manager.authority().certificate).toEqual(manager.current().ca);
+    expect(current.current().ca).toEqual(prepared.ca.certificate);
+    expect(current.authority().certificate).toEqual(current.current().ca);
     expect(() => manager.checkCa()).toThrow(other.sha256);
     expect(errors()).toHaveLength(1);
     expect(errors()[0]).toMatchObject({ reason: 'ca-changed', nodesOnOtherCa: 7 });
@@ -322,10 +329,10 @@ describe('the CA Secret of a running hub', () => {
   test('C3: the same CA in another encoding is taken over, with the key bytes that tokens are signed with', async () => {
     const ca = await mintCa();
     putCa(ca);
-    const { manager, changes } = await start();
+    const { current, manager, changes } = await start();
     store.put({ name: 'casecret', data: { cadata: Buffer.from(ca.pem), cakeydata: Buffer.from(ca.key) } });
     await clock.advance(100);
-    expect(Buffer.from(manager.authority().rawKey).toString()).toBe(ca.key);
+    expect(Buffer.from(current.authority().rawKey).toString()).toBe(ca.key);
     expect(manager.caMatchesStore()).toBe(true);
     expect(changes).toEqual([]);
   });
@@ -336,32 +343,32 @@ describe('client trust', () => {
     const old = await mintCa({ serial: '0400', keyIdentifiers: false });
     const ca = await mintCa({ serial: '0400', keyIdentifiers: false });
     putCa(ca);
-    const { manager } = await start();
+    const { current } = await start();
     store.put({ name: 'sallyport-trust', data: { 'old.pem': Buffer.from(old.pem) } });
     await clock.advance(100);
-    expect(sha256s(manager.current())).toEqual([ca.sha256, old.sha256]);
+    expect(sha256s(current.current())).toEqual([ca.sha256, old.sha256]);
     const edge = await mintEdge(old, 'edge-1');
-    const [first, second] = manager.current().clientCAs.map(({ der }) => new X509Certificate(der));
+    const [first, second] = current.current().clientCAs.map(({ der }) => new X509Certificate(der));
     expect(edge.certificate.verify(first!.publicKey)).toBe(false);
     expect(edge.certificate.verify(second!.publicKey)).toBe(true);
     store.remove('sallyport-trust');
     await clock.advance(100);
-    expect(sha256s(manager.current())).toEqual([ca.sha256]);
+    expect(sha256s(current.current())).toEqual([ca.sha256]);
   });
 
   test('trust ends even while the hub Secret is damaged, and a damaged trust Secret leaves trust as it is', async () => {
     const [ca, old] = await Promise.all([mintCa(), mintCa()]);
     putCa(ca);
     store.put({ name: 'sallyport-trust', data: { old: old.der } });
-    const { manager } = await start();
+    const { current, manager } = await start();
     store.put({ name: 'sallyport-trust', data: { old: Buffer.from('x') } });
     await clock.advance(100);
-    expect(sha256s(manager.current())).toEqual([ca.sha256, old.sha256]);
+    expect(sha256s(current.current())).toEqual([ca.sha256, old.sha256]);
     expect(manager.status().problem).toMatch(/sallyport-trust/);
     store.put({ name: 'cloudcoresecret', data: {} });
     store.remove('sallyport-trust');
     await clock.advance(100);
-    expect(sha256s(manager.current())).toEqual([ca.sha256]);
+    expect(sha256s(current.current())).toEqual([ca.sha256]);
   });
 });
 
@@ -372,15 +379,15 @@ describe('renewal', () => {
     const replicas = await Promise.all(
       [store, store.connect(), store.connect()].map((on) => start({ on, certificates })),
     );
-    const first = replicas[0]!.manager.current().fingerprint;
+    const first = replicas[0]!.current.current().fingerprint;
     await clock.advance(59 * DAY_MS);
-    expect(replicas.map(({ manager }) => manager.current().fingerprint)).toEqual([first, first, first]);
+    expect(replicas.map(({ current }) => current.current().fingerprint)).toEqual([first, first, first]);
     await advanceUntil(clock, () => replicas.every(({ changes }) => changes.length > 0), HOUR_MS);
     expect(clock.now() - began).toBeLessThan(62 * DAY_MS);
     await clock.advance(10 * 60_000);
-    const [renewed] = replicas.map(({ manager }) => manager.current());
-    for (const { manager, changes } of replicas) {
-      expect(manager.current().fingerprint).toBe(renewed!.fingerprint);
+    const [renewed] = replicas.map(({ current }) => current.current());
+    for (const { current, changes } of replicas) {
+      expect(current.current().fingerprint).toBe(renewed!.fingerprint);
       expect(changes).toHaveLength(1);
     }
     expect(writesTo('cloudcoresecret')).toBe(2);
@@ -389,12 +396,12 @@ describe('renewal', () => {
   });
 
   test('rotateHub resolves when the new certificate is the current one; a late snapshot does not bring the old one back', async () => {
-    const { manager, changes } = await start();
-    const before = manager.current();
+    const { current, manager, changes } = await start();
+    const before = current.current();
     store.watchDead = true;
     const old = store.peek('cloudcoresecret')!;
     await manager.rotateHub();
-    const rotated = manager.current();
+    const rotated = current.current();
     expect(rotated.fingerprint).not.toBe(before.fingerprint);
     expect(rotated.server.names).toEqual(before.server.names);
     const stored = store.peek('cloudcoresecret')!;
@@ -402,7 +409,7 @@ describe('renewal', () => {
       name === 'cloudcoresecret' ? old : MemorySecretStore.prototype.peek.call(store, name);
     store.resync();
     await clock.advance(1_000);
-    expect(manager.current()).toBe(rotated);
+    expect(current.current()).toBe(rotated);
     store.peek = (name) =>
       name === 'cloudcoresecret' ? stored : MemorySecretStore.prototype.peek.call(store, name);
     store.resync();
@@ -415,33 +422,33 @@ describe('renewal', () => {
     await Promise.all([one.manager.rotateHub(), two.manager.rotateHub()]);
     await clock.advance(1_000);
     expect(writesTo('cloudcoresecret')).toBe(3);
-    expect(one.manager.current().fingerprint).toBe(two.manager.current().fingerprint);
+    expect(one.current.current().fingerprint).toBe(two.current.current().fingerprint);
   });
 });
 
 describe('B1: advertised addresses', () => {
   test('a new one is in the certificate at once, from the same CA', async () => {
-    const { manager, changes } = await start();
-    const before = manager.current();
+    const { current, manager, changes } = await start();
+    const before = current.current();
     await manager.setAddresses([...addresses, 'lb.example.com', 'fd00::1']);
-    expect(manager.current().server.names).toEqual([
+    expect(current.current().server.names).toEqual([
       'localhost',
       'lb.example.com',
       '127.0.0.1',
       '::1',
       'fd00::1',
     ]);
-    expect(manager.current().ca).toEqual(before.ca);
+    expect(current.current().ca).toEqual(before.ca);
     expect(changes).toHaveLength(1);
     expect(writesTo('casecret')).toBe(1);
   });
 
   test('one that is no longer wanted changes nothing, and goes at the next rotation', async () => {
-    const { manager, changes } = await start();
+    const { current, manager, changes } = await start();
     await manager.setAddresses(['localhost']);
     expect(changes).toEqual([]);
     await manager.rotateHub();
-    expect(manager.current().server.names).toEqual(['localhost']);
+    expect(current.current().server.names).toEqual(['localhost']);
   });
 
   test('B2: an invalid one is refused and the others stay as they were', async () => {
@@ -459,7 +466,7 @@ describe('B1: advertised addresses', () => {
     await advanceUntil(
       clock,
       () =>
-        one.manager.current().server.names.length === 2 && two.manager.current().server.names.length === 2,
+        one.current.current().server.names.length === 2 && two.current.current().server.names.length === 2,
     );
     const writes = writesTo('cloudcoresecret');
     await clock.advance(10 * 60_000);
@@ -468,7 +475,7 @@ describe('B1: advertised addresses', () => {
   });
 
   test('a store that is down delays it, and the attempt is repeated', async () => {
-    const { manager, changes } = await start();
+    const { current, manager, changes } = await start();
     store.fault = () => {
       throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'down' });
     };
@@ -478,7 +485,7 @@ describe('B1: advertised addresses', () => {
     expect(manager.status().problem).toMatch(/late\.example/);
     store.fault = () => {};
     await advanceUntil(clock, () => changes.length > 0);
-    expect(manager.current().server.names).toContain('late.example');
+    expect(current.current().server.names).toContain('late.example');
   });
 
   test('a certificate that somebody else keeps is not touched, and what it lacks is told', async () => {
@@ -491,11 +498,11 @@ describe('B1: advertised addresses', () => {
 });
 
 test('L1: status and metrics tell what is in use, and forget what is not', async () => {
-  const { manager, metrics } = await start();
+  const { current, manager, metrics } = await start();
   const [ca, hub] = manager.status().certificates;
   expect(ca).toMatchObject({ kind: 'ca', secret: 'casecret', subject: 'CN=KubeEdge', managed: false });
   expect(hub).toMatchObject({ kind: 'hub', names: addresses, managed: true, issuer: 'CN=KubeEdge' });
-  expect(manager.status().wantedFingerprint).toBe(manager.current().fingerprint);
+  expect(manager.status().wantedFingerprint).toBe(current.current().fingerprint);
   expect(await metrics.expose()).toContain(
     `certificate_not_after_timestamp_seconds{kind="hub",subject="O=Sallyport, CN=sallyport-hub",serial="${hub!.serial}"} ${Date.parse(hub!.notAfter) / 1000}`,
   );

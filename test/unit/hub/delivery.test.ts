@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { createMessage } from '../../../src/protocol/message.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { objectMessage, until } from '../../support/edges/messages.ts';
+import { objectMessage } from '../../support/edges/messages.ts';
+import { eventually } from '../../support/eventually.ts';
 import { startTestHub } from '../../support/fleets/hub.ts';
 
 const stillWaiting = Symbol('still waiting');
@@ -22,7 +23,7 @@ test('sends what a cloud program hands over, without the prefix of the node, and
     { now: 0, resourceVersion: '5' },
   );
   const result = gate.hub.send({ node: 'edge-1', message, wait: 'ack' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   expect(edge.sent[0]).toEqual({
     ...message,
     route: { ...message.route, resource: 'default/configmap/demo' },
@@ -36,7 +37,7 @@ test('a negative acknowledgement is told as such', async () => {
   await using gate = await startTestHub();
   const edge = gate.connect('edge-1');
   const result = gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'ack' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   edge.acknowledge(edge.sent[0]!, 'error');
   expect(await result).toMatchObject({ kind: 'rejected' });
 });
@@ -50,7 +51,7 @@ test('J1: sent again every 5 s, 4 times, then after a back-off, then given up; t
     wait: 'ack',
     timeoutMs: 600_000,
   });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   const sentAt: number[] = [0];
   const begin = gate.clock.now();
   for (let second = 1; second <= 26; second++) {
@@ -60,7 +61,10 @@ test('J1: sent again every 5 s, 4 times, then after a back-off, then given up; t
   expect(sentAt).toEqual([0, 5, 10, 15, 20]);
   expect(new Set(edge.sent.map(({ header }) => header.msg_id)).size).toBe(1);
   const other = gate.hub.send({ node: 'edge-1', message: objectMessage('other', 1), wait: 'ack' });
-  await until(() => edge.resources.at(-1)?.endsWith('other') === true);
+  await eventually(
+    "edge.resources.at(-1)?.endsWith('other') === true",
+    () => edge.resources.at(-1)?.endsWith('other') === true,
+  );
   edge.acknowledge(edge.sent.at(-1)!);
   expect(await other).toMatchObject({ kind: 'acknowledged' });
 
@@ -82,11 +86,13 @@ test('J1: many messages that are never acknowledged leave half of the window to 
   const queue = (name: string) =>
     gate.hub.send({ node: 'edge-1', message: objectMessage(name, 1), wait: 'ack', timeoutMs: 600_000 });
   const mute = [1, 2, 3, 4].map((index) => queue(`mute-${index}`));
-  await until(() => edge.sent.length === 4);
+  await eventually('edge.sent.length === 4', () => edge.sent.length === 4);
   await gate.clock.advance(26_000);
   expect(gate.hub.get('edge-1')!.unacknowledged).toBe(2);
   const other = queue('other');
-  await until(() => edge.resources.at(-1)!.endsWith('other'));
+  await eventually("edge.resources.at(-1)!.endsWith('other')", () =>
+    edge.resources.at(-1)!.endsWith('other'),
+  );
   edge.acknowledge(edge.sent.at(-1)!);
   expect(await other).toMatchObject({ kind: 'acknowledged' });
   await gate.clock.advance(200_000);
@@ -100,7 +106,7 @@ test('J2: unacknowledged messages are sent to the next session, the newest versi
   const queue = (message: Parameters<typeof gate.hub.send>[0]['message']) =>
     gate.hub.send({ node: 'edge-1', message, wait: 'queued' });
   for (const name of ['a', 'b', 'c']) await queue(objectMessage(name, 1));
-  await until(() => first.sent.length === 3);
+  await eventually('first.sent.length === 3', () => first.sent.length === 3);
   first.acknowledge(first.sent[1]!);
   first.vanish();
   await queue(objectMessage('a', 2));
@@ -109,7 +115,7 @@ test('J2: unacknowledged messages are sent to the next session, the newest versi
   await queue(objectMessage('d', 1));
   const second = gate.connect('edge-1');
   second.acknowledges = true;
-  await until(() => second.sent.length >= 3);
+  await eventually('second.sent.length >= 3', () => second.sent.length >= 3);
   await gate.clock.advance(20_000);
   expect(second.contents).toEqual(['a@2', 'c gone', 'd@1']);
 });
@@ -119,10 +125,10 @@ test('J2: a take-over keeps the order: what the old session had under way goes b
   const first = gate.connect('edge-1');
   for (const name of ['a', 'b', 'c', 'd'])
     await gate.hub.send({ node: 'edge-1', message: objectMessage(name, 1), wait: 'queued' });
-  await until(() => first.sent.length === 2);
+  await eventually('first.sent.length === 2', () => first.sent.length === 2);
   const second = gate.connect('edge-1');
   second.acknowledges = true;
-  await until(() => second.sent.length === 4);
+  await eventually('second.sent.length === 4', () => second.sent.length === 4);
   expect(second.contents).toEqual(['a@1', 'b@1', 'c@1', 'd@1']);
   expect(first.contents).toEqual(['a@1', 'b@1']);
 });
@@ -131,7 +137,7 @@ test('J3: duplicate, late and forged acknowledgements complete nothing; only the
   await using gate = await startTestHub();
   const [owner, other] = [gate.connect('edge-1'), gate.connect('edge-2')];
   const result = gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'ack' });
-  await until(() => owner.sent.length === 1);
+  await eventually('owner.sent.length === 1', () => owner.sent.length === 1);
   const [message] = owner.sent;
   other.acknowledge(message!);
   owner.acknowledge(createMessage(message!.route, null, { now: 0 }));
@@ -154,11 +160,11 @@ test('J3: the acknowledgement of a message that was not sent yet is forged', asy
   const first = gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'ack' });
   const guessed = objectMessage('b', 1);
   const second = gate.hub.send({ node: 'edge-1', message: guessed, wait: 'ack' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   edge.acknowledge(guessed);
   expect(await stateOf(second)).toBe(stillWaiting);
   edge.acknowledge(edge.sent[0]!);
-  await until(() => edge.sent.length === 2);
+  await eventually('edge.sent.length === 2', () => edge.sent.length === 2);
   edge.acknowledge(guessed);
   expect([await first, await second]).toMatchObject([{ kind: 'acknowledged' }, { kind: 'acknowledged' }]);
 });
@@ -169,15 +175,20 @@ test('a message the connection is slow to take does not hold up the next', async
   let release = () => {};
   edge.stalled = new Promise((resolve) => (release = resolve));
   const large = gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'ack' });
-  await until(() => gate.hub.get('edge-1')!.unacknowledged === 1);
+  await eventually(
+    "gate.hub.get('edge-1')!.unacknowledged === 1",
+    () => gate.hub.get('edge-1')!.unacknowledged === 1,
+  );
   edge.stalled = undefined;
   const small = gate.hub.send({ node: 'edge-1', message: objectMessage('b', 1), wait: 'ack' });
-  await until(() => edge.sent.some(({ route }) => route.resource?.endsWith('b')));
+  await eventually("edge.sent.some(({ route }) => route.resource?.endsWith('b'))", () =>
+    edge.sent.some(({ route }) => route.resource?.endsWith('b')),
+  );
   edge.acknowledge(edge.sent.find(({ route }) => route.resource?.endsWith('b'))!);
   expect(await small).toMatchObject({ kind: 'acknowledged' });
   expect(await stateOf(large)).toBe(stillWaiting);
   release();
-  await until(() => edge.sent.length === 2);
+  await eventually('edge.sent.length === 2', () => edge.sent.length === 2);
   edge.acknowledge(edge.sent.find(({ route }) => route.resource?.endsWith('a'))!);
   expect(await large).toMatchObject({ kind: 'acknowledged' });
 });
@@ -224,7 +235,7 @@ test('a connection that takes nothing more is ended, and its messages wait for t
   const edge = gate.connect('edge-1');
   edge.sendError = new Error('write deadline');
   await gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'queued' });
-  await until(() => edge.closedWith !== undefined);
+  await eventually('edge.closedWith !== undefined', () => edge.closedWith !== undefined);
   expect(edge.closedWith?.name).toBe('SlowConsumer');
   expect(gate.bus.backlog('edge-1').messages).toBe(1);
 });
@@ -237,7 +248,7 @@ test('a message the transport can never send is dropped and told, and the next g
   expect(result).toEqual({ kind: 'dropped', reason: 'message-too-large' });
   edge.sendError = undefined;
   void gate.hub.send({ node: 'edge-1', message: objectMessage('b', 1), wait: 'queued' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
 });
 
 test('refuses what cannot be sent, with a reason', async () => {
@@ -263,7 +274,7 @@ test('stops waiting when the caller does', async () => {
     wait: 'ack',
     signal: abort.signal,
   });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   abort.abort(new Error('client went away'));
   await expect(result).rejects.toThrow('client went away');
 });

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { settle } from '../../fakes/manual-clock.ts';
 import { otherOwner, SlowOwnership } from '../../fakes/slow-ownership.ts';
-import { objectMessage, until } from '../../support/edges/messages.ts';
+import { objectMessage } from '../../support/edges/messages.ts';
+import { eventually } from '../../support/eventually.ts';
 import { startTestHub } from '../../support/fleets/hub.ts';
 
 const UP = { source: 'app', group: 'user', operation: 'update', resource: 'app/y' };
@@ -25,7 +26,10 @@ test('nothing is delivered before the node is ours, and the world is told before
   expect(hub.events).toEqual([]);
   expect(ownership.claims[0]!.request).toMatchObject({ node: 'edge-1', transport: 'websocket' });
   ownership.claims[0]!.holder.held(5);
-  await until(() => edge.sent.length === 1 && hub.events.length === 2);
+  await eventually(
+    'edge.sent.length === 1 && hub.events.length === 2',
+    () => edge.sent.length === 1 && hub.events.length === 2,
+  );
   expect(hub.events.map(({ event }) => event.type)).toEqual(['connected', 'message']);
   expect(hub.events[0]!.event).toMatchObject({ epoch: 5, sessionId: ownership.claims[0]!.request.sessionId });
 });
@@ -60,7 +64,7 @@ test('without a bus nothing is delivered: what is under way goes back, the conne
   const { holder } = ownership.claims[0]!;
   holder.held(5);
   await queue('a');
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   holder.suspended();
   await queue('b');
   await hub.clock.advance(20_000);
@@ -68,7 +72,7 @@ test('without a bus nothing is delivered: what is under way goes back, the conne
   expect(edge.closedWith).toBeUndefined();
   expect(hub.hub.get('edge-1')!.unacknowledged).toBe(0);
   holder.held(5);
-  await until(() => edge.sent.length === 3);
+  await eventually('edge.sent.length === 3', () => edge.sent.length === 3);
   expect(edge.sent.map(({ content }) => content)).toEqual(['a@1', 'a@1', 'b@1']);
   expect(hub.events.filter(({ event }) => event.type === 'connected')).toHaveLength(1);
 });

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import type { SessionEvent } from '../../../src/hub/session-event.ts';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { FakeConnection, identityOf } from '../../fakes/fake-connection.ts';
 import { settle } from '../../fakes/manual-clock.ts';
-import { itemFor, objectMessage, until } from '../../support/edges/messages.ts';
+import { itemFor, objectMessage } from '../../support/edges/messages.ts';
+import { eventually } from '../../support/eventually.ts';
 import { startTestHub } from '../../support/fleets/hub.ts';
 
 const POD = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/podstatus/p-1' };
@@ -55,7 +57,7 @@ test('G2: a replaced connection can neither publish, acknowledge nor keep the se
   const old = gate.connect('edge-1');
   const successor = gate.connect('edge-1');
   const result = gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'ack' });
-  await until(() => successor.sent.length === 1);
+  await eventually('successor.sent.length === 1', () => successor.sent.length === 1);
   old.acknowledge(successor.sent[0]!);
   old.says(POD);
   await gate.clock.advance(20_000);
@@ -283,20 +285,22 @@ test('G9: sessions of a retired CA end within the grace, not all at once, and no
 });
 
 test('G7: a revoked session ends in the same turn, its owner is told of, and it does not come back', async () => {
-  const told: unknown[] = [];
-  await using gate = await startTestHub({ onRevoked: (session) => told.push(session) });
+  await using gate = await startTestHub();
   const stolen = gate.connect('stolen');
   const other = gate.connect('other');
   const sessionId = gate.hub.get('stolen')!.sessionId;
+  const told: SessionEvent[] = [];
+  gate.hub.subscribe((event) => told.push(event));
   const check = ({ nodeName }: { nodeName: string }) =>
     nodeName === 'stolen' ? refuse('revoked') : undefined;
   expect(gate.hub.applyTrust(check)).toBe(1);
   expect([stolen.closedWith?.name, other.closedWith]).toEqual(['Revoked', undefined]);
   expect(told).toEqual([
-    { peer: { ...stolen.peer.certificate, nodeName: 'stolen' }, sessionId, transport: stolen.transport },
+    { type: 'ended', node: 'stolen' },
+    { type: 'shut-out', peer: stolen.peer, sessionId, transport: stolen.transport },
   ]);
   expect(gate.connect('stolen').closedWith?.name).toBe('Revoked');
-  expect(told).toHaveLength(1);
+  expect(told).toHaveLength(2);
   expect(gate.hub.identityOf('other')).toBe(other.peer);
 });
 
@@ -353,7 +357,10 @@ test('H3: outstanding acknowledgements are awaited up to 5 s, and nothing new is
     gate.hub.send({ node, message: objectMessage('a', 1), wait: 'ack', timeoutMs: 60_000 });
   const results = [send('edge-1'), send('edge-2')] as const;
   void results[1].catch(() => {});
-  await until(() => prompt.sent.length === 1 && mute.sent.length === 1);
+  await eventually(
+    'prompt.sent.length === 1 && mute.sent.length === 1',
+    () => prompt.sent.length === 1 && mute.sent.length === 1,
+  );
   const drained = gate.hub.drain(0, new AbortController().signal);
   await gate.hub.send({ node: 'edge-1', message: objectMessage('late', 1), wait: 'queued' });
   await gate.clock.advance(1_000);
@@ -385,7 +392,7 @@ test('L3: tells who is here', async () => {
   const edge = gate.connect('edge-1');
   edge.says(POD);
   void gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'queued' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   await settle();
   expect(gate.hub.get('edge-1')).toMatchObject({
     node: 'edge-1',
@@ -407,7 +414,7 @@ test('leaves no timer behind when it stops', async () => {
   const gate = await startTestHub();
   const edge = gate.connect('edge-1');
   await gate.hub.send({ node: 'edge-1', message: objectMessage('a', 1), wait: 'queued' });
-  await until(() => edge.sent.length === 1);
+  await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   await gate[Symbol.asyncDispose]();
   await settle();
   expect(gate.clock.pending).toBe(0);
@@ -455,4 +462,18 @@ describe('N4: the wall clock jumps', () => {
     }
     expect(connection.closedWith?.name).toBe('CertificateExpired');
   });
+});
+
+test('who subscribes hears of a session as it begins and ends, a takeover in this order, until it leaves', async () => {
+  await using gate = await startTestHub();
+  const told: string[] = [];
+  const unsubscribe = gate.hub.subscribe((event) =>
+    told.push(`${event.type} ${event.type === 'ended' ? event.node : event.peer.nodeName}`),
+  );
+  gate.connect('edge-1');
+  gate.connect('edge-1');
+  expect(told).toEqual(['begun edge-1', 'ended edge-1', 'begun edge-1']);
+  unsubscribe();
+  gate.connect('edge-2');
+  expect(told).toHaveLength(3);
 });

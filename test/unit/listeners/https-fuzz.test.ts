@@ -5,6 +5,7 @@ import { parseHealthQuery } from '../../../src/core/health-report.ts';
 import { sourceOf } from '../../../src/listeners/https/rate-limiter.ts';
 import { bearerToken, extKeyUsages } from '../../../src/listeners/https/request-headers.ts';
 import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
+import { scaled } from '../../support/scale.ts';
 import { startHttps } from './https-fixture.ts';
 
 test('I15, E6: whatever a header holds, it is read or refused with a status, never a crash', () => {
@@ -28,7 +29,7 @@ test('I15, E6: whatever a header holds, it is read or refused with a status, nev
         }
       }
     }),
-    { numRuns: 3000 },
+    { numRuns: scaled(3_000, 50) },
   );
 });
 
@@ -38,7 +39,7 @@ test('I15: any address counts as some source, of any query something is made', (
       expect(sourceOf(address).length).toBeLessThanOrEqual(Math.max(address.length, 40));
       expect(Array.isArray(parseHealthQuery(query).exclude)).toBe(true);
     }),
-    { numRuns: 3000 },
+    { numRuns: scaled(3_000, 50) },
   );
 });
 

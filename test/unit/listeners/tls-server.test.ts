@@ -15,7 +15,8 @@ import { TlsServer, type TlsServerLimits, type TlsServerOptions } from '../../..
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
 import { helloAlone } from '../../support/edges/raw-edge.ts';
-import { clientOptions, readAll, tcpClient, tlsClient, until } from '../../support/edges/tls-client.ts';
+import { clientOptions, readAll, tcpClient, tlsClient } from '../../support/edges/tls-client.ts';
+import { eventually } from '../../support/eventually.ts';
 import { bundleOf, FixedSource } from '../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki/pki.ts';
 import { mintRsaServer } from '../../support/pki/rsa.ts';
@@ -208,7 +209,7 @@ test('I3: caps in all and per address hold at accept, are counted, and places ar
   const { server, port, metrics, live } = await start({ connections: 3 });
   const speak = () => tlsClient(clientOptions(port, ca));
   const open = [await speak(), await speak(), await speak()];
-  await until(() => server.size === 3, 'three sockets');
+  await eventually('three sockets', () => server.size === 3);
   await tcpClient(port).then(readAll, () => 'reset');
   expect(server.size).toBe(3);
   live.connections = 100;
@@ -217,10 +218,10 @@ test('I3: caps in all and per address hold at accept, are counted, and places ar
   expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections-per-ip".*\} 1/);
   expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections".*\} 1/);
   open[0]!.destroy();
-  await until(() => server.size === 2, 'two sockets');
+  await eventually('two sockets', () => server.size === 2);
   expect(await get(await tlsClient(clientOptions(port, ca)))).toContain('nobody');
   for (const socket of open) socket.destroy();
-  await until(() => server.size === 0, 'no socket');
+  await eventually('no socket', () => server.size === 0);
   expect(await metrics.expose()).toMatch(/sallyport_connections\{transport="https"\} 0/);
 });
 
@@ -231,7 +232,7 @@ test('I1: handshakes beyond the cap wait for a place, which nobody keeps for mor
   await Promise.all(slow.map((socket) => once(socket, 'data')));
   const waiting = tlsConnect(clientOptions(port, ca, edge));
   waiting.on('error', () => {});
-  await until(() => server.size === 3, 'a third socket');
+  await eventually('a third socket', () => server.size === 3);
   await clock.advance(900);
   await settle();
   expect(waiting.getPeerX509Certificate()).toBeUndefined();
@@ -243,7 +244,7 @@ test('I1: handshakes beyond the cap wait for a place, which nobody keeps for mor
 test('N1: silent sockets take no place among the handshakes', async () => {
   const { server, port } = await start({ handshakes: 2, connections: 1000, connectionsPerIp: 1000 });
   await Promise.all(Array.from({ length: 100 }, () => tcpClient(port)));
-  await until(() => server.size === 100, 'the silent ones');
+  await eventually('the silent ones', () => server.size === 100);
   expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
 });
 
@@ -254,13 +255,13 @@ test('N1: addresses take turns at the places, however often one of them asks', a
     { clock },
   );
   const crowd = await Promise.all(Array.from({ length: 20 }, () => helloAlone(port, '127.0.0.2')));
-  await until(() => server.size === 20, 'the crowd');
+  await eventually('the crowd', () => server.size === 20);
   await Promise.race(crowd.map((socket) => once(socket, 'data')));
   const node = tlsConnect(clientOptions(port, ca, edge));
   node.on('error', () => {});
-  await until(() => server.size === 21, 'the node');
+  await eventually('the node', () => server.size === 21);
   // Its hello is behind those of the crowd, and has to arrive.
-  await until(() => clock.pending > 0, 'the sweep');
+  await eventually('the sweep', () => clock.pending > 0);
   await settle(50);
   for (let turn = 0; turn < 2; turn++) await clock.advance(1_250);
   expect(await get(node)).toContain('edge-1');
@@ -269,7 +270,7 @@ test('N1: addresses take turns at the places, however often one of them asks', a
 test('N1: at a limit the socket that has been silent longest gives way to a newcomer', async () => {
   const { server, port, metrics, live } = await start({ connections: 3, connectionsPerIp: 1000 });
   const silent = [await tcpClient(port), await tcpClient(port), await tcpClient(port)];
-  await until(() => server.size === 3, 'three silent sockets');
+  await eventually('three silent sockets', () => server.size === 3);
   expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
   await readAll(silent[0]!);
   live.connections = 1000;
@@ -283,11 +284,11 @@ test('N6: what the other listeners and the store need is left to them', async ()
   const share = new DescriptorBudget(10).share({ leaving: 8 });
   const { server, port, metrics } = await start({}, { descriptors: share });
   const open = [await tlsClient(clientOptions(port, ca)), await tlsClient(clientOptions(port, ca))];
-  await until(() => server.size === 2, 'two sockets');
+  await eventually('two sockets', () => server.size === 2);
   await tcpClient(port).then(readAll, () => 'reset');
   expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="descriptors".*\} 1/);
   open[0]!.destroy();
-  await until(() => server.size === 1, 'one socket');
+  await eventually('one socket', () => server.size === 1);
   expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
 });
 
@@ -297,17 +298,17 @@ test('I1: 200 clients at once through a cap of 2 are all served', async () => {
     Array.from({ length: 200 }, async () => get(await tlsClient(clientOptions(port, ca, edge)))),
   );
   expect(answers.filter((answer) => answer.includes('edge-1'))).toHaveLength(200);
-  await until(() => server.size === 0, 'all sockets closed');
+  await eventually('all sockets closed', () => server.size === 0);
 });
 
 test('I2: sockets that do not finish the handshake die at their own deadline, a byte a second or waiting', async () => {
   const clock = new ManualClock();
   const { server, port, metrics } = await start({ handshakes: 1 }, { clock });
   const early = await tcpClient(port);
-  await until(() => server.size === 1, 'first');
+  await eventually('first', () => server.size === 1);
   await clock.advance(5_000);
   const late = await tcpClient(port);
-  await until(() => server.size === 2, 'second, which waits for a place');
+  await eventually('second, which waits for a place', () => server.size === 2);
   early.write(Buffer.from([0x16]));
   await clock.advance(4_000);
   early.write(Buffer.from([0x03]));
@@ -344,7 +345,7 @@ test('B3: a client that refuses the hub certificate is logged once a minute with
     expect(exitCode).not.toBe(0);
   }
   const counted = /handshake_failures_total\{.*reason="client-unknown-ca".*\} 3/;
-  await until(() => log.lines.some(({ level }) => level === 'warn'), 'a warning');
+  await eventually('a warning', () => log.lines.some(({ level }) => level === 'warn'));
   await expect.poll(() => metrics.expose()).toMatch(counted);
   const lines = log.lines.filter(({ level }) => level === 'warn');
   expect(lines).toHaveLength(1);
@@ -377,9 +378,9 @@ test('H2: probes that connect and close log nothing above debug and count as no 
     if (n % 2) probe.resetAndDestroy();
     else probe.end();
   }
-  await until(() => server.size === 0, 'probes gone');
+  await eventually('probes gone', () => server.size === 0);
   await get(await tlsClient(clientOptions(port, ca)));
-  await until(() => server.size === 0, 'probe gone');
+  await eventually('probe gone', () => server.size === 0);
   expect(log.lines.filter(({ level }) => level !== 'debug' && level !== 'trace')).toEqual([]);
   expect(await metrics.expose()).not.toMatch(/handshake_failures_total\{/);
 });
@@ -403,10 +404,10 @@ test('stops twice, refuses new sockets, ends silent ones, and lets a session tha
   const sessions: TLSSocket[] = [];
   server.server.on('secureConnection', (socket) => sessions.push(socket));
   const kept = await tlsClient(clientOptions(port, ca, edge));
-  await until(() => sessions.length === 1, 'a session');
+  await eventually('a session', () => sessions.length === 1);
   server.handOver(sessions[0]!);
   const silent = readAll(await tcpClient(port));
-  await until(() => server.size === 2, 'two sockets');
+  await eventually('two sockets', () => server.size === 2);
   const signal = new AbortController().signal;
   await Promise.all([server.stop(signal), server.stop(signal)]);
   await silent;
@@ -428,7 +429,7 @@ test('stop lets a request finish and ends a TLS connection without one at once',
   const { server, port } = await start({}, { onRequest });
   const reply = get(await tlsClient(clientOptions(port, ca, edge)));
   const idle = await tlsClient(clientOptions(port, ca, edge));
-  await until(() => asked === 1 && server.size === 2, 'a request under way');
+  await eventually('a request under way', () => asked === 1 && server.size === 2);
   const stopped = server.stop(new AbortController().signal);
   await readAll(idle);
   expect(server.size).toBe(1);

@@ -11,7 +11,9 @@ import {
   FrameDecoder,
   MAX_CONTROL_BYTES,
 } from '../../../src/protocol/codec-framed.ts';
-import type { Message } from '../../../src/protocol/message.ts';
+import { Content } from '../../../src/protocol/content.ts';
+import { Message } from '../../../src/protocol/message.ts';
+import { scaled } from '../../support/scale.ts';
 
 const limit = { maxMessageBytes: 64 * 1024 };
 const name = fc.string({ unit: 'grapheme', maxLength: 40 });
@@ -33,11 +35,16 @@ const messages: fc.Arbitrary<Message> = fc
     // -0 is the one number JSON does not keep.
     content: fc.jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown),
   })
-  .map(({ id, timestamp, sync, header, route, content }) => ({
-    header: { msg_id: id, timestamp, ...(sync ? { sync } : {}), ...Object.assign({}, ...header) },
-    route: Object.assign({}, ...route),
-    content,
-  }));
+  .map(
+    ({ id, timestamp, sync, header, route, content }) =>
+      new Message(
+        { msg_id: id, timestamp, ...(sync ? { sync } : {}), ...Object.assign({}, ...header) },
+        Object.assign({}, ...route),
+        Content.of(content),
+      ),
+  );
+
+const plain = ({ header, route, content }: Message) => ({ header, route, content });
 
 function decodeAll(decoder: FrameDecoder, chunks: readonly Uint8Array[]): Frame[] {
   const frames: Frame[] = [];
@@ -61,20 +68,22 @@ test('any message survives the wire, however its bytes are cut', () => {
         chunks.push(bytes.subarray(from));
         const decoder = new FrameDecoder(limit);
         const frames = decodeAll(decoder, chunks);
-        expect(frames.map((frame) => decodeFramed(frame.payload))).toEqual(sent);
+        expect(frames.map((frame) => plain(decodeFramed(frame.payload)))).toEqual(sent.map(plain));
         expect(decoder.bufferedBytes).toBe(0);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: scaled(300, 50) },
   );
 });
 
 test("the bytes are viaduct's: header 1.1.1, fields by number, sint64 zigzag", () => {
-  const frame = encodeFramed({
-    header: { msg_id: 'a', timestamp: 1, sync: true, resourceversion: '5' },
-    route: { source: 's', group: 'g', operation: 'o', resource: 'r' },
-    content: 'OK',
-  });
+  const frame = encodeFramed(
+    new Message(
+      { msg_id: 'a', timestamp: 1, sync: true, resourceversion: '5' },
+      { source: 's', group: 'g', operation: 'o', resource: 'r' },
+      Content.of('OK'),
+    ),
+  );
   expect(Buffer.from(frame).toString('hex')).toBe(
     [
       '01010100',
@@ -89,9 +98,7 @@ test("the bytes are viaduct's: header 1.1.1, fields by number, sint64 zigzag", (
 });
 
 test('content bytes that are not JSON become a string', () => {
-  const frame = Buffer.from(
-    encodeFramed({ header: { msg_id: 'a', timestamp: 1 }, route: {}, content: 'OK' }),
-  );
+  const frame = Buffer.from(encodeFramed(new Message({ msg_id: 'a', timestamp: 1 }, {}, Content.of('OK'))));
   frame[frame.length - 1] = 0x21;
   expect(decodeFramed(frame.subarray(FRAME_HEADER_BYTES)).content).toBe('"OK!');
 });
@@ -101,12 +108,9 @@ test('I15: an empty protobuf is refused as an invalid message', () => {
 });
 
 test('I15: __proto__ in content pollutes nothing', () => {
-  const message: Message = {
-    header: { msg_id: 'a', timestamp: 1 },
-    route: {},
-    content: JSON.parse('{"__proto__":{"polluted":true}}'),
-  };
-  decodeFramed(encodeFramed(message).subarray(FRAME_HEADER_BYTES));
+  const content = Content.check(Buffer.from('{"__proto__":{"polluted":true}}'));
+  const message = new Message({ msg_id: 'a', timestamp: 1 }, {}, content);
+  expect(decodeFramed(encodeFramed(message).subarray(FRAME_HEADER_BYTES)).content).toBeTypeOf('object');
   expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
 });
 
@@ -126,7 +130,7 @@ test('I15: random and mutated payloads give a message or MESSAGE_INVALID, never 
         if (!isSallyportError(error, 'MESSAGE_INVALID')) throw error;
       }
     }),
-    { numRuns: 3000 },
+    { numRuns: scaled(3_000, 50) },
   );
 });
 
@@ -176,6 +180,6 @@ test('I15: another version, a compressed frame and random bytes end in MESSAGE_I
       }
       expect(decoder.bufferedBytes).toBeLessThanOrEqual(limit.maxMessageBytes + FRAME_HEADER_BYTES);
     }),
-    { numRuns: 1000 },
+    { numRuns: scaled(1_000, 50) },
   );
 });

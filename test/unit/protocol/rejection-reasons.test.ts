@@ -4,10 +4,14 @@ import type { ErrorCode } from '../../../src/core/errors.ts';
 import { encodeFacts, parseFacts } from '../../../src/protocol/peer-facts.ts';
 import {
   ADMIN_REASONS,
+  blamesHub,
+  closeOfRefusal,
   fixOf,
   HANDSHAKE_REASONS,
   PEER_REASONS,
   reasonOfCode,
+  refusalOfAlert,
+  refusalStatus,
 } from '../../../src/protocol/rejection-reasons.ts';
 
 describe('the words of rejections', () => {
@@ -21,6 +25,49 @@ describe('the words of rejections', () => {
     }
     expect(fixOf('Flapping')).toContain('two devices');
     expect(fixOf('constructor')).toBeUndefined();
+  });
+});
+
+describe('what follows from the row of a reason', () => {
+  test('the status is 403 only where a person has to act, else 401: another certificate would help', () => {
+    expect(refusalStatus('revoked')).toBe(403);
+    expect(refusalStatus('node-mismatch')).toBe(403);
+    for (const reason of ['no-certificate', 'expired', 'unknown-ca', 'ticket-refused', 'protocol'] as const)
+      expect(refusalStatus(reason)).toBe(401);
+  });
+
+  test('each TLS alert of a QUIC handshake stands for one reason; other codes for none', () => {
+    const alerts = { 42: 'malformed-certificate', 43: 'wrong-usage', 44: 'revoked', 45: 'expired' };
+    const more = { 46: 'malformed-certificate', 48: 'unknown-ca', 51: 'unknown-ca', 116: 'no-certificate' };
+    for (const [alert, reason] of Object.entries({ ...alerts, ...more }))
+      expect(refusalOfAlert(0x100 + Number(alert))).toBe(reason);
+    for (const code of [0, 42, 48, 0x100, 0x100 + 40, 1000, 4401])
+      expect(refusalOfAlert(code)).toBeUndefined();
+    const all = Object.values(PEER_REASONS).flatMap((row) => ('alerts' in row ? [...row.alerts] : []));
+    expect(new Set<number>(all).size).toBe(all.length);
+  });
+
+  test('a refusal tells the edge what to do by its reason or its close reason, and by no other word', () => {
+    expect(closeOfRefusal('expired')).toBe('CertificateExpired');
+    expect(closeOfRefusal('not-yet-valid')).toBe('TryAgainLater');
+    for (const name of ['Revoked', 'TrustRemoved', 'Draining', 'Flapping', 'TryAgainLater'])
+      expect(closeOfRefusal(name)).toBe(name);
+    for (const word of ['TakenOver', 'Normal', 'SlowConsumer', 'timeout', 'constructor', ''])
+      expect(closeOfRefusal(word)).toBeUndefined();
+  });
+
+  test('a hub certificate is blamed for what clients say of it, over QUIC by its alerts alone', () => {
+    const words = [...Object.keys(HANDSHAKE_REASONS), ...Object.keys(PEER_REASONS)];
+    const blamed = (tls: 'node' | 'quic-library') => words.filter((word) => blamesHub(word, tls)).sort();
+    expect(blamed('quic-library')).toEqual(['expired', 'malformed-certificate', 'unknown-ca', 'wrong-usage']);
+    expect(blamed('node')).toEqual([
+      'client-alert',
+      'client-bad-certificate',
+      'client-certificate-expired',
+      'client-unknown-ca',
+      'disconnected',
+      'no-common-tls',
+    ]);
   });
 });
 

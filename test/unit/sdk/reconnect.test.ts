@@ -35,6 +35,8 @@ test('reads a refusal by its word, else by its status; a bare 403 is not final',
   expect(name(undefined, 401)).toBe('Unauthenticated');
   expect(name(undefined, 403)).toBe('TryAgainLater');
   expect(name('constructor', 403)).toBe('TryAgainLater');
+  expect(name('Draining', 403)).toBe('Draining');
+  expect(name('TakenOver', 401)).toBe('Unauthenticated');
   expect(name(undefined, 503)).toBe('TryAgainLater');
 });
 

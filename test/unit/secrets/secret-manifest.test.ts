@@ -8,6 +8,7 @@ import {
   parseSecretManifest,
   printSecretManifest,
 } from '../../../src/secrets/secret-manifest.ts';
+import { scaled } from '../../support/scale.ts';
 
 const expected = { name: 'casecret', file: 'casecret.yaml' };
 const read = (text: string) => parseSecretManifest(Buffer.from(text), expected);
@@ -179,13 +180,13 @@ describe('I15: fuzzed manifests', () => {
   };
 
   test('bytes of any kind end in a secret or in SECRET_MALFORMED', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), survives), { numRuns: 2_000 });
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), survives), { numRuns: scaled(2_000, 50) });
   });
 
   test('so does any JSON document, and any text of the characters YAML is made of', () => {
     fc.assert(
       fc.property(fc.json(), (text) => survives(Buffer.from(text))),
-      { numRuns: 1_000 },
+      { numRuns: scaled(1_000, 50) },
     );
     const yamlish = fc.string({
       unit: fc.constantFrom(...'{}[]:-&*!|>\'"%@`#?, \n\ta1', '\u2028', '\u0000'),
@@ -193,7 +194,7 @@ describe('I15: fuzzed manifests', () => {
     });
     fc.assert(
       fc.property(yamlish, (tail) => survives(Buffer.from(manifest(`data:\n  a: ${tail}`)))),
-      { numRuns: 3_000 },
+      { numRuns: scaled(3_000, 50) },
     );
   });
 
@@ -214,7 +215,7 @@ describe('I15: fuzzed manifests', () => {
           }
         },
       ),
-      { numRuns: 3_000 },
+      { numRuns: scaled(3_000, 50) },
     );
   });
 });

@@ -4,6 +4,7 @@ import { Loaded, Section } from './section.js';
 
 /** @import { Data, Node } from '../types.js' */
 
+/** @type {Readonly<Record<Node['transport'], string>>} */
 const TRANSPORTS = { websocket: 'WebSocket', quic: 'QUIC', webtransport: 'WebTransport' };
 
 /** @param {{ data: Data }} props */

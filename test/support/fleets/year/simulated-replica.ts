@@ -1,4 +1,5 @@
 import { CertificateManager } from '../../../../src/certs/certificate-manager.ts';
+import { CurrentCertificates } from '../../../../src/certs/current-certificates.ts';
 import { EdgeCertificateIssuer } from '../../../../src/certs/enrolment/edge-certificate-issuer.ts';
 import { IssuanceLog } from '../../../../src/certs/enrolment/issuance-log.ts';
 import { RenewalGrace } from '../../../../src/certs/enrolment/renewal-grace.ts';
@@ -50,8 +51,8 @@ export interface ReplicaWorld {
 export type SimulatedReplica = Awaited<ReturnType<typeof startReplica>>;
 
 /**
- * A gateway without listeners and sessions: all that decides about certificates, put together as in
- * `src/gateway/start-gateway.ts`.
+ * A gateway without listeners and sessions: all that decides about certificates, put together as the
+ * gateway does.
  */
 export async function startReplica(
   replica: string,
@@ -69,7 +70,9 @@ export async function startReplica(
   }));
   const prepared = await prepareAllCerts(shared, options, signal);
   await revocations.load(signal);
-  const certificates = new CertificateManager({ ...shared, prepared }, options);
+  const { snapshot } = prepared;
+  const certificates = new CurrentCertificates(prepared);
+  const manager = new CertificateManager({ ...shared, current: certificates, snapshot }, options);
   const isRevoked = (peer: RevocablePeer) => revocations.isRevoked(peer);
   const isNodeRevoked = (node: string) => revocations.isNodeRevoked(node);
   const trust = () => certificates.current().clientCAs;
@@ -105,7 +108,8 @@ export async function startReplica(
     {
       ...shared,
       board,
-      certificates,
+      current: certificates,
+      manager,
       nodes: () =>
         history.list().map(({ node, certificate, issued, firstSeen, lastSeen, connectedHere }) => ({
           node,
@@ -122,7 +126,7 @@ export async function startReplica(
     () => ({ ...POLICY, replica }),
   );
 
-  const components = [board, certificates, revocations, history, tokens, rollover];
+  const components = [board, manager, revocations, history, tokens, rollover];
   for (const component of components) await component.start(signal);
   return {
     replica,

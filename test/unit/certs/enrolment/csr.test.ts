@@ -1,3 +1,4 @@
+import { scaled } from '../../../support/scale.ts';
 import 'reflect-metadata';
 import { generateKeyPairSync } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
@@ -143,7 +144,7 @@ test('I15: whatever bytes arrive, the answer is a SallyportError', () => {
       expect(error).toBeInstanceOf(SallyportError);
     }
   };
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), never), { numRuns: 2_000 });
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), never), { numRuns: scaled(2_000, 50) });
   fc.assert(
     fc.property(
       fc.nat(good.length - 1),
@@ -156,7 +157,7 @@ test('I15: whatever bytes arrive, the answer is a SallyportError', () => {
         never(bytes);
       },
     ),
-    { numRuns: 3_000 },
+    { numRuns: scaled(3_000, 50) },
   );
   // Nesting as deep as the limit allows.
   for (const depth of [100, 1_000, 4_000]) {

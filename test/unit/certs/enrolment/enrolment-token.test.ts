@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { caHashOf, mintToken, verifyToken } from '../../../../src/certs/enrolment/enrolment-token.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { rsaKeys } from '../../../support/pki/csr.ts';
+import { scaled } from '../../../support/scale.ts';
 
 const NOW = Date.UTC(2026, 5, 1, 12);
 const ownKey = randomBytes(32);
@@ -121,18 +122,20 @@ test('I15: whatever text arrives as a token, the answer is a SallyportError', as
     const error = await verifyToken(text, options).catch((reason: unknown) => reason);
     if (error instanceof Error) expect(error).toBeInstanceOf(SallyportError);
   };
-  await fc.assert(fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 200 }), never), { numRuns: 500 });
+  await fc.assert(fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 200 }), never), {
+    numRuns: scaled(500, 50),
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(fc.base64String(), { minLength: 2, maxLength: 5 }), (parts) =>
       never(parts.join('.').replace(/[+/=]/g, '_')),
     ),
-    { numRuns: 500 },
+    { numRuns: scaled(500, 50) },
   );
   await fc.assert(
     fc.asyncProperty(fc.nat(token.length - 1), fc.string({ minLength: 1, maxLength: 1 }), (at, char) =>
       never(token.slice(0, at) + char + token.slice(at + 1)),
     ),
-    { numRuns: 500 },
+    { numRuns: scaled(500, 50) },
   );
   // Correctly signed, with claims and headers of any type.
   await fc.assert(
@@ -142,7 +145,7 @@ test('I15: whatever text arrives as a token, the answer is a SallyportError', as
       await never(forge(header, claims));
       await never(forge({ alg: 'HS256', crit: header, b64: claims }, { exp: seconds + 1 }));
     }),
-    { numRuns: 300 },
+    { numRuns: scaled(300, 50) },
   );
   await never('.'.repeat(100_000));
   await never(`${'A'.repeat(5_000)}.B.C`);
@@ -157,6 +160,6 @@ test('flipping any character of a token makes it worthless', async () => {
       fc.pre(token[at]!.toLowerCase() !== flipped.toLowerCase());
       await refusal(token.slice(0, at) + flipped + token.slice(at + 1));
     }),
-    { numRuns: 200 },
+    { numRuns: scaled(200, 50) },
   );
 });

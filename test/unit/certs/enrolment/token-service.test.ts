@@ -1,5 +1,12 @@
+import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { caHashOf } from '../../../../src/certs/enrolment/enrolment-token.ts';
+import {
+  decodeTokenState,
+  encodeTokenState,
+  MAX_ENTRIES,
+} from '../../../../src/certs/enrolment/token-state-codec.ts';
+import type { Secret } from '../../../../src/contracts/secret-store.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { DAY_MS, EnrolmentWorld, HOUR_MS } from '../../../support/pki/enrolment.ts';
 import { kubeEdgeToken } from '../../../support/pki/kubeedge-token.ts';
@@ -80,22 +87,65 @@ test('a used token is remembered until it expires and no longer, so the Secret s
   expect(await use()).toBe(1);
 });
 
+/** As many used tokens and renewed certificates as asked for, in the form that is stored. */
+function fill(world: EnrolmentWorld, counts: { used: number; renewed: number }): Secret['data'] {
+  const state = decodeTokenState(world.store.peek('sallyport-tokens')!);
+  const end = world.clock.now() + 3_600_000;
+  const entries = (count: number) =>
+    new Map(Array.from({ length: count }, () => [randomBytes(12).toString('base64url'), end] as const));
+  return encodeTokenState({
+    ...state,
+    usedTokens: entries(counts.used),
+    renewedCertificates: entries(counts.renewed),
+  });
+}
+
+test('R5: with 30,000 used tokens that have not expired the next node joins, and none is used twice', async () => {
+  await using world = await EnrolmentWorld.create();
+  const tokens = await world.tokens();
+  const { token } = await tokens.createNodeToken('edge-1');
+  world.store.put({
+    ...world.store.peek('sallyport-tokens')!,
+    data: fill(world, { used: 30_000, renewed: 0 }),
+  });
+  await world.clock.advance(5_000);
+  const verified = await tokens.verify(token, 'edge-1');
+  await tokens.consume(verified);
+  expect(await codeOf(tokens.consume(verified))).toBe('TOKEN_USED');
+  const other = await world.tokens();
+  expect(await codeOf(other.verify(token, 'edge-1'))).toBe('TOKEN_USED');
+  expect(decodeTokenState(world.store.peek('sallyport-tokens')!).usedTokens.size).toBe(30_001);
+});
+
 test('a token state that is full refuses more, forgets none, and stays under 1 MiB', async () => {
   await using world = await EnrolmentWorld.create();
   const tokens = await world.tokens();
   const { token } = await tokens.createNodeToken('edge-1');
   const state = world.store.peek('sallyport-tokens')!;
-  const end = Math.floor(world.clock.now() / 1000) + 3600;
-  const full = Object.fromEntries(
-    Array.from({ length: 15_000 }, (_, index) => [`t${index}`.padEnd(16, '-'), end]),
-  );
-  const text = JSON.stringify({ epoch: 0, revokedAt: 0, usedTokens: full, renewedCertificates: full });
-  expect(text.length).toBeLessThan(2 ** 20);
-  world.store.put({ ...state, data: { ...state.data, 'state.json': Buffer.from(text) } });
+  const data = fill(world, { used: MAX_ENTRIES.usedTokens, renewed: MAX_ENTRIES.renewedCertificates });
+  expect(Object.values(data).reduce((sum, value) => sum + value.length, 0)).toBeLessThan(2 ** 20);
+  world.store.put({ ...state, data });
   await world.clock.advance(5_000);
   const verified = await tokens.verify(token, 'edge-1');
   expect(await codeOf(tokens.consume(verified))).toBe('TOKEN_STATE_FULL');
-  expect(world.stored('sallyport-tokens', 'state.json')).toBe(text);
+  expect(world.store.peek('sallyport-tokens')!.data).toEqual(data);
+});
+
+test('what 0.1.0 stored, in JSON alone, is read whole, and what cannot be whole is refused', async () => {
+  await using world = await EnrolmentWorld.create();
+  await (await world.tokens()).createNodeToken('edge-1');
+  const secret = world.store.peek('sallyport-tokens')!;
+  const id = 'abcdefghijklmnop';
+  const text = JSON.stringify({
+    epoch: 0,
+    revokedAt: 0,
+    usedTokens: { [id]: 4_711 },
+    renewedCertificates: {},
+  });
+  const old = { hmacKey: secret.data.hmacKey!, 'state.json': Buffer.from(text) };
+  expect(decodeTokenState({ ...secret, data: old }).usedTokens).toEqual(new Map([[id, 4_711_000]]));
+  const torn = { ...old, 'used-tokens.bin': Buffer.alloc(17) };
+  expect(() => decodeTokenState({ ...secret, data: torn })).toThrow(/used-tokens.bin is cut off/);
 });
 
 test('replicas that start together on an empty store agree on one key, and each accepts what any of them minted', async () => {

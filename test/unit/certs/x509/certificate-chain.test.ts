@@ -3,6 +3,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { parseCertificates } from '../../../../src/certs/x509/certificate-chain.ts';
 import { isSallyportError } from '../../../../src/core/errors.ts';
 import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
+import { scaled } from '../../../support/scale.ts';
 
 let ca: Pair;
 let server: Pair;
@@ -63,6 +64,6 @@ test('I15: whatever the bytes, the answer is certificates or CERTIFICATE_UNREADA
         return isSallyportError(error, 'CERTIFICATE_UNREADABLE');
       }
     }),
-    { numRuns: 2_000 },
+    { numRuns: scaled(2_000, 50) },
   );
 });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { keyWeakness, parsePrivateKey } from '../../../../src/certs/x509/private-key.ts';
 import { isSallyportError } from '../../../../src/core/errors.ts';
+import { scaled } from '../../../support/scale.ts';
 
 const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey;
@@ -132,6 +133,6 @@ test('I15: whatever the bytes, the answer is a key or one of our errors', () => 
         return isSallyportError(error, 'KEY_UNREADABLE', 'KEY_ENCRYPTED', 'KEY_TOO_WEAK');
       }
     }),
-    { numRuns: 2_000 },
+    { numRuns: scaled(2_000, 50) },
   );
 });

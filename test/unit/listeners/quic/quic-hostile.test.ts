@@ -3,8 +3,9 @@ import { createSocket } from 'node:dgram';
 import { expect, test } from 'vitest';
 import { readLongHeader } from '../../../../src/listeners/quic/quic-packet.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
-import { startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
+import { eventually } from '../../../support/eventually.ts';
 
 /** A UDP socket that talks to the hub and keeps what it answers. */
 async function talk(port: number, host = '127.0.0.1') {
@@ -36,7 +37,7 @@ test('K3: a client of an unknown version of QUIC gets version negotiation, and n
   using client = await talk(hub.port);
   const datagram = initial(0x1a2a3a4a);
   client.socket.send(datagram);
-  await until(() => client.answers.length === 1, 'an answer');
+  await eventually('an answer', () => client.answers.length === 1);
   const answer = client.answers[0]!;
   const header = readLongHeader(answer)!;
   expect(header.version).toBe(0);
@@ -51,7 +52,7 @@ test("K3: KubeEdge's gQUIC (Q043) gets a version negotiation it understands", as
   const id = randomBytes(8);
   const datagram = Buffer.concat([Buffer.from([0x09]), id, Buffer.from('Q043'), randomBytes(1100)]);
   client.socket.send(datagram);
-  await until(() => client.answers.length === 1, 'an answer');
+  await eventually('an answer', () => client.answers.length === 1);
   expect(client.answers[0]).toEqual(Buffer.concat([Buffer.from([0x09]), id, Buffer.from([0, 0, 0, 1])]));
 });
 
@@ -63,7 +64,7 @@ test('K4: a first datagram is answered with Retry, and by far less than three ti
   await hub.connect('edge-1', { port: relay.port });
   using forger = await talk(hub.port);
   for (let i = 0; i < 5; i++) forger.socket.send(another(first[0]!));
-  await until(() => forger.answers.length > 0, 'a Retry');
+  await eventually('a Retry', () => forger.answers.length > 0);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   const answered = forger.answers.reduce((sum, answer) => sum + answer.length, 0);
   expect(answered).toBeLessThan(5 * first[0]!.length);
@@ -80,7 +81,7 @@ test('K4: an Initial shorter than 1200 bytes, and a short header of nobody, get 
   short[0] = 0x40;
   client.socket.send(short);
   client.socket.send(initial(0x1a2a3a4a));
-  await until(() => client.answers.length > 0, 'the answer to the last');
+  await eventually('the answer to the last', () => client.answers.length > 0);
   expect(client.answers).toHaveLength(1);
 });
 

@@ -3,7 +3,8 @@ import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { openRaw, rawQuic, sayHello, startQuic } from '../../../support/edges/quic-rig.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { bundleOf } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, OID } from '../../../support/pki/pki.ts';
 
@@ -191,7 +192,7 @@ test('K4: a session ticket with early data changes nothing before the handshake 
   await sayHello(first.session, 'edge-1');
   const sessionTicket = await ticket;
   await first.session.close();
-  await until(() => hub.acceptor.connections.length === 0, 'the first connection has ended');
+  await eventually('the first connection has ended', () => hub.acceptor.connections.length === 0);
   // The CA is no longer trusted: neither the ticket nor early data may help.
   hub.source.set(bundleOf({ ca: hub.ca, server: await mintServer(hub.ca), clientCAs: [await mintCa()] }));
   const second = await rawQuic(hub.port, { ca: hub.ca, pair, sessionTicket, allow0RTT: true });

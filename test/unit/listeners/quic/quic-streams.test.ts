@@ -7,8 +7,9 @@ import {
   FRAME_TYPES,
 } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
-import { openRaw, rawQuic, sayHello, startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { openRaw, rawQuic, sayHello, startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { mintEdge } from '../../../support/pki/pki.ts';
 
 const make = (content: unknown, resource = '') =>
@@ -52,7 +53,7 @@ test('one message a stream, five hundred streams one after the other', async () 
     stream.end(encodeFramed(make(i)));
     await new Promise((resolve) => stream.once('close', resolve));
   }
-  await until(() => hub.acceptor.received.length === 500, 'all arrived');
+  await eventually('all arrived', () => hub.acceptor.received.length === 500);
 });
 
 test('I9: pings are answered while the hub takes no messages, and waiting messages are delivered later', async () => {
@@ -64,7 +65,7 @@ test('I9: pings are answered while the hub takes no messages, and waiting messag
   const { control } = await sayHello(session, 'edge-1');
   const stream = openRaw(session);
   for (let i = 0; i < 50; i++) stream.write(encodeFramed(make(i)));
-  await until(() => hub.acceptor.received.length === 2, 'two are taken');
+  await eventually('two are taken', () => hub.acceptor.received.length === 2);
   const pong = new Promise<Buffer>((resolve) => control.once('data', resolve));
   control.write(encodeFrame(FRAME_TYPES.ping, new Uint8Array()));
   expect((await pong)[4]).toBe(FRAME_TYPES.pong);
@@ -72,7 +73,7 @@ test('I9: pings are answered while the hub takes no messages, and waiting messag
   expect(hub.acceptor.received).toHaveLength(2);
   hub.acceptor.busy = undefined;
   gate.resolve();
-  await until(() => hub.acceptor.received.length === 50, 'the rest is delivered');
+  await eventually('the rest is delivered', () => hub.acceptor.received.length === 50);
   expect(hub.acceptor.received.map(({ message }) => message.content)).toEqual([...Array(50).keys()]);
 });
 
@@ -138,7 +139,7 @@ test('I5: a stream left silent in the middle of a message is reset, others proce
   live.write(encodeFramed(make('first')));
   await reset;
   live.write(encodeFramed(make('second')));
-  await until(() => hub.acceptor.received.length === 2, 'the other stream proceeds');
+  await eventually('the other stream proceeds', () => hub.acceptor.received.length === 2);
   expect(hub.acceptor.connections).toHaveLength(1);
 });
 
@@ -162,7 +163,7 @@ test('G3: of many connections of one node within a moment each ends by itself, a
   const ids = hub.acceptor.connections.map(({ id }) => id);
   expect(new Set(ids).size).toBe(5);
   for (const edge of edges.slice(0, 4)) edge.link.close(closeReason('Normal'));
-  await until(() => hub.acceptor.connections.length === 1, 'four have ended');
+  await eventually('four have ended', () => hub.acceptor.connections.length === 1);
   await edges[4]!.echo('the last');
 });
 
@@ -177,7 +178,7 @@ test('an edge that leaves says why', async () => {
   await using hub = await startQuic();
   const polite = await hub.connect('polite');
   polite.link.close(closeReason('Normal'));
-  await until(() => hub.acceptor.closed.length === 1, 'polite has left');
+  await eventually('polite has left', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed[0]!.reason).toMatchObject({ name: 'Normal' });
 });
 
@@ -186,6 +187,6 @@ test('I7: an edge whose datagrams no longer arrive is given up by the transport,
   await using relay = await UdpRelay.start({ targetPort: hub.port });
   await hub.connect('edge-1', { port: relay.port });
   relay.isDeaf = true;
-  await until(() => hub.acceptor.closed.length === 1, 'the connection is given up');
+  await eventually('the connection is given up', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed[0]!.reason).toBeUndefined();
 });

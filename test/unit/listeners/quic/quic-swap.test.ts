@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
-import { startQuic, until } from '../../../support/edges/quic-rig.ts';
+import { startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { bundleOf } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer } from '../../../support/pki/pki.ts';
 
@@ -25,7 +26,7 @@ test('B5: 100 connections keep echoing across a swap, and new ones get the new c
   const newcomer = await hub.connect('newcomer', { trusted: nextCa });
   await newcomer.echo('new');
   const before = echoes;
-  await until(() => echoes > before + 200, 'old connections echo on');
+  await eventually('old connections echo on', () => echoes > before + 200);
   isSwapping = false;
   await Promise.all(chatter);
   expect(hub.acceptor.closed).toEqual([]);
@@ -41,7 +42,7 @@ test('a generation without connections is closed, and the current one serves on'
   await hub.listener.applyBundle(next);
   expect(hub.listener.generations).toBe(2);
   edge.link.close({ name: 'Normal', code: 1000, text: 'done', retry: 'never' });
-  await until(() => hub.listener.generations === 1, 'the old generation is closed');
+  await eventually('the old generation is closed', () => hub.listener.generations === 1);
   await (await hub.connect('edge-2')).echo('still here');
 });
 
@@ -67,7 +68,7 @@ test('beyond the bound, the connections of the oldest generation are asked to re
   }
   const reason = await edges[0]!.closed;
   expect(reason).toMatchObject({ name: 'Rebalance', retry: 'soon', reconnectAfterMs: expect.any(Number) });
-  await until(() => hub.listener.generations === 2, 'the oldest generation is closed');
+  await eventually('the oldest generation is closed', () => hub.listener.generations === 2);
   await edges[1]!.echo('still here');
 });
 

@@ -8,12 +8,14 @@ import { PeerGate } from '../../../../src/identity/peer-gate.ts';
 import type { WebSocketListenerOptions } from '../../../../src/listeners/websocket/options.ts';
 import { WebSocketListener } from '../../../../src/listeners/websocket/websocket-listener.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
+import { DEFAULT_JSON_LIMITS } from '../../../../src/protocol/json-scan.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { RecordingAcceptor } from '../../../fakes/recording-acceptor.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
-import { clientOptions, readAll, tlsClient, until } from '../../../support/edges/tls-client.ts';
+import { clientOptions, readAll, tlsClient } from '../../../support/edges/tls-client.ts';
 import { type EdgeSocketOptions, edgeSocket } from '../../../support/edges/websocket-client.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
 
@@ -56,6 +58,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
       host: '127.0.0.1',
       port: 0,
       tls: { minVersion: 'TLSv1.2' },
+      ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 1 << 20,
       maxPendingUpstream: 4,
       ...options,
@@ -288,7 +291,7 @@ describe('messages', () => {
     const { socket, record } = await join();
     const up = message({ deep: [1, null, 'ü'] });
     socket.send(`${JSON.stringify(up)}\n`);
-    await until(() => record.messages.length === 1, 'a message');
+    await eventually('a message', () => record.messages.length === 1);
     expect(record.messages[0]).toEqual(up);
     expect(record.sizes[0]).toBe(Buffer.byteLength(JSON.stringify(up)) + 1);
     const received = once(socket, 'message');
@@ -319,13 +322,13 @@ describe('messages', () => {
     const { socket, record } = await join();
     socket.send(data, options);
     expect((await closeOf(socket)).code).toBe(code);
-    await until(() => record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => record.closes.length === 1);
     expect(record.messages).toHaveLength(0);
     expect(await metrics.expose()).toMatch(
       /messages_dropped_total\{direction="upstream",reason="[a-z-]+"\} 1/,
     );
     other.socket.send(JSON.stringify(message()));
-    await until(() => other.record.messages.length === 1, 'the other goes on');
+    await eventually('the other goes on', () => other.record.messages.length === 1);
   });
 
   test('I15: random bytes instead of frames end only their own connections', async () => {
@@ -342,11 +345,13 @@ describe('messages', () => {
       const begin = round % 2 ? Buffer.from([0x81, 0x80 | (round % 100), 0, 0, 0, 0]) : Buffer.alloc(0);
       socket.end(Buffer.concat([begin, randomBytes(300)]));
     }
-    await until(() => acceptor.accepted.length === 61, 'all upgraded');
-    await until(() => acceptor.accepted.slice(1).every(({ closes }) => closes.length === 1), 'all ended');
+    await eventually('all upgraded', () => acceptor.accepted.length === 61);
+    await eventually('all ended', () =>
+      acceptor.accepted.slice(1).every(({ closes }) => closes.length === 1),
+    );
     expect(acceptor.accepted.slice(1).flatMap(({ messages }) => messages)).toEqual([]);
     good.socket.send(JSON.stringify(message()));
-    await until(() => good.record.messages.length === 1, 'the good one goes on');
+    await eventually('the good one goes on', () => good.record.messages.length === 1);
   });
 
   test('I4: a message over the limit is closed with 1009, declared or in fragments, and memory stays flat', async () => {
@@ -396,7 +401,7 @@ describe('life', () => {
     expect(data.toString()).toBe('abc');
     expect(record.alive).toBe(1);
     socket.pong();
-    await until(() => record.alive === 2, 'a pong counted');
+    await eventually('a pong counted', () => record.alive === 2);
   });
 
   test('L3: the round trip is measured by a ping now and then; its answer is no sign of life, and nobody is ended for silence', async () => {
@@ -407,15 +412,15 @@ describe('life', () => {
     const pings: string[] = [];
     socket.on('ping', (data: Buffer) => void pings.push(data.toString()));
     await clock.advance(1_000);
-    await until(() => record.connection.stats().rttMs !== undefined, 'a round trip');
+    await eventually('a round trip', () => record.connection.stats().rttMs !== undefined);
     expect(record.connection.stats().rttMs).toBeLessThanOrEqual(1_000);
     expect(record.alive).toBe(0);
     socket.pong('something else');
-    await until(() => record.alive === 1, 'a pong of its own counted');
+    await eventually('a pong of its own counted', () => record.alive === 1);
     await clock.advance(20_000);
     expect(pings).toHaveLength(1);
     await clock.advance(300_000);
-    await until(() => pings.length > 1, 'another ping');
+    await eventually('another ping', () => pings.length > 1);
     expect(mute.record.connection.stats().rttMs).toBeUndefined();
     expect(mute.record.closes).toEqual([]);
   });
@@ -427,10 +432,10 @@ describe('life', () => {
     acceptor.onMessage = () => blocked.promise;
     const { socket, record } = await join();
     for (let n = 0; n < 6; n++) socket.send(JSON.stringify(message(n)));
-    await until(() => record.alive === 2, 'two frames beyond the pending ones seen as life');
+    await eventually('two frames beyond the pending ones seen as life', () => record.alive === 2);
     expect(record.messages).toHaveLength(4);
     for (let n = 6; n < 4_000; n++) socket.send(JSON.stringify(message(n)));
-    await until(() => socket.bufferedAmount > 0 || record.alive > 50, 'the hub stopped reading');
+    await eventually('the hub stopped reading', () => socket.bufferedAmount > 0 || record.alive > 50);
     await new Promise((resolve) => setTimeout(resolve, 50));
     const seen = record.alive;
     expect(seen).toBeLessThan(2_000);
@@ -439,7 +444,7 @@ describe('life', () => {
     expect(record.alive).toBeGreaterThan(seen);
     acceptor.onMessage = () => {};
     blocked.resolve();
-    await until(() => record.messages.length === 4_000, 'all of them');
+    await eventually('all of them', () => record.messages.length === 4_000);
     expect(record.messages.map(({ content }) => content)).toEqual(Array.from({ length: 4_000 }, (_, n) => n));
   });
 
@@ -460,7 +465,7 @@ describe('life', () => {
     expect(record.closes).toHaveLength(0);
     await clock.advance(32_000);
     await outcome;
-    await until(() => record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => record.closes.length === 1);
     expect(record.closes[0]).toMatchObject({ name: 'SlowConsumer' });
     await expect(record.connection.send(big)).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
   });
@@ -472,7 +477,7 @@ describe('life', () => {
     const big = message('z'.repeat(200_000));
     const results: Promise<void>[] = [];
     for (let n = 0; n < 200; n++) results.push(record.connection.send(big).catch(() => {}));
-    await until(() => record.closes.length === 1, 'closed as slow');
+    await eventually('closed as slow', () => record.closes.length === 1);
     expect(record.connection.stats().bytesSent).toBeLessThan(200 * 200_000);
     await Promise.all(results);
   });
@@ -487,7 +492,7 @@ describe('life', () => {
       await record.connection.send(message('z'.repeat(100_000)));
       await clock.advance(2_000);
     }
-    await until(() => got === 20, 'all messages');
+    await eventually('all messages', () => got === 20);
     expect(record.closes).toHaveLength(0);
   });
 });
@@ -503,7 +508,7 @@ describe('the end', () => {
       code: 4409,
       text: 'TakenOver: a newer connection of the same node took over',
     });
-    await until(() => record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => record.closes.length === 1);
     expect(record.closes).toMatchObject([{ name: 'TakenOver' }]);
   });
 
@@ -516,7 +521,7 @@ describe('the end', () => {
     await clock.advance(1_000);
     expect(record.closes).toHaveLength(0);
     await clock.advance(1_500);
-    await until(() => record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => record.closes.length === 1);
     expect(record.closes).toMatchObject([{ name: 'Draining', reconnectAfterMs: 500 }]);
   });
 
@@ -528,7 +533,7 @@ describe('the end', () => {
     socket.send(JSON.stringify(message()));
     socket.ping();
     socket.resume();
-    await until(() => record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => record.closes.length === 1);
     expect(record.messages).toHaveLength(0);
   });
 
@@ -536,11 +541,11 @@ describe('the end', () => {
     const { join } = await start();
     const polite = await join();
     polite.socket.close(1000);
-    await until(() => polite.record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => polite.record.closes.length === 1);
     expect(polite.record.closes).toMatchObject([{ name: 'Normal' }]);
     const gone = await join();
     gone.socket.terminate();
-    await until(() => gone.record.closes.length === 1, 'onClose');
+    await eventually('onClose', () => gone.record.closes.length === 1);
     expect(gone.record.closes).toEqual([undefined]);
   });
 
@@ -549,7 +554,7 @@ describe('the end', () => {
     const all = await Promise.all(Array.from({ length: 200 }, () => join()));
     expect(acceptor.accepted).toHaveLength(200);
     for (const { socket } of all) socket.terminate();
-    await until(() => acceptor.accepted.every(({ closes }) => closes.length === 1), 'all closed');
+    await eventually('all closed', () => acceptor.accepted.every(({ closes }) => closes.length === 1));
     await expect.poll(() => metrics.expose()).toMatch(/sallyport_connections\{transport="websocket"\} 0/);
   });
 
@@ -563,7 +568,7 @@ describe('the end', () => {
     await record.connection.send(message('still there'));
     expect((await attempt()).open).toBe(false);
     deadline.abort();
-    await until(() => record.closes.length === 1, 'cut off');
-    await until(() => clock.pending === 0, 'no timer');
+    await eventually('cut off', () => record.closes.length === 1);
+    await eventually('no timer', () => clock.pending === 0);
   });
 });

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { loadWebTransportLibrary } from '../../../../src/listeners/webtransport/library.ts';
 import { FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { until } from '../../../support/edges/quic-rig.ts';
 import { StrangerClient, startWebTransport } from '../../../support/edges/webtransport-rig.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
 
@@ -45,7 +45,7 @@ describe(`WebTransport over HTTP/3${notRun}`, () => {
     const edge = await client(hub, 'edge-1');
     expect(await edge.open()).toBe(true);
     edge.write(encodeHello({ node_id: 'edge-1', project_id: 'p' }));
-    await until(() => edge.frames.length > 0, 'the welcome came');
+    await eventually('the welcome came', () => edge.frames.length > 0);
     expect(edge.frames[0]!.type).toBe(FRAME_TYPES.welcome);
     expect(hub.acceptor.connections.map(({ peer }) => peer.nodeName)).toEqual(['edge-1']);
     edge.close();
@@ -64,7 +64,7 @@ describe(`WebTransport over HTTP/3${notRun}`, () => {
       const edge = await client(hub, 'edge-1');
       await edge.open();
       edge.write(encodeHello({ node_id: 'edge-1', project_id: 'p' }));
-      await until(() => edge.frames.length > 0, 'the welcome came');
+      await eventually('the welcome came', () => edge.frames.length > 0);
       const next = bundleOf({ ca: hub.ca, server: await serverOf(hub.ca) });
       await hub.listener.applyBundle(next);
       hub.source.set(next);

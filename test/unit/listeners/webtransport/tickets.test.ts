@@ -2,8 +2,8 @@ import { afterEach, expect, test } from 'vitest';
 import { loadWebTransportLibrary } from '../../../../src/listeners/webtransport/library.ts';
 import { FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { until } from '../../../support/edges/quic-rig.ts';
 import { askForSession, StrangerClient, startWebTransport } from '../../../support/edges/webtransport-rig.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { mintEdge } from '../../../support/pki/pki.ts';
 
 type Rig = Awaited<ReturnType<typeof startWebTransport>>;
@@ -32,7 +32,7 @@ test('a program without client certificate opens a session with a ticket of its 
   const client = stranger(hub, await ticketOf(hub, 'edge-1'));
   expect(await client.open()).toBe(true);
   client.write(hello('edge-1'));
-  await until(() => client.frames.length > 0, 'the welcome came');
+  await eventually('the welcome came', () => client.frames.length > 0);
   expect(client.frames[0]!.type).toBe(FRAME_TYPES.welcome);
   expect(hub.acceptor.connections.map(({ peer }) => peer.nodeName)).toEqual(['edge-1']);
 });

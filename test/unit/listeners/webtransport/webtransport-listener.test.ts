@@ -3,14 +3,15 @@ import { expect, test } from 'vitest';
 import { isSallyportError } from '../../../../src/core/errors.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
+import { createMessage } from '../../../../src/protocol/message.ts';
 import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { until } from '../../../support/edges/quic-rig.ts';
 import {
   askForSession,
   capsule,
   startWebTransport,
   varint,
 } from '../../../support/edges/webtransport-rig.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { mintEdge } from '../../../support/pki/pki.ts';
 
 test('an edge with a trusted certificate says hello, is welcomed, and messages flow both ways', async () => {
@@ -45,7 +46,7 @@ test('the edge closes with a reason, and the hub is told', async () => {
   await using hub = await startWebTransport();
   const edge = await hub.connect('edge-1');
   edge.link.close(closeReason('Normal'));
-  await until(() => hub.acceptor.closed.length === 1, 'the hub saw the end');
+  await eventually('the hub saw the end', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed[0]!.reason?.name).toBe('Normal');
 });
 
@@ -54,7 +55,7 @@ test('I4: a message over the limit ends the connection with MessageTooLarge when
   const { stream } = await session(hub, 'edge-1');
   const header = Buffer.from(encodeFrame(FRAME_TYPES.message, new Uint8Array())).fill(0xff, 6, 10);
   stream.write(capsule(STREAM, [1, ...header]));
-  await until(() => hub.acceptor.closed.length === 1, 'it was closed');
+  await eventually('it was closed', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed[0]!.reason?.name).toBe('MessageTooLarge');
 });
 
@@ -64,7 +65,7 @@ test('I2: a connection without a session, and a session without a hello, end at 
   const refused = await askForSession(hub.port, { path: '/', method: 'GET' });
   const silent = await askForSession(hub.port, { path: '/edge', edge });
   expect([refused.status, silent.status]).toEqual([406, 200]);
-  await until(() => refused.connection.destroyed && silent.connection.destroyed, 'both were ended');
+  await eventually('both were ended', () => refused.connection.destroyed && silent.connection.destroyed);
   expect(hub.acceptor.connections).toEqual([]);
 });
 
@@ -73,7 +74,7 @@ test('G2: messages before the hello reach nobody, and end the session', async ()
   const edge = await mintEdge(hub.ca, 'edge-1');
   const { stream } = await askForSession(hub.port, { path: '/edge', edge });
   stream.write(capsule(STREAM, [1, ...encodeFrame(FRAME_TYPES.ping, new Uint8Array())]));
-  await until(() => stream.destroyed || stream.readableEnded, 'it was ended');
+  await eventually('it was ended', () => stream.destroyed || stream.readableEnded);
   expect([hub.acceptor.received, hub.acceptor.alive]).toEqual([[], 0]);
 });
 
@@ -92,7 +93,7 @@ test.each(hostile)('I15: %s ends that session alone', async (_, bytes) => {
   const good = await hub.connect('edge-2');
   const { stream } = await session(hub, 'edge-1');
   stream.write(bytes());
-  await until(() => hub.acceptor.closed.length === 1, 'the session ended');
+  await eventually('the session ended', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed).toMatchObject([{ node: 'edge-1', reason: { name: 'ProtocolError' } }]);
   expect((await good.echo(1)).content).toBe(1);
 });
@@ -105,7 +106,7 @@ test('I15: capsules cut anywhere are put together again', async () => {
     stream.write(Buffer.of(byte));
     await new Promise((resolve) => setImmediate(resolve));
   }
-  await until(() => hub.acceptor.connections.length === 1, 'it was welcomed');
+  await eventually('it was welcomed', () => hub.acceptor.connections.length === 1);
 });
 
 test('a connection carries one session: a second is refused, the first lives', async () => {
@@ -139,7 +140,7 @@ test('G1: header and hello both have to name the node of the certificate', async
   expect([header.status, header.headers['sallyport-reason']]).toEqual([403, 'node-mismatch']);
   const { stream } = await askForSession(hub.port, { path: '/edge', edge });
   stream.write(capsule(STREAM, [1, ...hello('victim')]));
-  await until(() => stream.destroyed || stream.readableEnded, 'it was ended');
+  await eventually('it was ended', () => stream.destroyed || stream.readableEnded);
   expect(hub.acceptor.connections).toEqual([]);
 });
 
@@ -169,7 +170,7 @@ test('I6: an edge that takes nothing is closed as a slow consumer, and what wait
       () => 'refused',
     ),
   );
-  await until(() => hub.acceptor.closed.length === 1, 'it was closed');
+  await eventually('it was closed', () => hub.acceptor.closed.length === 1);
   expect(hub.acceptor.closed[0]!.reason?.name).toBe('SlowConsumer');
   expect(await Promise.all(sending)).toContain('refused');
 });
@@ -184,7 +185,7 @@ test('an edge is read no further while the hub has as many of its messages as it
   });
   const content = 'x'.repeat(256 * 1024);
   const sent = Array.from({ length: 64 }, (_, index) => edge.link.send(message(`m-${index}`, content)));
-  await until(() => hub.acceptor.received.length === 4, 'four were taken');
+  await eventually('four were taken', () => hub.acceptor.received.length === 4);
   const [connection] = hub.acceptor.connections;
   await new Promise((resolve) => setTimeout(resolve, 300));
   // The window of the stream, what HTTP/2 holds, and a chunk in hand: not the 16 MiB the edge has.
@@ -192,7 +193,7 @@ test('an edge is read no further while the hub has as many of its messages as it
   free();
   hub.acceptor.busy = undefined;
   await Promise.all(sent);
-  await until(() => hub.acceptor.received.length === 64, 'all arrived');
+  await eventually('all arrived', () => hub.acceptor.received.length === 64);
 });
 
 test('says whether HTTP/3 is served, and why not', async () => {
@@ -206,7 +207,7 @@ test('a stop ends openings with the reason, leaves sessions to the hub, and the 
   const opening = await askForSession(hub.port, { path: '/edge', edge: await mintEdge(hub.ca, 'edge-2') });
   const force = new AbortController();
   await hub.listener.stop(closeReason('Draining'), force.signal);
-  await until(() => opening.stream.destroyed || opening.stream.readableEnded, 'the opening ended');
+  await eventually('the opening ended', () => opening.stream.destroyed || opening.stream.readableEnded);
   expect((await edge.echo('still here')).content).toBe('still here');
   force.abort();
   expect(await edge.closed).toBeUndefined();
@@ -214,17 +215,14 @@ test('a stop ends openings with the reason, leaves sessions to the hub, and the 
 
 const STREAM = 0x190b4d3b;
 const hello = (node: string) => encodeHello({ node_id: node, project_id: 'p' });
-const message = (id: string, content: unknown) => ({
-  header: { msg_id: id, timestamp: 0 },
-  route: { source: 'test', operation: 'update', resource: id },
-  content,
-});
+const message = (id: string, content: unknown) =>
+  createMessage({ source: 'test', operation: 'update', resource: id }, content, { now: 0, id });
 
 /** A session that speaks raw capsules, welcomed as its node. */
 async function session(hub: Awaited<ReturnType<typeof startWebTransport>>, node: string) {
   const asked = await askForSession(hub.port, { path: '/edge', edge: await mintEdge(hub.ca, node) });
   const before = hub.acceptor.connections.length;
   asked.stream.write(capsule(STREAM, [1, ...hello(node)]));
-  await until(() => hub.acceptor.connections.length > before, 'it was welcomed');
+  await eventually('it was welcomed', () => hub.acceptor.connections.length > before);
   return asked;
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
-import { eventually } from '../support/fleets/test-gateway.ts';
+import { eventually } from '../support/eventually.ts';
 import { KubeFleet, portOf, probe, putHub, servedCa, storedCa } from '../support/kube/kube-fleet.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 
@@ -18,7 +18,7 @@ describe('replicas in processes of their own, on one API server', () => {
       replicas.map(async ({ ready }) => (await servedCertificate(portOf(ready.websocket))).serialNumber),
     );
   const allServe = (serial: string) =>
-    eventually(`all serve ${serial}`, async () => (await served()).every((one) => one === serial), 20_000);
+    eventually(`all serve ${serial}`, async () => (await served()).every((one) => one === serial));
   const fleetToken = () => fleet.data('tokensecret', 'tokendata').toString();
 
   beforeAll(async () => {
@@ -53,13 +53,12 @@ describe('replicas in processes of their own, on one API server', () => {
     await eventually(
       'it is renewed',
       () => fleet.hubCertificate().serialNumber !== due.certificate.serialNumber,
-      20_000,
     );
     await allServe(fleet.hubCertificate().serialNumber);
     // Two more rounds of the periodic check on every replica, and nobody writes again.
     const reads = () => fleet.api.calls.filter(({ verb }) => verb === 'list').length;
     const until = reads() + 2 * 3 * REPLICAS.length;
-    await eventually('two more full reads', () => reads() >= until, 20_000);
+    await eventually('two more full reads', () => reads() >= until);
     expect(fleet.writesOf('cloudcoresecret').slice(before)).toEqual(['update']);
     expect(fleet.writesOf('casecret')).toEqual(['create']);
   });
@@ -86,10 +85,8 @@ describe('replicas in processes of their own, on one API server', () => {
     const [cut] = replicas;
     const before = fleet.hubCertificate().serialNumber;
     cut!.relay.cut();
-    await eventually(
-      'it says so',
-      async () => (await probe(cut!.ready.https, 'readyz')).text.includes('[+]store ok (reason withheld)'),
-      20_000,
+    await eventually('it says so', async () =>
+      (await probe(cut!.ready.https, 'readyz')).text.includes('[+]store ok (reason withheld)'),
     );
     const next = await mintServer(storedCa(fleet.api));
     putHub(fleet.api, next);

@@ -1,15 +1,14 @@
 import type { Duplex } from 'node:stream';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 
-/** One WebTransport session as a connection sees it, over whichever HTTP version. */
+/** One session of a framed transport as opening and connection see it, over whichever library. */
 export interface EdgeSession {
   readonly remoteAddress: string;
-  /** When its socket was accepted, milliseconds on the monotonic clock. */
+  /** When its first bytes came, milliseconds on the monotonic clock. */
   readonly startedAt: number;
+  /** Asked only while the session lives. */
   readonly rttMs: number | undefined;
-  /**
-   * Sets who is told, once each. `onStream` is told of the first stream the edge opens; there are no others.
-   */
+  /** Sets who is told. */
   follow(events: EdgeSessionEvents): void;
   /** Ends the session with words; `onClosed` follows. */
   close(code: number, text: string): void;
@@ -18,7 +17,10 @@ export interface EdgeSession {
 }
 
 export interface EdgeSessionEvents {
-  onStream(stream: Duplex): void;
-  /** Undefined when the peer vanished. */
+  /** Once: the stream for hello and welcome, the first that the edge opens. */
+  onControl(stream: Duplex): void;
+  /** What the edge did is not allowed before its welcome. */
+  onForbidden(detail: string): void;
+  /** Once. Undefined when the peer vanished. */
   onClosed(reason: CloseReason | undefined): void;
 }

@@ -1,0 +1,75 @@
+import type { CaRolloverStatus, RolloverCa } from '../../contracts/ca-rollover.ts';
+import type { CaCertificate } from '../../contracts/certificate-source.ts';
+import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
+import { stepsIn } from '../ca/rollover-state.ts';
+import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
+import { type Assessment, sidesOf } from './rollover-nodes.ts';
+
+/** What is known around the evidence. */
+export interface StatusContext {
+  readonly now: number;
+  /** SHA-256 of the CA that this replica issues from. */
+  readonly issuesFrom: string;
+  /** What keeps the hub certificate from being current. */
+  readonly problem: string | undefined;
+  /** Nodes to name at most. */
+  readonly limit: number;
+}
+
+/** How the rollover stands, in the words of the admin API. Pure. */
+export function rolloverStatus(evidence: StepEvidence, context: StatusContext): CaRolloverStatus {
+  const { cas, assessment } = evidence;
+  const { rollover, roles } = cas;
+  const { nodes, counts, summary } = assessment;
+  const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, context.now);
+  return {
+    phase: rollover.phase,
+    version: rollover.version,
+    issuing: describeCa(roles.issuing.certificate),
+    ...(rollover.pair
+      ? {
+          old: {
+            sha256: sidesOf(cas).old,
+            subject: rollover.pair.old.subject,
+            notAfter: rollover.pair.old.validToDate.toISOString(),
+          },
+          new: describeCa(rollover.pair.next.certificate),
+        }
+      : {}),
+    ...(bridge ? { bridgedUntil: bridge.validToDate.toISOString() } : {}),
+    steps: rollover.steps,
+    asking: rollover.asking,
+    replicas: replicasOf(evidence),
+    nodes: counts,
+    summary,
+    next: stepsIn(rollover.phase).map((step) => ({ step, blockers: blockersOf(step, evidence) })),
+    warnings: [...behindWarnings(cas, context), ...bridgeWarnings(cas, assessment, context)],
+    items: nodes.slice(0, context.limit),
+  };
+}
+
+function behindWarnings({ roles }: CaParts, { issuesFrom, problem }: StatusContext): string[] {
+  if (issuesFrom === roles.issuing.certificate.sha256) return [];
+  const why = problem ?? 'the hub certificate is about to be issued anew';
+  return [`this replica does not issue from the CA of this phase yet: ${why}`];
+}
+
+function bridgeWarnings(
+  { rollover, roles }: CaParts,
+  { nodes }: Assessment,
+  { now }: StatusContext,
+): string[] {
+  const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, now);
+  const side = rollover.phase === 'active' || rollover.phase === 'retiring' ? 'new' : 'old';
+  if (!bridge || rollover.phase === 'idle') return [];
+  const bridged = nodes.filter(({ trusts }) => !trusts.includes(side)).length;
+  if (bridged === 0) return [];
+  const until = bridge.validToDate.toISOString().slice(0, 10);
+  return [
+    `${bridged} of ${nodes.length} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
+  ];
+}
+
+function describeCa({ sha256, subject, notAfter }: CaCertificate): RolloverCa {
+  return { sha256, subject, notAfter: notAfter.toISOString() };
+}

@@ -1,0 +1,55 @@
+import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import { VERSION } from '../core/version.ts';
+import type { ListenerName } from '../protocol/listener-names.ts';
+import type { Certificates } from './certificates.ts';
+import type { GatewayWorld } from './gateway-world.ts';
+import type { Messaging } from './messaging.ts';
+
+/** What `--print-ready` prints: addresses are `host:port`, of enabled listeners only. */
+export interface ReadyInfo extends Readonly<Partial<Record<ListenerName, string>>> {
+  readonly ready: true;
+  readonly caSha256: string;
+  /** Where the Secrets are. */
+  readonly store: string;
+}
+
+/** What this gateway is, at this moment. */
+export function gatewayInfo(
+  { config, clock, replica, startedAt, run }: GatewayWorld,
+  { hub, bus }: Messaging,
+  { current, listeners, store }: Certificates,
+): GatewayInfo {
+  return {
+    version: VERSION,
+    replica,
+    startedAt,
+    now: new Date(clock.now()).toISOString(),
+    secretStore: store.location,
+    bus: bus.name,
+    advertise: config.current.advertise.addresses,
+    caSha256: current.current().ca.sha256,
+    draining: run.isDraining,
+    nodes: hub.list().length,
+    listeners: listeners.listeners.map((listener) => ({
+      name: listener.name,
+      ...listener.address(),
+      servedFingerprint: listener.servedFingerprint(),
+      ...(listener.describe ? { detail: listener.describe() } : {}),
+    })),
+  };
+}
+
+/** Where it listens; to be asked once it does. */
+export function readyInfo({ current, listeners, store }: Certificates): ReadyInfo {
+  const addresses = listeners.listeners.map((listener) => [listener.name, formatAddress(listener.address())]);
+  return {
+    ready: true,
+    ...Object.fromEntries(addresses),
+    caSha256: current.current().ca.sha256,
+    store: store.location,
+  };
+}
+
+function formatAddress({ host, port }: { host: string; port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

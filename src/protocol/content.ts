@@ -1,0 +1,101 @@
+import { isUtf8 } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
+import { SallyportError } from '../core/errors.ts';
+import { type JsonLimits, JsonScanner } from './json-scan.ts';
+
+/**
+ * A JSON value as its text in UTF-8, byte for byte as it came: numbers, key order and escapes stay what they
+ * were. It is parsed when somebody asks for the value, once.
+ */
+export class Content {
+  readonly bytes: Buffer;
+  /** Bytes of memory this keeps from being freed, at least its own. */
+  readonly heldBytes: number;
+  #parsed: { readonly value: unknown } | undefined;
+
+  /** @param bytes valid JSON: checked by a {@link JsonScanner}, or written by `JSON.stringify` */
+  constructor(bytes: Buffer, heldBytes: number = bytes.length) {
+    this.bytes = bytes;
+    this.heldBytes = heldBytes;
+  }
+
+  /** The JSON of a value of this program. @throws MESSAGE_INVALID for what JSON cannot express */
+  static of(value: unknown): Content {
+    if (value instanceof Content) return value;
+    try {
+      return new Content(Buffer.from(JSON.stringify(value) ?? 'null'));
+    } catch (cause) {
+      throw new SallyportError('MESSAGE_INVALID', { problem: 'its content is not JSON' }, cause);
+    }
+  }
+
+  /** @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES */
+  static check(bytes: Uint8Array, limits?: JsonLimits): Content {
+    if (!isUtf8(bytes)) throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not UTF-8' });
+    new JsonScanner(bytes, limits).value();
+    return new Content(ownBytes(bytes));
+  }
+
+  /** Changes to it are seen by everybody who asks. */
+  get value(): unknown {
+    this.#parsed ??= { value: JSON.parse(this.bytes.toString()) };
+    return this.#parsed.value;
+  }
+
+  /** Whether it is this short text; long content is not parsed for the answer. */
+  is(text: string): boolean {
+    return this.bytes.length <= 2 + 6 * text.length && this.value === text;
+  }
+
+  toJSON(): unknown {
+    if (!collected) return this.value;
+    collected.push(this.bytes);
+    return PLACEHOLDER;
+  }
+}
+
+/**
+ * `JSON.stringify` in UTF-8, with every {@link Content} in it written byte for byte. @throws TypeError,
+ * RangeError for what JSON cannot express
+ */
+export function exactJson(value: unknown): Buffer {
+  const contents: Buffer[] = [];
+  collected = contents;
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? 'null';
+  } finally {
+    collected = undefined;
+  }
+  if (contents.length === 0) return Buffer.from(text);
+  const between = text.split(`"${PLACEHOLDER}"`);
+  return Buffer.concat(between.flatMap((part, at) => [Buffer.from(part), contents[at] ?? NOTHING]));
+}
+
+let collected: Buffer[] | undefined;
+/** Nobody outside of this process can know it, so no text of a message is taken for it. */
+const PLACEHOLDER = randomUUID();
+const NOTHING = Buffer.alloc(0);
+
+/** The bytes themselves, or a copy when they would keep a much larger network buffer alive. */
+export function ownBytes(bytes: Uint8Array): Buffer {
+  const { buffer, byteOffset, length } = bytes;
+  if (buffer.byteLength > 2 * length + 1_024) return Buffer.from(bytes);
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(buffer as ArrayBuffer, byteOffset, length);
+}
+
+/**
+ * The members of one JSON object, none of them parsed.
+ * @throws MESSAGE_INVALID, also for a member that is there twice, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
+ */
+export function readMembers(bytes: Uint8Array, limits?: JsonLimits): Record<string, Content | undefined> {
+  if (!isUtf8(bytes)) throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not UTF-8' });
+  const own = ownBytes(bytes);
+  const members: Record<string, Content | undefined> = Object.create(null);
+  for (const { keyFrom, keyTo, from, to } of new JsonScanner(own, limits).members()) {
+    const key: string = JSON.parse(own.toString('utf8', keyFrom, keyTo));
+    if (key in members) throw new SallyportError('MESSAGE_INVALID', { problem: 'a field is there twice' });
+    members[key] = new Content(own.subarray(from, to), own.length);
+  }
+  return members;
+}
