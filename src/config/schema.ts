@@ -207,7 +207,10 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .default('sallyport-replicas')
-        .meta({ description: 'Secret in which replicas tell each other what their listeners serve' }),
+        .meta({
+          description:
+            'Secret in which replicas tell each other that they live, what they know and what they serve',
+        }),
       servedCheckMs: duration(60_000, 'How often a handshake checks which certificate each listener serves', {
         min: 50,
         live: false,
