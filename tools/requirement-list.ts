@@ -100,4 +100,5 @@ export const REQUIREMENTS: Readonly<
   U4: 'certificates change on either side without the other side noticing',
   U5: 'the nodes of a killed CloudCore are on the others within 15 s, with their tunnels',
   U6: 'tunnel frames pass byte for byte; the name in the header has to be that of the certificate',
+  O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

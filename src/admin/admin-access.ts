@@ -119,8 +119,10 @@ async function reviewBearer(
   // RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1).
   const token = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
   if (token === undefined || !reviewer) return undefined;
-  const path = routeOptions.url === METRICS_URL ? METRICS_URL : ADMIN_URL;
-  return reviewer.review(token, { path, verb: method.toLowerCase() });
+  const isMetrics = routeOptions.url === METRICS_URL;
+  const wish = { path: isMetrics ? METRICS_URL : ADMIN_URL, verb: method.toLowerCase() };
+  // Monitoring must not end when the API does (docs/decisions/metrics-in-an-outage.md).
+  return reviewer.review(token, wish, { relyOnLast: isMetrics && wish.verb === 'get' });
 }
 
 function nameOf(verdict: AdminVerdict, bearer: BearerVerdict | undefined): string | undefined {

@@ -76,6 +76,8 @@ export function answerBrokenRequest(
   socket: Socket,
   render: (problem: string) => { readonly body: string; readonly type: string },
 ): number | undefined {
+  // The rest of a request that was answered arrives: its answer must still get out.
+  if (socket.writableEnded) return undefined;
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return undefined;

@@ -103,6 +103,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       ['watch'],
     ),
     storeErrors: counter('secret_store_errors_total', 'Failed accesses to the secret store.', ['code']),
+    storeCallsAbandoned: counter(
+      'secret_store_calls_abandoned_total',
+      'Calls to the Kubernetes API that went on after they were given up.',
+      [],
+    ),
     storeLastSync: gauge(
       'secret_store_last_sync_timestamp_seconds',
       'When the Secrets were last read in full.',

@@ -30,7 +30,8 @@ const MAX_MEMBERS = 64;
 const MAX_NUMBER = 1_024;
 
 /**
- * One pass over a JSON text in UTF-8, in linear time, without recursion. JSON.parse takes what it has accepted.
+ * One pass over a JSON text in UTF-8, in linear time, without recursion. JSON.parse takes what it has
+ * accepted.
  */
 export class JsonScanner {
   readonly #bytes: Uint8Array;

@@ -6,7 +6,10 @@ import type { Metrics } from '../core/metrics.ts';
 export interface StoreComponents {
   readonly clock: Clock;
   readonly log: Logger;
-  readonly metrics: Pick<Metrics, 'storeUp' | 'storeErrors' | 'storeLastSync' | 'storeWatchUp'>;
+  readonly metrics: Pick<
+    Metrics,
+    'storeUp' | 'storeErrors' | 'storeLastSync' | 'storeWatchUp' | 'storeCallsAbandoned'
+  >;
 }
 
 /**

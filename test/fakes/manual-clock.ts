@@ -22,9 +22,9 @@ export class ManualClock implements Clock {
     return this.time + this.#jumped;
   }
 
-  /** It began long ago, and not at the epoch: who mixes the clocks up is found out. */
+  /** It begins at 0, as that of a process: who mixes the clocks up, or takes 0 for never, is found out. */
   monotonic(): number {
-    return this.time - this.#start + 1_000_000;
+    return this.time - this.#start;
   }
 
   /** Moves the wall clock alone, forwards or back, as NTP and administrators do. */

@@ -20,3 +20,8 @@ test('idle, a gateway costs the API one read a minute a Secret, no write, and no
   expect(idle.connections).toBeLessThanOrEqual(5);
   expect([...start.calls.values()].reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(30);
 });
+
+test('R6: idle beside full Secrets, a gateway reads at most 1 MB a minute', async () => {
+  const { idle } = await countCalls({ idleMs: 3 * 60_000, fillTo: 1_000_000 });
+  expect(idle.bytes / 3).toBeLessThanOrEqual(1_000_000);
+});

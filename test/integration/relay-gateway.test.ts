@@ -7,9 +7,9 @@ import { FakeApi } from '../support/cloudcore/fake-api.ts';
 import { FakeCloudCore } from '../support/cloudcore/fake-cloudcore.ts';
 import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
+import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
 import { writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
-import { eventually } from '../support/eventually.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 

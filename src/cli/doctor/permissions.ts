@@ -19,7 +19,6 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.trustSecret': READ,
   'certificates.backupSecret': ['get'],
   'certificates.historySecret': ['get', 'update'],
-  'certificates.replicaSecret': ['get', 'update'],
 };
 
 /** What a gateway asks of the API server: deploy/ grants the same, which a test compares. */

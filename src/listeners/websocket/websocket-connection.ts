@@ -19,7 +19,7 @@ import {
   closeText,
   refusalOf,
 } from '../../protocol/close-reasons.ts';
-import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
+import { decodeJson, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 
@@ -89,7 +89,7 @@ export class WebSocketConnection implements EdgeConnection {
   #writeGoal = 0;
   #drained: PromiseWithResolvers<void> | undefined;
   /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
-  #pingedAt = 0;
+  #pingedAt: number | undefined;
   #rttMs: number | undefined;
 
   /** @param ends the WebSocket, and the stream under it */
@@ -131,7 +131,7 @@ export class WebSocketConnection implements EdgeConnection {
 
   /** Measures the round trip, at most once in `periodMs`. Nobody is ended for not answering. */
   ping(now: number, periodMs: number): void {
-    if (now - this.#pingedAt < periodMs) return;
+    if (this.#pingedAt !== undefined && now - this.#pingedAt < periodMs) return;
     if (this.#reason || this.#socket.readyState !== this.#socket.OPEN || this.#socket.bufferedAmount > 0)
       return;
     this.#pingedAt = now;
@@ -246,6 +246,10 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #deliver(data: Buffer): void {
+    if (isGoodbye(data)) {
+      this.close(closeReason('Normal'));
+      return;
+    }
     let message: Message;
     try {
       message = decodeJson(data, this.#context.jsonLimits());
@@ -331,7 +335,7 @@ export class WebSocketConnection implements EdgeConnection {
    * lives.
    */
   onPong(data: Buffer): void {
-    if (this.#pingedAt !== 0 && data.toString('latin1') === String(this.#pingedAt))
+    if (this.#pingedAt !== undefined && data.toString('latin1') === String(this.#pingedAt))
       this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();
   }

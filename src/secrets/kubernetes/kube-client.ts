@@ -3,11 +3,16 @@ import type { AgentOptions, RequestOptions } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
+import { type Logger, LogSampler } from '../../core/log.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import { orAborted } from '../../core/or-aborted.ts';
 import { createDispatcher, loadConfig } from './kube-config.ts';
 import { KubeApiError } from './kube-errors.ts';
 
 /** Largest answer that is read: a Secret of 1 MiB in base64 with its metadata, bytes. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+/** Time in which a call that was given up has to end, milliseconds; a socket is destroyed at once. */
+const GIVEN_UP_MS = 1_000;
 /** Namespace of KubeEdge's cloud side. */
 const DEFAULT_NAMESPACE = 'kubeedge';
 
@@ -27,6 +32,8 @@ export interface KubeRequest {
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** Form of the answer; default: the whole object as JSON. */
+  readonly accept?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -35,26 +42,37 @@ export interface KubeStreamRequest extends KubeRequest {
   readonly idleTimeoutMs: number;
 }
 
+export interface KubeClientComponents {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, 'storeCallsAbandoned'>;
+}
+
 type LoadConfig = () => KubeConfig;
 
 /**
  * Calls to the Kubernetes API. The client library finds the cluster and the credentials; the calls are our
- * own, because its have no time-outs, hide headers, and open a TLS connection for each.
+ * own, because its have no time-outs, hide headers, and open a TLS connection for each. Each call is raced
+ * against a timer of ours: HTTP clients have kept calls for ever that were told to end (requirement R1).
  */
 export class KubeClient {
   readonly namespace: string;
   readonly server: string;
+  readonly #components: KubeClientComponents;
   readonly #clock: Clock;
+  readonly #sampler: LogSampler;
   readonly #requestTimeoutMs: number;
   readonly #load: LoadConfig;
   #config: KubeConfig;
   #dispatcher: { readonly fingerprint: string; readonly agent: Dispatcher } | undefined;
 
   private constructor(
-    components: { readonly clock: Clock },
+    components: KubeClientComponents,
     options: { load: LoadConfig; namespace: string; requestTimeoutMs: number },
   ) {
+    this.#components = components;
     this.#clock = components.clock;
+    this.#sampler = new LogSampler(components);
     this.#requestTimeoutMs = options.requestTimeoutMs;
     this.#load = options.load;
     this.#config = options.load();
@@ -66,7 +84,7 @@ export class KubeClient {
    * @throws CONFIG_INVALID when there is neither a kubeconfig nor a service account, or the context does not
    * exist
    */
-  static async load(components: { readonly clock: Clock }, options: KubeClientOptions): Promise<KubeClient> {
+  static async load(components: KubeClientComponents, options: KubeClientOptions): Promise<KubeClient> {
     // Its import costs 0.7 s and 88 MB, which only those pay who keep their Secrets on a cluster.
     const library = await import('@kubernetes/client-node');
     const load = () => loadConfig(new library.KubeConfig(), options.context);
@@ -91,7 +109,7 @@ export class KubeClient {
     for (let attempt = 0; ; attempt++) {
       const leftMs = deadline - this.#clock.monotonic();
       try {
-        return await this.#within(leftMs, request.signal, async (signal) =>
+        return await this.#within({ limitMs: this.#requestTimeoutMs, leftMs, ...request }, async (signal) =>
           parseJson(await readAll(await this.#send(request, signal))),
         );
       } catch (error) {
@@ -109,37 +127,28 @@ export class KubeClient {
 
   /** The answer of a watch, one parsed line at a time, until the server ends it. @throws as `call` does */
   async *lines(request: KubeStreamRequest): AsyncGenerator<unknown, void, void> {
-    const ended = new AbortController();
-    const abort = () => ended.abort(request.signal?.reason);
-    request.signal?.throwIfAborted();
-    request.signal?.addEventListener('abort', abort, { once: true });
-    const idle = () =>
-      this.#clock.setTimeout(() => ended.abort(timeoutError(request.idleTimeoutMs)), request.idleTimeoutMs);
-    let timer = this.#clock.setTimeout(
-      () => ended.abort(timeoutError(this.#requestTimeoutMs)),
-      this.#requestTimeoutMs,
+    const { idleTimeoutMs, signal } = request;
+    const response = await this.#within({ limitMs: this.#requestTimeoutMs, signal }, (ended) =>
+      this.#send(request, ended),
     );
+    const chunks = (response.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
     try {
-      const response = await this.#send(request, ended.signal);
       const decoder = new TextDecoder();
       let rest = '';
-      timer.cancel();
-      timer = idle();
-      for await (const chunk of response.body) {
-        timer.cancel();
-        timer = idle();
-        const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      for (;;) {
+        const { done, value } = await this.#within({ limitMs: idleTimeoutMs, signal }, (ended) => {
+          ended.addEventListener('abort', () => response.body.destroy(), { once: true });
+          return chunks.next();
+        });
+        if (done) break;
+        const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
         rest = lines.pop()!;
         if (rest.length > MAX_ANSWER_BYTES) throw new Error('a line of the answer is too long');
         for (const line of lines) if (line.trim() !== '') yield parseJson(line);
       }
       if (rest.trim() !== '') throw new Error('the answer is cut off');
-    } catch (error) {
-      throw ended.signal.aborted ? ended.signal.reason : error;
     } finally {
-      timer.cancel();
-      request.signal?.removeEventListener('abort', abort);
-      ended.abort();
+      response.body.on('error', () => {}).destroy();
     }
   }
 
@@ -148,7 +157,7 @@ export class KubeClient {
    * undefined when it does not.
    */
   async serverTime(): Promise<number | undefined> {
-    return this.#within(this.#requestTimeoutMs, undefined, async (signal) => {
+    return this.#within({ limitMs: this.#requestTimeoutMs }, async (signal) => {
       const { dispatcher } = await this.#credentials();
       const { origin } = new URL(this.server);
       // Whatever the status: anonymous callers may be refused, and are told the time all the same.
@@ -185,7 +194,7 @@ export class KubeClient {
       method: request.method,
       headers: {
         ...headers,
-        accept: 'application/json',
+        accept: request.accept ?? 'application/json',
         'user-agent': 'sallyport',
         ...(request.body === undefined ? {} : { 'content-type': request.contentType ?? 'application/json' }),
       },
@@ -221,24 +230,49 @@ export class KubeClient {
     return { headers, dispatcher: this.#dispatcher.agent };
   }
 
+  /**
+   * Fails after `leftMs` of the limit or when `signal` is aborted, whatever the task makes of the signal it is
+   * given.
+   */
   async #within<T>(
-    ms: number,
-    signal: AbortSignal | undefined,
+    {
+      limitMs,
+      leftMs = limitMs,
+      signal,
+    }: { limitMs: number; leftMs?: number; signal?: AbortSignal | undefined },
     task: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     signal?.throwIfAborted();
     const ended = new AbortController();
     const abort = () => ended.abort(signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    const timer = this.#clock.setTimeout(() => ended.abort(timeoutError(this.#requestTimeoutMs)), ms);
+    const timer = this.#clock.setTimeout(() => ended.abort(timeoutError(limitMs)), leftMs);
+    const running = task(ended.signal);
     try {
-      return await task(ended.signal);
+      return await orAborted(running, ended.signal);
     } catch (error) {
-      throw ended.signal.aborted ? ended.signal.reason : error;
+      if (!ended.signal.aborted) throw error;
+      this.#watchAbandoned(running);
+      throw ended.signal.reason;
     } finally {
       timer.cancel();
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  /** A call that goes on although it was given up says that its pool of connections is of no use. */
+  #watchAbandoned(running: Promise<unknown>): void {
+    const { clock, log, metrics } = this.#components;
+    const used = this.#dispatcher;
+    const timer = clock.setTimeout(() => {
+      metrics.storeCallsAbandoned.inc();
+      const suppressed = this.#sampler.pass('abandoned');
+      if (suppressed !== undefined)
+        log.warn({ suppressed }, 'a call to the Kubernetes API did not end when it was given up');
+      if (this.#dispatcher === used) this.#dispatcher = undefined;
+      used?.agent.destroy().catch(() => {});
+    }, GIVEN_UP_MS);
+    running.finally(() => timer.cancel()).catch(() => {});
   }
 }
 

@@ -1,12 +1,13 @@
-import { Buffer } from 'node:buffer';
 import type { Secret, SecretSnapshot, SecretStore } from '../../contracts/secret-store.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Unsubscribe } from '../../core/property.ts';
-import { assertSecretName, printSecretManifest } from '../secret-manifest.ts';
+import { assertSecretName } from '../secret-manifest.ts';
 import { type StoreComponents, StoreHealth } from '../store-health.ts';
 import { KubeClient, type KubeClientOptions } from './kube-client.ts';
-import { type KubeVerb, saysNotFound, translateKubeError } from './kube-errors.ts';
-import { type KubeObject, KubeReflector, type ReflectorSource } from './kube-reflector.ts';
+import { type KubeVerb, translateKubeError } from './kube-errors.ts';
+import { KubeReflector, type ReflectorSource } from './kube-reflector.ts';
+import { type KubeSecret, parseSecret, printSecret } from './kube-secret.ts';
+import { KubeSecretReads } from './kube-secret-reads.ts';
 
 /** A watch is ended by the server after a time between these, seconds (client-go's reflector: 300–600). */
 const WATCH_SECONDS = { min: 300, max: 590 };
@@ -15,16 +16,10 @@ const WATCH_SECONDS = { min: 300, max: 590 };
  * milliseconds.
  */
 const IDLE_TIMEOUT_MS = 180_000;
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 export interface KubeSecretStoreOptions extends KubeClientOptions {
   /** Period of the full re-read that backs up the watch, milliseconds. */
   readonly resyncMs: number;
-}
-
-interface KubeSecret extends KubeObject {
-  readonly type?: string;
-  readonly data?: Readonly<Record<string, string>> | null;
 }
 
 interface Watching {
@@ -42,6 +37,7 @@ export class KubeSecretStore implements SecretStore {
   readonly #health: StoreHealth;
   readonly #resyncMs: number;
   readonly #path: string;
+  readonly #reads: KubeSecretReads;
   readonly #watching = new Set<Watching>();
   readonly #closed = new AbortController();
 
@@ -56,6 +52,7 @@ export class KubeSecretStore implements SecretStore {
     this.#health = new StoreHealth(components);
     this.#resyncMs = resyncMs;
     this.#path = `/api/v1/namespaces/${this.#client.namespace}/secrets`;
+    this.#reads = new KubeSecretReads({ client: components.client, path: this.#path });
     this.location = `namespace ${this.#client.namespace} at ${this.#client.server}`;
   }
 
@@ -72,7 +69,7 @@ export class KubeSecretStore implements SecretStore {
 
   get(name: string, signal?: AbortSignal): Promise<Secret | undefined> {
     return this.#run('get', { name, signal }, async (ended) => {
-      const found = await this.#read(name, ended);
+      const found = await this.#reads.get(name, ended);
       return found && parseSecret(found, name);
     });
   }
@@ -80,31 +77,31 @@ export class KubeSecretStore implements SecretStore {
   create(secret: Secret, signal?: AbortSignal): Promise<Secret> {
     const { name } = secret;
     return this.#run('create', { name, signal }, async (ended) => {
-      const created = await this.#client.call({
+      const created = (await this.#client.call({
         method: 'POST',
         path: this.#path,
         body: { apiVersion: 'v1', kind: 'Secret', metadata: { name }, ...printSecret(secret) },
         signal: ended,
-      });
-      return parseSecret(created, name);
+      })) as KubeSecret;
+      return this.#stored(created, name);
     });
   }
 
   replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret> {
     const { name } = secret;
     return this.#run('update', { name, signal }, async (ended) => {
-      // A PUT replaces labels, annotations and owners too, so they are read first.
-      const present = await this.#read(name, ended);
+      // A PUT replaces labels, annotations and owners too, so they have to be known.
+      const present = this.#reads.known(name, secret.version) ?? (await this.#reads.get(name, ended));
       if (!present) throw new SallyportError('SECRET_NOT_FOUND', { secret: name });
       if (present.metadata.resourceVersion !== secret.version)
         throw new SallyportError('SECRET_CONFLICT', { secret: name });
-      const replaced = await this.#client.call({
+      const replaced = (await this.#client.call({
         method: 'PUT',
         path: `${this.#path}/${name}`,
         body: { ...present, ...printSecret({ ...secret, type: secret.type ?? present.type ?? 'Opaque' }) },
         signal: ended,
-      });
-      return parseSecret(replaced, name);
+      })) as KubeSecret;
+      return this.#stored(replaced, name);
     });
   }
 
@@ -142,7 +139,7 @@ export class KubeSecretStore implements SecretStore {
         {
           onObject: (object) => {
             try {
-              const next = object && parseSecret(object, name);
+              const next = object && this.#stored(object, name);
               const isChange = !known.has(name) || known.get(name)?.version !== next?.version;
               known.set(name, next);
               this.#health.succeeded();
@@ -204,28 +201,17 @@ export class KubeSecretStore implements SecretStore {
     await this.#client.close();
   }
 
+  #stored(answer: KubeSecret, name: string): Secret {
+    const secret = parseSecret(answer, name);
+    this.#reads.keep(answer);
+    return secret;
+  }
+
   /** Only so can a Role limited to named Secrets allow list and watch (requirement A6). */
   #source(name: string): ReflectorSource {
     const fieldSelector = `metadata.name=${name}`;
     return {
-      list: async (signal) => {
-        const answer = await this.#client.call({
-          method: 'GET',
-          path: this.#path,
-          query: { fieldSelector },
-          signal,
-        });
-        const { metadata, items } = answer as {
-          metadata?: { resourceVersion?: unknown };
-          items?: KubeObject[] | null;
-        };
-        if (typeof metadata?.resourceVersion !== 'string' || !(Array.isArray(items) || items === null))
-          throw new Error('the answer is not a list');
-        return {
-          object: items?.find((item) => item.metadata?.name === name),
-          version: metadata.resourceVersion,
-        };
-      },
+      list: (signal) => this.#reads.list(name, signal),
       watch: (resourceVersion, signal) => {
         const { min, max } = WATCH_SECONDS;
         const timeoutSeconds = String(Math.round(min + (max - min) * Math.random()));
@@ -238,20 +224,6 @@ export class KubeSecretStore implements SecretStore {
         });
       },
     };
-  }
-
-  /** Undefined only when the API itself says that there is none. */
-  async #read(name: string, signal: AbortSignal): Promise<KubeSecret | undefined> {
-    try {
-      return (await this.#client.call({
-        method: 'GET',
-        path: `${this.#path}/${name}`,
-        signal,
-      })) as KubeSecret;
-    } catch (error) {
-      if (saysNotFound(error)) return undefined;
-      throw error;
-    }
   }
 
   /** Checks the name, keeps the metrics, and turns the API's errors into ours. */
@@ -279,33 +251,4 @@ export class KubeSecretStore implements SecretStore {
 function assertNamespace(namespace: string): void {
   if (namespace.length > 63 || !/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(namespace))
     throw new SallyportError('CONFIG_INVALID', { problem: 'secretStore.namespace is not a DNS label' });
-}
-
-function printSecret(secret: Secret): { type: string; data: Record<string, string> } {
-  // Says before the call what the API would refuse, in our words.
-  printSecretManifest(secret);
-  return {
-    type: secret.type ?? 'Opaque',
-    data: Object.fromEntries(
-      Object.entries(secret.data).map(([key, value]) => [key, Buffer.from(value).toString('base64')]),
-    ),
-  };
-}
-
-/** @throws SECRET_MALFORMED without quoting values */
-function parseSecret(answer: unknown, name: string): Secret {
-  const { metadata, type, data } = (answer ?? {}) as Partial<KubeSecret>;
-  if (metadata?.name !== name || typeof metadata.resourceVersion !== 'string')
-    throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'the answer is not the Secret' });
-  const entries = Object.entries(data ?? {}).map(([key, value]) => {
-    if (typeof value !== 'string' || !BASE64.test(value))
-      throw new SallyportError('SECRET_MALFORMED', { secret: name, problem: `the key ${key} is not base64` });
-    return [key, new Uint8Array(Buffer.from(value, 'base64'))] as const;
-  });
-  return {
-    name,
-    type: type ?? 'Opaque',
-    data: Object.fromEntries(entries),
-    version: metadata.resourceVersion,
-  };
 }

@@ -83,6 +83,7 @@ export function describeDeployment(manifests: () => Manifests): void {
       certificates.rolloverSecret,
       tokens.fleetSecret,
       tokens.stateSecret,
+      certificates.replicaSecret,
     ];
     const followed = [certificates.trustSecret];
     (certificates.hubSecretManaged ? kept : followed).push(certificates.hubSecret);
@@ -100,10 +101,7 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
-      ...[certificates.historySecret, certificates.replicaSecret].map((name) => [
-        `secrets/${name}`,
-        ['get', 'update'],
-      ]),
+      [`secrets/${certificates.historySecret}`, ['get', 'update']],
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

@@ -38,7 +38,9 @@ export type KubeFault =
   | { readonly html: number }
   /** `commit`: the work is done, only the answer is lost. */
   | { readonly broken: 'reset' | 'truncate' | 'stall' | 'garbage'; readonly commit?: boolean }
-  | { readonly delayMs: number };
+  | { readonly delayMs: number }
+  /** The answer is the last one on its connection, as of an API server that stops. */
+  | { readonly farewell: true };
 
 interface FaultRule {
   readonly matches: (call: KubeCall) => boolean;
@@ -80,7 +82,11 @@ export class KubeApi implements AsyncDisposable {
   rules: readonly PolicyRule[] = ALL;
   /** Whose tokens there are and who may what, for TokenReview and SubjectAccessReview. */
   readonly reviews = new KubeReviews();
+  /** Whether it knows the form PartialObjectMetadata. */
+  speaksMetadata = true;
   connections = 0;
+  /** Bytes of answers and watches that were sent, without headers and TLS. */
+  bytesSent = 0;
   readonly events = new Map<string, Stored>();
   readonly #server: Server;
   readonly #secrets = new Map<string, Stored>();
@@ -98,7 +104,9 @@ export class KubeApi implements AsyncDisposable {
   private constructor(namespace: string, pki: { ca: Pair; server: Pair }) {
     this.namespace = namespace;
     this.ca = pki.ca;
-    this.#server = createServer({ cert: pki.server.pem, key: pki.server.key }, (request, response) => {
+    // As the real one it prefers HTTP/2; it cannot speak it, so a client that offers it gets nowhere.
+    const tls = { cert: pki.server.pem, key: pki.server.key, ALPNProtocols: ['h2', 'http/1.1'] };
+    this.#server = createServer(tls, (request, response) => {
       this.#answer(request, response).catch(() => request.socket.destroy());
     });
     this.#server.on('connection', (socket: Socket) => {
@@ -161,6 +169,10 @@ export class KubeApi implements AsyncDisposable {
 
   stored(name: string): Stored | undefined {
     return this.#secrets.get(name);
+  }
+
+  secretNames(): string[] {
+    return [...this.#secrets.keys()];
   }
 
   remove(name: string): void {
@@ -229,11 +241,21 @@ export class KubeApi implements AsyncDisposable {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  #count(response: ServerResponse): void {
+    const { write, end } = response;
+    const counting = (send: (...args: never[]) => unknown) => (chunk?: unknown, rest?: never) => {
+      if (typeof chunk === 'string') this.bytesSent += Buffer.byteLength(chunk);
+      return send.call(response, chunk as never, rest as never);
+    };
+    Object.assign(response, { write: counting(write), end: counting(end) });
+  }
+
   #reset(response: ServerResponse): void {
     this.#raw.get(response.socket?.remotePort ?? 0)?.resetAndDestroy();
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#count(response);
     const url = new URL(request.url!, this.url);
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
@@ -250,7 +272,14 @@ export class KubeApi implements AsyncDisposable {
       if (await this.#misbehave(rule.fault, { call, text, response })) return;
     }
     if (!token || !this.tokens.has(token)) return status(response, 401, 'Unauthorized');
-    this.#serve(call, text, response);
+    this.#serve(
+      {
+        ...call,
+        metadataOnly: this.speaksMetadata && /as=PartialObjectMetadata/.test(request.headers.accept ?? ''),
+      },
+      text,
+      response,
+    );
   }
 
   /** True when the call has been dealt with. */
@@ -260,6 +289,10 @@ export class KubeApi implements AsyncDisposable {
   ): Promise<boolean> {
     if ('delayMs' in fault) {
       await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
+      return false;
+    }
+    if ('farewell' in fault) {
+      response.setHeader('connection', 'close');
       return false;
     }
     if ('status' in fault) {
@@ -283,8 +316,13 @@ export class KubeApi implements AsyncDisposable {
     return true;
   }
 
-  #serve(call: KubeCall, text: string, response: ServerResponse | undefined): void {
+  #serve(
+    call: KubeCall & { readonly metadataOnly?: boolean },
+    text: string,
+    response: ServerResponse | undefined,
+  ): void {
     const reply = (code: number, body: unknown) => response && json(response, code, body);
+    const form = (object: Stored) => (call.metadataOnly ? metadataOf(object) : object);
     const refuse = (code: number, reason: string, kind = 'secrets') =>
       response && status(response, code, reason, { kind });
     if (call.resource === 'tokenreviews' || call.resource === 'subjectaccessreviews') {
@@ -320,7 +358,7 @@ export class KubeApi implements AsyncDisposable {
     switch (call.verb) {
       case 'get': {
         const found = this.#secrets.get(call.name!);
-        return void (found ? reply(200, found) : refuse(404, 'NotFound'));
+        return void (found ? reply(200, form(found)) : refuse(404, 'NotFound'));
       }
       case 'create': {
         if (this.#secrets.has(body!.metadata.name!)) return void refuse(409, 'AlreadyExists');
@@ -348,7 +386,10 @@ export class KubeApi implements AsyncDisposable {
           ({ metadata }) => selector === undefined || metadata.name === selector,
         );
         const metadata = { resourceVersion: String(this.#version) };
-        return void reply(200, { kind: 'SecretList', apiVersion: 'v1', metadata, items });
+        const list = call.metadataOnly
+          ? { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1' }
+          : { kind: 'SecretList', apiVersion: 'v1' };
+        return void reply(200, { ...list, metadata, items: items.map(form) });
       }
       case 'watch':
         if (response) this.#startWatch(call, { selector, response });
@@ -429,6 +470,10 @@ const GROUPS: Readonly<Record<string, string>> = {
   subjectaccessreviews: 'authorization.k8s.io',
   tokenreviews: 'authentication.k8s.io',
 };
+
+function metadataOf({ metadata }: Stored): unknown {
+  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
+}
 
 function nameIn(text: string): string | undefined {
   return text ? (JSON.parse(text) as { metadata?: { name?: string } }).metadata?.name : undefined;

@@ -8,6 +8,8 @@ export interface CallCount {
   readonly calls: ReadonlyMap<string, number>;
   /** TLS connections opened. */
   readonly connections: number;
+  /** What the API sent. */
+  readonly bytes: number;
 }
 
 const STEP_MS = 5_000;
@@ -15,19 +17,36 @@ const BOOKMARK_EVERY_MS = 60_000;
 /** In the middle of what the gateway asks for as `timeoutSeconds`. */
 const WATCH_ENDS_EVERY_MS = 445_000;
 
+/** Raises every Secret to `toBytes` by an entry that nobody reads. */
+function fill(api: KubeApi, toBytes: number): void {
+  for (const name of api.secretNames()) {
+    const { data, type } = api.stored(name) as unknown as {
+      data: Record<string, string>;
+      type: string;
+    };
+    const used = Object.values(data).reduce((sum, value) => sum + Buffer.byteLength(value, 'base64'), 0);
+    const filling = Buffer.alloc(Math.max(0, toBytes - used), 'x').toString('base64');
+    api.put(name, { type, data: { ...data, filling } });
+  }
+}
+
 /**
  * What a gateway asks of the API at its start on Secrets that exist, and in a time in which nothing happens,
  * on a clock of ours.
  */
 export async function countCalls({
   idleMs,
+  fillTo = 0,
 }: {
   idleMs: number;
+  /** Size that every Secret is raised to, bytes. */
+  fillTo?: number;
 }): Promise<{ start: CallCount; idle: CallCount }> {
   await using api = await KubeApi.start();
   const before = await startKubeGateway(api);
   while (!api.stored('tokensecret')) await realDelay(5);
   await before[Symbol.asyncDispose]();
+  if (fillTo > 0) fill(api, fillTo);
   const clock = new ManualClock(Date.now());
   const taken = beginCount(api);
   const starting = startKubeGateway(api, {
@@ -56,14 +75,14 @@ export async function countCalls({
 }
 
 function beginCount(api: KubeApi): () => CallCount {
-  const [from, connections] = [api.calls.length, api.connections];
+  const [from, connections, bytes] = [api.calls.length, api.connections, api.bytesSent];
   return () => {
     const calls = new Map<string, number>();
     for (const call of api.calls.slice(from)) {
       const key = `${call.verb} ${objectOf(call)}`;
       calls.set(key, (calls.get(key) ?? 0) + 1);
     }
-    return { calls, connections: api.connections - connections };
+    return { calls, connections: api.connections - connections, bytes: api.bytesSent - bytes };
   };
 }
 

@@ -258,7 +258,8 @@ test('refuses what cannot be sent, with a reason', async () => {
     gate.hub.send({ node, message: message as ReturnType<typeof objectMessage>, wait });
   await expect(send('edge-2', objectMessage('a', 1))).rejects.toMatchObject({ code: 'NODE_OFFLINE' });
   expect(await send('edge-2', objectMessage('a', 1), 'queued')).toEqual({ kind: 'queued' });
-  await expect(send('edge-1', {})).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+  const nameless = createMessage({ resource: 'a' }, null, { now: 1, id: '' });
+  await expect(send('edge-1', nameless)).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
   await expect(send('Not a node', objectMessage('a', 1))).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
   const stray = createMessage({ resource: 'node/edge-9/x' }, null, { now: 0 });
   await expect(send('edge-1', stray)).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });

@@ -286,13 +286,24 @@ describe('before the upgrade', () => {
 });
 
 describe('messages', () => {
+  test('O6: the zero message, with which EdgeCore says goodbye, ends the session as an orderly end', async () => {
+    const { join } = await start();
+    const { socket, record } = await join();
+    const closed = once(socket, 'close');
+    socket.send('{"header":{"msg_id":"","timestamp":0},"route":{},"content":null}\n');
+    const [code] = await closed;
+    expect(code).toBe(1000);
+    expect(record.messages).toEqual([]);
+    expect(record.closes.map((reason) => reason?.name)).toEqual(['Normal']);
+  });
+
   test('go both ways byte for byte, a newline at the end of ours', async () => {
     const { join } = await start();
     const { socket, record } = await join();
     const up = message({ deep: [1, null, 'ü'] });
     socket.send(`${JSON.stringify(up)}\n`);
     await eventually('a message', () => record.messages.length === 1);
-    expect(record.messages[0]).toEqual(up);
+    expect(JSON.stringify(record.messages[0])).toBe(JSON.stringify(up));
     expect(record.sizes[0]).toBe(Buffer.byteLength(JSON.stringify(up)) + 1);
     const received = once(socket, 'message');
     const down = message('down');

@@ -108,3 +108,78 @@ test('strangers with made-up tokens cannot turn it against the API: what is no t
   expect(answers).toHaveLength(80);
   expect(answers[0]).toMatchObject({ ok: false, why: 'unavailable' });
 });
+
+const scrape = { path: '/metrics', verb: 'get' };
+const relying = { relyOnLast: true };
+const jwt = (claims: object) =>
+  ['e30', Buffer.from(JSON.stringify(claims)).toString('base64url'), 'c2ln'].join('.');
+
+/** A scraper that was let in once, and an API that answers nothing any more. */
+async function outage({ exp }: { exp?: number } = {}) {
+  const all = rig();
+  const token = jwt(exp === undefined ? {} : { exp });
+  all.reviews.users.set(token, operator);
+  all.reviews.grants.push({ username: operator.username, nonResourceURLs: ['/metrics'], verbs: ['get'] });
+  expect((await all.reviewer.review(token, scrape, relying)).ok).toBe(true);
+  all.breakDown(() => Promise.reject(new Error('connect ECONNREFUSED')));
+  await all.clock.advance(30_000);
+  return { ...all, token };
+}
+
+test('R4: whoever could scrape before an outage can during it, however long it is; nobody else can, and nothing else is let in', async () => {
+  const { reviewer, clock, token } = await outage();
+  for (let day = 0; day < 30; day++) {
+    expect(await reviewer.review(token, scrape, relying)).toEqual({ ok: true, name: operator.username });
+    await clock.advance(86_400_000);
+  }
+  expect(await reviewer.review(token, scrape)).toMatchObject({ ok: false, why: 'unavailable' });
+  expect(await reviewer.review(token, wish)).toMatchObject({ ok: false, why: 'unavailable' });
+  expect(await reviewer.review('other', scrape, relying)).toMatchObject({ ok: false, why: 'unavailable' });
+});
+
+test('R4: a token is not relied on after it has ended by its own word', async () => {
+  const exp = new ManualClock().now() / 1000 + 3_600;
+  const { reviewer, clock, token } = await outage({ exp });
+  await clock.advance(3_500_000);
+  expect((await reviewer.review(token, scrape, relying)).ok).toBe(true);
+  await clock.advance(100_000);
+  expect(await reviewer.review(token, scrape, relying)).toMatchObject({ ok: false, why: 'unavailable' });
+});
+
+test('R4: a word of the API ends the reliance, also through a later outage', async () => {
+  const { reviewer, clock, reviews, breakDown, token } = await outage();
+  breakDown();
+  reviews.users.delete(token);
+  expect(await reviewer.review(token, scrape, relying)).toMatchObject({ ok: false, why: 'unknown' });
+  breakDown(() => Promise.reject(new Error('connect ECONNREFUSED')));
+  await clock.advance(30_000);
+  expect(await reviewer.review(token, scrape, relying)).toMatchObject({ ok: false, why: 'unavailable' });
+});
+
+test('R4: a word of the API that comes too late for its scrape counts for the later ones', async () => {
+  const { reviewer, clock, breakDown, token } = await outage();
+  let answer = (_: unknown) => {};
+  breakDown(() => new Promise((resolve) => (answer = resolve)));
+  const slow = reviewer.review(token, scrape, relying);
+  await clock.advance(1_000);
+  expect(await slow).toMatchObject({ ok: true });
+  answer({ status: { authenticated: false } });
+  await clock.advance(20_000);
+  breakDown(() => Promise.reject(new Error('connect ECONNREFUSED')));
+  expect(await reviewer.review(token, scrape, relying)).toMatchObject({ ok: false, why: 'unavailable' });
+});
+
+test('R4: an API that swallows the question holds a scrape up for a second, and a flood of strangers does not stop it', async () => {
+  const { reviewer, clock, breakDown, token } = await outage();
+  breakDown(() => new Promise(() => {}));
+  let answer: unknown;
+  void reviewer.review(token, scrape, relying).then((verdict) => {
+    answer = verdict;
+  });
+  await clock.advance(1_000);
+  expect(answer).toMatchObject({ ok: true });
+  for (let index = 0; index < 2_000; index++) void reviewer.review(`t${index}`, scrape, relying);
+  const second = reviewer.review(token, scrape, relying);
+  await clock.advance(1_000);
+  expect(await second).toMatchObject({ ok: true });
+});
