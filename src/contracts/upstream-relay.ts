@@ -15,8 +15,9 @@ export interface RelayedEdge {
 /** A node's connection to the system behind the gateway. It outlives any loss on that side. */
 export interface UpstreamLink {
   /**
-   * Takes a message of the edge, byte for byte where it came as JSON: sends it now, or keeps it in the bounded books of the node. Never throws,
-   * never rejects; a promise means: read no further than a bounded number ahead of it.
+   * Takes a message of the edge, byte for byte where it came as JSON: sends it now, or keeps it in the
+   * bounded books of the node. Never throws, never rejects; a promise means: read no further than a bounded
+   * number ahead of it.
    */
   take(message: Message): void | Promise<void>;
   /** The edge's keepalive: passed on while there is somebody to hear it. */

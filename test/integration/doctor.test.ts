@@ -5,10 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { createBackup } from '../../src/cli/backup/backup-create.ts';
 import { checkHere } from '../../src/cli/commands/doctor.ts';
+import { connectAdmin } from '../../src/cli/context.ts';
 import { formatFindings } from '../../src/cli/doctor/view.ts';
+<<<<<<< HEAD
 import { processTerminal } from '../../src/cli/terminal.ts';
 import { eventually } from '../support/eventually.ts';
+=======
+import { loadConfig } from '../../src/config/load.ts';
+import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
+>>>>>>> kube
 import { sallyport } from '../support/fleets/process.ts';
 import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
@@ -44,25 +51,30 @@ async function doctor(set: Readonly<Record<string, string>>, more: { ca?: string
 /** The open files of the machine and the heap are not the subject here. */
 const MODEST = { 'limits.connections': '100', 'hub.nodeLimit': '100', 'hub.queue.bytes': '1000000' };
 
+/** Of the command line that asks about this gateway. */
+function settingsOf(gateway: TestGateway): Readonly<Record<string, string>> {
+  return {
+    ...MODEST,
+    'secretStore.path': gateway.folder,
+    'https.host': '127.0.0.1',
+    'websocket.host': '127.0.0.1',
+    'quic.enabled': 'true',
+    'quic.host': '127.0.0.1',
+    ...Object.fromEntries(
+      (['https', 'websocket', 'quic', 'admin'] as const).map((name) => [
+        `${name}.port`,
+        String(gateway.port(name)),
+      ]),
+    ),
+  };
+}
+
 describe('a gateway on a folder', () => {
   let gateway: TestGateway;
   let settings: Readonly<Record<string, string>>;
   beforeAll(async () => {
     gateway = await startTestGateway({ settings: { ...MODEST, 'quic.enabled': 'true' } });
-    settings = {
-      ...MODEST,
-      'secretStore.path': gateway.folder,
-      'https.host': '127.0.0.1',
-      'websocket.host': '127.0.0.1',
-      'quic.enabled': 'true',
-      'quic.host': '127.0.0.1',
-      ...Object.fromEntries(
-        (['https', 'websocket', 'quic', 'admin'] as const).map((name) => [
-          `${name}.port`,
-          String(gateway.port(name)),
-        ]),
-      ),
-    };
+    settings = settingsOf(gateway);
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
@@ -137,6 +149,68 @@ describe('a gateway on a folder', () => {
     expect([code, trouble.map(({ check }) => check)]).toEqual([1, ['rejections']]);
     expect(trouble[0]).toMatchObject({ title: expect.stringContaining('unknown-ca') });
   });
+});
+
+test('R2: in every phase of a CA rollover a healthy gateway is healthy, and a backup is what it holds', async () => {
+  await using gateway = await startTestGateway({
+    settings: { ...MODEST, 'quic.enabled': 'true', 'certificates.checkMs': '200' },
+  });
+  const settings = settingsOf(gateway);
+  const backup = join(gateway.folder, '..', 'fleet.backup');
+  const passphrase = join(gateway.folder, '..', 'passphrase');
+  writeFileSync(passphrase, 'correct horse battery staple', { mode: 0o600 });
+  const { config, warnings } = loadConfig({ flags: settings });
+  const save = () =>
+    createBackup({ config, warnings } as never, { out: backup, force: true, passphraseFile: passphrase });
+  // Each time anew, as the command line does: its certificate changes with the CA.
+  const admin = () => connectAdmin({ set: settings });
+  const status = () => admin().get<CaRolloverStatus>('/api/v1/ca/rollover');
+  const step = async (name: string, phase: string) => {
+    await eventually(`${name} can be done`, async () =>
+      (await status()).next.some((one) => one.step === name && one.blockers.length === 0),
+    );
+    await admin().post(`/api/v1/ca/rollover/${name}`, {});
+    // With the last step the administrators' certificate is issued anew as well.
+    const isThere = async () => (await status()).phase === phase;
+    await eventually(`it is ${phase}`, () => isThere().catch(() => false));
+  };
+  const look = async () => {
+    // What is stored is in use a moment later.
+    let seen = await doctor(settings);
+    const LATE = ['store-drift', 'served', 'fleet-token', 'gateway'];
+    const isSettled = () => !seen.trouble.some(({ check }) => LATE.includes(check));
+    await eventually('what is stored is in use', async () => {
+      if (!isSettled()) seen = await doctor(settings);
+      return isSettled();
+    });
+    return seen;
+  };
+  const titlesOf = ({ trouble }: { trouble: Line[] }) =>
+    trouble.map(({ check, title }) => `${check}: ${title}`);
+  const healthy = async () => {
+    const seen = await look();
+    expect(titlesOf(seen)).toEqual([]);
+    return seen.all.find(({ check }) => check === 'backup');
+  };
+
+  await save();
+  await healthy();
+  await step('prepare', 'prepared');
+  await healthy();
+  await step('activate', 'active');
+  const behind = await look();
+  expect(titlesOf(behind)).toEqual(['backup: the CA that issues now is not in the last backup']);
+  expect(behind.code).toBe(1);
+  await save();
+  expect(await healthy()).toMatchObject({
+    status: 'ok',
+    title: expect.stringContaining('holds the CA in use'),
+    detail: expect.stringMatching(/^it holds the keys of \w{16}…, \w{16}…$/),
+  });
+  await step('retire', 'retiring');
+  await healthy();
+  await step('revoke', 'idle');
+  await healthy();
 });
 
 describe('a gateway that is down', () => {

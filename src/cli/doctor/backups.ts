@@ -1,7 +1,7 @@
-import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf, secretSettings } from './patient.ts';
+import { storedIssuer } from './stored-cas.ts';
 
 const DAY_MS = 86_400_000;
 /** A CA of today may have its first backup tomorrow. */
@@ -19,7 +19,7 @@ interface Last {
 /** When the CA was last backed up, by the record that `backup create` leaves; there is no other proof. */
 export async function checkBackup(patient: Patient): Promise<Finding[]> {
   const { clock } = patient;
-  const ca = caOf(patient);
+  const ca = storedIssuer(patient);
   if (!ca) return [skipped('backup', 'backup', 'there is no CA to back up')];
   const last = await lastBackup(patient);
   const hint = '`sallyport backup create --out FILE`, and keep FILE away from this machine';
@@ -34,10 +34,11 @@ export async function checkBackup(patient: Patient): Promise<Finding[]> {
     ];
   }
   const ageMs = clock.now() - Date.parse(last.at);
+  const holds = `it holds the keys of ${last.caSha256.map((one) => `${one.slice(0, 16)}…`).join(', ') || 'no CA'}`;
   if (!last.caSha256.includes(ca.sha256))
     return [
-      warning('backup', 'the CA in use is not in the last backup', {
-        detail: `the backup was made ${shortDuration(ageMs)} ago`,
+      warning('backup', 'the CA that issues now is not in the last backup', {
+        detail: `it is ${ca.sha256.slice(0, 16)}…; the backup was made ${shortDuration(ageMs)} ago, and ${holds}`,
         hint,
       }),
     ];
@@ -48,7 +49,7 @@ export async function checkBackup(patient: Patient): Promise<Finding[]> {
         hint,
       }),
     ];
-  return [ok('backup', `the last backup is ${shortDuration(ageMs)} old, and holds the CA in use`)];
+  return [ok('backup', `the last backup is ${shortDuration(ageMs)} old, and holds the CA in use`, holds)];
 }
 
 /** The gateway's word, else the record itself. Undefined also when nobody may read it. */
@@ -68,15 +69,6 @@ async function lastBackup(patient: Patient): Promise<Last | undefined> {
     return typeof at === 'string' && Array.isArray(caSha256) && !Number.isNaN(Date.parse(at))
       ? { at, caSha256 }
       : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function caOf(patient: Patient) {
-  const stored = secretOf(patient, patient.config.certificates.caSecret);
-  try {
-    return stored && CertificateAuthority.fromSecret(stored, patient).certificate;
   } catch {
     return undefined;
   }

@@ -1,15 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { readClientTrust } from '../../certs/bundle/certificate-bundle.ts';
-import { checkHubCertificate, readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
+import { buildBundle, readClientTrust } from '../../certs/bundle/certificate-bundle.ts';
 import { isManaged, renewalDueAt } from '../../certs/bundle/hub-secret.ts';
 import { adminFiles } from '../../certs/ca/admin-certificate.ts';
-import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { oneLine } from '../../certs/x509/certificate-names.ts';
+import { sha256Hex } from '../../certs/x509/certificate-signer.ts';
 import { describeError } from '../../core/errors.ts';
 import { shortDuration } from '../output.ts';
 import { type CheckId, type Finding, failure, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf } from './patient.ts';
+import { storedCas } from './stored-cas.ts';
 
 const DAY_MS = 86_400_000;
 /** Of a CA; the metric escalates at the same (requirement C5). */
@@ -17,22 +17,35 @@ const CA_LOW_MS = 180 * DAY_MS;
 const CA_CRITICAL_MS = 7 * DAY_MS;
 const ADMIN_LOW_MS = 30 * DAY_MS;
 
-/** Key and certificate of the CA match, it may sign, and it lives. */
+/** Key and certificate of the CA match, it may sign, and it lives; in a rollover so does the other one. */
 export function checkCa(patient: Patient): Finding[] {
-  const stored = secretOf(patient, patient.config.certificates.caSecret);
-  if (!stored) return [skipped('ca', 'CA', 'its Secret is missing')];
+  const now = patient.clock.now();
   try {
-    const ca = CertificateAuthority.fromSecret(stored, patient).certificate;
-    const leftMs = ca.notAfter.getTime() - patient.clock.now();
-    return [
-      life('ca', `CA ${oneLine(ca.subject)}`, {
-        leftMs,
-        lowMs: CA_LOW_MS,
-        criticalMs: CA_CRITICAL_MS,
-        detail: `sha256 ${ca.sha256}`,
-        hint: 'roll over to a new CA with `sallyport ca rollover prepare` while every node still accepts this one',
-      }),
-    ];
+    const cas = storedCas(patient);
+    if (!cas) return [skipped('ca', 'CA', 'its Secret is missing')];
+    const { issuing, partner } = cas.roles;
+    const { phase } = cas.rollover;
+    const ca = issuing.certificate;
+    const found = life('ca', `CA ${oneLine(ca.subject)}`, {
+      leftMs: ca.notAfter.getTime() - now,
+      lowMs: CA_LOW_MS,
+      criticalMs: CA_CRITICAL_MS,
+      detail: `sha256 ${ca.sha256}`,
+      hint:
+        phase === 'idle'
+          ? 'roll over to a new CA with `sallyport ca rollover prepare` while every node still accepts this one'
+          : `go on with the rollover: \`sallyport ca rollover status\` says what is next`,
+    });
+    if (!partner) return [found];
+    const other = life('ca', `CA ${oneLine(partner.subject)} of the rollover (${phase})`, {
+      leftMs: partner.validToDate.getTime() - now,
+      // What little life it has is why it is being left.
+      lowMs: 0,
+      criticalMs: 0,
+      detail: `sha256 ${sha256Hex(partner.raw)}`,
+      hint: 'its nodes have to renew: `sallyport ca rollover status` says which',
+    });
+    return [found, other];
   } catch (error) {
     return [
       failure('ca', 'the CA is not usable', {
@@ -51,13 +64,13 @@ export function checkHub(patient: Patient): Finding[] {
   if (!stored || !caSecret) return [skipped('hub-certificate', 'hub certificate', 'a Secret is missing')];
   const managed = isManaged(stored, config.certificates);
   try {
-    const ca = CertificateAuthority.fromSecret(caSecret, patient);
-    const hub = readHubCertificate(stored);
-    checkHubCertificate(hub, { anchors: ca.all, names: { dns: [], ips: [] }, now: clock.now() });
-    const { leaf } = hub;
-    const dates = { notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
-    const due = renewalDueAt(dates, ca.certificate, config.certificates);
-    const left = shortDuration(dates.notAfter.getTime() - clock.now());
+    const { issuing: ca, ...others } = storedCas(patient)!.roles;
+    const trust = readClientTrust(secretOf(patient, config.certificates.trustSecret));
+    // As the gateway judges it.
+    const parts = { ca, ...others, trust, hub: stored, names: { dns: [], ips: [] } };
+    const { server } = buildBundle({ ...parts, now: clock.now() });
+    const due = renewalDueAt(server, ca.certificate, config.certificates);
+    const left = shortDuration(server.notAfter.getTime() - clock.now());
     // A day for the replica that renews; what comes later than that does not come by itself.
     if (clock.now() > due + DAY_MS)
       return [
@@ -68,7 +81,7 @@ export function checkHub(patient: Patient): Finding[] {
             : 'renew it where it is kept (cert-manager)',
         }),
       ];
-    return [ok('hub-certificate', `the hub certificate is good for ${left}`, `serial ${leaf.serialNumber}`)];
+    return [ok('hub-certificate', `the hub certificate is good for ${left}`, `serial ${server.serial}`)];
   } catch (error) {
     return [
       failure('hub-certificate', 'the hub certificate is not usable', {

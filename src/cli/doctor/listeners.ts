@@ -6,7 +6,12 @@ import { describeError } from '../../core/errors.ts';
 import { LISTENER_NAMES, LISTENERS } from '../../protocol/listener-names.ts';
 import { reachable } from '../context.ts';
 import { explainConnectError } from './connect-error.ts';
+<<<<<<< HEAD
 import { type Finding, failure, ok, skipped } from './finding.ts';
+=======
+import { type Finding, failure, ok, skipped, warning } from './finding.ts';
+import { httpsGet } from './https-get.ts';
+>>>>>>> kube
 import type { Patient } from './patient.ts';
 import { quicHandshake } from './quic-probe.ts';
 import type { ServedAnswer } from './served-answer.ts';
@@ -25,8 +30,17 @@ export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
       ),
     ];
   }
-  if (gateway.disabled) return [skipped('gateway', 'the gateway was not asked', gateway.why)];
-  return [failure('gateway', 'the gateway does not answer', { detail: gateway.why, hint: gateway.hint })];
+  const trouble = { detail: gateway.why, hint: gateway.hint };
+  switch (gateway.is) {
+    case 'disabled':
+      return [skipped('gateway', 'the gateway was not asked', gateway.why)];
+    case 'refused':
+      return [
+        warning('gateway', 'the gateway answers, and does not tell this administrator anything', trouble),
+      ];
+    case 'down':
+      return [failure('gateway', 'the gateway does not answer', trouble)];
+  }
 }
 
 /**
@@ -106,7 +120,7 @@ async function otherReplicas({ gateway }: Patient): Promise<Finding[]> {
 
 /** A gateway that is down can only be helped when its ports are free. */
 export async function checkPorts({ gateway, config }: Patient): Promise<Finding[]> {
-  if (gateway.up || gateway.disabled) return [];
+  if (gateway.up || gateway.is !== 'down') return [];
   const wanted = LISTENER_NAMES.filter((name) => config[name].enabled && config[name].port !== 0);
   return Promise.all(
     wanted.map(async (name) => {

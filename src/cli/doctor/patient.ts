@@ -17,7 +17,13 @@ export type GatewayState =
       readonly certificates: CertificatesAnswer;
       readonly admin: Pick<AdminClient, 'get' | 'text'>;
     }
-  | { readonly up: false; readonly disabled: boolean; readonly why: string; readonly hint: string };
+  | {
+      readonly up: false;
+      /** `disabled`: there is no admin listener to ask; `refused`: it answers, and not to this administrator. */
+      readonly is: 'down' | 'disabled' | 'refused';
+      readonly why: string;
+      readonly hint: string;
+    };
 
 /** A stored Secret: there, definitely not there, or why it cannot be read. */
 export type StoredSecret = { readonly secret: Secret | undefined } | { readonly problem: unknown };
@@ -82,7 +88,7 @@ async function askGateway({ config, connect }: PatientComponents, address: strin
   if (!config.admin.enabled)
     return {
       up: false,
-      disabled: true,
+      is: 'disabled',
       why: 'admin.enabled is false, so a running gateway cannot be asked',
       hint: 'set admin.enabled to let the doctor see what is served and who is refused',
     };
@@ -94,7 +100,7 @@ async function askGateway({ config, connect }: PatientComponents, address: strin
     ]);
     return { up: true, info, certificates, admin };
   } catch (error) {
-    return { up: false, disabled: false, ...whyDown(error, address) };
+    return { up: false, is: error instanceof AdminError ? 'refused' : 'down', ...whyDown(error, address) };
   }
 }
 

@@ -1,11 +1,11 @@
 import { readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
-import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { namesOf } from '../../certs/x509/certificate-names.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import { silentLogger } from '../../core/log.ts';
 import { closeReason } from '../../protocol/close-reasons.ts';
 import { QuicTransport } from '../../sdk/transports/quic-transport.ts';
 import { type Patient, secretOf } from './patient.ts';
+import { storedIssuer } from './stored-cas.ts';
 
 const TIMEOUT_MS = 5_000;
 
@@ -37,10 +37,9 @@ async function attemptHandshake(
   { host, port }: { host: string; port: number },
 ): Promise<void> {
   const { config, clock } = patient;
-  const caSecret = secretOf(patient, config.certificates.caSecret);
+  const ca = storedIssuer(patient)?.pem;
   const hub = secretOf(patient, config.certificates.hubSecret);
-  if (!caSecret || !hub) throw new Error('the CA is not known here');
-  const ca = CertificateAuthority.fromSecret(caSecret, patient).certificate.pem;
+  if (!ca || !hub) throw new Error('the CA is not known here');
   const serverName = namesOf(readHubCertificate(hub).leaf).find((name) => !/^[\d.]+$|:|\*/.test(name));
   const transport = new QuicTransport(
     { clock, logger: silentLogger },

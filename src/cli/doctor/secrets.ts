@@ -2,13 +2,15 @@ import { stat } from 'node:fs/promises';
 import { readClientTrust } from '../../certs/bundle/certificate-bundle.ts';
 import { readHubCertificate } from '../../certs/bundle/hub-certificate.ts';
 import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
+import { decodeRollover } from '../../certs/ca/rollover-codec.ts';
 import { decodeTokenState } from '../../certs/enrolment/token-state-codec.ts';
 import { decodeRevocations } from '../../certs/revocation/revocation-codec.ts';
 import type { Secret } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
-import { type Patient, secretOf, secretSettings } from './patient.ts';
+import { type Patient, secretSettings } from './patient.ts';
+import { storedIssuer } from './stored-cas.ts';
 
 /** One line for the store; without it nothing else can be said of Secrets. */
 export function storeReachable({ store, secrets }: Patient): Finding[] {
@@ -32,6 +34,7 @@ const READERS: Readonly<Record<string, Read>> = {
   'certificates.hubSecret': readHubCertificate,
   'certificates.trustSecret': readClientTrust,
   'certificates.revocationSecret': decodeRevocations,
+  'certificates.rolloverSecret': (secret, clock) => decodeRollover(secret, { clock }),
   'tokens.stateSecret': decodeTokenState,
   'tokens.fleetSecret': readFleetToken,
 };
@@ -98,7 +101,7 @@ export async function secretFiles({ config: { secretStore } }: Patient): Promise
 
 /** What is stored is what the gateway uses. */
 export function storeDrift(patient: Patient): Finding[] {
-  const { config, gateway, clock } = patient;
+  const { gateway } = patient;
   if (!gateway.up) return [];
   const { problem, certificates } = gateway.certificates;
   if (problem !== undefined)
@@ -108,8 +111,7 @@ export function storeDrift(patient: Patient): Finding[] {
         hint: 'correct the Secret; until then the last good bundle stays in use',
       }),
     ];
-  const stored = secretOf(patient, config.certificates.caSecret);
-  const mine = stored && tryOr(() => CertificateAuthority.fromSecret(stored, { clock }).certificate.sha256);
+  const mine = storedIssuer(patient)?.sha256;
   const theirs = certificates.find(({ kind }) => kind === 'ca')?.sha256;
   if (mine !== undefined && theirs !== undefined && mine !== theirs)
     return [
@@ -119,12 +121,4 @@ export function storeDrift(patient: Patient): Finding[] {
       }),
     ];
   return [ok('store-drift', 'the gateway uses what is stored')];
-}
-
-function tryOr<T>(task: () => T): T | undefined {
-  try {
-    return task();
-  } catch {
-    return undefined;
-  }
 }

@@ -1,8 +1,8 @@
-import { CertificateAuthority } from '../../certs/ca/certificate-authority.ts';
 import { caHashOf } from '../../certs/enrolment/enrolment-token.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
 import { type Patient, secretOf } from './patient.ts';
+import { storedIssuer } from './stored-cas.ts';
 
 /** The Secret never holds a token with less than half its life (requirement E1). */
 const LEAST_LIFE = 1 / 2;
@@ -36,8 +36,7 @@ export function checkFleetToken(patient: Patient): Finding[] {
         hint,
       }),
     ];
-  const caSecret = secretOf(patient, config.certificates.caSecret);
-  const caSha256 = gateway.up ? gateway.info.caSha256 : caSecret && sha256Of(caSecret, patient);
+  const caSha256 = gateway.up ? gateway.info.caSha256 : storedIssuer(patient)?.sha256;
   if (caSha256 !== undefined && caHashOf(text) !== caSha256)
     return [
       failure('fleet-token', 'the fleet token names another CA than the one served', {
@@ -54,14 +53,6 @@ export function checkFleetToken(patient: Patient): Finding[] {
       }),
     ];
   return [ok('fleet-token', `the fleet token is good for ${left}`)];
-}
-
-function sha256Of(secret: Parameters<typeof CertificateAuthority.fromSecret>[0], patient: Patient) {
-  try {
-    return CertificateAuthority.fromSecret(secret, patient).certificate.sha256;
-  } catch {
-    return undefined;
-  }
 }
 
 /** `<hash>.<JWT>`: claim `exp` of the JWT (RFC 7519 §4.1.4); the signature is the gateway's business. */
