@@ -9,13 +9,10 @@ import { createBackup } from '../../src/cli/backup/backup-create.ts';
 import { checkHere } from '../../src/cli/commands/doctor.ts';
 import { connectAdmin } from '../../src/cli/context.ts';
 import { formatFindings } from '../../src/cli/doctor/view.ts';
-<<<<<<< HEAD
 import { processTerminal } from '../../src/cli/terminal.ts';
-import { eventually } from '../support/eventually.ts';
-=======
 import { loadConfig } from '../../src/config/load.ts';
 import type { CaRolloverStatus } from '../../src/contracts/ca-rollover.ts';
->>>>>>> kube
+import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';

@@ -6,12 +6,7 @@ import { describeError } from '../../core/errors.ts';
 import { LISTENER_NAMES, LISTENERS } from '../../protocol/listener-names.ts';
 import { reachable } from '../context.ts';
 import { explainConnectError } from './connect-error.ts';
-<<<<<<< HEAD
-import { type Finding, failure, ok, skipped } from './finding.ts';
-=======
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
-import { httpsGet } from './https-get.ts';
->>>>>>> kube
 import type { Patient } from './patient.ts';
 import { quicHandshake } from './quic-probe.ts';
 import type { ServedAnswer } from './served-answer.ts';
