@@ -203,14 +203,10 @@ export const configSchema = z.strictObject({
         'How often the history of nodes is read from other replicas, and stored when something in it is new',
         { min: 50, live: false },
       ),
-      replicaSecret: z
-        .string()
-        .min(1)
-        .default('sallyport-replicas')
-        .meta({
-          description:
-            'Secret in which replicas tell each other that they live, what they know and what they serve',
-        }),
+      replicaSecret: z.string().min(1).default('sallyport-replicas').meta({
+        description:
+          'Secret in which replicas tell each other that they live, what they know and what they serve',
+      }),
       servedCheckMs: duration(60_000, 'How often a handshake checks which certificate each listener serves', {
         min: 50,
         live: false,
