@@ -33,8 +33,8 @@ export interface ReplicaBoard {
   replicas(): readonly KnownReplica[];
   /** The others are heard of anew. @throws errors of the store */
   read(signal?: AbortSignal): Promise<void>;
-  /** Is told to the others at once; what cannot be stored is tried again with each sign of life. */
-  tell(facts: Partial<ReplicaFacts>): void;
+  /** Is told to the others at once; what cannot be stored now is tried again. Never rejects. */
+  tell(facts: Partial<ReplicaFacts>): Promise<void>;
   /** Is told with the next sign of life. */
   note(facts: Partial<ReplicaFacts>): void;
   /** By the others that live. */

@@ -140,10 +140,10 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
     this.#adopt(await this.#record.read(signal));
   }
 
-  tell(facts: Partial<ReplicaFacts>): void {
+  tell(facts: Partial<ReplicaFacts>): Promise<void> {
     this.note(facts);
     this.#due = true;
-    void this.#write();
+    return this.#write();
   }
 
   note(facts: Partial<ReplicaFacts>): void {

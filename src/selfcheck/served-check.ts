@@ -117,7 +117,7 @@ export class ServedCheck implements ServedCertificates, Component {
       else if (problem === undefined && before !== undefined)
         log.info({ listener: listener.name }, 'a listener serves the wanted certificate again');
     }
-    this.#tell();
+    await this.#tell();
   }
 
   async #look(listener: Listener, wanted: CertificateBundle): Promise<ServedCertificate> {
@@ -185,12 +185,13 @@ export class ServedCheck implements ServedCertificates, Component {
   }
 
   /** At once what is new; when it was looked at with the next sign of life. */
-  #tell(): void {
+  async #tell(): Promise<void> {
     const { board } = this.#components;
     const served = [...this.#found.values()];
     const content = JSON.stringify(served.map(({ checkedAt: _, ...rest }) => rest));
-    if (content === this.#told) board.note({ served });
-    else board.tell({ served });
+    const isNews = content !== this.#told;
     this.#told = content;
+    if (isNews) await board.tell({ served });
+    else board.note({ served });
   }
 }

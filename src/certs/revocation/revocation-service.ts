@@ -301,7 +301,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 
   #tell(facts: Partial<ReplicaFacts>): void {
     const { board } = this.#components;
-    board.tell(facts);
+    void board.tell(facts);
     if (this.#seen.size > 0 || board.elders.present) void this.#store();
   }
 

@@ -81,7 +81,7 @@ export class RolloverSteps {
   async acknowledge(): Promise<void> {
     const { board, current } = this.#components;
     const { version: known, receipts } = current.cas.rollover;
-    board.tell({ rollover: known });
+    await board.tell({ rollover: known });
     if (!this.#hasElders(receipts)) return;
     await this.#record.change((state, secret) => {
       if (!secret || state.phase === 'idle' || state.version !== known) return state;
