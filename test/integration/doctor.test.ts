@@ -158,9 +158,13 @@ test('R2: in every phase of a CA rollover a healthy gateway is healthy, and a ba
   writeFileSync(passphrase, 'correct horse battery staple', { mode: 0o600 });
   const { config, warnings } = loadConfig({ flags: settings });
   const save = () =>
-    createBackup({ config, warnings } as never, { out: backup, force: true, passphraseFile: passphrase });
+    createBackup(processTerminal(), { config, warnings } as never, {
+      out: backup,
+      force: true,
+      passphraseFile: passphrase,
+    });
   // Each time anew, as the command line does: its certificate changes with the CA.
-  const admin = () => connectAdmin({ set: settings });
+  const admin = () => connectAdmin(processTerminal(), { set: settings });
   const status = () => admin().get<CaRolloverStatus>('/api/v1/ca/rollover');
   const step = async (name: string, phase: string) => {
     await eventually(`${name} can be done`, async () =>
