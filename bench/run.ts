@@ -10,6 +10,7 @@ import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
 import { benchNats, benchReconnect } from './nats.ts';
 import { benchQuic } from './quic.ts';
+import { benchRelay } from './relay.ts';
 import { benchSwap } from './swap.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -20,6 +21,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   kube: benchKube,
   quic: benchQuic,
   loss: benchLoss,
+  relay: benchRelay,
   nats: benchNats,
   reconnect: benchReconnect,
 };

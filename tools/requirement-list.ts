@@ -94,4 +94,11 @@ export const REQUIREMENTS: Readonly<
   O4: 'what an edge can name is shown without control characters in terminals and logs',
   O5: 'two devices with one identity that swap slowly are detected, reported and held off',
   R5: 'more used tokens than a fleet has nodes do not stop the next node',
+  U1: 'through the relay a question gets the answer of CloudCore, byte for byte both ways',
+  U2: 'whatever becomes of CloudCore, no edge session ends, and what it has to hear is said again in order',
+  U3: 'who is shut out at the front is out on the message and on the tunnel connection',
+  U4: 'certificates change on either side without the other side noticing',
+  U5: 'the nodes of a killed CloudCore are on the others within 15 s, with their tunnels',
+  U6: 'tunnel frames pass byte for byte; the name in the header has to be that of the certificate',
+  O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

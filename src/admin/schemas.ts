@@ -43,6 +43,18 @@ export const nodeInfo = z.object({
   bytesReceived: count,
   bytesSent: count,
   rttMs: z.number().optional(),
+  upstream: z
+    .object({
+      address: z.string().optional(),
+      state: z.enum(['connecting', 'open', 'waiting']),
+      since: z.string(),
+      reconnects: count,
+      questions: count,
+      watches: count,
+      held: count,
+    })
+    .optional()
+    .meta({ description: 'Connection of the node to the CloudCore behind the gateway, where there is one' }),
 });
 export const unanswered = z
   .array(z.object({ replica: z.string(), problem: z.string() }))

@@ -1,5 +1,7 @@
 import type { Secret, SecretSnapshot, SecretStore } from '../contracts/secret-store.ts';
-import { isSallyportError, SallyportError } from '../core/errors.ts';
+import { systemClock } from '../core/clock.ts';
+import { SallyportError } from '../core/errors.ts';
+import { SharedRecord } from '../core/shared-record.ts';
 import type { Backup } from './backup-content.ts';
 import type { BackupName } from './backup-names.ts';
 import { placeSecrets, type RestorePlan } from './restore-plan.ts';
@@ -32,24 +34,28 @@ export async function runRestore(store: Store, plan: RestorePlan): Promise<strin
   const written: string[] = [];
   for (const { write } of plan.steps) {
     if (!write) continue;
-    try {
-      await writeOne(store, write);
-    } catch (error) {
-      if (!isSallyportError(error, 'SECRET_ALREADY_EXISTS', 'SECRET_CONFLICT', 'SECRET_NOT_FOUND'))
-        throw error;
-      const done = written.length === 0 ? '' : ` after ${written.join(', ')} had been written`;
-      throw new SallyportError(
-        'RESTORE_REFUSED',
-        { problem: `somebody else changed secret ${write.name} meanwhile${done}; is a gateway running?` },
-        error,
-      );
-    }
+    await writeOne(store, write, written);
     written.push(write.name);
   }
   return written;
 }
 
-async function writeOne(store: Store, secret: Secret): Promise<void> {
-  const { version } = secret;
-  await (version === undefined ? store.create(secret) : store.replace({ ...secret, version }));
+/** Only onto the very version that the plan was made for. */
+async function writeOne(store: Store, secret: Secret, written: readonly string[]): Promise<void> {
+  const { name, type, version } = secret;
+  const record = new SharedRecord<Pick<Secret, 'data' | 'version'> | undefined>(
+    { store, clock: systemClock },
+    {
+      name,
+      ...(type === undefined ? {} : { type }),
+      codec: { decode: (stored) => ({ value: stored }), encode: (next) => next?.data ?? {} },
+    },
+  );
+  await record.change((stored) => {
+    if (stored?.version === version) return secret;
+    const done = written.length === 0 ? '' : ` after ${written.join(', ')} had been written`;
+    throw new SallyportError('RESTORE_REFUSED', {
+      problem: `somebody else changed secret ${name} meanwhile${done}; is a gateway running?`,
+    });
+  });
 }

@@ -36,6 +36,10 @@ const days = (defaultDays: number, what: string) =>
     .default(defaultDays)
     .meta({ ...live, description: `${what}, days` });
 
+const hostAndPort = z
+  .string()
+  .regex(/^(?:\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, 'write host:port, an IPv6 address in brackets');
+
 const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
   enabled: z
     .boolean()
@@ -114,6 +118,7 @@ export const configSchema = z.strictObject({
         }),
     })
     .prefault({}),
+  tunnel: endpoint(10_004, "CloudCore's tunnel of kubectl logs and exec", false),
   admin: z
     .strictObject({
       enabled: z
@@ -203,11 +208,10 @@ export const configSchema = z.strictObject({
         'How often the history of nodes is read from other replicas, and stored when something in it is new',
         { min: 50, live: false },
       ),
-      replicaSecret: z
-        .string()
-        .min(1)
-        .default('sallyport-replicas')
-        .meta({ description: 'Secret in which replicas tell each other what their listeners serve' }),
+      replicaSecret: z.string().min(1).default('sallyport-replicas').meta({
+        description:
+          'Secret in which replicas tell each other that they live, what they know and what they serve',
+      }),
       servedCheckMs: duration(60_000, 'How often a handshake checks which certificate each listener serves', {
         min: 50,
         live: false,
@@ -410,6 +414,45 @@ export const configSchema = z.strictObject({
             .prefault({}),
         })
         .prefault({}),
+    })
+    .prefault({}),
+
+  upstream: z
+    .strictObject({
+      kind: z.enum(['none', 'cloudcore']).default('none').meta({
+        description: 'cloudcore: each node is connected to a CloudCore behind the gateway, as that node',
+      }),
+      addresses: z
+        .array(hostAndPort)
+        .default([])
+        .meta({ ...live, description: 'Hubs of the CloudCores, `host:port`, usually port 10000' }),
+      tunnelAddresses: z
+        .array(hostAndPort)
+        .default([])
+        .meta({
+          ...live,
+          description:
+            'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
+        }),
+      caSecret: z.string().min(1).optional().meta({
+        description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
+      }),
+      holdMs: duration(300_000, 'How long nodes may be without CloudCore before /readyz fails'),
+      copy: z
+        .boolean()
+        .default(false)
+        .meta({
+          ...live,
+          description: 'Copy what nodes say to CloudCore to the bus, for cloud programs',
+        }),
+    })
+    .refine(({ kind, addresses }) => kind === 'none' || addresses.length > 0, {
+      path: ['addresses'],
+      message: 'upstream.kind is cloudcore, so at least one host:port is needed',
+    })
+    .refine(({ addresses, tunnelAddresses }) => [0, addresses.length].includes(tunnelAddresses.length), {
+      path: ['tunnelAddresses'],
+      message: 'name one tunnel for each of upstream.addresses, or none',
     })
     .prefault({}),
 

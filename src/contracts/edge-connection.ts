@@ -26,6 +26,11 @@ export interface EdgeConnection {
    * passed.
    */
   send(message: Message): Promise<void>;
+  /**
+   * Sends a message that is JSON in UTF-8 already, byte for byte; absent where messages have another form on
+   * the wire. A promise means: the transport takes no more until it settles. It rejects as {@link send} does.
+   */
+  sendJson?(bytes: Uint8Array): void | Promise<void>;
   close(reason: CloseReason): void;
 }
 

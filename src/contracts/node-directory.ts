@@ -2,6 +2,7 @@ import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
 import type { DeliveryOutcome } from './message-bus.ts';
+import type { UpstreamInfo } from './upstream-relay.ts';
 
 /** Nodes with a session on this replica; the hub implements it. */
 export interface LocalNodes {
@@ -78,4 +79,6 @@ export interface NodeInfo {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly rttMs?: number;
+  /** Its connection to the CloudCore behind the gateway, where there is one. */
+  readonly upstream?: UpstreamInfo;
 }

@@ -23,6 +23,23 @@ export const ERRORS = {
     fix: 'write a plain host name or IP address, without scheme or port',
   },
 
+  // — the relay —
+  UPSTREAM_UNAVAILABLE: {
+    status: 503,
+    message: 'CloudCore at {address} cannot be reached: {problem}',
+    fix: 'check upstream.addresses, and that CloudCore runs; edges stay connected, and the relay tries again by itself',
+  },
+  UPSTREAM_UNTRUSTED: {
+    status: 502,
+    message: 'CloudCore at {address} is not trusted: {problem}',
+    fix: 'name the Secret of the CA that this CloudCore has loaded in upstream.caSecret, and put the address into the names of its certificate; nothing was sent to it',
+  },
+  UPSTREAM_REFUSED: {
+    status: 502,
+    message: 'CloudCore at {address} refuses the connection of a node: HTTP status {status}',
+    fix: 'read the log of CloudCore; it has to trust the CA of upstream.caSecret',
+  },
+
   // — secrets —
   SECRET_STORE_UNAVAILABLE: {
     status: 503,

@@ -239,6 +239,29 @@ export function createMetrics(options: { process?: boolean } = {}) {
       [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     ),
 
+    // — the relay —
+    upstreamConnections: gauge('upstream_connections', 'Nodes connected to a CloudCore.', ['cloudcore']),
+    upstreamWaiting: gauge('upstream_waiting_nodes', 'Nodes with a session that have no CloudCore now.', []),
+    upstreamConnects: counter('upstream_connects_total', 'Attempts to connect to a CloudCore, by result.', [
+      'cloudcore',
+      'result',
+    ]),
+    upstreamLosses: counter('upstream_losses_total', 'Lost connections to a CloudCore, by reason.', [
+      'cloudcore',
+      'reason',
+    ]),
+    upstreamReplayed: counter(
+      'upstream_replayed_total',
+      'Messages of edges that were said again, or at last, to a CloudCore, by kind.',
+      ['kind'],
+    ),
+    upstreamAnswerSeconds: histogram(
+      'upstream_answer_seconds',
+      'From the question of an edge to the answer of CloudCore.',
+      [],
+      [0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60],
+    ),
+
     // — messages —
     messages: counter('messages_total', 'Messages taken, by direction.', ['direction', 'transport']),
     messageBytes: counter('message_bytes_total', 'Bytes of messages, by direction.', [

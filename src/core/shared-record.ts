@@ -35,6 +35,8 @@ export interface SharedRecordOptions<T> {
   /** Name of the Secret. */
   readonly name: string;
   readonly codec: RecordCodec<T>;
+  /** Of a Secret that has to be created; `Opaque` by default. */
+  readonly type?: string;
   /** Attempts in all. */
   readonly attempts?: number;
   /** Source of randomness in [0, 1), for tests. */
@@ -132,8 +134,8 @@ export class SharedRecord<T> {
     data: StoredRecord['data'],
     signal: AbortSignal | undefined,
   ): Promise<StoredRecord> {
-    const { name } = this.#options;
-    if (!record) return await this.#store.create({ name, type: 'Opaque', data }, signal);
+    const { name, type = 'Opaque' } = this.#options;
+    if (!record) return await this.#store.create({ name, type, data }, signal);
     const { version } = record;
     if (version === undefined)
       throw new SallyportError('SECRET_MALFORMED', { secret: name, problem: 'it has no version' });

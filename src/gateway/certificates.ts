@@ -2,6 +2,7 @@ import { CertificateManager } from '../certs/certificate-manager.ts';
 import { CurrentCertificates } from '../certs/current-certificates.ts';
 import { type PreparedCerts, prepareAllCerts } from '../certs/prepare-all-certs.ts';
 import { RevocationService } from '../certs/revocation/revocation-service.ts';
+import { SecretReplicaBoard } from '../fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../history/node-history-service.ts';
 import { ListenerGroup } from '../listeners/listener-group.ts';
 import { type Cluster, openCluster } from '../secrets/open-cluster.ts';
@@ -16,7 +17,7 @@ export type Certificates = Awaited<ReturnType<typeof composeCertificates>>;
 /** Step 2: the Secrets and all that is made of them. Nothing listens before they are whole. */
 export async function composeCertificates(world: GatewayWorld, { hub }: Messaging, signal: AbortSignal) {
   const cluster = await openCluster(world, { ...world.config.current.secretStore, replica: world.replica });
-  const { revocations, history } = composeRecords(world, cluster, hub);
+  const { board, revocations, history } = composeRecords(world, cluster, hub);
   const { config, clock, log, metrics } = world;
   const { store, events } = cluster;
   const prepared = await withStartupProbe(world, config.current.https, async () => {
@@ -34,21 +35,25 @@ export async function composeCertificates(world: GatewayWorld, { hub }: Messagin
   return {
     ...cluster,
     cluster: cluster.component,
+    board,
     revocations,
     history,
     ...composeManager(world, { cluster, prepared, hub }),
   };
 }
 
-/** Who is shut out, and what is remembered of the fleet. */
+/** Who lives, who is shut out, and what is remembered of the fleet. */
 function composeRecords(world: GatewayWorld, { store, events }: Cluster, hub: Messaging['hub']) {
   const { config, clock, log, metrics, replica } = world;
   const shared = { clock, log, metrics, store, events };
+  const board = new SecretReplicaBoard(
+    shared,
+    config.view(({ certificates: { replicaSecret } }) => ({ secret: replicaSecret, replica })),
+  );
   const revocations = new RevocationService(
-    { ...shared, certificateOf: (node) => hub.identityOf(node)?.certificate },
+    { ...shared, board, certificateOf: (node) => hub.identityOf(node)?.certificate },
     config.view(({ certificates: { revocationSecret, backdateMs } }) => ({
       secret: revocationSecret,
-      replica,
       backdateMs,
     })),
   );
@@ -61,7 +66,7 @@ function composeRecords(world: GatewayWorld, { store, events }: Cluster, hub: Me
       graceDays,
     })),
   );
-  return { revocations, history };
+  return { board, revocations, history };
 }
 
 /**

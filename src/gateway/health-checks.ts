@@ -6,7 +6,7 @@ import type { Messaging } from './messaging.ts';
 /** What `/livez` and `/readyz` look at. What quotes an error is for administrators. */
 export function registerHealthChecks(
   { health, run }: GatewayWorld,
-  { bus, ownership }: Messaging,
+  { bus, ownership, relaying }: Messaging,
   { manager, revocations, listeners, store }: Certificates,
 ): void {
   /** What these say is for everybody. */
@@ -47,6 +47,12 @@ export function registerHealthChecks(
     const others = ownership.replicas().length - 1;
     return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
   });
+  if (relaying.relay)
+    openly('upstream', () => {
+      const problem = relaying.problem();
+      if (problem) throw new Error(problem);
+      return undefined;
+    });
   openly('draining', () => {
     if (run.isDraining) throw new Error('the gateway is shutting down');
     return undefined;

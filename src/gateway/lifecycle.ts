@@ -20,6 +20,7 @@ export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Life
   return new Lifecycle(
     [
       certificates.cluster,
+      certificates.board,
       following('trust', () => followTrust(parts)),
       certificates.manager,
       recovery.component,
@@ -30,6 +31,7 @@ export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Life
       gate.backups,
       ...messaging.components,
       following('session events', () => followSessions(parts)),
+      ...messaging.relaying.components(certificates.store),
       messaging.hub,
       gate.rollover,
       new CaExpiryWatch({ ...shared, events }, world.config.current.certificates),
@@ -63,7 +65,7 @@ function listening(
       await Promise.all([
         listeners.stopSessions(signal),
         hub.drain(config.current.limits.drainMs, signal),
-        doors.recovery.served.stop(signal),
+        doors.recovery.served.stop(),
       ]);
       await listeners.stop(signal);
     },

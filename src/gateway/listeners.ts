@@ -6,11 +6,13 @@ import type { Replicas } from '../contracts/replicas.ts';
 import { FleetTickets } from '../fleet/fleet-tickets.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import { TicketBook } from '../identity/ticket-book.ts';
+import { DescriptorBudget, openFilesLimit } from '../listeners/descriptor-budget.ts';
 import { HttpsListener } from '../listeners/https/https-listener.ts';
 import { peerCertificates } from '../listeners/peer-certificates.ts';
 import { QUIC_DEFAULTS } from '../listeners/quic/options.ts';
 import { QuicListener } from '../listeners/quic/quic-listener.ts';
 import { TlsServer } from '../listeners/tls-server.ts';
+import { TunnelListener } from '../listeners/tunnel/tunnel-listener.ts';
 import { WebSocketListener } from '../listeners/websocket/websocket-listener.ts';
 import { WebTransportListener } from '../listeners/webtransport/webtransport-listener.ts';
 import { LISTENER_NAMES, type ListenerName } from '../protocol/listener-names.ts';
@@ -31,13 +33,19 @@ export interface ListenerParts {
   readonly info: () => GatewayInfo;
 }
 
-type Built = ListenerParts & { readonly tickets: FleetTickets };
+type Built = ListenerParts & { readonly tickets: FleetTickets; readonly descriptors: DescriptorBudget };
+
+/** Left to the Secret store, health probes and administrators when sessions have taken all they may. */
+const RESERVED_DESCRIPTORS = 512;
+/** Of these, what requests over HTTPS leave. */
+const RESERVED_FROM_REQUESTS = 256;
 
 const BUILDERS: Readonly<Record<ListenerName, (parts: Built) => Listener>> = {
   https,
   websocket,
   quic,
   webtransport,
+  tunnel,
   admin,
 };
 
@@ -48,9 +56,22 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const book = new TicketBook({ clock: world.clock, stillTrusted });
   const { ownership, calls } = messaging;
   const tickets = new FleetTickets({ ownership, calls, book, stillTrusted });
-  return LISTENER_NAMES.filter((name) => world.config.current[name].enabled).map((name) =>
-    BUILDERS[name]({ ...parts, tickets }),
-  );
+  const enabled = LISTENER_NAMES.filter((name) => world.config.current[name].enabled);
+  const descriptors = descriptorsFor(world, enabled);
+  return enabled.map((name) => BUILDERS[name]({ ...parts, tickets, descriptors }));
+}
+
+/** Says at the start when the system lets this process open fewer files than the configuration promises. */
+function descriptorsFor({ config, log }: GatewayWorld, enabled: readonly ListenerName[]): DescriptorBudget {
+  const limit = openFilesLimit();
+  const { connections } = config.current.limits;
+  const wanted = connections * enabled.filter((name) => name !== 'admin').length + RESERVED_DESCRIPTORS;
+  if (limit < wanted)
+    log.warn(
+      { openFiles: limit, wanted, connections },
+      'the system lets this process open fewer files than limits.connections asks for; raise its limit (ulimit -n, LimitNOFILE)',
+    );
+  return new DescriptorBudget(limit);
 }
 
 /** What every listener needs. */
@@ -59,14 +80,18 @@ function shared({ world: { clock, log, metrics }, recovery: { rejections } }: Li
 }
 
 /** What every listener for edges needs. */
-function edge(parts: ListenerParts) {
+function edge(parts: Built) {
   const { messaging, certificates, gate } = parts;
-  return { ...shared(parts), source: certificates.current, gate: gate.peers, acceptor: messaging.hub };
+  const descriptors = parts.descriptors.share({ leaving: RESERVED_DESCRIPTORS });
+  const source = certificates.current;
+  return { ...shared(parts), source, gate: gate.peers, acceptor: messaging.hub, descriptors };
 }
 
-function tlsServer(name: 'https' | 'admin', parts: ListenerParts): TlsServer {
+function tlsServer(name: 'https' | 'admin', parts: Built): TlsServer {
+  const descriptors =
+    name === 'admin' ? undefined : parts.descriptors.share({ leaving: RESERVED_FROM_REQUESTS });
   return new TlsServer(
-    { ...shared(parts), source: parts.certificates.current },
+    { ...shared(parts), source: parts.certificates.current, descriptors },
     parts.world.config.view((now) => ({ name, ...now[name], tls: now.tls, limits: now.limits })),
   );
 }
@@ -112,6 +137,13 @@ function webtransport(parts: Built): Listener {
   return new WebTransportListener(
     { ...edge(parts), tickets: parts.tickets },
     config.view((now) => ({ ...now.hub, ...now.webtransport, tls: now.tls, limits: now.limits, epoch })),
+  );
+}
+
+function tunnel(parts: Built): Listener {
+  return new TunnelListener(
+    { ...edge(parts), tunnels: parts.messaging.relaying.tunnels },
+    parts.world.config.view((now) => ({ ...now.tunnel, tls: now.tls, limits: now.limits })),
   );
 }
 

@@ -4,6 +4,7 @@ import { isAcknowledged } from '../hub/acknowledgement-policy.ts';
 import { SessionHub } from '../hub/session-hub.ts';
 import { composeFleet } from './fleet.ts';
 import type { GatewayWorld } from './gateway-world.ts';
+import { composeRelay } from './relay.ts';
 
 export type Messaging = ReturnType<typeof composeMessaging>;
 
@@ -15,15 +16,18 @@ export function composeMessaging(world: GatewayWorld) {
   const { bus, connection } = opened;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
+  const relaying = composeRelay(world);
   const hub = new SessionHub(
-    { ...shared, bus, ownership },
-    config.view((now) => ({ ...now.hub, replica })),
+    { ...shared, bus, ownership, relay: relaying.relay },
+    config.view((now) => ({ ...now.hub, replica, copyUpstream: now.upstream.copy })),
   );
   return {
     bus,
     ownership,
     calls,
     hub,
+    /** The way to CloudCore, off without `upstream.kind`. */
+    relaying,
     nodes: new FleetDirectory({ local: hub, ownership, calls }),
     /** What carries the messages, in the order it starts; the hub comes after it. */
     components: [...opened.components, ...fleet.components],

@@ -1,7 +1,6 @@
 import { following } from '../core/following.ts';
 import type { Component } from '../core/lifecycle.ts';
 import { RejectionLog } from '../listeners/rejection-log.ts';
-import { ReplicaReports } from '../selfcheck/replica-reports.ts';
 import { ServedCheck } from '../selfcheck/served-check.ts';
 import { SwapWatch } from '../selfcheck/swap-watch.ts';
 import type { Certificates } from './certificates.ts';
@@ -23,7 +22,7 @@ export interface Recovery {
  */
 export function composeRecovery(world: GatewayWorld, certificates: Certificates): Recovery {
   const { config, clock, log, metrics, replica } = world;
-  const { current, manager, listeners, clients, store } = certificates;
+  const { current, manager, listeners, clients, board } = certificates;
   const shared = { clock, log, metrics };
   const swapWatch = new SwapWatch(
     { ...shared, returnToPrevious: (problem) => manager.returnToPrevious(problem) },
@@ -38,7 +37,7 @@ export function composeRecovery(world: GatewayWorld, certificates: Certificates)
       clients,
       source: current,
       authority: () => current.authority(),
-      reports: new ReplicaReports({ store, clock }, { secret: config.current.certificates.replicaSecret }),
+      board,
       listeners: () => listeners.started,
       onApplied: (listener) => listeners.onApplied(listener),
     },

@@ -12,7 +12,7 @@ export function composeRollover(
   certificates: Certificates,
 ): CaRolloverService {
   const { config, clock, log, metrics, replica } = world;
-  const { current, manager, revocations, store, events } = certificates;
+  const { current, manager, board, store, events } = certificates;
   const asker = new RenewalAsker({ clock, log, hub });
   return new CaRolloverService(
     {
@@ -20,16 +20,12 @@ export function composeRollover(
       log,
       metrics,
       store,
+      board,
       events,
       current,
       manager,
       nodes: () => evidenceOf(hub, certificates),
       ask: (issuerSha256) => asker.ask(issuerSha256, 'ca-rollover'),
-      aliveReplicas: () =>
-        revocations
-          .replicas()
-          .replicas.filter(({ alive }) => alive)
-          .map((one) => one.replica),
     },
     config.view((now) => ({ ...now.certificates, replica })),
   );

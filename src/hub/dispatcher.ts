@@ -17,6 +17,8 @@ export interface DispatcherHooks {
   /** The edge sent a keepalive. */
   beat(session: Session): void;
   end(session: Session, reason: CloseReason): void;
+  /** Whether cloud programs get a copy of what edges say to the system behind. */
+  copiesUpstream(): boolean;
 }
 
 /**
@@ -48,6 +50,7 @@ export class Dispatcher {
   dispatch(session: Session, message: Message, bytes: number): void | Promise<void> {
     switch (upstreamKind(message)) {
       case 'keepalive':
+        session.upstream?.keepalive(message);
         return this.#hooks.beat(session);
       case 'control':
         return session.reply(createResponse(message, 'ack', { now: this.#clock.now() }));
@@ -58,21 +61,36 @@ export class Dispatcher {
     }
   }
 
-  #answer(session: Session, message: Message): void {
-    const counted = session.answer(message.header.parent_msg_id!, message);
+  /** An answer to what is not ours is for the system behind, which has its own acknowledgements. */
+  #answer(session: Session, message: Message): void | Promise<void> {
+    const { upstream } = session;
+    const parentId = message.header.parent_msg_id!;
+    if (upstream && !session.isOwn(parentId)) {
+      const { operation, resource = '' } = message.route;
+      // CloudCore takes a `response` for an acknowledgement, whatever it is about; on the rest it may act.
+      const forbidden = operation === 'response' ? undefined : whyForbidden(session.node, { resource });
+      return forbidden === undefined ? upstream.take(message) : this.#refuse(session, message, forbidden);
+    }
+    const counted = session.answer(parentId, message);
     const result = !counted ? 'unknown' : message.route.operation === 'error' ? 'negative' : 'positive';
     this.#metrics.acknowledgements.inc({ result });
   }
 
   #data(session: Session, message: Message, bytes: number): void | Promise<void> {
-    const { node } = session;
+    const { node, upstream } = session;
     const forbidden = whyForbidden(node, message.route);
     if (forbidden !== undefined) return this.#refuse(session, message, forbidden);
+    if (upstream) {
+      const taken = upstream.take(message);
+      if (this.#hooks.copiesUpstream()) this.#copy(session, message, bytes);
+      if (!wantsReceipt(message, session.connection.agent)) return taken;
+      return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
+    }
     const resource = withNodePrefix(node, message.route.resource);
-    const upstream = message.withRoute({ ...message.route, resource });
+    const event = message.withRoute({ ...message.route, resource });
     session.pendingUpstream++;
     const publishNow = () =>
-      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: upstream, bytes });
+      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: event, bytes });
     const publish = () => session.whenPlaced?.then(publishNow) ?? publishNow();
     // Who asks for an acknowledgement sends again until it comes.
     const { sync, msg_id } = message.header;
@@ -86,6 +104,16 @@ export class Dispatcher {
         return this.#notTaken(session, message, error);
       },
     );
+  }
+
+  /** For cloud programs that look on; it must not hold up what goes to the system behind. */
+  #copy(session: Session, message: Message, bytes: number): void {
+    const { node, id: sessionId } = session;
+    const resource = withNodePrefix(node, message.route.resource);
+    const copy = message.withRoute({ ...message.route, resource });
+    this.#bus
+      .publish({ type: 'message', node, sessionId, message: copy, bytes })
+      .catch(() => this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }));
   }
 
   /**

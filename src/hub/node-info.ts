@@ -35,5 +35,6 @@ export function nodeInfo(
     bytesReceived,
     bytesSent,
     ...(rttMs === undefined ? {} : { rttMs }),
+    ...(session.upstream ? { upstream: session.upstream.info() } : {}),
   };
 }

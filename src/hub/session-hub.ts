@@ -3,6 +3,7 @@ import type { Admission, EdgeAcceptor, EdgeConnection } from '../contracts/edge-
 import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
 import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
+import type { UpstreamLink, UpstreamRelay } from '../contracts/upstream-relay.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
@@ -25,7 +26,11 @@ import { Session, type SessionServices } from './session.ts';
 import type { SessionEvent } from './session-event.ts';
 import { TrafficMeter } from './traffic-meter.ts';
 
-export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & { readonly replica: string };
+export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & {
+  readonly replica: string;
+  /** Whether cloud programs get a copy of what edges say to the system behind. */
+  readonly copyUpstream?: boolean;
+};
 /** Why an identity is no longer accepted; undefined while it is. */
 export type TrustCheck = (identity: NodeIdentity) => Refusal | undefined;
 
@@ -35,13 +40,28 @@ interface HubParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** The system behind the gateway; without it, the bus takes what edges say. */
+  readonly relay?: UpstreamRelay | undefined;
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }
 
-type StepName = 'identify' | 'authorize' | 'withinLimits' | 'takeOver' | 'register' | 'claim' | 'announce';
+type StepName =
+  | 'identify'
+  | 'authorize'
+  | 'withinLimits'
+  | 'takeOver'
+  | 'register'
+  | 'claim'
+  | 'relay'
+  | 'announce';
 /** What a refused connection is told; undefined lets it go on to the next step. */
-type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }) => CloseReason | undefined;
+type Step = (arrival: {
+  readonly connection: EdgeConnection;
+  session?: Session;
+  /** Of the session that was taken over: it stays, so that the system behind notices nothing. */
+  upstream?: UpstreamLink | undefined;
+}) => CloseReason | undefined;
 
 /**
  * One session a node: it accepts connections, ends what is silent or no longer trusted, and knows who is
@@ -49,7 +69,7 @@ type Step = (arrival: { readonly connection: EdgeConnection; session?: Session }
  */
 export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly name = 'hub';
-  readonly #parts: Required<HubParts>;
+  readonly #parts: Required<Omit<HubParts, 'relay'>> & Pick<HubParts, 'relay'>;
   readonly #options: () => HubOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #services: SessionServices;
@@ -79,6 +99,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const dispatcher = new Dispatcher(parts, {
       beat: (session) => this.#liveness.beat(session),
       end: (session, reason) => this.#close(session, reason),
+      copiesUpstream: () => options().copyUpstream ?? false,
     });
     this.#services = {
       clock: parts.clock,
@@ -166,9 +187,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
         return admission.ok ? undefined : admission.close;
       },
     ],
-    ['takeOver', ({ connection }) => this.#takeOver(connection)],
+    ['takeOver', (arrival) => this.#takeOver(arrival)],
     ['register', (arrival) => this.#register(arrival)],
     ['claim', ({ session }) => this.#claim(session!)],
+    ['relay', (arrival) => this.#relay(arrival)],
     ['announce', ({ session }) => this.#announce(session!)],
   ];
 
@@ -260,16 +282,20 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
 
   // — sessions —
 
-  #takeOver(connection: EdgeConnection): undefined {
-    const { nodeName } = connection.peer;
-    const present = this.#sessions.get(nodeName);
+  #takeOver(arrival: Parameters<Step>[0]): undefined {
+    const { connection } = arrival;
+    const present = this.#sessions.get(connection.peer.nodeName);
     if (!present) return;
     this.#door.takenOver(present, connection);
+    if (present.projectId === connection.projectId) {
+      arrival.upstream = present.upstream;
+      present.upstream = undefined;
+    }
     const reason = closeReason('TakenOver');
     this.#close(present, reason);
   }
 
-  #register(arrival: { readonly connection: EdgeConnection; session?: Session }): undefined {
+  #register(arrival: Parameters<Step>[0]): undefined {
     const { connection } = arrival;
     const id = `${this.#idPrefix}-${(++this.#epoch).toString(36)}`;
     const node = connection.peer.nodeName;
@@ -301,6 +327,11 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
         lost: (to) => this.#lost(session, to),
       },
     );
+  }
+
+  #relay({ session, upstream }: Parameters<Step>[0]): undefined {
+    upstream?.rebind(session!);
+    session!.upstream = upstream ?? this.#parts.relay?.open(session!);
   }
 
   /** The connection may speak from now on, and hears what the bus has for its node once that is ours. */

@@ -1,6 +1,7 @@
 import type { EdgeConnection, EdgeConnectionHandler } from '../contracts/edge-connection.ts';
 import type { DownstreamConsumer, DownstreamItem } from '../contracts/message-bus.ts';
 import type { Claim } from '../contracts/node-ownership.ts';
+import type { RelayedEdge, UpstreamLink } from '../contracts/upstream-relay.ts';
 import { type Clock, monotonicAt } from '../core/clock.ts';
 import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -33,11 +34,13 @@ export interface PlannedEnd {
   readonly reason: CloseReason;
 }
 
+const MAX_OWN = 256;
+
 /**
  * A node's presence in the hub, over exactly one connection. It hears the edge, and takes what the bus has
  * for it.
  */
-export class Session implements EdgeConnectionHandler, DownstreamConsumer {
+export class Session implements EdgeConnectionHandler, DownstreamConsumer, RelayedEdge {
   readonly id: string;
   readonly connection: EdgeConnection;
   /** When it began: as a date, milliseconds since the epoch. */
@@ -59,6 +62,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   /** Set while draining: nothing new is taken from the bus. */
   paused = false;
   claim: Claim | undefined;
+  /** The node's connection to the system behind the gateway; undefined where there is none. */
+  upstream: UpstreamLink | undefined;
   /** Epoch under which the world was told of this session. */
   announcedEpoch: number | undefined;
   /**
@@ -74,6 +79,8 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   readonly #services: SessionServices;
   #outbox: Outbox | undefined;
   #ended = false;
+  /** Ids of what was sent to the edge and is not the system's behind, the last {@link MAX_OWN}. */
+  readonly #own = new Set<string>();
   #meteredBytes = 0;
 
   constructor(services: SessionServices, { id, connection, timeoutMs }: SessionStart) {
@@ -87,6 +94,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   get node(): string {
     return this.connection.peer.nodeName;
+  }
+
+  get projectId(): string {
+    return this.connection.projectId;
   }
 
   get ended(): boolean {
@@ -190,9 +201,31 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
 
   // — what the hub does —
 
+  /** Whether the message was one of ours, not of the system behind: its answers stay here, late ones too. */
+  isOwn(id: string): boolean {
+    return this.#own.has(id);
+  }
+
   /** An acknowledgement came. @returns false when this very session waits for no such answer (J3) */
   answer(parentId: string, response: Message): boolean {
     return this.#outbox?.answer(parentId, response) ?? false;
+  }
+
+  // — what comes from upstream —
+
+  /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
+  fromUpstream(message: Message): void | Promise<void> {
+    if (this.#ended) return;
+    this.messagesSent++;
+    this.#services.meter.count('downstream', this.connection.transport, 0);
+    try {
+      const { frame } = message;
+      const sent =
+        frame && this.connection.sendJson ? this.connection.sendJson(frame) : this.connection.send(message);
+      return sent?.catch((error: unknown) => this.#notSent(error));
+    } catch (error) {
+      this.#notSent(error);
+    }
   }
 
   /** Sends at once, past the queue. Never rejects: a connection that cannot send tells by closing. */
@@ -201,9 +234,13 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     try {
       await this.#send(message);
     } catch (error) {
-      const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'send-failed';
-      this.#services.metrics.messagesDropped.inc({ direction: 'downstream', reason });
+      this.#notSent(error);
     }
+  }
+
+  #notSent(error: unknown): void {
+    const reason = isSallyportError(error) ? error.code.toLowerCase().replaceAll('_', '-') : 'send-failed';
+    this.#services.metrics.messagesDropped.inc({ direction: 'downstream', reason });
   }
 
   whenAcknowledged(): Promise<void> {
@@ -227,6 +264,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
     this.#ended = true;
     this.#settlePlace();
     this.#giveBack();
+    this.upstream?.close();
     if (close) this.connection.close(close);
   }
 
@@ -245,9 +283,16 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer {
   }
 
   async #send(message: Message): Promise<void> {
+    if (this.upstream) this.#remember(message.header.msg_id);
     await this.connection.send(message);
     this.messagesSent++;
     this.#services.meter.count('downstream', this.connection.transport, 0);
+  }
+
+  #remember(id: string): void {
+    this.#own.delete(id);
+    this.#own.add(id);
+    if (this.#own.size > MAX_OWN) this.#own.delete(this.#own.values().next().value!);
   }
 
   #asTheEdgeSeesIt(message: Message): Message {

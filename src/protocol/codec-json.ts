@@ -37,6 +37,18 @@ export function decodeJson(bytes: Uint8Array, limits?: JsonLimits): Message {
   return new Message(header, route, new Content(content, frame.length), frame);
 }
 
+/**
+ * What EdgeCore sends when it stops: a message of nothing but zero values, as Go encodes it. It is a goodbye
+ * and no message (recorded with EdgeCore 1.15 and 1.23).
+ */
+const GOODBYE = Buffer.from('{"header":{"msg_id":"","timestamp":0},"route":{},"content":null}');
+
+export function isGoodbye(bytes: Uint8Array): boolean {
+  if (bytes.length < GOODBYE.length || bytes.length > GOODBYE.length + 1) return false;
+  const isWhole = bytes.length === GOODBYE.length || bytes.at(-1) === NEWLINE;
+  return isWhole && GOODBYE.equals(bytes.subarray(0, GOODBYE.length));
+}
+
 type Field = 'header' | 'route' | 'content';
 const FIELDS: readonly Field[] = ['header', 'route', 'content'];
 const KEYS = FIELDS.map((field) => Buffer.from(`"${field}"`));

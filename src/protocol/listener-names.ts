@@ -23,8 +23,9 @@ export const LISTENERS = {
   websocket: { network: 'tcp', tls: 'node' },
   quic: { network: 'udp', tls: 'quic-library' },
   webtransport: { network: 'tcp', tls: 'node' },
+  tunnel: { network: 'tcp', tls: 'node' },
   admin: { network: 'tcp', tls: 'node' },
-} as const satisfies Readonly<Record<TransportName | 'https' | 'admin', ListenerDefinition>>;
+} as const satisfies Readonly<Record<TransportName | 'https' | 'tunnel' | 'admin', ListenerDefinition>>;
 
 export type ListenerName = keyof typeof LISTENERS;
 export const LISTENER_NAMES = Object.keys(LISTENERS) as readonly ListenerName[];

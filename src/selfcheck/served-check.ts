@@ -2,24 +2,24 @@ import { createHash } from 'node:crypto';
 import type { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
 import type { Listener } from '../contracts/listener.ts';
+import type { ReplicaBoard } from '../contracts/replica-board.ts';
 import type { ServedCertificate, ServedCertificates } from '../contracts/served-certificates.ts';
 import type { Clock, Timer } from '../core/clock.ts';
+import { coalesced } from '../core/coalesced.ts';
 import { describeError } from '../core/errors.ts';
-import { farewell } from '../core/farewell.ts';
 import type { Component } from '../core/lifecycle.ts';
-import { type Logger, LogSampler } from '../core/log.ts';
+import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { LISTENERS, type ListenerName } from '../protocol/listener-names.ts';
 import { edgeName, edgeTrust, nearAddress, type ProbeClients } from './probe-clients.ts';
-import { REPORT_EVERY_MS, type ReplicaReports } from './replica-reports.ts';
 
 export interface ServedCheckComponents {
   readonly source: CertificateSource;
   /** For QUIC, where a client without certificate would be a refusal. */
   readonly authority: () => CertificateAuthority;
   readonly clients: ProbeClients;
-  readonly reports: ReplicaReports;
+  readonly board: Pick<ReplicaBoard, 'note' | 'read' | 'servedByOthers' | 'tell'>;
   readonly listeners: () => readonly Listener[];
   /** Tells of each bundle after the listeners were given it. */
   readonly onApplied: (listener: () => void) => Unsubscribe;
@@ -46,15 +46,13 @@ export class ServedCheck implements ServedCertificates, Component {
   readonly name = 'served-check';
   readonly #components: ServedCheckComponents;
   readonly #options: () => ServedCheckOptions;
-  readonly #sampler: LogSampler;
   readonly #found = new Map<ListenerName, ServedCertificate>();
   /** Fingerprint → bundle, latest last. */
   readonly #bundles = new Map<string, CertificateBundle>();
-  #others: readonly ServedCertificate[] = [];
+  readonly #check = coalesced(() => this.#round());
+  /** The latest round. */
+  #checked = Promise.resolve();
   #told = '';
-  #toldAt = Number.NEGATIVE_INFINITY;
-  #checking: Promise<void> | undefined;
-  #again = false;
   #timer: Timer | undefined;
   #unsubscribe: Unsubscribe = () => {};
   #stopped = false;
@@ -62,7 +60,6 @@ export class ServedCheck implements ServedCertificates, Component {
   constructor(components: ServedCheckComponents, options: () => ServedCheckOptions) {
     this.#components = components;
     this.#options = options;
-    this.#sampler = new LogSampler({ clock: components.clock });
   }
 
   async start(): Promise<void> {
@@ -72,47 +69,33 @@ export class ServedCheck implements ServedCertificates, Component {
     await this.check();
   }
 
-  async stop(signal?: AbortSignal): Promise<void> {
+  async stop(): Promise<void> {
     this.#stopped = true;
     this.#unsubscribe();
     this.#timer?.cancel();
-    const { clock, log, reports } = this.#components;
-    const lastWrite = Promise.resolve(this.#checking)
-      .then(() => reports.withdraw())
-      .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
-    await farewell(clock, lastWrite, signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
 
-  /** Reads anew what the others tell. */
+  /** Hears anew of the others. */
   async list(): Promise<readonly ServedCertificate[]> {
-    await this.#checking;
-    this.#others = await this.#components.reports.others().catch(() => this.#others);
-    return [...this.#found.values(), ...this.#others].sort(
+    const { board } = this.#components;
+    await Promise.all([this.#checked, board.read().catch(() => {})]);
+    return [...this.#found.values(), ...board.servedByOthers()].sort(
       (a, b) => a.replica.localeCompare(b.replica) || a.listener.localeCompare(b.listener),
     );
   }
 
   /** One round at a time; what is asked for meanwhile follows it. Never rejects. */
   check(): Promise<void> {
-    if (this.#stopped) return Promise.resolve();
-    if (this.#checking) {
-      this.#again = true;
-      return this.#checking;
-    }
-    this.#checking = this.#round().finally(() => {
-      this.#checking = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      void this.check();
-    });
-    return this.#checking;
+    this.#checked = this.#check();
+    return this.#checked;
   }
 
   async #round(): Promise<void> {
+    if (this.#stopped) return;
     const { listeners, source, log } = this.#components;
     const wanted = source.current();
     this.#bundles.delete(wanted.fingerprint);
@@ -201,27 +184,14 @@ export class ServedCheck implements ServedCertificates, Component {
     servedChecks.inc({ listener, result: problem === undefined ? 'success' : 'failure' });
   }
 
-  /** Only what is new, and from time to time that it is still so, if somebody is there to read it. */
+  /** At once what is new; when it was looked at with the next sign of life. */
   async #tell(): Promise<void> {
-    const { clock, log, reports } = this.#components;
-    const items = [...this.#found.values()];
-    const now = clock.monotonic();
-    const content = JSON.stringify(items.map(({ checkedAt: _, ...rest }) => rest));
-    const isDue = now - this.#toldAt >= REPORT_EVERY_MS;
-    if (content === this.#told && !isDue) return;
-    try {
-      const isNews = content !== this.#told;
-      if (isNews || reports.hasOthers) this.#others = await reports.publish(items);
-      else this.#others = await reports.others();
-      this.#told = content;
-      this.#toldAt = now;
-    } catch (error) {
-      const suppressed = this.#sampler.pass('tell');
-      if (suppressed !== undefined)
-        log.warn(
-          { problem: describeError(error), suppressed },
-          'what is served cannot be told to other replicas',
-        );
-    }
+    const { board } = this.#components;
+    const served = [...this.#found.values()];
+    const content = JSON.stringify(served.map(({ checkedAt: _, ...rest }) => rest));
+    const isNews = content !== this.#told;
+    this.#told = content;
+    if (isNews) await board.tell({ served });
+    else board.note({ served });
   }
 }

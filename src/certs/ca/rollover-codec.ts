@@ -51,7 +51,9 @@ export function encodeRollover(state: RolloverState): Secret['data'] {
   const next = pair?.next.toSecret('').data;
   return {
     [FIELD.state]: json(stored),
-    [FIELD.receipts]: json([...receipts].map(([run, receipt]) => ({ run, ...receipt }))),
+    ...(receipts.size > 0
+      ? { [FIELD.receipts]: json([...receipts].map(([run, receipt]) => ({ run, ...receipt }))) }
+      : {}),
     ...(pair && next
       ? {
           [FIELD.old]: pair.old.raw,

@@ -16,7 +16,7 @@ export interface RolloverPair {
   readonly back: X509Certificate;
 }
 
-/** What one replica told the others. */
+/** What one replica of 0.1 told the others, or is told by this one; those of today have the board. */
 export interface RolloverReceipt {
   readonly replica: string;
   readonly version: number;
@@ -40,7 +40,7 @@ export interface RolloverState {
   /** The last rollover that was completed, SHA-256 of the CAs. */
   readonly last?: { readonly from: string; readonly to: string };
   readonly steps: readonly RolloverStepRecord[];
-  /** Run of a gateway → what it told. */
+  /** Run → what it told, since the latest step. */
   readonly receipts: ReadonlyMap<string, RolloverReceipt>;
 }
 

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
+import type { ReplicaBoard, ReplicaFacts } from '../../contracts/replica-board.ts';
 import type {
   ClosedSession,
   LiftRequest,
@@ -13,6 +13,7 @@ import type {
 import type { SecretStore } from '../../contracts/secret-store.ts';
 import { retry } from '../../core/backoff.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
+import { coalesced } from '../../core/coalesced.ts';
 import { describeError, isSallyportError } from '../../core/errors.ts';
 import { farewell } from '../../core/farewell.ts';
 import type { Component } from '../../core/lifecycle.ts';
@@ -21,12 +22,12 @@ import type { Metrics } from '../../core/metrics.ts';
 import { Property, type Unsubscribe } from '../../core/property.ts';
 import { isoSeconds } from '../../identity/since.ts';
 import { type RevocationEntry, RevocationList, type SeenCertificate, targetKey } from './revocation-list.ts';
-import { MAX_CLOSED, type Receipts, type StoredReceipt } from './revocation-receipts.ts';
 import { RevocationState, type SharedRevocations } from './revocation-state.ts';
 import { toReplicaReceipt, toRevocation } from './revocation-view.ts';
 
 export interface RevocationComponents {
   readonly store: SecretStore;
+  readonly board: Pick<ReplicaBoard, 'replicas' | 'tell' | 'elders'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events?: EventRecorder;
@@ -41,7 +42,6 @@ export interface RevocationComponents {
 export interface RevocationOptions {
   /** Name of the Secret; read once. */
   readonly secret: string;
-  readonly replica: string;
   /** How far `notBefore` of new edge certificates lies back, milliseconds. */
   readonly backdateMs: number;
   /**
@@ -49,8 +49,6 @@ export interface RevocationOptions {
    * milliseconds.
    */
   readonly pollMs?: number;
-  /** How often this replica says that it lives, milliseconds. */
-  readonly aliveMs?: number;
 }
 
 /** A session the hub has ended because its peer is revoked. */
@@ -61,9 +59,10 @@ export interface EndedSession {
 }
 
 const POLL_MS = 5_000;
+/** Sessions that are told of; those of before are in the log. */
+const MAX_CLOSED = 50;
 /** Longest name of an administrator that is kept. */
 const MAX_NAME = 200;
-const ALIVE_MS = 60_000;
 const RETRY = { minMs: 500, maxMs: 30_000 } as const;
 
 /**
@@ -79,21 +78,15 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   readonly #state: RevocationState;
   readonly #sampler: LogSampler;
   readonly #list = new Property(RevocationList.EMPTY);
-  /** Names this run: two processes may have one replica name, and a replica has one life after another. */
-  readonly #run = randomBytes(6).toString('base64url');
-  #receipts: Receipts = new Map();
-  #appliedAt = 0;
-  #toldAt = Number.NEGATIVE_INFINITY;
+  /** One read at a time; what changes meanwhile is read after it. */
+  readonly #read = coalesced(() => this.#readOnce());
+  readonly #store = coalesced(() => this.#storeOnce());
   #loaded = false;
   #closed: readonly ClosedSession[] = [];
   readonly #seen = new Map<string, SeenCertificate>();
   #problem: string | undefined;
-  #timers: readonly Timer[] = [];
+  #timer: Timer | undefined;
   #unwatch: Unsubscribe = () => {};
-  #reading = false;
-  #readAgain = false;
-  #telling: Promise<void> | undefined;
-  #tellAgain = false;
   #stopped = false;
 
   constructor(components: RevocationComponents, options: () => RevocationOptions) {
@@ -128,27 +121,23 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   async start(signal: AbortSignal): Promise<void> {
     const { store, clock } = this.#components;
     if (!this.#loaded) await this.load(signal);
-    const { pollMs = POLL_MS, aliveMs = ALIVE_MS } = this.#options();
+    const { pollMs = POLL_MS } = this.#options();
     this.#unwatch = store.watch(
       [this.#secret],
       () => void this.#read(),
       () => {},
     );
-    this.#timers = [
-      clock.setInterval(() => void this.#read(), pollMs),
-      clock.setInterval(() => this.#sayAlive(), aliveMs),
-    ];
-    void this.#tell();
+    this.#timer = clock.setInterval(() => void this.#read(), pollMs);
   }
 
-  /** Takes its receipt back, so that nobody waits for this replica. */
+  /** Takes the receipt for elders back, so that they do not wait for this replica. */
   async stop(signal?: AbortSignal): Promise<void> {
-    const { clock, log } = this.#components;
+    const { clock, log, board } = this.#components;
     this.#stopped = true;
     this.#unwatch();
-    for (const timer of this.#timers) timer.cancel();
+    this.#timer?.cancel();
     const lastWrite = this.#state
-      .change(({ list, receipts }) => ({ list, receipts: without(receipts, this.#run) }))
+      .change(({ list, receipts }) => ({ list, receipts: board.elders.leave(receipts) }))
       .catch((error) => log.debug({ problem: describeError(error) }, 'no farewell was stored'));
     await farewell(clock, lastWrite, signal);
   }
@@ -195,7 +184,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       { audit: 'session-revoked', revocation, node, session: sessionId, serial, transport },
       'session of a revoked node closed',
     );
-    void this.#tell();
+    this.#tell({ closed: this.#closed });
   }
 
   // — what administrators see and do —
@@ -262,35 +251,28 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 
   // — following —
 
-  /** One read at a time; what changes meanwhile is read after it. */
-  async #read(): Promise<void> {
-    this.#readAgain = true;
-    if (this.#reading) return;
-    this.#reading = true;
-    while (this.#readAgain && !this.#stopped) {
-      this.#readAgain = false;
-      try {
-        this.#adopt(await this.#state.read());
-      } catch (error) {
-        if (!this.#stopped) this.#unusable(error);
-      }
+  async #readOnce(): Promise<void> {
+    if (this.#stopped) return;
+    try {
+      this.#adopt(await this.#state.read());
+    } catch (error) {
+      if (!this.#stopped) this.#unusable(error);
     }
-    this.#reading = false;
   }
 
   #adopt({ list, receipts }: SharedRevocations): void {
-    const { clock, log, metrics } = this.#components;
+    const { clock, log, metrics, board } = this.#components;
     if (this.#problem !== undefined) log.info({}, 'the list of revocations can be read again');
     this.#problem = undefined;
     metrics.revocationListUsable.set(1);
     metrics.revocationListLastRead.set(clock.now() / 1000);
-    this.#receipts = receipts;
-    if (clock.monotonic() - this.#toldAt >= (this.#options().aliveMs ?? ALIVE_MS)) this.#sayAlive();
+    board.elders.hear(receipts);
+    if (this.#seen.size > 0 || board.elders.waiting) void this.#store();
     const known = this.#list.value;
     // Whoever wrote has adopted already what a read that began earlier brings now.
     if (this.#loaded && (list === known || list.version < known.version)) return;
     this.#loaded = true;
-    this.#appliedAt = clock.now();
+    const appliedAt = clock.now();
     metrics.revocationListVersion.set(list.version);
     for (const kind of ['node', 'quarantine', 'certificate', 'rejoined'] as const)
       metrics.revocations.set({ kind }, list.entries.filter((entry) => kindOf(entry) === kind).length);
@@ -300,7 +282,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     } catch (error) {
       log.error({ err: error }, 'somebody could not follow the list of revocations');
     }
-    void this.#tell();
+    this.#tell({ revocation: { version: list.version, appliedAt } });
   }
 
   #unusable(error: unknown): void {
@@ -317,64 +299,36 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 
   // — receipts —
 
-  /** Only to others: a gateway that is alone writes nothing while nothing changes. */
-  #sayAlive(): void {
-    if ([...this.#receipts.keys()].some((run) => run !== this.#run)) void this.#tell();
+  #tell(facts: Partial<ReplicaFacts>): void {
+    const { board } = this.#components;
+    void board.tell(facts);
+    if (this.#seen.size > 0 || board.elders.present) void this.#store();
   }
 
   /**
-   * Stores what this replica has seen and closed. Never rejects: the next turn of the heartbeat tries again.
+   * Stores the certificates that nodes were seen with, and the receipt for elders. Never rejects: what comes
+   * next tries again.
    */
-  #tell(): Promise<void> {
-    if (this.#stopped || this.#timers.length === 0) return Promise.resolve();
-    if (this.#telling) {
-      this.#tellAgain = true;
-      return this.#telling;
-    }
-    this.#telling = this.#tellOnce().finally(() => {
-      this.#telling = undefined;
-      if (!this.#tellAgain) return;
-      this.#tellAgain = false;
-      void this.#tell();
-    });
-    return this.#telling;
-  }
-
-  async #tellOnce(): Promise<void> {
+  async #storeOnce(): Promise<void> {
+    if (this.#stopped || !this.#timer) return;
+    const { elders } = this.#components.board;
     const seen = [...this.#seen];
     try {
-      const shared = await this.#state.change(({ list, receipts }) => {
-        return {
-          list: seen.reduce((next, [node, certificate]) => next.addSeen(node, certificate), list),
-          receipts: new Map([...receipts, [this.#run, this.#ownReceipt()]]),
-        };
-      });
+      const shared = await this.#state.change(({ list, receipts }) => ({
+        list: seen.reduce((next, [node, certificate]) => next.addSeen(node, certificate), list),
+        receipts: elders.answer(receipts),
+      }));
       for (const [node, certificate] of seen)
         if (this.#seen.get(node) === certificate) this.#seen.delete(node);
-      this.#toldAt = this.#components.clock.monotonic();
       this.#adopt(shared);
     } catch (error) {
       if (!this.#stopped) this.#unusable(error);
     }
   }
 
-  #ownReceipt(): StoredReceipt {
-    return {
-      replica: this.#options().replica,
-      version: this.#list.value.version,
-      appliedAt: this.#appliedAt,
-      aliveAt: this.#components.clock.now(),
-      closed: this.#closed,
-    };
-  }
-
   #receiptOf(version: number, entry?: RevocationEntry): RevocationReceipt {
-    const now = this.#components.clock.now();
-    const aliveMs = this.#options().aliveMs ?? ALIVE_MS;
     const revocation = entry && toRevocation(entry);
-    const replicas = [...new Map([...this.#receipts, [this.#run, this.#ownReceipt()]]).values()]
-      .map((receipt) => toReplicaReceipt(receipt, { now, aliveMs, revocation: revocation?.id }))
-      .sort((a, b) => a.replica.localeCompare(b.replica));
+    const replicas = this.#components.board.replicas().map((one) => toReplicaReceipt(one, revocation?.id));
     return {
       ...(revocation ? { revocation } : {}),
       version,
@@ -402,10 +356,4 @@ function kindOf({ target, reason, rejoinedBefore }: RevocationEntry) {
   if ('serial' in target) return 'certificate';
   if (rejoinedBefore !== undefined) return 'rejoined';
   return reason === 'certificateHold' ? 'quarantine' : 'node';
-}
-
-/** The very same when there is nothing to take away, so that nothing is written. */
-function without(receipts: Receipts, run: string): Receipts {
-  if (!receipts.has(run)) return receipts;
-  return new Map([...receipts].filter(([name]) => name !== run));
 }

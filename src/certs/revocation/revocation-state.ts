@@ -3,12 +3,14 @@ import type { Clock } from '../../core/clock.ts';
 import { type Decoded, SharedRecord } from '../../core/shared-record.ts';
 import { decodeRevocations, encodeRevocations, LIST_FIELD } from './revocation-codec.ts';
 import { RevocationList } from './revocation-list.ts';
-import { decodeReceipts, encodeReceipts, RECEIPTS_FIELD, type Receipts } from './revocation-receipts.ts';
 
-/** What replicas have to agree about, and what they told each other. */
+/** Where replicas of 0.1 keep their receipts. */
+export const RECEIPTS_FIELD = 'receipts.json';
+
+/** What replicas have to agree about, and the receipts of those of 0.1, as they are stored. */
 export interface SharedRevocations {
   readonly list: RevocationList;
-  readonly receipts: Receipts;
+  readonly receipts: Uint8Array | undefined;
 }
 
 /**
@@ -17,21 +19,23 @@ export interface SharedRevocations {
  * is written again from memory. A damaged one is left alone.
  */
 export class RevocationState {
-  readonly #clock: Clock;
   readonly #record: SharedRecord<SharedRevocations>;
   #known: SharedRevocations | undefined;
   /** The bytes of the known list: what did not change is not decoded again, and stays the very same list. */
   #knownBytes: Uint8Array | undefined;
 
   constructor({ store, clock }: { store: SecretStore; clock: Clock }, { secret }: { secret: string }) {
-    this.#clock = clock;
     this.#record = new SharedRecord(
       { store, clock },
       {
         name: secret,
         codec: {
           decode: (stored) => this.#decode(stored),
-          encode: (shared, previous) => ({ ...previous, ...this.#encode(shared) }),
+          encode: ({ list, receipts }, previous) => ({
+            ...previous,
+            [LIST_FIELD]: encodeRevocations(list),
+            ...(receipts ? { [RECEIPTS_FIELD]: receipts } : {}),
+          }),
         },
       },
     );
@@ -59,10 +63,13 @@ export class RevocationState {
   #decode(secret: Secret | undefined): Decoded<SharedRevocations> {
     const known = this.#known;
     if (!secret)
-      return { value: known ?? { list: RevocationList.EMPTY, receipts: new Map() }, mustWrite: true };
+      return { value: known ?? { list: RevocationList.EMPTY, receipts: undefined }, mustWrite: true };
     const bytes = secret.data[LIST_FIELD];
     const isSame = known && bytes && this.#knownBytes && Buffer.compare(bytes, this.#knownBytes) === 0;
-    const value = { list: isSame ? known.list : decodeRevocations(secret), receipts: decodeReceipts(secret) };
+    const value = {
+      list: isSame ? known.list : decodeRevocations(secret),
+      receipts: secret.data[RECEIPTS_FIELD],
+    };
     if (known && value.list.version < known.list.version)
       return { value: { ...value, list: known.list }, mustWrite: true };
     this.#remember(value, secret);
@@ -72,12 +79,5 @@ export class RevocationState {
   #remember(shared: SharedRevocations, secret: Secret | undefined): void {
     this.#known = shared;
     this.#knownBytes = secret?.data[LIST_FIELD];
-  }
-
-  #encode({ list, receipts }: SharedRevocations): Secret['data'] {
-    return {
-      [LIST_FIELD]: encodeRevocations(list),
-      [RECEIPTS_FIELD]: encodeReceipts(receipts, this.#clock.now()),
-    };
   }
 }

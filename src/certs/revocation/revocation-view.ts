@@ -1,9 +1,6 @@
+import type { KnownReplica } from '../../contracts/replica-board.ts';
 import type { ReplicaReceipt, Revocation } from '../../contracts/revocations.ts';
 import type { RevocationEntry } from './revocation-list.ts';
-import type { StoredReceipt } from './revocation-receipts.ts';
-
-/** Heartbeats a replica may miss before it no longer counts as alive. */
-const MISSED_HEARTBEATS = 2.5;
 
 const iso = (ms: number) => new Date(ms).toISOString();
 
@@ -23,17 +20,17 @@ export function toRevocation(entry: RevocationEntry): Revocation {
   };
 }
 
-/** @param options.revocation only the sessions closed because of it, when given */
+/** @param id only the sessions closed because of this entry, when given */
 export function toReplicaReceipt(
-  { replica, version, appliedAt, aliveAt, closed }: StoredReceipt,
-  { now, aliveMs, revocation }: { now: number; aliveMs: number; revocation: string | undefined },
+  { replica, revocation: { version, appliedAt }, aliveAt, alive, closed }: KnownReplica,
+  id: string | undefined,
 ): ReplicaReceipt {
   return {
     replica,
     version,
     appliedAt: iso(appliedAt),
     aliveAt: iso(aliveAt),
-    alive: now - aliveAt < aliveMs * MISSED_HEARTBEATS,
-    closed: revocation === undefined ? closed : closed.filter((one) => one.revocation === revocation),
+    alive,
+    closed: id === undefined ? closed : closed.filter(({ revocation }) => revocation === id),
   };
 }

@@ -2,6 +2,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { CertificateStatus } from '../../contracts/certificate-issuer.ts';
 import type { CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
+import type { ReplicaBoard } from '../../contracts/replica-board.ts';
 import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
@@ -42,8 +43,7 @@ export interface CaRolloverComponents {
    * asked
    */
   readonly ask: (issuerSha256: string) => number;
-  /** Names of the replicas that live, as far as known. */
-  readonly aliveReplicas?: () => readonly string[];
+  readonly board: ReplicaBoard;
 }
 
 export interface CaRolloverOptions {

@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
 import type { RolloverReplica, RolloverStep } from '../../contracts/ca-rollover.ts';
+import type { KnownReplica } from '../../contracts/replica-board.ts';
 import type { CaParts } from '../ca/ca-roles.ts';
 import { sha256Hex } from '../x509/certificate-signer.ts';
 import type { Assessment } from './rollover-nodes.ts';
@@ -9,8 +10,7 @@ import { describeDependents } from './rollover-nodes.ts';
 export interface StepEvidence {
   readonly cas: CaParts;
   readonly assessment: Assessment;
-  /** Names of replicas that live. */
-  readonly alive: readonly string[];
+  readonly replicas: readonly KnownReplica[];
   /** The CAs of the trust Secret. */
   readonly furtherTrust: readonly X509Certificate[];
   readonly trustSecret: string;
@@ -36,20 +36,24 @@ export function blockersOf(step: RolloverStep, evidence: StepEvidence): string[]
   }
 }
 
-export function replicasOf({ rollover }: CaParts): RolloverReplica[] {
-  return [...rollover.receipts.values()]
-    .map(({ replica, version, at }) => ({ replica, version, at: new Date(at).toISOString() }))
-    .sort((a, b) => a.replica.localeCompare(b.replica));
+/** Those that live, with the version each follows: as the board says, or a receipt of a replica of 0.1. */
+export function replicasOf({ cas, replicas }: Pick<StepEvidence, 'cas' | 'replicas'>): RolloverReplica[] {
+  const told = new Map([...cas.rollover.receipts.values()].map((one) => [one.replica, one.version]));
+  return replicas
+    .filter(({ alive }) => alive)
+    .map(({ replica, rollover, aliveAt }) => ({
+      replica,
+      version: Math.max(rollover, told.get(replica) ?? 0),
+      at: new Date(aliveAt).toISOString(),
+    }));
 }
 
 /** A replica that does not know the step before would refuse what this one brings. */
-function lateReplicas({ cas, alive }: StepEvidence): string[] {
-  const { version, receipts } = cas.rollover;
-  const current = new Set(
-    [...receipts.values()].filter((one) => one.version >= version).map((one) => one.replica),
-  );
-  const late = alive.filter((replica) => !current.has(replica));
-  return late.length === 0 ? [] : [`not known yet by replica ${late.join(', ')}`];
+function lateReplicas(evidence: StepEvidence): string[] {
+  const late = replicasOf(evidence).filter(({ version }) => version !== evidence.cas.rollover.version);
+  return late.length === 0
+    ? []
+    : [`not known yet by replica ${late.map(({ replica }) => replica).join(', ')}`];
 }
 
 function dependents({ cas, assessment: { counts, nodes } }: StepEvidence): string[] {

@@ -92,8 +92,9 @@ export class CaRolloverService implements CaRolloverAdmin, Component {
   // — following —
 
   #follow(): void {
-    const { current, metrics } = this.#components;
-    const { phase } = current.cas.rollover;
+    const { current, metrics, board } = this.#components;
+    const { phase, version } = current.cas.rollover;
+    board.note({ rollover: version });
     for (const one of PHASES) metrics.rolloverPhase.set({ phase: one }, one === phase ? 1 : 0);
     this.#repeat();
     void this.#serially(() => this.#catchUp()).catch(() => {});

@@ -39,7 +39,7 @@ export function rolloverStatus(evidence: StepEvidence, context: StatusContext): 
     ...(bridge ? { bridgedUntil: bridge.validToDate.toISOString() } : {}),
     steps: rollover.steps,
     asking: rollover.asking,
-    replicas: replicasOf(cas),
+    replicas: replicasOf(evidence),
     nodes: counts,
     summary,
     next: stepsIn(rollover.phase).map((step) => ({ step, blockers: blockersOf(step, evidence) })),

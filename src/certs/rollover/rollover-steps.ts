@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { RolloverPhase, RolloverRequest, RolloverStep } from '../../contracts/ca-rollover.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import type { SharedRecord } from '../../core/shared-record.ts';
@@ -30,8 +29,6 @@ const DAY_MS = 86_400_000;
 export class RolloverSteps {
   readonly #components: CaRolloverComponents;
   readonly #options: () => CaRolloverOptions;
-  /** Names this run: a replica has one life after another. */
-  readonly #run = randomBytes(6).toString('base64url');
   readonly #record: SharedRecord<RolloverState>;
 
   constructor(components: CaRolloverComponents, options: () => CaRolloverOptions) {
@@ -43,13 +40,13 @@ export class RolloverSteps {
 
   /** What decides about a step. */
   evidence(): StepEvidence {
-    const { nodes, clock, current, aliveReplicas } = this.#components;
+    const { nodes, clock, current, board } = this.#components;
     const { graceDays, trustSecret } = this.#options();
     const { cas, furtherTrust } = current;
     return {
       cas,
       assessment: assessNodes(cas, nodes(), { now: clock.now(), graceMs: graceDays * DAY_MS }),
-      alive: aliveReplicas?.() ?? [],
+      replicas: board.replicas(),
       furtherTrust,
       trustSecret,
     };
@@ -61,13 +58,14 @@ export class RolloverSteps {
    * @throws ROLLOVER_PHASE, ROLLOVER_IMPOSSIBLE, ROLLOVER_BLOCKED, CA_INVALID, SECRET_MALFORMED, SECRET_BUSY
    */
   async take(request: Required<RolloverRequest>): Promise<boolean> {
-    const { manager } = this.#components;
+    const { manager, board } = this.#components;
     const inHand: StepInHand = { request, blockers: [] };
     const { value, record, wrote } = await this.#record.change(async (state, secret) => {
       if (secret) await manager.adoptRollover(secret);
       delete inHand.way;
       if (isDone(state, request.step)) return state;
       this.#checkPossible(inHand, state);
+      if (!request.force) await board.read();
       inHand.blockers = request.force ? [] : blockersOf(request.step, this.evidence());
       return this.#next(inHand, state);
     });
@@ -79,15 +77,15 @@ export class RolloverSteps {
     return true;
   }
 
-  /**
-   * Says in the Secret that this replica knows the state. What is stored and not known here yet is told once
-   * it is.
-   */
+  /** Says that this replica knows the state. What is stored and not known here yet is told once it is. */
   async acknowledge(): Promise<void> {
-    const known = this.#components.current.cas.rollover.version;
+    const { board, current } = this.#components;
+    const { version: known, receipts } = current.cas.rollover;
+    await board.tell({ rollover: known });
+    if (!this.#hasElders(receipts)) return;
     await this.#record.change((state, secret) => {
       if (!secret || state.phase === 'idle' || state.version !== known) return state;
-      return state.receipts.get(this.#run)?.version === known ? state : this.#acknowledged(state);
+      return state.receipts.get(board.run)?.version === known ? state : this.#withReceipt(state);
     });
   }
 
@@ -132,7 +130,7 @@ export class RolloverSteps {
     const at = new Date(clock.now()).toISOString();
     const record = { step, at, by, ...(force ? { forced: true as const } : {}) };
     const { pair } = inHand;
-    return this.#acknowledged(afterStep(state, { phase: inHand.way!.to, record, ...(pair ? { pair } : {}) }));
+    return this.#withReceipt(afterStep(state, { phase: inHand.way!.to, record, ...(pair ? { pair } : {}) }));
   }
 
   #checkBlocked({ request: { step }, blockers }: StepInHand): void {
@@ -169,12 +167,17 @@ export class RolloverSteps {
     });
   }
 
-  #acknowledged(state: RolloverState): RolloverState {
-    const receipt = {
-      replica: this.#options().replica,
-      version: state.version,
-      at: this.#components.clock.now(),
-    };
-    return { ...state, receipts: new Map([...state.receipts, [this.#run, receipt]]) };
+  /** Replicas of 0.1 look for receipts in the Secret of the rollover; one may have left its own there. */
+  #hasElders(receipts: RolloverState['receipts']): boolean {
+    const { board } = this.#components;
+    const known = new Set(board.replicas().map(({ run }) => run));
+    return board.elders.present || [...receipts.keys()].some((run) => !known.has(run));
+  }
+
+  #withReceipt(state: RolloverState): RolloverState {
+    const { board, clock } = this.#components;
+    if (!this.#hasElders(state.receipts)) return state;
+    const receipt = { replica: this.#options().replica, version: state.version, at: clock.now() };
+    return { ...state, receipts: new Map([...state.receipts, [board.run, receipt]]) };
   }
 }

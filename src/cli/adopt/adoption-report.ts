@@ -200,7 +200,7 @@ function lookAtOwn(snapshot: SecretSnapshot, { options, add }: Omit<Context, 'cl
   const purposes = [
     [revocationSecret, 'the list of who is shut out'],
     [historySecret, 'the history of nodes'],
-    [replicaSecret, 'what replicas are seen to serve'],
+    [replicaSecret, 'what replicas tell each other'],
   ] as const;
   for (const [secret, purpose] of purposes)
     if (snapshot.get(secret)) add('found', secret, purpose);

@@ -19,7 +19,9 @@ export type GatewayState =
     }
   | {
       readonly up: false;
-      /** `disabled`: there is no admin listener to ask; `refused`: it answers, and not to this administrator. */
+      /**
+       * `disabled`: there is no admin listener to ask; `refused`: it answers, and not to this administrator.
+       */
       readonly is: 'down' | 'disabled' | 'refused';
       readonly why: string;
       readonly hint: string;

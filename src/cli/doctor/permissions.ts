@@ -20,7 +20,6 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.trustSecret': READ,
   'certificates.backupSecret': ['get'],
   'certificates.historySecret': SHARE,
-  'certificates.replicaSecret': SHARE,
   'tokens.fleetSecret': SHARE,
   'tokens.stateSecret': SHARE,
 };

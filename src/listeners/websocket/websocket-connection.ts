@@ -19,7 +19,7 @@ import {
   closeText,
   refusalOf,
 } from '../../protocol/close-reasons.ts';
-import { decodeJson, encodeJson } from '../../protocol/codec-json.ts';
+import { decodeJson, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
 
@@ -144,13 +144,21 @@ export class WebSocketConnection implements EdgeConnection {
 
   send(message: Message): Promise<void> {
     if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
-    const frame = encodeJson(message);
-    this.#bytesSent += frame.length;
-    this.#socket.send(frame, TEXT);
+    return this.#write(encodeJson(message)) ?? DONE;
+  }
+
+  sendJson(bytes: Uint8Array): void | Promise<void> {
+    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
+    return this.#write(bytes);
+  }
+
+  #write(bytes: Uint8Array): undefined | Promise<void> {
+    this.#bytesSent += bytes.length;
+    this.#socket.send(bytes, TEXT);
     const buffered = this.#socket.bufferedAmount;
-    if (buffered === 0) return DONE;
+    if (buffered === 0) return undefined;
     if (this.#writeDeadline === 0) this.#expectWritten();
-    if (buffered <= HIGH_WATER) return DONE;
+    if (buffered <= HIGH_WATER) return undefined;
     if (buffered > MAX_BUFFERED_MESSAGES * this.#context.maxMessageBytes()) {
       this.#abandonSlow();
       return Promise.reject(this.#closed());
@@ -238,6 +246,10 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #deliver(data: Buffer): void {
+    if (isGoodbye(data)) {
+      this.close(closeReason('Normal'));
+      return;
+    }
     let message: Message;
     try {
       message = decodeJson(data, this.#context.jsonLimits());

@@ -15,6 +15,7 @@ import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identit
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { protocolRefusal, RefusalReporter } from '../refusals.ts';
 import { TlsServer } from '../tls-server.ts';
@@ -32,6 +33,7 @@ export interface WebSocketListenerComponents {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly rejections?: RejectionSink | undefined;
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 /** One sweep for all connections that write, are paused or close. */
@@ -84,7 +86,7 @@ export class WebSocketListener implements Listener {
       watched: new Set(),
     };
     this.#tls = new TlsServer(
-      { source: components.source, clock, log, metrics, rejections },
+      { source: components.source, clock, log, metrics, rejections, descriptors: components.descriptors },
       () => ({ ...options(), name: this.name }),
       (request, response) => this.#answerPlain(request, response),
     );

@@ -12,6 +12,7 @@ import type { Refusal, Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import type { EdgeSession } from '../framed/edge-session.ts';
 import { FramedOpening } from '../framed/framed-opening.ts';
 import { peerCertificates } from '../peer-certificates.ts';
@@ -32,6 +33,7 @@ export interface WebTransportListenerComponents {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly rejections?: RejectionSink | undefined;
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 const SWEEP_MS = 1_000;

@@ -231,8 +231,8 @@ export class KubeClient {
   }
 
   /**
-   * Fails after `leftMs` of the limit or when `signal` is aborted, whatever the task makes of the signal it is
-   * given.
+   * Fails after `leftMs` of the limit or when `signal` is aborted, whatever the task makes of the signal it
+   * is given.
    */
   async #within<T>(
     {

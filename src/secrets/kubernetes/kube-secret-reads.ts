@@ -49,7 +49,9 @@ export class KubeSecretReads {
     }
   }
 
-  /** The one Secret or undefined, as of `version`; only so can a Role limited to named Secrets allow a list. */
+  /**
+   * The one Secret or undefined, as of `version`; only so can a Role limited to named Secrets allow a list.
+   */
   async list(
     name: string,
     signal: AbortSignal,

@@ -9,6 +9,7 @@ import type { GatewayEvent } from '../../../src/contracts/event-recorder.ts';
 import type { SecretStore } from '../../../src/contracts/secret-store.ts';
 import type { Clock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { findChain, prepareCa } from '../../../src/identity/chain.ts';
 import { captureLog } from '../capture-log.ts';
 import { certificateOptions } from '../pki/cert-options.ts';
@@ -19,6 +20,7 @@ export interface RolloverReplica extends AsyncDisposable {
   readonly current: CurrentCertificates;
   readonly manager: CertificateManager;
   readonly service: CaRolloverService;
+  readonly board: SecretReplicaBoard;
   readonly metrics: ReturnType<typeof createMetrics>;
   readonly events: GatewayEvent[];
   readonly asked: string[];
@@ -35,7 +37,6 @@ export async function startRollover(
   options: {
     replica?: string;
     nodes?: () => readonly NodeEvidence[];
-    alive?: () => readonly string[];
     certificates?: Partial<typeof certificateOptions>;
   } = {},
 ): Promise<RolloverReplica> {
@@ -48,6 +49,8 @@ export async function startRollover(
   const { snapshot } = prepared;
   const current = new CurrentCertificates(prepared);
   const manager = new CertificateManager({ ...components, current, snapshot }, { certificates, addresses });
+  const replica = options.replica ?? 'hub-1';
+  const board = new SecretReplicaBoard(components, () => ({ secret: 'sallyport-replicas', replica }));
   const events: GatewayEvent[] = [];
   const asked: string[] = [];
   const service = new CaRolloverService(
@@ -58,16 +61,18 @@ export async function startRollover(
       manager,
       nodes: options.nodes ?? (() => []),
       ask: (issuer) => asked.push(issuer),
-      aliveReplicas: options.alive ?? (() => []),
+      board,
     },
-    () => ({ ...certificates, replica: options.replica ?? 'hub-1', graceDays: 30 }),
+    () => ({ ...certificates, replica, graceDays: 30 }),
   );
+  await board.start();
   await manager.start(signal);
   await service.start();
   return {
     current,
     manager,
     service,
+    board,
     metrics,
     events,
     asked,
@@ -76,6 +81,7 @@ export async function startRollover(
     [Symbol.asyncDispose]: async () => {
       await service.stop();
       await manager.stop(signal);
+      await board.stop();
     },
   };
 }

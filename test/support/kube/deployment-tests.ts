@@ -77,7 +77,12 @@ export function describeDeployment(manifests: () => Manifests): void {
   test('A6: the Role grants exactly the configured Secrets, in one namespace', () => {
     const all = manifests();
     const { certificates, tokens } = all.configuration().config;
-    const kept = [certificates.caSecret, certificates.revocationSecret, certificates.rolloverSecret];
+    const kept = [
+      certificates.caSecret,
+      certificates.revocationSecret,
+      certificates.rolloverSecret,
+      certificates.replicaSecret,
+    ];
     const followed = [certificates.trustSecret];
     (certificates.hubSecretManaged ? kept : followed).push(certificates.hubSecret);
     const granted = new Map<string, Set<string>>();
@@ -94,9 +99,10 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
-      ...[certificates.historySecret, certificates.replicaSecret, tokens.fleetSecret, tokens.stateSecret].map(
-        (name) => [`secrets/${name}`, ['get', 'update']],
-      ),
+      ...[certificates.historySecret, tokens.fleetSecret, tokens.stateSecret].map((name) => [
+        `secrets/${name}`,
+        ['get', 'update'],
+      ]),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

@@ -36,12 +36,10 @@ const deeds: Readonly<Record<string, (deed: Deed) => Promise<void>>> = {
   'lets an administrator in by bearer token': async ({ gateway: { admin } }) => {
     await admin.get('/api/v1/info');
   },
-  'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again': async ({
-    api,
-    patienceMs,
-  }) => {
-    await eventually('five watches are open', () => api.watches === 5, patienceMs);
-  },
+  'holds a watch on CA, hub certificate, trust, rollover, revocations and replicas, and need not ask again':
+    async ({ api, patienceMs }) => {
+      await eventually('six watches are open', () => api.watches === 6, patienceMs);
+    },
   'follows the hub Secret': async ({ gateway, api, patienceMs }) => {
     const next = await mintServer(storedCa(api));
     putHub(api, next);
@@ -143,19 +141,21 @@ export const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule
 
 /** What each right is for: the first deed that fails without it. */
 export const PURPOSES: Readonly<Record<string, string>> = {
-  'get secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover': 'starts',
-  'list secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover': 'follows the hub Secret',
-  'watch secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover':
-    'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
-  'update secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover':
+  'get secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover,sallyport-replicas':
+    'starts',
+  'list secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover,sallyport-replicas':
+    'follows the hub Secret',
+  'watch secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover,sallyport-replicas':
+    'holds a watch on CA, hub certificate, trust, rollover, revocations and replicas, and need not ask again',
+  'update secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover,sallyport-replicas':
     'renews the hub certificate',
   'get secrets sallyport-trust': 'starts',
   'list secrets sallyport-trust': 'follows the hub Secret',
   'watch secrets sallyport-trust':
-    'holds a watch on CA, hub certificate, trust, rollover and revocations, and need not ask again',
+    'holds a watch on CA, hub certificate, trust, rollover, revocations and replicas, and need not ask again',
   'get secrets sallyport-backup': 'knows when the last backup was',
-  'get secrets tokensecret,sallyport-tokens,sallyport-history,sallyport-replicas': 'starts',
-  'update secrets tokensecret,sallyport-tokens,sallyport-history,sallyport-replicas':
+  'get secrets tokensecret,sallyport-tokens,sallyport-history': 'starts',
+  'update secrets tokensecret,sallyport-tokens,sallyport-history':
     'enrols a node with a token, which is then used up',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',

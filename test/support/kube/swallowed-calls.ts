@@ -6,8 +6,8 @@ export interface SwallowedCalls extends Disposable {
 }
 
 /**
- * Calls of this process whose path matches never settle, whatever their signal says: undici over HTTP/2 did so
- * after a GOAWAY.
+ * Calls of this process whose path matches never settle, whatever their signal says: undici over HTTP/2 did
+ * so after a GOAWAY.
  */
 export function swallowCalls(path: RegExp, times = Number.POSITIVE_INFINITY): SwallowedCalls {
   const { request } = Dispatcher.prototype;

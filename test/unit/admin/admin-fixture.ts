@@ -26,6 +26,7 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../../../src/history/node-history-service.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
@@ -174,9 +175,10 @@ export async function startAdmin({
     describeFleetToken: () => undefined,
     revokeAll: async () => void calls.push('revoke'),
   };
-  const revocations = new RevocationService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
+  const shared = { store: new MemorySecretStore(), clock, log, metrics };
+  const board = new SecretReplicaBoard(shared, () => ({ secret: 'sallyport-replicas', replica: 'hub-1' }));
+  const revocations = new RevocationService({ ...shared, board }, () => ({
     secret: 'sallyport-revocations',
-    replica: 'hub-1',
     backdateMs: 0,
   }));
   await revocations.load(AbortSignal.timeout(5_000));

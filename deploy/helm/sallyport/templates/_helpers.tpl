@@ -59,6 +59,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   port: {{ dig "webtransport" "port" 10005 $config | int }}
   protocol: TCP
 {{- end }}
+{{- if dig "tunnel" "enabled" false $config }}
+- name: tunnel
+  port: {{ dig "tunnel" "port" 10004 $config | int }}
+  protocol: TCP
+{{- end }}
 {{- end -}}
 
 {{- define "sallyport.adminPort" -}}

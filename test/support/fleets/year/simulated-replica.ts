@@ -11,6 +11,7 @@ import type { RevocablePeer } from '../../../../src/contracts/revocations.ts';
 import type { Clock } from '../../../../src/core/clock.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { SecretReplicaBoard } from '../../../../src/fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../../../../src/history/node-history-service.ts';
 import { PeerGate } from '../../../../src/identity/peer-gate.ts';
 import type { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
@@ -62,9 +63,9 @@ export async function startReplica(
   const { signal } = new AbortController();
   const options = { certificates: POLICY, addresses: ['hub.example.com'] };
 
-  const revocations = new RevocationService(shared, () => ({
+  const board = new SecretReplicaBoard(shared, () => ({ secret: 'sallyport-replicas', replica }));
+  const revocations = new RevocationService({ ...shared, board }, () => ({
     secret: 'sallyport-revocations',
-    replica,
     backdateMs: POLICY.backdateMs,
   }));
   const prepared = await prepareAllCerts(shared, options, signal);
@@ -106,6 +107,7 @@ export async function startReplica(
   const rollover = new CaRolloverService(
     {
       ...shared,
+      board,
       current: certificates,
       manager,
       nodes: () =>
@@ -124,7 +126,7 @@ export async function startReplica(
     () => ({ ...POLICY, replica }),
   );
 
-  const components = [manager, revocations, history, tokens, rollover];
+  const components = [board, manager, revocations, history, tokens, rollover];
   for (const component of components) await component.start(signal);
   return {
     replica,

@@ -7,12 +7,6 @@ import {
   MAX_LIST_BYTES,
 } from '../../../../src/certs/revocation/revocation-codec.ts';
 import { type RevocationDraft, RevocationList } from '../../../../src/certs/revocation/revocation-list.ts';
-import {
-  decodeReceipts,
-  encodeReceipts,
-  MAX_RECEIPT_BYTES,
-  RECEIPTS_FIELD,
-} from '../../../../src/certs/revocation/revocation-receipts.ts';
 import { isSallyportError } from '../../../../src/core/errors.ts';
 import { scaled } from '../../../support/scale.ts';
 
@@ -241,53 +235,5 @@ describe('the stored list', () => {
       );
     expect(encodeRevocations(many(5_000)).length).toBeLessThan(MAX_LIST_BYTES);
     expect(() => encodeRevocations(many(20_000))).toThrow(/larger than 786432 bytes/);
-    expect(MAX_LIST_BYTES + MAX_RECEIPT_BYTES).toBeLessThan(1024 * 1024);
-  });
-});
-
-describe('receipts', () => {
-  const closed = (n: number) => ({
-    revocation: 'r1',
-    node: `edge-${n}`,
-    sessionId: `s-${n}`,
-    transport: 'websocket',
-    at: new Date(NOW).toISOString(),
-  });
-  const receipt = (aliveAt: number, sessions = 0) => ({
-    replica: 'hub',
-    version: 1,
-    appliedAt: NOW,
-    aliveAt,
-    closed: Array.from({ length: sessions }, (_, n) => closed(n)),
-  });
-
-  test('of many replicas with many sessions the newest are kept within the bound, the long silent are forgotten', () => {
-    const all = new Map(
-      Array.from({ length: 100 }, (_, n) => [`run-${n}`, receipt(NOW - n * 60_000, 50)] as const),
-    );
-    const bytes = encodeReceipts(all, NOW);
-    expect(bytes.length).toBeLessThanOrEqual(MAX_RECEIPT_BYTES);
-    const read = decodeReceipts({ data: { [RECEIPTS_FIELD]: bytes } });
-    expect(read.size).toBe(60);
-    expect(read.get('run-0')!.closed.at(-1)).toEqual(closed(49));
-    expect(read.has('run-60')).toBe(false);
-  });
-
-  test('what cannot be read of them is left out', () => {
-    const decode = (text: string) => [
-      ...decodeReceipts({ data: { [RECEIPTS_FIELD]: Buffer.from(text) } }).keys(),
-    ];
-    expect(decodeReceipts({ data: {} }).size).toBe(0);
-    for (const text of ['', 'null', '[1]', '"x"', '{"a":null}', '{"a":{"replica":"x"}}'])
-      expect(decode(text)).toEqual([]);
-    expect(
-      decode(
-        JSON.stringify({
-          a: receipt(NOW),
-          b: { ...receipt(NOW), closed: [{}] },
-          c: { ...receipt(NOW), version: 'x' },
-        }),
-      ),
-    ).toEqual(['a']);
   });
 });

@@ -1,18 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LIST_FIELD } from '../../../../src/certs/revocation/revocation-codec.ts';
-import { RECEIPTS_FIELD } from '../../../../src/certs/revocation/revocation-receipts.ts';
 import { RevocationService } from '../../../../src/certs/revocation/revocation-service.ts';
 import type { GatewayEvent } from '../../../../src/contracts/event-recorder.ts';
 import type { Secret } from '../../../../src/contracts/secret-store.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { BOARD_FIELD, SecretReplicaBoard } from '../../../../src/fleet/secret-replica-board.ts';
 import { ManualClock, settle } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
 import { metric } from '../../../support/edges/messages.ts';
+import { ElderReplica } from '../../../support/fleets/elder-replica.ts';
 import { advanceUntil, whileAdvancing } from '../../../support/while-advancing.ts';
 
 const SECRET = 'sallyport-revocations';
+const BOARD = 'sallyport-replicas';
 const CA = 'a'.repeat(64);
 const peer = (nodeName: string, serial = 'F01') => ({ nodeName, serial, issuerSha256: CA, notBefore: 0 });
 const down = () => {
@@ -21,7 +23,7 @@ const down = () => {
 
 let clock: ManualClock;
 let store: MemorySecretStore;
-const running: RevocationService[] = [];
+const running: { stop(): Promise<void> }[] = [];
 beforeEach(() => {
   clock = new ManualClock();
   store = new MemorySecretStore();
@@ -37,17 +39,21 @@ async function startReplica(replica: string, on = store.connect()) {
   const metrics = createMetrics({ process: false });
   const recorded: GatewayEvent[] = [];
   const events = { record: (event: GatewayEvent) => void recorded.push(event) };
+  const board = new SecretReplicaBoard({ store: on, clock, log }, () => ({ secret: BOARD, replica }));
   const service = new RevocationService(
-    { store: on, clock, log, metrics, certificateOf: () => undefined, events },
-    () => ({ secret: SECRET, replica, backdateMs: 3_600_000 }),
+    { store: on, board, clock, log, metrics, certificateOf: () => undefined, events },
+    () => ({ secret: SECRET, backdateMs: 3_600_000 }),
   );
   const changes: number[] = [];
   service.onChange(() => changes.push(service.current.version));
+  await service.load(AbortSignal.timeout(5_000));
+  await board.start();
   await service.start(AbortSignal.timeout(5_000));
-  running.push(service);
+  const stop = () => service.stop().then(() => board.stop());
+  running.push({ stop });
   await settle(20);
   changes.length = 0;
-  return { service, recorded, store: on, log, metrics, changes };
+  return { service, board, stop, recorded, store: on, log, metrics, changes };
 }
 
 async function advance(ms: number): Promise<void> {
@@ -165,7 +171,7 @@ describe('G7: one decision for all replicas', () => {
   test('a replica that stops takes its receipt back; one that dies is no longer waited for after some minutes', async () => {
     const [one, two] = [await startReplica('one'), await startReplica('two')];
     const three = await startReplica('three');
-    await two.service.stop();
+    await two.stop();
     await settle(20);
     expect(one.service.replicas().replicas.map(({ replica }) => replica)).toEqual(['one', 'three']);
     three.store.fault = down;
@@ -175,6 +181,54 @@ describe('G7: one decision for all replicas', () => {
     expect(one.service.replicas().complete).toBe(false);
     await advance(151_000);
     expect(one.service.replicas()).toMatchObject({ complete: true, replicas: [{}, { alive: false }] });
+  });
+});
+
+describe('G7: a rolling upgrade from 0.1, whose replicas know no board', () => {
+  test('each sees the other alive and with its version, and an elder that was alone for hours wakes up', async () => {
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    await advance(3 * 3_600_000);
+    const one = await startReplica('new-1');
+    const two = await startReplica('new-2');
+    await advance(10_000);
+    expect(await elder.alive()).toEqual({ old: 0, 'new-1': 0, 'new-2': 0 });
+    const { revocation } = await revoke(one.service, 'edge-1');
+    await settle(50);
+    expect(await elder.alive()).toEqual({ old: 0, 'new-1': 1, 'new-2': 1 });
+    expect(two.service.receipt(revocation!.id)?.complete).toBe(false);
+    await elder.follow(1);
+    await settle(50);
+    expect(two.service.receipt(revocation!.id)).toMatchObject({
+      complete: true,
+      replicas: [{ replica: 'new-1' }, { replica: 'new-2' }, { replica: 'old', version: 1 }],
+    });
+    // Signs of life go on reaching it, and who stops is not waited for there either.
+    for (let minutes = 0; minutes < 5; minutes++) await advance(60_000);
+    expect(Object.keys(await elder.alive()).sort()).toEqual(['new-1', 'new-2', 'old']);
+    await two.stop();
+    await settle(20);
+    expect(Object.keys(await elder.alive()).sort()).toEqual(['new-1', 'old']);
+    elder.kill();
+  });
+
+  test('once the last elder is silent nothing more is written for it, and nobody waits for it', async () => {
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    const [one] = [await startReplica('new-1'), await startReplica('new-2')];
+    await advance(10_000);
+    elder.kill();
+    for (let minutes = 0; minutes < 5; minutes++) await advance(60_000);
+    const { revocation } = await revoke(one.service, 'edge-1');
+    await settle(50);
+    expect(one.service.receipt(revocation!.id)).toMatchObject({
+      complete: true,
+      replicas: [{ alive: true }, { alive: true }, { replica: 'old', alive: false }],
+    });
+    const writes = () => store.writes.filter(({ name }) => name === SECRET).length;
+    const before = writes();
+    for (let minutes = 0; minutes < 10; minutes++) await advance(60_000);
+    expect(writes()).toBe(before);
   });
 });
 
@@ -218,16 +272,18 @@ describe('G7: what can go wrong with the stored list', () => {
     expect(fresh.service.isNodeRevoked('edge-2')).toBeDefined();
   });
 
-  test('garbage for receipts disturbs nothing and is replaced', async () => {
+  test('garbage for receipts disturbs nothing, on the board it is replaced', async () => {
     const { service } = await startReplica('one');
     await revoke(service, 'edge-1');
-    damage({ [RECEIPTS_FIELD]: Buffer.from('garbage'), other: Buffer.from('kept') });
+    damage({ 'receipts.json': Buffer.from('garbage'), other: Buffer.from('kept') });
+    store.put({ name: BOARD, data: { [BOARD_FIELD]: Buffer.from('garbage'), other: Buffer.from('kept') } });
     await settle(20);
     expect(service.problem()).toBeUndefined();
     await revoke(service, 'edge-2');
     await settle(20);
-    expect(Buffer.from(store.peek(SECRET)!.data[RECEIPTS_FIELD]!).toString()).toContain('"replica":"one"');
-    expect(Buffer.from(store.peek(SECRET)!.data.other!).toString()).toBe('kept');
+    expect(Buffer.from(store.peek(BOARD)!.data[BOARD_FIELD]!).toString()).toContain('"replica":"one"');
+    for (const name of [SECRET, BOARD])
+      expect(Buffer.from(store.peek(name)!.data.other!).toString()).toBe('kept');
   });
 
   test('a hand that edits the list without a new version is obeyed', async () => {
@@ -280,7 +336,7 @@ describe('G7: what can go wrong with the stored list', () => {
   });
 
   test('nothing is left running after the stop, and nothing is written while nothing changes', async () => {
-    const { service } = await startReplica('one');
+    const { stop } = await startReplica('one');
     const before = store.writes.length;
     await advance(3 * 3_600_000);
     expect(store.writes.length).toBe(before);
@@ -288,8 +344,8 @@ describe('G7: what can go wrong with the stored list', () => {
     const other = await startReplica('two');
     await advance(60_000);
     expect(other.service.replicas().replicas).toMatchObject([{ alive: true }, { alive: true }]);
-    await other.service.stop();
-    await service.stop();
+    await other.stop();
+    await stop();
     expect(clock.pending).toBe(0);
     expect(store.watchers).toBe(0);
   });

@@ -7,10 +7,11 @@ import type { Secret, SecretStore } from '../../../../src/contracts/secret-store
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
+import { ElderReplica } from '../../../support/fleets/elder-replica.ts';
 import { presentsChainTo, type RolloverReplica, startRollover } from '../../../support/fleets/rollover.ts';
 import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
 import { TEST_SCALE } from '../../../support/scale.ts';
-import { advanceUntil } from '../../../support/while-advancing.ts';
+import { advanceUntil, whileAdvancing } from '../../../support/while-advancing.ts';
 
 const SECRET = 'sallyport-rollover';
 const FORWARD: readonly RolloverStep[] = ['prepare', 'activate', 'retire', 'revoke'];
@@ -24,9 +25,13 @@ beforeEach(() => {
   clock = new ManualClock(Date.now());
 });
 afterEach(async () => {
-  for (const replica of running.splice(0)) await replica[Symbol.asyncDispose]();
+  await stopAll();
   expect(clock.pending).toBe(0);
 });
+
+/** Races are lost, and their pauses pass, in a stop too. */
+const stopAll = (from = 0) =>
+  whileAdvancing(clock, Promise.all(running.splice(from).map((one) => one[Symbol.asyncDispose]())));
 
 async function start(options: Parameters<typeof startRollover>[1] & { on?: SecretStore } = {}) {
   const replica = await startRollover({ store: options.on ?? store, clock }, options);
@@ -39,6 +44,9 @@ const putCa = (ca: Pair) => store.put({ name: 'casecret', data: { cadata: ca.der
 const storedCa = () => CertificateAuthority.fromSecret(store.peek('casecret')!).certificate.sha256;
 const state = () =>
   JSON.parse(Buffer.from(store.peek(SECRET)!.data['rollover.json']!).toString()) as { phase: string };
+/** The latest step, where the next one waits for that. */
+const allKnow = ({ service }: RolloverReplica) =>
+  service.status().next.every(({ blockers }) => !blockers.join().includes('not known yet'));
 const trusted = ({ current }: RolloverReplica) => current.current().clientCAs.map(({ sha256 }) => sha256);
 const kubeEdgeCa = () => mintCa({ serial: '0400', keyIdentifiers: false, crlSign: false });
 
@@ -118,6 +126,7 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
       expect(trusted(hub)).toEqual([old.sha256]);
       expect(hub.current.authority().certificate.sha256).toBe(old.sha256);
       expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
+      await stopAll();
     }
   });
 
@@ -194,9 +203,17 @@ describe('a process that dies between any two writes', () => {
           const witness = await start({ replica: 'witness', on: store.connect() });
           const mortal = new MortalStore(store.connect(), { at, effect });
           const victim = await start({ replica: 'victim', on: mortal });
-          for (const step of journey) await victim.step(step).catch(() => {});
+          for (const step of journey) {
+            await advanceUntil(clock, () => mortal.isDead || allKnow(victim));
+            await whileAdvancing(
+              clock,
+              victim.step(step).catch(() => {}),
+            );
+          }
           const survived = !mortal.isDead;
-          for (const replica of running.splice(1)) await replica[Symbol.asyncDispose]();
+          await stopAll(1);
+          // Until then it counts as alive.
+          await clock.advance(150_000);
 
           const heir = await start({ replica: 'heir', on: store.connect() });
           for (const hub of [witness, heir]) {
@@ -220,7 +237,10 @@ describe('a process that dies between any two writes', () => {
               retiring: 'revoke',
             } as const;
             if (phase === 'revoking') await clock.advance(1_000);
-            else await heir.step(step[phase]);
+            else {
+              await advanceUntil(clock, () => allKnow(heir));
+              await whileAdvancing(clock, heir.step(step[phase]));
+            }
           }
           await advanceUntil(clock, () => state().phase === 'idle');
           await advanceUntil(clock, () => [witness, heir].every((hub) => trusted(hub).join() === storedCa()));
@@ -229,7 +249,7 @@ describe('a process that dies between any two writes', () => {
             expect(presentsChainTo(hub.current.current(), old.certificate)).toBe(true);
             expect(hub.manager.status().problem).toBeUndefined();
           }
-          for (const replica of running.splice(0)) await replica[Symbol.asyncDispose]();
+          await stopAll();
           if (survived) {
             expect(at).toBeGreaterThan(5);
             return;
@@ -333,12 +353,45 @@ describe('C4: the evidence', () => {
 
   test('activate waits for replicas that do not know the new CA yet', async () => {
     putCa(await kubeEdgeCa());
-    const hub = await start({ replica: 'hub-1', alive: () => ['hub-1', 'hub-2'] });
+    const hub = await start({ replica: 'hub-1' });
+    const deaf = store.connect();
+    deaf.watchDead = true;
+    const late = await start({ replica: 'hub-2', on: deaf });
     await hub.step('prepare');
     await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica hub-2/);
-    await start({ replica: 'hub-2', on: store.connect() });
-    await advanceUntil(clock, () => hub.service.status().replicas.length === 2);
+    deaf.resync();
+    await advanceUntil(clock, () => late.service.status().phase === 'prepared');
+    await advanceUntil(clock, () => hub.service.status().next[0]!.blockers.length === 0);
+    expect(hub.service.status().replicas).toMatchObject([
+      { replica: 'hub-1', version: 1 },
+      { replica: 'hub-2', version: 1 },
+    ]);
     expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
+  });
+
+  test('a rolling upgrade from 0.1: a replica of it is waited for, and sees who knows the step', async () => {
+    putCa(await kubeEdgeCa());
+    const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
+    await elder.start();
+    const hub = await start({ replica: 'new' });
+    // As the service of the revocations does.
+    hub.board.elders.hear(store.peek('sallyport-revocations')!.data['receipts.json']);
+    await hub.step('prepare');
+    expect(await elder.acknowledged()).toEqual({ new: 1 });
+    await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica old/);
+    await elder.acknowledge(1);
+    await advanceUntil(clock, () => allKnow(hub));
+    expect(await hub.step('activate')).toMatchObject({ phase: 'active' });
+    expect(await elder.acknowledged()).toEqual({ new: 2 });
+    elder.kill();
+  });
+
+  test('without a replica of 0.1 no receipt is written into the Secret of the rollover', async () => {
+    putCa(await kubeEdgeCa());
+    const hub = await start();
+    await hub.step('prepare');
+    await clock.advance(1_000);
+    expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('receipts.json');
   });
 
   test('revoke is refused while the trust Secret holds the old CA', async () => {

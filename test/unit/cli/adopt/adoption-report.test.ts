@@ -50,7 +50,7 @@ test('a KubeEdge cluster whose names are all advertised: everything is kept, and
     'changes sallyport-tokens: is created, with a token key of its own',
     'changes sallyport-revocations: is created: the list of who is shut out',
     'changes sallyport-history: is created: the history of nodes',
-    'changes sallyport-replicas: is created: what replicas are seen to serve',
+    'changes sallyport-replicas: is created: what replicas tell each other',
   ]);
   expect(lines(all, 'blocks')).toEqual([]);
   const found = lines(all, 'found').join('\n');

@@ -286,6 +286,17 @@ describe('before the upgrade', () => {
 });
 
 describe('messages', () => {
+  test('O6: the zero message, with which EdgeCore says goodbye, ends the session as an orderly end', async () => {
+    const { join } = await start();
+    const { socket, record } = await join();
+    const closed = once(socket, 'close');
+    socket.send('{"header":{"msg_id":"","timestamp":0},"route":{},"content":null}\n');
+    const [code] = await closed;
+    expect(code).toBe(1000);
+    expect(record.messages).toEqual([]);
+    expect(record.closes.map((reason) => reason?.name)).toEqual(['Normal']);
+  });
+
   test('go both ways byte for byte, a newline at the end of ours', async () => {
     const { join } = await start();
     const { socket, record } = await join();

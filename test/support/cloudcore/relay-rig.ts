@@ -1,0 +1,167 @@
+import { once } from 'node:events';
+import { WebSocket } from 'ws';
+import { LocalBus } from '../../../src/bus/local/local-bus.ts';
+import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import type { StoredEvent } from '../../../src/contracts/message-bus.ts';
+import { silentLogger } from '../../../src/core/log.ts';
+import { createMetrics } from '../../../src/core/metrics.ts';
+import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
+import { asUpstreamAuthority } from '../../../src/gateway/relay.ts';
+import { SessionHub } from '../../../src/hub/session-hub.ts';
+import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import { TunnelListener } from '../../../src/listeners/tunnel/tunnel-listener.ts';
+import { WebSocketListener } from '../../../src/listeners/websocket/websocket-listener.ts';
+import { closeReason } from '../../../src/protocol/close-reasons.ts';
+import { CloudCoreRelay } from '../../../src/relay/cloudcore-relay.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
+import { metric } from '../edges/messages.ts';
+import { bundleOf, FixedSource } from '../pki/fixed-source.ts';
+import { asCaCertificate, mintCa, mintEdge, mintServer, type Pair } from '../pki/pki.ts';
+import { FakeApi } from './fake-api.ts';
+import { FakeCloudCore } from './fake-cloudcore.ts';
+import { FakeEdgeCore } from './fake-edgecore.ts';
+
+export interface RelayRigOptions {
+  readonly cloudcores?: number;
+  readonly copy?: boolean;
+  readonly holdMs?: number;
+}
+
+/**
+ * The part of a gateway that an edge and a CloudCore see, between real sockets, with a clock that moves when
+ * told to: listener, hub, relay.
+ */
+export async function startRelayRig({
+  cloudcores: count = 1,
+  copy = false,
+  holdMs = 300_000,
+}: RelayRigOptions = {}) {
+  const clock = new ManualClock();
+  const metrics = createMetrics({ process: false });
+  const parts = { clock, log: silentLogger, metrics };
+  const start = clock.now();
+  const dates = { notBefore: new Date(start - 86_400_000), notAfter: new Date(start + 365 * 86_400_000) };
+  const ca = await mintCa(dates);
+  const server = await mintServer(ca, dates);
+  const api = new FakeApi();
+  const newCloudCore = (own: Pair = server) =>
+    new FakeCloudCore({ ca, server: own, api, clock, authorization: true });
+  const cloudcores = await Promise.all(Array.from({ length: count }, () => newCloudCore().start()));
+
+  const authority = CertificateAuthority.fromSecret(
+    {
+      name: 'casecret',
+      data: { cadata: ca.der, cakeydata: ca.privateKey.export({ type: 'sec1', format: 'der' }) },
+    },
+    { clock },
+  );
+  let addresses = cloudcores.map(({ address }) => address);
+  const config = configSchema.parse({});
+  const { queue, ...hubDefaults } = config.hub;
+  const revoked = new Set<string>();
+  const gate = new PeerGate(
+    {
+      clock,
+      trust: () => [asCaCertificate(ca)],
+      isRevoked: ({ nodeName }) => (revoked.has(nodeName) ? 'theft' : undefined),
+    },
+    () => config.identity,
+  );
+  const source = new FixedSource(bundleOf({ ca, server }));
+  const events: StoredEvent[] = [];
+
+  async function startFront() {
+    const relay = new CloudCoreRelay(
+      { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
+      () => ({
+        addresses,
+        tunnelAddresses: addresses.map(
+          (one) => cloudcores.find(({ address }) => address === one)?.tunnelAddress ?? one,
+        ),
+        holdMs,
+      }),
+    );
+    const bus = new LocalBus(parts, () => queue);
+    bus.subscribe({}, (event) => events.push(event));
+    const hub = new SessionHub(
+      { ...parts, bus, relay, ownership: new LocalOwnership({ clock }, { replica: 'test' }) },
+      () => ({ ...hubDefaults, replica: 'test', copyUpstream: copy }),
+    );
+    const place = { host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits };
+    const listener = new WebSocketListener({ ...parts, source, gate, acceptor: hub }, () => ({
+      ...config.hub,
+      ...place,
+    }));
+    const tunnel = new TunnelListener({ ...parts, source, gate, tunnels: relay }, () => place);
+    for (const one of [bus, relay, hub, listener, tunnel]) await one.start();
+    return {
+      hub,
+      relay,
+      port: listener.address().port,
+      tunnelPort: tunnel.address().port,
+      async kill() {
+        const now = AbortSignal.abort();
+        await Promise.all([hub.stop(), relay.stop()]);
+        for (const one of [listener, tunnel]) await one.stop(closeReason('Draining'), now);
+        await bus.stop();
+      },
+    };
+  }
+
+  const fronts = [await startFront()];
+  const [{ hub, relay, tunnelPort }] = fronts as [Awaited<ReturnType<typeof startFront>>];
+  const edges: FakeEdgeCore[] = [];
+  let connects = 0;
+  return {
+    ...parts,
+    ca,
+    api,
+    cloudcores,
+    cloudcore: cloudcores[0]!,
+    newCloudCore,
+    /** Gateways; edges come to one after the other. Without NATS they know nothing of each other. */
+    fronts,
+    startFront,
+    relay,
+    hub,
+    events,
+    gate,
+    revoked,
+    use: (next: readonly string[]) => {
+      addresses = [...next];
+    },
+    metric: (name: string, labels?: Record<string, string>) => metric(metrics, name, labels),
+    edge: async (node: string) => {
+      const pair = await mintEdge(ca, node, dates);
+      const edge = new FakeEdgeCore({
+        node,
+        port: () => fronts[connects++ % fronts.length]!.port,
+        credentials: { ca: ca.pem, cert: pair.pem, key: pair.key },
+        clock,
+      });
+      edges.push(edge);
+      return edge.start();
+    },
+    /** The tunnel of a node, as EdgeCore opens it. @param claims the name in its header */
+    tunnel: async (node: string, claims = node): Promise<WebSocket> => {
+      const pair = await mintEdge(ca, node, dates);
+      const socket = new WebSocket(`wss://127.0.0.1:${tunnelPort}/v1/kubeedge/connect`, {
+        cert: pair.pem,
+        key: pair.key,
+        ca: [],
+        rejectUnauthorized: false,
+        headers: { SessionHostNameOverride: claims, SessionInternalIP: '192.0.2.7' },
+        perMessageDeflate: false,
+        skipUTF8Validation: true,
+      });
+      await once(socket, 'open');
+      return socket;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const edge of edges) edge.stop();
+      for (const front of fronts) await front.kill();
+      await Promise.all(cloudcores.map((one) => one.kill()));
+    },
+  };
+}
