@@ -5,6 +5,9 @@ import { KubeApi } from '../support/kube/kube-api.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
 import { swallowCalls } from '../support/kube/swallowed-calls.ts';
 
+/** On CA, hub certificate, trust, rollover, revocations and replicas. */
+const WATCHES = 6;
+
 /** What is being started, on a clock that goes on meanwhile, though slowly: calls must not run out of time. */
 async function started<T>(starting: Promise<T>, clock: ManualClock): Promise<T> {
   let isUp = false;
@@ -23,7 +26,7 @@ test('R1: no reader of the API waits for ever for calls that never settle: each 
   await using api = await KubeApi.start();
   const clock = new ManualClock(Date.now());
   await using hub = await started(startKubeGateway(api, { clock }), clock);
-  await eventually('every watch is open', () => api.watches === 5);
+  await eventually('every watch is open', () => api.watches === WATCHES);
 
   const swallowed = swallowCalls(/secrets/);
   api.endWatches('end');
@@ -41,7 +44,7 @@ test('R1: no reader of the API waits for ever for calls that never settle: each 
       return `${verb} ${name ?? query.get('fieldSelector')?.replace('metadata.name=', '')}`;
     });
     return (
-      api.watches === 5 &&
+      api.watches === WATCHES &&
       ['get sallyport-revocations', 'get tokensecret', 'list casecret'].every((one) => asked.includes(one))
     );
   });
