@@ -10,7 +10,8 @@ const shared = {
 
 /**
  * unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI.
- * helm, browser, rules, nats, chaos: need Helm 3, Chromium, promtool, nats-server.
+ * helm, browser, rules, nats, chaos, cluster: need Helm 3, Chromium, promtool, nats-server, a built
+ * kube-apiserver.
  */
 export default defineConfig({
   test: {
@@ -47,6 +48,7 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      { test: { ...shared, name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000 } },
       { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
       { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },
       { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },

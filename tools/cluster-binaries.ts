@@ -58,7 +58,7 @@ function build(name: keyof typeof BINARIES, folder: string): void {
   mkdirSync(folder, { recursive: true });
   const workshop = mkdtempSync(join(tmpdir(), 'sallyport-build-'));
   try {
-    console.error(`building ${name}; this takes a while`);
+    process.stderr.write(`building ${name}; this takes a while\n`);
     const unfinished = join(folder, `.${name}.${process.pid}`);
     BINARIES[name](workshop, unfinished);
     renameSync(unfinished, join(folder, name));
@@ -70,9 +70,9 @@ function build(name: keyof typeof BINARIES, folder: string): void {
 if (import.meta.main) {
   const { folder, missing } = clusterBinaries();
   if (missing.length > 0 && process.argv.includes('--cached')) {
-    console.error(`not in ${folder}: ${missing.join(', ')}`);
+    process.stderr.write(`not in ${folder}: ${missing.join(', ')}\n`);
     process.exit(1);
   }
   for (const name of missing) build(name as keyof typeof BINARIES, folder);
-  console.log(folder);
+  process.stdout.write(`${folder}\n`);
 }

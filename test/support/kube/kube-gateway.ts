@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AdminClient } from '../../../src/cli/admin/admin-client.ts';
+import { AdminClient, type BearerCredentials } from '../../../src/cli/admin/admin-client.ts';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { Clock } from '../../../src/core/clock.ts';
@@ -19,29 +19,37 @@ export interface KubeGateway extends AsyncDisposable {
   port(name: 'https' | 'websocket' | 'admin'): number;
 }
 
-/** A whole gateway in this process, its Secrets on an API server. */
-export async function startKubeGateway(
-  api: KubeApi,
-  {
-    settings = {},
-    signal,
-    log = silentLogger,
-    clock,
-  }: { settings?: Readonly<Record<string, string>>; signal?: AbortSignal; log?: Logger; clock?: Clock } = {},
+export interface KubeGatewayOptions {
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+  readonly log?: Logger;
+  readonly clock?: Clock;
+}
+
+/** A whole gateway in this process, its Secrets on an API server in memory. */
+export async function startKubeGateway(api: KubeApi, options: KubeGatewayOptions = {}): Promise<KubeGateway> {
+  api.reviews.users.set(OPERATOR.token, { username: OPERATOR.username });
+  api.reviews.grants = [
+    { username: OPERATOR.username, nonResourceURLs: ['/sallyport/admin', '/metrics'], verbs: ['*'] },
+  ];
+  const credentials = async () => ({ bearerToken: OPERATOR.token, ca: storedCa(api).pem });
+  return startOnCluster({ kubeconfig: api.kubeconfig(), credentials }, options);
+}
+
+/** A whole gateway in this process, its Secrets where the kubeconfig leads. */
+export async function startOnCluster(
+  { kubeconfig, credentials }: { kubeconfig: string; credentials: () => Promise<BearerCredentials> },
+  { settings = {}, signal, log = silentLogger, clock }: KubeGatewayOptions = {},
 ): Promise<KubeGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-kube-'));
   const before = process.env.KUBECONFIG;
   process.env.KUBECONFIG = join(folder, 'config');
-  writeFileSync(process.env.KUBECONFIG, api.kubeconfig());
+  writeFileSync(process.env.KUBECONFIG, kubeconfig);
   const restore = () => {
     if (before === undefined) delete process.env.KUBECONFIG;
     else process.env.KUBECONFIG = before;
     rmSync(folder, { recursive: true, force: true });
   };
-  api.reviews.users.set(OPERATOR.token, { username: OPERATOR.username });
-  api.reviews.grants = [
-    { username: OPERATOR.username, nonResourceURLs: ['/sallyport/admin', '/metrics'], verbs: ['*'] },
-  ];
   const sources = {
     flags: {
       'secretStore.kind': 'kubernetes',
@@ -63,7 +71,7 @@ export async function startKubeGateway(
     );
     const admin = new AdminClient({
       address: gateway.ready().admin!,
-      credentials: async () => ({ bearerToken: OPERATOR.token, ca: storedCa(api).pem }),
+      credentials,
       hubNames: ['localhost'],
     });
     return {
