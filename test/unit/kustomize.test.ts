@@ -95,6 +95,12 @@ describe('the chart, without Helm', () => {
     compare(values, schema, 'values');
   });
 
+  test('the notes teach an encrypted backup, and show no key', () => {
+    const notes = readFileSync('deploy/helm/sallyport/templates/NOTES.txt', 'utf8');
+    expect(notes).toContain('sallyport backup create');
+    expect(notes).not.toMatch(/get secret[^\n]*caSecret|cakeydata/);
+  });
+
   test('chart and package have one version', () => {
     const { version, appVersion } = parse(readFileSync('deploy/helm/sallyport/Chart.yaml', 'utf8')) as {
       version: string;
