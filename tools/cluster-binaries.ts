@@ -1,6 +1,6 @@
 /**
- * kube-apiserver and etcd for `npm run test:cluster`, built from their Go modules where Go is there, and kept in
- * a cache folder outside of the repository: about 12 minutes of CPU the first time, nothing later.
+ * kube-apiserver and etcd for `npm run test:cluster`, built from their Go modules where Go is there, and kept
+ * in a cache folder outside of the repository: about 12 minutes of CPU the first time, nothing later.
  *
  *   node tools/cluster-binaries.ts             builds what is missing, prints the folder
  *   node tools/cluster-binaries.ts --cached    prints the folder, or fails when something is missing

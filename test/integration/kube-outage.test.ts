@@ -8,7 +8,9 @@ import { swallowCalls } from '../support/kube/swallowed-calls.ts';
 /** On CA, hub certificate, trust, rollover, revocations and replicas. */
 const WATCHES = 6;
 
-/** What is being started, on a clock that goes on meanwhile, though slowly: calls must not run out of time. */
+/**
+ * What is being started, on a clock that goes on meanwhile, though slowly: calls must not run out of time.
+ */
 async function started<T>(starting: Promise<T>, clock: ManualClock): Promise<T> {
   let isUp = false;
   const up = () => {
