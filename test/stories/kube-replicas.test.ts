@@ -124,7 +124,7 @@ describe('replicas in processes of their own, on one API server', () => {
     });
     await eventually('all say so', async () => {
       const probes = await Promise.all(replicas.map(({ ready }) => probe(ready.https, 'readyz')));
-      return probes.every(({ status, text }) => status === 500 && text.includes('holds another CA'));
+      return probes.every(({ status, text }) => status === 500 && text.includes('[-]ca failed'));
     });
     for (const replica of replicas) expect((await servedCa(replica)).equals(before)).toBe(true);
     fleet.api.put('casecret', { data: stored.data });

@@ -21,7 +21,7 @@ const AUTH_DELEGATOR: readonly PolicyRule[] = [
 ];
 export const shipped = [...rules, ...AUTH_DELEGATOR];
 /** How long is waited for what has to happen, and for what must not. */
-const PATIENCE_MS = { granted: 20_000, refused: 2_500 };
+const PATIENCE_MS = { granted: 60_000, refused: 2_500 };
 interface Deed {
   readonly gateway: KubeGateway;
   readonly api: KubeApi;
