@@ -24,6 +24,7 @@ import { nodeInfo } from './node-info.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
 import type { SessionEvent } from './session-event.ts';
+import { Throttles } from './throttle.ts';
 import { TrafficMeter } from './traffic-meter.ts';
 
 export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & {
@@ -87,10 +88,12 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     this.#parts = { random: Math.random, ...parts };
     this.#options = options;
     const meter = new TrafficMeter(parts.metrics);
+    const throttles = new Throttles(parts, () => options().rate);
     const hooks = {
       sessions: () => this.#sessions.values(),
       close: (session: Session, reason: CloseReason) => this.#close(session, reason),
       planEnd: (session: Session, reason: CloseReason) => this.#planEnd(session, reason),
+      looked: (now: number) => throttles.sweep(now),
     };
     this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
     this.#door = new Door(this.#parts, options);
@@ -105,6 +108,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       clock: parts.clock,
       metrics: parts.metrics,
       meter,
+      throttles,
       options,
       dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
       gone: (session, reason) => this.#end(session, reason, undefined),

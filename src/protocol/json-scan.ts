@@ -29,199 +29,269 @@ const MAX_MEMBERS = 64;
 /** Longest text of a number. A float64 needs 24 characters, an int64 20; some parsers take quadratic time. */
 const MAX_NUMBER = 1_024;
 
+/** What comes next, in the order in which things come. */
+const OPENED = 0;
+const KEY = 1;
+const KEY_TEXT = 2;
+const KEY_ENDED = 3;
+const VALUE = 4;
+const VALUE_TEXT = 5;
+const VALUE_ENDED = 6;
+
 /**
- * One pass over a JSON text in UTF-8, in linear time, without recursion. JSON.parse takes what it has
- * accepted.
+ * One pass over a JSON text in UTF-8, in linear time, without recursion, in as many pieces as the caller
+ * likes. JSON.parse takes what it has accepted.
  */
 export class JsonScanner {
+  /** Where the members of an {@link JsonScanner.ofObject object} stand. */
+  readonly members: MemberRange[] = [];
   readonly #bytes: Uint8Array;
   readonly #limits: JsonLimits;
+  readonly #isObject: boolean;
+  #at = 0;
+  #next = VALUE;
   #values = 0;
-  /** Of the value skipped last. */
+  #depth = 0;
+  /** What each open level began with, `{` or `[`. */
+  readonly #levels: number[] = [];
+  /** The member that is being read. */
+  #keyFrom = 0;
+  #keyTo = 0;
+  #from = 0;
   #fields = 0;
 
-  constructor(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS) {
+  private constructor(bytes: Uint8Array, limits: JsonLimits, isObject: boolean) {
     this.#bytes = bytes;
     this.#limits = limits;
+    this.#isObject = isObject;
+  }
+
+  /** For a text that is any value. */
+  static ofValue(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): JsonScanner {
+    return new JsonScanner(bytes, limits, false);
+  }
+
+  /** For a text that has to be an object, and whose members are wanted. */
+  static ofObject(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): JsonScanner {
+    return new JsonScanner(bytes, limits, true);
   }
 
   /**
-   * Checks that the whole text is one value. @throws MESSAGE_INVALID, CONTENT_TOO_DEEP,
-   * CONTENT_TOO_MANY_VALUES
+   * Goes on for `share` bytes, or little more; to the end when it is not given.
+   * @returns whether the end is reached: the whole text is one value
+   * @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
    */
-  value(): void {
-    this.#end(this.#skipValue(this.#space(0), 0));
-  }
-
-  /** Checks that the whole text is one object, and says where its members stand. @throws as {@link value} */
-  members(): MemberRange[] {
+  scan(share = this.#bytes.length): boolean {
     const bytes = this.#bytes;
-    const found: MemberRange[] = [];
-    let at = this.#space(0);
-    if (bytes[at] !== OPEN_OBJECT) throw invalid(bytes.length === 0 ? NOT_JSON : 'it is not an object');
-    at = this.#space(at + 1);
-    if (bytes[at] === CLOSE_OBJECT) {
-      this.#end(at + 1);
-      return found;
-    }
-    for (;;) {
-      const keyFrom = at;
-      if (bytes[at] !== QUOTE) throw invalid(NOT_JSON);
-      const keyTo = this.#skipString(at);
-      const from = this.#space(this.#colon(keyTo));
-      const to = this.#skipValue(from, 1);
-      if (found.length === MAX_MEMBERS) throw invalid('it has too many fields');
-      found.push({ keyFrom, keyTo, from, to, fields: this.#fields });
-      at = this.#space(to);
-      const char = bytes[at];
-      if (char === CLOSE_OBJECT) {
-        this.#end(at + 1);
-        return found;
+    const levels = this.#levels;
+    const { maxMessageValues, maxMessageDepth } = this.#limits;
+    const stop = Math.min(bytes.length, this.#at + share);
+    let at = this.#at;
+    let next = this.#next;
+    let depth = this.#depth;
+    while (at < stop) {
+      if (next === OPENED) {
+        at = skipSpace(bytes, at, stop);
+        if (at >= stop) break;
+        const level = levels[depth - 1]!;
+        if (bytes[at] !== level + TO_CLOSE) next = level === OPEN_OBJECT ? KEY : VALUE;
+        else {
+          at++;
+          if (--depth === 1) this.#memberEnds(at);
+          next = VALUE_ENDED;
+        }
       }
-      if (char !== COMMA) throw invalid(NOT_JSON);
-      at = this.#space(at + 1);
-    }
-  }
-
-  #end(at: number): void {
-    if (this.#space(at) !== this.#bytes.length) throw invalid(NOT_JSON);
-  }
-
-  #space(from: number): number {
-    const bytes = this.#bytes;
-    let at = from;
-    while (at < bytes.length) {
-      const char = bytes[at]!;
-      if (char > SPACE) break;
-      if (char !== SPACE && char !== NEWLINE && char !== RETURN && char !== TAB) break;
-      at++;
-    }
-    return at;
-  }
-
-  #colon(from: number): number {
-    const at = this.#space(from);
-    if (this.#bytes[at] !== COLON) throw invalid(NOT_JSON);
-    return at + 1;
-  }
-
-  #key(from: number): number {
-    const at = this.#space(from);
-    if (this.#bytes[at] !== QUOTE) throw invalid(NOT_JSON);
-    return this.#colon(this.#skipString(at));
-  }
-
-  /** @param base how deep the value already stands @returns where it ends */
-  #skipValue(from: number, base: number): number {
-    const bytes = this.#bytes;
-    const maxDepth = this.#limits.maxMessageDepth - base;
-    const maxValues = this.#limits.maxMessageValues;
-    /** Of each level, whether it is an object. */
-    const kinds: boolean[] = [];
-    let at = from;
-    let depth = 0;
-    let fields = 0;
-    for (;;) {
-      at = this.#space(at);
-      if (++this.#values > maxValues)
-        throw new SallyportError('CONTENT_TOO_MANY_VALUES', { limit: maxValues });
-      const char = bytes[at];
-      if (char === OPEN_OBJECT || char === OPEN_ARRAY) {
-        if (depth >= maxDepth)
-          throw new SallyportError('CONTENT_TOO_DEEP', { limit: this.#limits.maxMessageDepth });
-        const isObject = char === OPEN_OBJECT;
-        at = this.#space(at + 1);
-        if (bytes[at] !== (isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) {
-          kinds[depth++] = isObject;
-          if (isObject) {
-            if (depth === 1) fields++;
-            at = this.#key(at);
-          }
+      if (next === KEY) {
+        at = skipSpace(bytes, at, stop);
+        if (at >= stop) break;
+        if (bytes[at] !== QUOTE) throw invalid(NOT_JSON);
+        if (depth <= 2) this.#keyBegins(depth, at);
+        at++;
+        next = KEY_TEXT;
+      }
+      if (next === KEY_TEXT) {
+        at = skipText(bytes, at, stop);
+        if (at >= stop) break;
+        at++;
+        if (depth === 1) this.#keyTo = at;
+        next = KEY_ENDED;
+      }
+      if (next === KEY_ENDED) {
+        at = skipSpace(bytes, at, stop);
+        if (at >= stop) break;
+        if (bytes[at] !== COLON) throw invalid(NOT_JSON);
+        at++;
+        next = VALUE;
+      }
+      if (next === VALUE) {
+        at = skipSpace(bytes, at, stop);
+        if (at >= stop) break;
+        if (++this.#values > maxMessageValues)
+          throw new SallyportError('CONTENT_TOO_MANY_VALUES', { limit: maxMessageValues });
+        const char = bytes[at]!;
+        if (depth <= 1) this.#memberBegins(depth, char, at);
+        if (char === QUOTE) {
+          at++;
+          next = VALUE_TEXT;
+        } else if (char === OPEN_OBJECT || char === OPEN_ARRAY) {
+          if (depth === maxMessageDepth)
+            throw new SallyportError('CONTENT_TOO_DEEP', { limit: maxMessageDepth });
+          levels[depth++] = char;
+          at++;
+          next = OPENED;
           continue;
+        } else {
+          at = skipScalar(bytes, at);
+          if (depth === 1) this.#memberEnds(at);
+          next = VALUE_ENDED;
         }
-        at++;
-      } else if (char === QUOTE) at = this.#skipString(at);
-      else at = this.#skipScalar(at);
-      for (;;) {
-        if (depth === 0) {
-          this.#fields = fields;
-          return at;
-        }
-        at = this.#space(at);
-        const isObject = kinds[depth - 1]!;
-        const next = bytes[at];
-        if (next === COMMA) {
-          if (isObject && depth === 1) fields++;
-          at = isObject ? this.#key(at + 1) : at + 1;
-          break;
-        }
-        if (next !== (isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) throw invalid(NOT_JSON);
-        at++;
-        depth--;
       }
-    }
-  }
-
-  /** @param from place of the first quote @returns the place after the last */
-  #skipString(from: number): number {
-    const bytes = this.#bytes;
-    const { length } = bytes;
-    let at = from + 1;
-    while (at < length) {
+      if (next === VALUE_TEXT) {
+        at = skipText(bytes, at, stop);
+        if (at >= stop) break;
+        at++;
+        if (depth === 1) this.#memberEnds(at);
+        next = VALUE_ENDED;
+      }
+      at = skipSpace(bytes, at, stop);
+      if (at >= stop) break;
+      if (depth === 0) throw invalid(NOT_JSON);
+      const level = levels[depth - 1]!;
       const char = bytes[at]!;
-      if (char === QUOTE) return at + 1;
-      if (char === BACKSLASH) {
-        if (bytes[at + 1] === LETTER_U) {
-          for (let digit = at + 2; digit < at + 6; digit++) if (!isHex(bytes[digit])) throw invalid(NOT_JSON);
-          at += 6;
-        } else if (isEscaped(bytes[at + 1])) at += 2;
-        else throw invalid(NOT_JSON);
-      } else if (char < SPACE) throw invalid(NOT_JSON);
-      else at++;
-    }
-    throw invalid(NOT_JSON);
-  }
-
-  #skipScalar(from: number): number {
-    switch (this.#bytes[from]) {
-      case LETTER_T:
-        return this.#word(from, TRUE);
-      case LETTER_F:
-        return this.#word(from, FALSE);
-      case LETTER_N:
-        return this.#word(from, NULL);
-      default:
-        return this.#skipNumber(from);
-    }
-  }
-
-  #word(from: number, word: Uint8Array): number {
-    for (let at = 0; at < word.length; at++) if (this.#bytes[from + at] !== word[at]) throw invalid(NOT_JSON);
-    return from + word.length;
-  }
-
-  /** RFC 8259 section 6: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?` */
-  #skipNumber(from: number): number {
-    const bytes = this.#bytes;
-    let at = bytes[from] === MINUS ? from + 1 : from;
-    at = bytes[at] === ZERO ? at + 1 : this.#digits(at);
-    if (bytes[at] === DOT) at = this.#digits(at + 1);
-    if (bytes[at] === LETTER_E || bytes[at] === CAPITAL_E) {
       at++;
-      if (bytes[at] === PLUS || bytes[at] === MINUS) at++;
-      at = this.#digits(at);
+      if (char === COMMA) next = level === OPEN_OBJECT ? KEY : VALUE;
+      else if (char !== level + TO_CLOSE) throw invalid(NOT_JSON);
+      else if (--depth === 1) this.#memberEnds(at);
     }
-    if (at - from > MAX_NUMBER) throw invalid(`a number has more than ${MAX_NUMBER} characters`);
-    return at;
+    this.#at = at;
+    this.#next = next;
+    this.#depth = depth;
+    if (at < bytes.length) return false;
+    if (next !== VALUE_ENDED || depth > 0) throw invalid(NOT_JSON);
+    return true;
   }
 
-  #digits(from: number): number {
-    const bytes = this.#bytes;
-    let at = from;
-    while (at < bytes.length && bytes[at]! >= ZERO && bytes[at]! <= NINE) at++;
-    if (at === from) throw invalid(NOT_JSON);
-    return at;
+  #memberBegins(depth: number, char: number, at: number): void {
+    if (depth === 1) this.#from = at;
+    else if (this.#isObject && char !== OPEN_OBJECT) throw invalid('it is not an object');
   }
+
+  #memberEnds(to: number): void {
+    if (!this.#isObject) return;
+    if (this.members.length === MAX_MEMBERS) throw invalid('it has too many fields');
+    this.members.push({
+      keyFrom: this.#keyFrom,
+      keyTo: this.#keyTo,
+      from: this.#from,
+      to,
+      fields: this.#fields,
+    });
+  }
+
+  #keyBegins(depth: number, at: number): void {
+    if (depth === 2) this.#fields++;
+    else {
+      this.#keyFrom = at;
+      this.#fields = 0;
+    }
+  }
+}
+
+/**
+ * Bytes scanned in one turn of the event loop: about a millisecond of work. All who scan take turns, so that
+ * many large messages hold others up no longer than one.
+ */
+export const SHARE_BYTES = 256 * 1024;
+
+/** Scans to the end, a share at a time, with other work between. @throws as {@link JsonScanner.scan} */
+export async function scanInTurns(scanner: JsonScanner): Promise<void> {
+  while (!scanner.scan(SHARE_BYTES)) await nextTurn();
+}
+
+const waiting: (() => void)[] = [];
+
+/** Resolves in a turn of the event loop in which nobody else is resolved. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (waiting.push(resolve) === 1) setImmediate(callNext);
+  });
+}
+
+function callNext(): void {
+  waiting.shift()!();
+  if (waiting.length > 0) setImmediate(callNext);
+}
+
+function skipSpace(bytes: Uint8Array, from: number, stop: number): number {
+  let at = from;
+  while (at < stop) {
+    const char = bytes[at]!;
+    if (char > SPACE) break;
+    if (char !== SPACE && char !== NEWLINE && char !== RETURN && char !== TAB) break;
+    at++;
+  }
+  return at;
+}
+
+/** @returns the place of the quote that ends the text, or the first that is not read, at `stop` or behind */
+function skipText(bytes: Uint8Array, from: number, stop: number): number {
+  let at = from;
+  while (at < stop) {
+    const char = bytes[at]!;
+    if (char === QUOTE) return at;
+    if (char === BACKSLASH) at = skipEscape(bytes, at);
+    else if (char < SPACE) throw invalid(NOT_JSON);
+    else at++;
+  }
+  return at;
+}
+
+function skipEscape(bytes: Uint8Array, from: number): number {
+  const char = bytes[from + 1];
+  if (isEscaped(char)) return from + 2;
+  if (char !== LETTER_U) throw invalid(NOT_JSON);
+  for (let digit = from + 2; digit < from + 6; digit++) if (!isHex(bytes[digit])) throw invalid(NOT_JSON);
+  return from + 6;
+}
+
+function skipScalar(bytes: Uint8Array, from: number): number {
+  switch (bytes[from]) {
+    case LETTER_T:
+      return skipWord(bytes, from, TRUE);
+    case LETTER_F:
+      return skipWord(bytes, from, FALSE);
+    case LETTER_N:
+      return skipWord(bytes, from, NULL);
+    default:
+      return skipNumber(bytes, from);
+  }
+}
+
+function skipWord(bytes: Uint8Array, from: number, word: Uint8Array): number {
+  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) throw invalid(NOT_JSON);
+  return from + word.length;
+}
+
+/** RFC 8259 section 6: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?` */
+function skipNumber(bytes: Uint8Array, from: number): number {
+  const stop = Math.min(bytes.length, from + MAX_NUMBER + 1);
+  let at = bytes[from] === MINUS ? from + 1 : from;
+  at = bytes[at] === ZERO ? at + 1 : skipDigits(bytes, at, stop);
+  if (bytes[at] === DOT) at = skipDigits(bytes, at + 1, stop);
+  if (bytes[at] === LETTER_E || bytes[at] === CAPITAL_E) {
+    at++;
+    if (bytes[at] === PLUS || bytes[at] === MINUS) at++;
+    at = skipDigits(bytes, at, stop);
+  }
+  if (at - from > MAX_NUMBER) throw invalid(`a number has more than ${MAX_NUMBER} characters`);
+  return at;
+}
+
+function skipDigits(bytes: Uint8Array, from: number, stop: number): number {
+  let at = from;
+  while (at < stop && bytes[at]! >= ZERO && bytes[at]! <= NINE) at++;
+  if (at === from) throw invalid(NOT_JSON);
+  return at;
 }
 
 /** `"`, `\`, `/`, b, f, n, r, t */
@@ -256,6 +326,8 @@ const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
+/** From `[` to `]`, and from `{` to `}`. */
+const TO_CLOSE = 2;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const SPACE = 0x20;

@@ -19,19 +19,18 @@ import {
   closeText,
   refusalOf,
 } from '../../protocol/close-reasons.ts';
-import { decodeJson, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
-import type { JsonLimits } from '../../protocol/json-scan.ts';
+import { decodeJson, decodeJsonInTurns, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
+import { SHARE_BYTES } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
+import { type IntakeOwner, UpstreamIntake } from '../upstream-intake.ts';
+import type { WebSocketListenerOptions } from './options.ts';
 
 /** What connections share: one object a listener, so that a connection holds a single reference. */
 export interface ConnectionContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly maxMessageBytes: () => number;
-  readonly maxPendingUpstream: () => number;
-  readonly jsonLimits: () => JsonLimits;
-  readonly writeTimeoutMs: () => number;
+  readonly options: () => WebSocketListenerOptions;
   /** Connections the sweep has to look at: writing, paused or closing. All others cost it nothing. */
   readonly watched: Set<WebSocketConnection>;
 }
@@ -45,8 +44,6 @@ export interface ConnectionFacts {
 
 /** How long a peer may take to answer a close frame before its socket is destroyed. */
 const CLOSE_DEADLINE_MS = 2_000;
-/** What a connection keeps beyond the pending messages so that keepalives behind them are still seen. */
-const MAX_HELD_BYTES = 16 * 1024;
 /**
  * Beyond this a peer that does not read gets no pongs either: it could not see them, and they would pile up.
  */
@@ -58,27 +55,20 @@ type Owned = WebSocket & { [CONNECTION]: WebSocketConnection };
 type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
 
 /**
- * One edge on WebSocket. Text frames are messages, one each.
- *
- * Back-pressure: at most `maxPendingUpstream` messages are with the handler; what is read meanwhile is held,
- * up to 16 KiB, and each held frame counts as life (I9). When that is full too the socket is paused: the node
- * then has unread data with us, so the silence is ours and the sweep reports life for it until we read again.
- * A write deadline still ends a peer that is gone.
+ * One edge on WebSocket. Text frames are messages, one each. While its intake is full the socket is paused; a
+ * write deadline still ends a peer that is gone.
  */
-export class WebSocketConnection implements EdgeConnection {
+export class WebSocketConnection implements EdgeConnection, IntakeOwner {
   readonly transport = 'websocket';
   readonly id = randomUUID();
   readonly agent?: string;
   readonly #context: ConnectionContext;
   readonly #facts: ConnectionFacts;
   readonly #socket: WebSocket;
+  readonly #intake: UpstreamIntake;
   #handler: EdgeConnectionHandler | undefined;
   #reason: CloseReason | undefined;
   #closeDeadline = 0;
-  #pending = 0;
-  #pendingBytes = 0;
-  #held: Buffer[] | undefined;
-  #heldBytes = 0;
   #bytesReceived = 0;
   #bytesSent = 0;
   /**
@@ -102,6 +92,7 @@ export class WebSocketConnection implements EdgeConnection {
     this.#context = context;
     this.#facts = facts;
     this.#socket = socket;
+    this.#intake = new UpstreamIntake(this, context.options);
     if (facts.agent !== undefined) this.agent = facts.agent;
     (socket as Owned)[CONNECTION] = this;
     (stream as OwnedStream)[CONNECTION] = this;
@@ -140,6 +131,7 @@ export class WebSocketConnection implements EdgeConnection {
 
   receive(handler: EdgeConnectionHandler): void {
     this.#handler = handler;
+    this.#intake.receive(handler);
   }
 
   send(message: Message): Promise<void> {
@@ -159,7 +151,7 @@ export class WebSocketConnection implements EdgeConnection {
     if (buffered === 0) return undefined;
     if (this.#writeDeadline === 0) this.#expectWritten();
     if (buffered <= HIGH_WATER) return undefined;
-    if (buffered > MAX_BUFFERED_MESSAGES * this.#context.maxMessageBytes()) {
+    if (buffered > MAX_BUFFERED_MESSAGES * this.#context.options().maxMessageBytes) {
       this.#abandonSlow();
       return Promise.reject(this.#closed());
     }
@@ -172,7 +164,7 @@ export class WebSocketConnection implements EdgeConnection {
     this.#reason = reason;
     this.#closeDeadline = this.#context.clock.monotonic() + CLOSE_DEADLINE_MS;
     this.#context.watched.add(this);
-    this.#forgetHeld();
+    this.#endIntake();
     this.#socket.close(reason.code, closeText(reason));
     // The peer's close frame has to be read, and whatever is before it is thrown away.
     if (this.#socket.isPaused) this.#socket.resume();
@@ -191,7 +183,7 @@ export class WebSocketConnection implements EdgeConnection {
       if (now >= this.#closeDeadline) this.#socket.terminate();
       return true;
     }
-    if (this.#socket.isPaused) this.#handler?.onAlive();
+    this.#intake.sweep();
     this.#sweepWrites(now);
     return this.#writeDeadline !== 0 || this.#socket.isPaused || this.#closeDeadline !== 0;
   }
@@ -206,7 +198,7 @@ export class WebSocketConnection implements EdgeConnection {
   }
 
   #expectWritten(): void {
-    this.#writeDeadline = this.#context.clock.monotonic() + this.#context.writeTimeoutMs();
+    this.#writeDeadline = this.#context.clock.monotonic() + this.#context.options().limits.writeTimeoutMs;
     // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of
     // the peer.
     this.#writeGoal = this.#bytesSent - this.#socket.bufferedAmount + 1;
@@ -227,73 +219,33 @@ export class WebSocketConnection implements EdgeConnection {
   onFrame(data: Buffer, isBinary: boolean): void {
     if (this.#reason) return;
     this.#bytesReceived += data.length;
-    if (isBinary) {
-      this.#refuse('UnsupportedData', 'binary-frame');
-      return;
-    }
-    if (this.#held === undefined && this.#mayDeliver(data.length)) {
-      this.#deliver(data);
-      return;
-    }
-    this.#handler?.onAlive();
-    this.#held ??= [];
-    this.#held.push(data);
-    this.#heldBytes += data.length;
-    if (this.#heldBytes > MAX_HELD_BYTES && !this.#socket.isPaused) {
-      this.#socket.pause();
-      this.#context.watched.add(this);
-    }
+    if (isBinary) this.#refuse('UnsupportedData', 'binary-frame');
+    else this.#intake.take(data);
   }
 
-  #deliver(data: Buffer): void {
+  decode(data: Uint8Array): Message | undefined | Promise<Message> {
     if (isGoodbye(data)) {
       this.close(closeReason('Normal'));
-      return;
+      return undefined;
     }
-    let message: Message;
-    try {
-      message = decodeJson(data, this.#context.jsonLimits());
-    } catch (error) {
-      const { close, counted } = refusalOf(error);
-      this.#refuse(close, counted, isSallyportError(error) ? error : undefined);
-      return;
-    }
-    try {
-      const taken = this.#handler?.onMessage(message, data.length);
-      if (taken === undefined) return;
-      this.#pending++;
-      this.#pendingBytes += data.length;
-      taken.then(
-        () => this.#settled(data.length),
-        (error: unknown) => this.#failed(error),
-      );
-    } catch (error) {
-      this.#failed(error);
-    }
+    const limits = this.#context.options();
+    return data.length > SHARE_BYTES ? decodeJsonInTurns(data, limits) : decodeJson(data, limits);
   }
 
-  /** One largest message, or many small ones, may be with the handler. */
-  #mayDeliver(bytes: number): boolean {
-    if (this.#pending === 0) return true;
-    return (
-      this.#pending < this.#context.maxPendingUpstream() &&
-      this.#pendingBytes + bytes <= this.#context.maxMessageBytes()
-    );
+  onBroken(error: unknown): void {
+    const { close, counted } = refusalOf(error);
+    this.#refuse(close, counted, isSallyportError(error) ? error : undefined);
   }
 
-  #settled(bytes: number): void {
-    this.#pending--;
-    this.#pendingBytes -= bytes;
-    while (this.#held?.[0] && !this.#reason && this.#mayDeliver(this.#held[0].length)) {
-      const data = this.#held.shift()!;
-      this.#heldBytes -= data.length;
-      this.#deliver(data);
-    }
-    if (this.#held?.length === 0) this.#held = undefined;
-    if (this.#held === undefined && this.#socket.isPaused) this.#socket.resume();
+  onBacklog(_bytes: number, isFull: boolean): void {
+    if (isFull === this.#socket.isPaused) return;
+    if (isFull) {
+      this.#socket.pause();
+      this.#context.watched.add(this);
+    } else this.#socket.resume();
   }
 
-  #failed(error: unknown): void {
+  onFailed(error: unknown): void {
     this.#context.log.error(
       { err: error, node: this.peer.nodeName },
       'a message could not be handled; its connection is closed',
@@ -344,7 +296,7 @@ export class WebSocketConnection implements EdgeConnection {
     this.#context.watched.delete(this);
     const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
-    this.#forgetHeld();
+    this.#endIntake();
     this.#drained?.reject(this.#closed());
     this.#drained = undefined;
     const handler = this.#handler;
@@ -352,14 +304,10 @@ export class WebSocketConnection implements EdgeConnection {
     handler?.onClose(reason);
   }
 
-  #forgetHeld(): void {
-    if (this.#held)
-      this.#context.metrics.messagesDropped.inc(
-        { direction: 'upstream', reason: 'connection-closed' },
-        this.#held.length,
-      );
-    this.#held = undefined;
-    this.#heldBytes = 0;
+  #endIntake(): void {
+    const lost = this.#intake.end();
+    const labels = { direction: 'upstream', reason: 'connection-closed' };
+    if (lost > 0) this.#context.metrics.messagesDropped.inc(labels, lost);
   }
 
   #closed(): SallyportError {
