@@ -2,8 +2,9 @@ import protobuf from 'protobufjs/minimal.js';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { checkHeader, checkRoute } from './codec-json.ts';
 import { Content } from './content.ts';
-import { type JsonLimits, SHARE_BYTES } from './json-scan.ts';
+import type { JsonLimits } from './json-scan.ts';
 import { Message, type MessageHeader, type MessageRoute } from './message.ts';
+import { SHARE_BYTES } from './scan-in-turns.ts';
 
 /**
  * The framed form, for QUIC and WebTransport: viaduct's 10-byte package header, then the payload (KubeEdge
@@ -167,7 +168,10 @@ export function decodeFramed(payload: Uint8Array, limits?: JsonLimits): Message 
   }
 }
 
-/** The same, with other work between, so that a large message holds nobody up. @throws as {@link decodeFramed} */
+/**
+ * The same, with other work between, so that a large message holds nobody up.
+ * @throws as {@link decodeFramed}
+ */
 export async function decodeFramedInTurns(payload: Uint8Array, limits?: JsonLimits): Promise<Message> {
   const { header, route, content } = readPackage(payload);
   const checked = await Content.checkInTurns(content, limits).catch((error) => asText(content, error));

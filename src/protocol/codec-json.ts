@@ -1,7 +1,8 @@
 import { SallyportError } from '../core/errors.ts';
 import { assertUtf8, Content, ownBytes } from './content.ts';
-import { type JsonLimits, JsonScanner, type MemberRange, scanInTurns } from './json-scan.ts';
+import { type JsonLimits, JsonScanner, type MemberRange } from './json-scan.ts';
 import { Message, type MessageHeader, type MessageRoute } from './message.ts';
+import { scanInTurns } from './scan-in-turns.ts';
 
 /**
  * The WebSocket form: one JSON object a text frame, a newline at its end as Go's `json.Encoder` writes. The
@@ -30,7 +31,10 @@ export function decodeJson(bytes: Uint8Array, limits?: JsonLimits): Message {
   return messageOf(bytes, scanner);
 }
 
-/** The same, with other work between, so that a large message holds nobody up. @throws as {@link decodeJson} */
+/**
+ * The same, with other work between, so that a large message holds nobody up.
+ * @throws as {@link decodeJson}
+ */
 export async function decodeJsonInTurns(bytes: Uint8Array, limits?: JsonLimits): Promise<Message> {
   const scanner = scannerOf(bytes, limits);
   await scanInTurns(scanner);

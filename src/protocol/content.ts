@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { SallyportError } from '../core/errors.ts';
-import { type JsonLimits, JsonScanner, scanInTurns } from './json-scan.ts';
+import { type JsonLimits, JsonScanner } from './json-scan.ts';
+import { scanInTurns } from './scan-in-turns.ts';
 
 /**
  * A JSON value as its text in UTF-8, byte for byte as it came: numbers, key order and escapes stay what they

@@ -17,9 +17,10 @@ import {
   FRAME_TYPES,
   type Frame,
 } from '../../protocol/codec-framed.ts';
-import { type JsonLimits, SHARE_BYTES } from '../../protocol/json-scan.ts';
+import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { TransportName } from '../../protocol/listener-names.ts';
 import type { Message } from '../../protocol/message.ts';
+import { SHARE_BYTES } from '../../protocol/scan-in-turns.ts';
 import { StreamWriter } from '../../protocol/stream-writer.ts';
 import { type IntakeOwner, UpstreamIntake } from '../upstream-intake.ts';
 import type { EdgeSession } from './edge-session.ts';

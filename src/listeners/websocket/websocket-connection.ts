@@ -20,8 +20,8 @@ import {
   refusalOf,
 } from '../../protocol/close-reasons.ts';
 import { decodeJson, decodeJsonInTurns, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
-import { SHARE_BYTES } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
+import { SHARE_BYTES } from '../../protocol/scan-in-turns.ts';
 import { type IntakeOwner, UpstreamIntake } from '../upstream-intake.ts';
 import type { WebSocketListenerOptions } from './options.ts';
 
