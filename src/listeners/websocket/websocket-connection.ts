@@ -6,7 +6,6 @@ import type {
   EdgeConnection,
   EdgeConnectionHandler,
 } from '../../contracts/edge-connection.ts';
-import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
@@ -23,14 +22,12 @@ import { decodeJson, decodeJsonInTurns, encodeJson, isGoodbye } from '../../prot
 import type { Message } from '../../protocol/message.ts';
 import { SHARE_BYTES } from '../../protocol/scan-in-turns.ts';
 import { type IntakeOwner, UpstreamIntake } from '../upstream-intake.ts';
-import type { WebSocketListenerOptions } from './options.ts';
+import { WebSocketWriter, type WriterContext, type WriterOwner } from './websocket-writer.ts';
 
 /** What connections share: one object a listener, so that a connection holds a single reference. */
-export interface ConnectionContext {
-  readonly clock: Clock;
+export interface ConnectionContext extends WriterContext {
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly options: () => WebSocketListenerOptions;
   /** Connections the sweep has to look at: writing, paused or closing. All others cost it nothing. */
   readonly watched: Set<WebSocketConnection>;
 }
@@ -49,7 +46,6 @@ const CLOSE_DEADLINE_MS = 2_000;
  */
 const MAX_BUFFERED_FOR_PONG = 64 * 1024;
 const DONE = Promise.resolve();
-const TEXT = { binary: false } as const;
 const CONNECTION = Symbol('connection');
 type Owned = WebSocket & { [CONNECTION]: WebSocketConnection };
 type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
@@ -58,7 +54,7 @@ type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
  * One edge on WebSocket. Text frames are messages, one each. While its intake is full the socket is paused; a
  * write deadline still ends a peer that is gone.
  */
-export class WebSocketConnection implements EdgeConnection, IntakeOwner {
+export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterOwner {
   readonly transport = 'websocket';
   readonly id = randomUUID();
   readonly agent?: string;
@@ -66,18 +62,11 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
   readonly #facts: ConnectionFacts;
   readonly #socket: WebSocket;
   readonly #intake: UpstreamIntake;
+  readonly #writer: WebSocketWriter;
   #handler: EdgeConnectionHandler | undefined;
   #reason: CloseReason | undefined;
   #closeDeadline = 0;
   #bytesReceived = 0;
-  #bytesSent = 0;
-  /**
-   * The write deadline: by then the peer must have taken the first `#writeGoal` bytes. 0 when nothing is
-   * awaited.
-   */
-  #writeDeadline = 0;
-  #writeGoal = 0;
-  #drained: PromiseWithResolvers<void> | undefined;
   /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
   #pingedAt: number | undefined;
   #rttMs: number | undefined;
@@ -93,6 +82,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
     this.#facts = facts;
     this.#socket = socket;
     this.#intake = new UpstreamIntake(this, context.options);
+    this.#writer = new WebSocketWriter(socket, context, this);
     if (facts.agent !== undefined) this.agent = facts.agent;
     (socket as Owned)[CONNECTION] = this;
     (stream as OwnedStream)[CONNECTION] = this;
@@ -114,7 +104,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
   stats(): ConnectionStats {
     return {
       bytesReceived: this.#bytesReceived,
-      bytesSent: this.#bytesSent,
+      bytesSent: this.#writer.bytesSent,
       bytesBuffered: this.#socket.bufferedAmount,
       ...(this.#rttMs === undefined ? {} : { rttMs: this.#rttMs }),
     };
@@ -135,28 +125,13 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
   }
 
   send(message: Message): Promise<void> {
-    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
-    return this.#write(encodeJson(message)) ?? DONE;
+    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.closed());
+    return this.#writer.write(encodeJson(message)) ?? DONE;
   }
 
   sendJson(bytes: Uint8Array): void | Promise<void> {
-    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.#closed());
-    return this.#write(bytes);
-  }
-
-  #write(bytes: Uint8Array): undefined | Promise<void> {
-    this.#bytesSent += bytes.length;
-    this.#socket.send(bytes, TEXT);
-    const buffered = this.#socket.bufferedAmount;
-    if (buffered === 0) return undefined;
-    if (this.#writeDeadline === 0) this.#expectWritten();
-    if (buffered <= HIGH_WATER) return undefined;
-    if (buffered > MAX_BUFFERED_MESSAGES * this.#context.options().maxMessageBytes) {
-      this.#abandonSlow();
-      return Promise.reject(this.#closed());
-    }
-    this.#drained ??= withResolversHandled();
-    return this.#drained.promise;
+    if (this.#reason || this.#socket.readyState !== this.#socket.OPEN) return Promise.reject(this.closed());
+    return this.#writer.write(bytes);
   }
 
   close(reason: CloseReason): void {
@@ -168,8 +143,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
     this.#socket.close(reason.code, closeText(reason));
     // The peer's close frame has to be read, and whatever is before it is thrown away.
     if (this.#socket.isPaused) this.#socket.resume();
-    this.#drained?.reject(this.#closed());
-    this.#drained = undefined;
+    this.#writer.end();
   }
 
   /** Destroys the socket without a word. */
@@ -184,36 +158,21 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
       return true;
     }
     this.#intake.sweep();
-    this.#sweepWrites(now);
-    return this.#writeDeadline !== 0 || this.#socket.isPaused || this.#closeDeadline !== 0;
-  }
-
-  #sweepWrites(now: number): void {
-    if (this.#writeDeadline === 0) return;
-    const buffered = this.#socket.bufferedAmount;
-    if (buffered === 0) this.#writeDeadline = 0;
-    else if (this.#bytesSent - buffered >= this.#writeGoal) this.#expectWritten();
-    else if (now >= this.#writeDeadline) this.#abandonSlow();
-    if (buffered <= HIGH_WATER) this.onDrain();
-  }
-
-  #expectWritten(): void {
-    this.#writeDeadline = this.#context.clock.monotonic() + this.#context.options().limits.writeTimeoutMs;
-    // Frame headers are not counted in `#bytesSent`, only in what is buffered: the goal errs on the side of
-    // the peer.
-    this.#writeGoal = this.#bytesSent - this.#socket.bufferedAmount + 1;
-    this.#context.watched.add(this);
+    return this.#writer.sweep(now) || this.#socket.isPaused || this.#closeDeadline !== 0;
   }
 
   /** A peer that does not read will not read a close frame either. */
-  #abandonSlow(): void {
+  onSlow(): void {
     this.close(closeReason('SlowConsumer'));
     this.#socket.terminate();
   }
 
+  onWriting(): void {
+    this.#context.watched.add(this);
+  }
+
   onDrain(): void {
-    this.#drained?.resolve();
-    this.#drained = undefined;
+    this.#writer.onDrain();
   }
 
   onFrame(data: Buffer, isBinary: boolean): void {
@@ -297,8 +256,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
     const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
     this.#endIntake();
-    this.#drained?.reject(this.#closed());
-    this.#drained = undefined;
+    this.#writer.end();
     const handler = this.#handler;
     this.#handler = undefined;
     handler?.onClose(reason);
@@ -310,24 +268,9 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner {
     if (lost > 0) this.#context.metrics.messagesDropped.inc(labels, lost);
   }
 
-  #closed(): SallyportError {
+  closed(): SallyportError {
     return new SallyportError('SESSION_CLOSED', { reason: this.#reason?.name ?? 'the connection is closed' });
   }
-}
-
-/** Beyond this many buffered bytes `send` waits: the high-water mark of Node's sockets. */
-const HIGH_WATER = 64 * 1024;
-/**
- * A caller that does not wait for `send` can buffer so many of the largest messages, then the peer counts as
- * slow.
- */
-const MAX_BUFFERED_MESSAGES = 4;
-
-function withResolversHandled(): PromiseWithResolvers<void> {
-  const resolvers = Promise.withResolvers<void>();
-  // Nobody has to wait for it; a rejection without a listener would end the process.
-  resolvers.promise.catch(() => {});
-  return resolvers;
 }
 
 // Shared by all connections: one function each instead of closures for each one.
