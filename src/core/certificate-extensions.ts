@@ -33,7 +33,7 @@ export const KEY_USAGE = '551d0f';
 export const DIGITAL_SIGNATURE = 0x80;
 export const KEY_CERT_SIGN = 0x04;
 
-/** @param value of the extension keyUsage @returns its first octet; the ninth bit, decipherOnly, is left out */
+/** @param value of the extension keyUsage @returns its first octet, without the ninth bit, decipherOnly */
 export function keyUsageBits(value: Buffer): number {
   // A BIT STRING begins with the number of unused bits.
   return new DerReader(value).next(TAG.bitString)[1] ?? 0;
