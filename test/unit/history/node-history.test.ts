@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { brotliCompressSync } from 'node:zlib';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { GatewayEvent } from '../../../src/contracts/event-recorder.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { issuedTo, type KnownNode, mergeKnown, seen } from '../../../src/history/known-node.ts';
@@ -16,6 +16,7 @@ import { forecastNode } from '../../../src/history/renewal-forecast.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { capturedLog } from '../../support/captured-log.ts';
+import { eventuallyHolds } from '../../support/eventually.ts';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -202,7 +203,7 @@ describe('the history of replicas', () => {
     expect(version()).toBe(before);
     await clock.advance(20 * 60_000);
     // It is compressed on another thread.
-    await vi.waitFor(() => expect(version()).not.toBe(before), 10_000);
+    await eventuallyHolds(() => expect(version()).not.toBe(before));
   });
 
   test('a forgotten node stays forgotten, whatever another replica still remembers, until it is back', async () => {
