@@ -13,7 +13,8 @@ export interface NodeEvidence {
   readonly notAfter: number;
   /** Undefined when it never connected. */
   readonly lastSeen?: number;
-  readonly firstSeen?: number;
+  /** When it last joined with a token; it may be known for longer. */
+  readonly joinedAt?: number;
   readonly connected: boolean;
   /** What it calls itself; SDKs say there which CAs they trust. */
   readonly agent?: string;
@@ -134,11 +135,11 @@ function sideOf(sha256: string, sides: { old: string; new?: string }): RolloverS
 
 /** A node without our SDK keeps the CA it joined with, whatever it renews. */
 function joinedWith(
-  { firstSeen }: NodeEvidence,
+  { joinedAt }: NodeEvidence,
   { issuedBy, activatedAt }: { issuedBy: RolloverSide; activatedAt: number },
 ): RolloverSide {
   if (issuedBy === 'other') return 'other';
-  return issuedBy === 'new' && firstSeen !== undefined && firstSeen >= activatedAt ? 'new' : 'old';
+  return issuedBy === 'new' && joinedAt !== undefined && joinedAt >= activatedAt ? 'new' : 'old';
 }
 
 function noteOf({ connected, lastSeen, notAfter, agent }: NodeEvidence, now: number): string {

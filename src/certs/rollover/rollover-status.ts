@@ -2,7 +2,7 @@ import type { CaRolloverStatus, RolloverCa } from '../../contracts/ca-rollover.t
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
 import { stepsIn } from '../ca/rollover-state.ts';
-import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
+import { blockersOf, describeForgotten, replicasOf, type StepEvidence } from './rollover-gate.ts';
 import { type Assessment, sidesOf } from './rollover-nodes.ts';
 
 /** What is known around the evidence. */
@@ -18,7 +18,7 @@ export interface StatusContext {
 
 /** How the rollover stands, in the words of the admin API. Pure. */
 export function rolloverStatus(evidence: StepEvidence, context: StatusContext): CaRolloverStatus {
-  const { cas, assessment } = evidence;
+  const { cas, assessment, forgotten } = evidence;
   const { rollover, roles } = cas;
   const { nodes, counts, summary } = assessment;
   const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, context.now);
@@ -43,7 +43,11 @@ export function rolloverStatus(evidence: StepEvidence, context: StatusContext): 
     nodes: counts,
     summary,
     next: stepsIn(rollover.phase).map((step) => ({ step, blockers: blockersOf(step, evidence) })),
-    warnings: [...behindWarnings(cas, context), ...bridgeWarnings(cas, assessment, context)],
+    warnings: [
+      ...behindWarnings(cas, context),
+      ...bridgeWarnings(cas, assessment, context),
+      ...(forgotten ? [describeForgotten(forgotten)] : []),
+    ],
     items: nodes.slice(0, context.limit),
   };
 }
