@@ -159,7 +159,10 @@ export class HistoryKeeper {
     });
   }
 
-  /** One after the other, each once, until the budget is spent; at least one. @param places asked each time */
+  /**
+   * One after the other, each once, until the budget is spent, and at least one.
+   * @param places asked again each time
+   */
   async #visit(places: () => readonly number[], budget = Number.POSITIVE_INFINITY): Promise<void> {
     const { clock, log, metrics } = this.#components;
     const done = new Set<number>();

@@ -67,7 +67,10 @@ export function seen(
   };
 }
 
-/** The node was given this certificate; it may never arrive. @param joined for a token, not for another one */
+/**
+ * The node was given this certificate; it may never arrive.
+ * @param joined for a token, and not for another certificate
+ */
 export function issuedTo(
   known: KnownNode | undefined,
   { certificate, joined, at }: { certificate: CertificateFacts; joined: boolean; at: number },

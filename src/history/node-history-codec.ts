@@ -13,7 +13,9 @@ export const HISTORY_FIELD = 'history.json.br';
 export const MAX_HISTORY_BYTES = 880 * 1024;
 /** Nothing we write is larger, unpacked; what is, was not written by us. */
 const MAX_UNPACKED_BYTES = 32 * 1024 * 1024;
-/** 0.1 reads the first only, and leaves the second alone; it would drop what tells where the other nodes are. */
+/** What may be configured, and more than enough. */
+const MAX_SHARDS = 64;
+/** 0.1 reads the first and leaves the second alone: it would drop what says where the other nodes are. */
 const FORMATS = { single: 1, several: 2 } as const;
 const SECOND = 1_000;
 const MINUTE = 60_000;
@@ -106,7 +108,7 @@ export async function decodeHistory(bytes: Uint8Array): Promise<HistoryState> {
     nodes,
     forgotten: times(columns.forgotten, MINUTE),
     runs: times(columns.runs ?? {}, 1),
-    shards: Math.max(0, number(columns.shards ?? 0)),
+    shards: Math.min(MAX_SHARDS, Math.max(0, number(columns.shards ?? 0))),
     ...(lost ? { lost: { nodes: lost[0]!, since: lost[1]! * MINUTE, until: lost[2]! * SECOND } } : {}),
   };
 }

@@ -38,7 +38,7 @@ export interface HistoryChange {
    */
   readonly change: (stored: HistoryState) => HistoryState;
   readonly room: HistoryRoom;
-  /** Nodes for which there is no room: they are forgotten, or nothing is written and HistoryFull is thrown. */
+  /** Nodes without room are forgotten, or nothing is written and HistoryFull is thrown. */
   readonly whenFull: 'forget' | 'throw';
 }
 

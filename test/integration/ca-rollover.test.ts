@@ -43,7 +43,7 @@ async function joinSdk(hub: TestGateway, node: string, transport: TransportName)
   return { client, drops, node };
 }
 
-test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore stay connected until the old CA is revoked, and nobody joins again', async () => {
+test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore stay connected until the old CA is revoked, and nobody has to join again', async () => {
   await using hub = await startTestGateway({
     settings: {
       'quic.enabled': 'true',

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
-import type { NodeForecast } from '../../contracts/node-history.ts';
+import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
@@ -91,9 +91,14 @@ export function nodesCommand(terminal: Terminal): Command {
     )
     .action(async ({ atRisk }: { atRisk?: boolean }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(terminal, globals).get<{ items: NodeForecast[] }>(
-        '/api/v1/nodes/forecast',
-      );
+      const { items, forgotten } = await connectAdmin(terminal, globals).get<{
+        items: NodeForecast[];
+        forgotten?: ForgottenNodes;
+      }>('/api/v1/nodes/forecast');
+      if (forgotten)
+        terminal.printError(
+          `warning: the history had no room and forgot ${forgotten.nodes} nodes since ${forgotten.since.slice(0, 10)}; they are not in this list, and may come back until ${forgotten.until.slice(0, 10)}`,
+        );
       const shown = atRisk
         ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
         : items;
