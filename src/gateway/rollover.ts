@@ -39,14 +39,14 @@ export function composeRollover(
 function evidenceOf(hub: Messaging['hub'], { history, revocations }: Certificates): NodeEvidence[] {
   const revoked = (node: string) => (revocations.isNodeRevoked(node) === undefined ? {} : { revoked: true });
   const known = new Map<string, NodeEvidence>();
-  for (const { node, certificate, firstSeen, joinedAt = firstSeen, lastSeen } of history.list())
+  for (const [node, { certificate, firstSeen, joinedAt = firstSeen, lastSeen }] of history.known())
     known.set(node, {
       node,
       serial: certificate.serial,
       issuerSha256: certificate.issuerSha256,
-      notAfter: Date.parse(certificate.notAfter),
-      joinedAt: Date.parse(joinedAt),
-      ...(lastSeen === undefined ? {} : { lastSeen: Date.parse(lastSeen) }),
+      notAfter: certificate.notAfter,
+      joinedAt,
+      ...(lastSeen === undefined ? {} : { lastSeen }),
       connected: false,
       ...revoked(node),
     });

@@ -88,9 +88,10 @@ export class HistoryKeeper {
 
   // — what is known —
 
-  /** Every node, in the order of names. */
-  nodes(): string[] {
-    return [...new Set([...this.#shards.nodes.keys(), ...this.#news.keys()])].sort();
+  /** Every node, in no order. */
+  *nodes(): Iterable<string> {
+    yield* this.#shards.nodes.keys();
+    for (const node of this.#news.keys()) if (!this.#shards.nodes.has(node)) yield node;
   }
 
   get(node: string): KnownNode | undefined {

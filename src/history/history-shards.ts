@@ -1,10 +1,11 @@
-import { hash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { Clock } from '../core/clock.ts';
+import { latest, mergeNews, unite, withRun } from './history-merge.ts';
 import { type HistoryRoom, mergeLost } from './history-room.ts';
-import { type KnownNode, mergeKnown } from './known-node.ts';
-import { EMPTY_HISTORY, type HistoryState, type LostNodes, lastSign } from './node-history-codec.ts';
+import { HistoryStrays, type Moves, placeOf } from './history-strays.ts';
+import type { KnownNode } from './known-node.ts';
+import { EMPTY_HISTORY, type HistoryState, type LostNodes } from './node-history-codec.ts';
 import { HistoryFull, NodeHistoryState } from './node-history-state.ts';
 
 export interface HistoryShardsComponents {
@@ -31,21 +32,12 @@ export interface HistoryNews {
   readonly run?: { readonly id: string; readonly at: number };
 }
 
-/** Replicas that cannot reach the store for so long may bring a forgotten node back, milliseconds. */
-const FORGOTTEN_MS = 7 * 86_400_000;
-/** Runs that are remembered, the newest; each takes about 30 bytes. */
-const MAX_RUNS = 256;
 /** What the number of shards takes in a Secret that is full, bytes. */
 const SPARE_BYTES = 1024;
 
 /** The names of the Secrets that a history may use: all that a Role has to grant. */
 export function historySecretNames(first: string, maxShards: number): string[] {
   return [first, ...Array.from({ length: maxShards }, (_, i) => `${first}-${i + 1}`)];
-}
-
-/** By the hash of the name: 0 is the first Secret, which has all nodes while there are no shards. */
-export function placeOf(node: string, shards: number): number {
-  return shards === 0 ? 0 : 1 + (hash('sha256', node, 'buffer').readUInt32BE(0) % shards);
 }
 
 /**
@@ -61,11 +53,7 @@ export class HistoryShards {
   readonly #options: HistoryShardsOptions;
   readonly #places: NodeHistoryState[] = [];
   readonly #damaged = new Set<number>();
-  /** Nodes that are in a place that is not theirs, found once for each state. */
-  readonly #strays = new WeakMap<
-    HistoryState,
-    { readonly shards: number; readonly nodes: readonly string[] }
-  >();
+  readonly #strays = new HistoryStrays();
   #seen: readonly HistoryState[] = [];
   #nodes: ReadonlyMap<string, KnownNode> = EMPTY_HISTORY.nodes;
   #forgotten: ReadonlyMap<string, number> = EMPTY_HISTORY.forgotten;
@@ -134,12 +122,8 @@ export class HistoryShards {
       return await this.#place(place).change({
         change: (stored) => {
           const nodes = [...(this.#moves.incoming.get(place) ?? []), ...news.nodes];
-          const forgotten = new Map([...this.#forgotten, ...(news.forgotten ?? [])]);
-          const next = merge(
-            stored,
-            { ...news, nodes, gone: this.#moves.leaving.get(place) ?? [], elsewhere: forgotten },
-            room.now,
-          );
+          const gone = this.#moves.leaving.get(place) ?? [];
+          const next = mergeNews(stored, { ...news, nodes, gone, elsewhere: this.#forgotten }, room.now);
           return place === 0 && news.run ? { ...next, runs: withRun(next.runs, news.run) } : next;
         },
         room,
@@ -155,8 +139,10 @@ export class HistoryShards {
     }
   }
 
-  /** The nodes are spread over all the Secrets there may be; those that are stored stay where they are until
-   * their new place has them. */
+  /**
+   * From now on the nodes belong to all the Secrets there may be; those that are stored stay where they are
+   * until their new place has them.
+   */
   async #grow(room: HistoryRoom): Promise<void> {
     const { maxShards } = this.#options;
     await this.#place(0).change({
@@ -196,112 +182,14 @@ export class HistoryShards {
     return this.#place(place).state.nodes.size > 0;
   }
 
-  #straysOf(state: HistoryState, place: number): readonly string[] {
-    const shards = this.count - 1;
-    const before = this.#strays.get(state);
-    if (before?.shards === shards) return before.nodes;
-    const nodes = shards === 0 ? [] : [...state.nodes.keys()].filter((node) => this.homeOf(node) !== place);
-    this.#strays.set(state, { shards, nodes });
-    return nodes;
-  }
-
-  #isCovered(node: string, known: KnownNode): boolean {
-    if (lastSign(known) < (this.#forgotten.get(node) ?? 0)) return true;
-    const there = this.#place(this.homeOf(node)).state.nodes.get(node);
-    return there !== undefined && isDeepStrictEqual(mergeKnown(there, known), there);
-  }
-
   /** Puts the places together, when one has changed. */
   #look(): void {
     const states = Array.from({ length: this.count }, (_, place) => this.#place(place).state);
     if (states.length === this.#seen.length && states.every((one, i) => one === this.#seen[i])) return;
     this.#seen = states;
-    this.#forgotten = new Map(states.flatMap(({ forgotten }) => [...forgotten]));
+    const forgotten = latest(states.flatMap((one) => [...one.forgotten]));
+    if (!isDeepStrictEqual(forgotten, this.#forgotten)) this.#forgotten = forgotten;
     this.#nodes = states.length === 1 ? states[0]!.nodes : unite(states, this.#forgotten);
-    this.#moves = this.#findMoves();
+    this.#moves = this.#strays.find(states, this.#forgotten);
   }
-
-  #findMoves(): Moves {
-    const moves = { incoming: new Map(), leaving: new Map() };
-    const note = (side: Moves['incoming'], place: number, node: string, known: KnownNode) => {
-      const nodes = side.get(place) ?? new Map<string, KnownNode>();
-      side.set(place, nodes);
-      const before = nodes.get(node);
-      nodes.set(node, before ? mergeKnown(before, known) : known);
-    };
-    this.#seen.forEach((state, place) => {
-      for (const node of this.#straysOf(state, place)) {
-        const known = state.nodes.get(node)!;
-        if (this.#isCovered(node, known)) note(moves.leaving, place, node, known);
-        else note(moves.incoming, this.homeOf(node), node, known);
-      }
-    });
-    return moves;
-  }
-}
-
-/** Place → nodes. */
-interface Moves {
-  /** They are elsewhere, and the place does not know as much of them yet. */
-  readonly incoming: Map<number, Map<string, KnownNode>>;
-  /** They belong elsewhere, and are known there. */
-  readonly leaving: Map<number, Map<string, KnownNode>>;
-}
-
-function unite(
-  states: readonly HistoryState[],
-  forgotten: ReadonlyMap<string, number>,
-): ReadonlyMap<string, KnownNode> {
-  const nodes = new Map<string, KnownNode>();
-  for (const state of states)
-    for (const [node, known] of state.nodes) {
-      const before = nodes.get(node);
-      if (lastSign(known) >= (forgotten.get(node) ?? 0))
-        nodes.set(node, before ? mergeKnown(before, known) : known);
-    }
-  return nodes;
-}
-
-/** The very same when nothing is new. */
-function merge(
-  stored: HistoryState,
-  news: {
-    readonly nodes: readonly (readonly [string, KnownNode])[];
-    readonly forgotten?: ReadonlyMap<string, number>;
-    /** As they were when they were seen to be stored elsewhere. */
-    readonly gone: Iterable<readonly [string, KnownNode]>;
-    /** Forgotten on purpose, as any place says. */
-    readonly elsewhere: ReadonlyMap<string, number>;
-  },
-  now: number,
-): HistoryState {
-  const nodes = new Map(stored.nodes);
-  const forgotten = new Map([...stored.forgotten].filter(([, at]) => now - at < FORGOTTEN_MS));
-  let changed = false;
-  for (const [node, known] of news.gone)
-    if (isDeepStrictEqual(nodes.get(node), known)) changed = nodes.delete(node) || changed;
-  for (const [node, at] of news.forgotten ?? []) {
-    nodes.delete(node);
-    forgotten.set(node, at);
-    changed = true;
-  }
-  for (const [node, known] of news.nodes) {
-    // To the minute, as it is stored.
-    if (lastSign(known) < Math.max(forgotten.get(node) ?? 0, news.elsewhere.get(node) ?? 0)) continue;
-    forgotten.delete(node);
-    const before = nodes.get(node);
-    const merged = before ? mergeKnown(before, known) : known;
-    if (isDeepStrictEqual(merged, before)) continue;
-    nodes.set(node, merged);
-    changed = true;
-  }
-  return changed ? { ...stored, nodes, forgotten } : stored;
-}
-
-function withRun(
-  runs: ReadonlyMap<string, number>,
-  { id, at }: { readonly id: string; readonly at: number },
-): ReadonlyMap<string, number> {
-  const newest = [...runs, [id, at] as const].sort(([, a], [, b]) => b - a).slice(0, MAX_RUNS);
-  return new Map(newest.reverse());
 }

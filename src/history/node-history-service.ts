@@ -133,7 +133,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   // — what is known —
 
   list(): readonly NodeRecord[] {
-    return this.#keeper.nodes().map((node) => this.get(node)!);
+    return this.#inOrder().map((node) => this.get(node)!);
   }
 
   get(node: string): NodeRecord | undefined {
@@ -142,9 +142,12 @@ export class NodeHistoryService implements NodeHistory, Component {
   }
 
   forecast(): readonly NodeForecast[] {
-    return this.#keeper
-      .nodes()
-      .map((node) => forecastNode(node, this.#current(node)!, this.#contextOf(node)));
+    return this.#inOrder().map((node) => forecastNode(node, this.#current(node)!, this.#contextOf(node)));
+  }
+
+  /** As it is kept, in no order, for those who look at all of a large fleet. */
+  *known(): Iterable<readonly [node: string, known: KnownNode]> {
+    for (const node of this.#keeper.nodes()) yield [node, this.#current(node)!];
   }
 
   forgotten(): ForgottenNodes | undefined {
@@ -188,17 +191,18 @@ export class NodeHistoryService implements NodeHistory, Component {
   /** A node that will miss its renewal is told of once. */
   #assess(): void {
     const { metrics, log, events } = this.#components;
-    const nodes = this.#keeper.nodes();
     const counts = new Map<string, number>();
     const atRisk = new Set<string>();
-    for (const node of nodes) {
-      const verdict = verdictOf(this.#current(node)!, this.#contextOf(node));
+    let all = 0;
+    for (const [node, known] of this.known()) {
+      all += 1;
+      const verdict = verdictOf(known, this.#contextOf(node));
       counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
       if (verdict === 'at-risk') atRisk.add(node);
     }
     for (const verdict of ['renewable', 'at-risk', 'expired'] as const)
       metrics.nodesAtRisk.set({ verdict }, counts.get(verdict) ?? 0);
-    metrics.nodesKnown.set(nodes.length);
+    metrics.nodesKnown.set(all);
     metrics.nodeHistoryForgotten.set(this.forgotten()?.nodes ?? 0);
     for (const node of atRisk) {
       if (this.#atRisk.has(node)) continue;
@@ -226,6 +230,10 @@ export class NodeHistoryService implements NodeHistory, Component {
     const message = 'the history of nodes cannot be read; it is put aside and begun anew';
     log.error({ secret, problem }, message);
     events?.record({ reason: 'SecretRefused', type: 'Warning', secret, message });
+  }
+
+  #inOrder(): string[] {
+    return [...this.#keeper.nodes()].sort();
   }
 
   /** Takes down that the node is here now. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createMetrics } from '../../../src/core/metrics.ts';
-import { placeOf } from '../../../src/history/history-shards.ts';
+import { placeOf } from '../../../src/history/history-strays.ts';
 import type { KnownNode } from '../../../src/history/known-node.ts';
 import {
   decodeHistory,
