@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { IssuanceRecord } from '../contracts/certificate-issuer.ts';
 import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { ForgottenNodes, NodeForecast, NodeHistory, NodeRecord } from '../contracts/node-history.ts';
@@ -45,6 +46,8 @@ export type IssuedTo = Pick<
 >;
 
 const DAY_MS = 86_400_000;
+/** Nodes of a large fleet that are judged in one turn of the event loop: about 10 ms. */
+const LOOKED_AT_ONCE = 5_000;
 
 /**
  * Remembers the fleet: what was issued to whom, who was here when, and forecasts from it who will miss a
@@ -161,7 +164,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   async forget(node: string): Promise<boolean> {
     if (this.#connected.has(node)) throw new SallyportError('NODE_STILL_CONNECTED', { node });
     const wasKnown = await this.#keeper.forget(node);
-    this.#assess();
+    await this.#assess();
     if (wasKnown) this.#components.log.warn({ audit: 'node-forgotten', node }, 'a node was forgotten');
     return wasKnown;
   }
@@ -172,13 +175,13 @@ export class NodeHistoryService implements NodeHistory, Component {
    */
   async sync(): Promise<void> {
     await this.#keeper.turn();
-    this.#assess();
+    await this.#assess();
   }
 
   /** Takes over all that others stored, for a decision that depends on it. Never rejects. */
   async recall(): Promise<void> {
     await this.#keeper.recall();
-    this.#assess();
+    await this.#assess();
   }
 
   #plan(): void {
@@ -189,13 +192,13 @@ export class NodeHistoryService implements NodeHistory, Component {
   }
 
   /** A node that will miss its renewal is told of once. */
-  #assess(): void {
+  async #assess(): Promise<void> {
     const { metrics, log, events } = this.#components;
     const counts = new Map<string, number>();
     const atRisk = new Set<string>();
     let all = 0;
     for (const [node, known] of this.known()) {
-      all += 1;
+      if (++all % LOOKED_AT_ONCE === 0) await setImmediate();
       const verdict = verdictOf(known, this.#contextOf(node));
       counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
       if (verdict === 'at-risk') atRisk.add(node);

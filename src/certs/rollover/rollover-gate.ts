@@ -64,11 +64,14 @@ function lateReplicas(evidence: StepEvidence): string[] {
     : [`not known yet by replica ${late.map(({ replica }) => replica).join(', ')}`];
 }
 
-function dependents({ cas, assessment: { counts, nodes } }: StepEvidence): string[] {
+function dependents({ cas, assessment }: StepEvidence): string[] {
+  const { counts } = assessment;
   if (counts.dependent === 0) return [];
   const side = cas.rollover.phase === 'prepared' ? 'new' : 'old';
   const verb = counts.dependent === 1 ? 'nodes depends' : 'nodes depend';
-  return [`${counts.dependent} of ${counts.total} ${verb} on the ${side} CA: ${describeDependents(nodes)}`];
+  return [
+    `${counts.dependent} of ${counts.total} ${verb} on the ${side} CA: ${describeDependents(assessment)}`,
+  ];
 }
 
 /** Nobody can say which CA they depend on. */
