@@ -76,12 +76,17 @@ function dependents({ cas, assessment }: StepEvidence): string[] {
 
 /** Nobody can say which CA they depend on. */
 function unknownNodes({ forgotten }: StepEvidence): string[] {
-  return forgotten ? [`${describeForgotten(forgotten)}; look after them and use --force, or wait`] : [];
+  if (!forgotten) return [];
+  return [
+    `${describeForgotten(forgotten)}, so nobody knows which CA they depend on; look after them and use --force, or wait until then`,
+  ];
 }
 
+/** For a person: how many, since when, and how long it matters. */
 export function describeForgotten({ nodes, since, until }: ForgottenNodes): string {
   const day = (at: string) => at.slice(0, 10);
-  return `the history of nodes had no room and forgot ${nodes} of them (since ${day(since)}), so nobody knows which CA they depend on until ${day(until)}, when the last of their certificates is over`;
+  const them = nodes === 1 ? 'a node' : `${nodes} nodes`;
+  return `the history had to forget ${them} (since ${day(since)}), which may come back until ${day(until)}`;
 }
 
 function stillTrusted({ cas, furtherTrust, trustSecret }: StepEvidence): string[] {

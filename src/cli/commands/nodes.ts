@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
@@ -96,9 +97,7 @@ export function nodesCommand(terminal: Terminal): Command {
         forgotten?: ForgottenNodes;
       }>('/api/v1/nodes/forecast');
       if (forgotten)
-        terminal.printError(
-          `warning: the history had no room and forgot ${forgotten.nodes} nodes since ${forgotten.since.slice(0, 10)}; they are not in this list, and may come back until ${forgotten.until.slice(0, 10)}`,
-        );
+        terminal.printError(`warning: ${describeForgotten(forgotten)}; they are not in this list`);
       const shown = atRisk
         ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
         : items;

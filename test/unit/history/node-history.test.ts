@@ -124,7 +124,9 @@ describe('the stored history', () => {
           {
             certificate: certificate(NOW - (i % 300) * DAY - i * 1_000, 365, serial),
             firstSeen: NOW - 300 * DAY,
+            joinedAt: NOW - (i % 300) * DAY - i * 1_000,
             lastSeen: NOW - i * 60_000,
+            openIn: `run-${i % 3}`,
             transport: 'quic',
             replica: `hub-${i % 3}`,
             absences,

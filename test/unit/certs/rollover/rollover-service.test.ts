@@ -303,9 +303,9 @@ describe('C4: the evidence', () => {
     putCa(await kubeEdgeCa());
     const forgotten = { nodes: 12, since: '2026-01-02T03:04:05.000Z', until: '2027-02-03T04:05:06.000Z' };
     const hub = await start({ forgotten: () => forgotten });
-    const why = /forgot 12 of them \(since 2026-01-02\).*until 2027-02-03.*--force/;
+    const why = /forget 12 nodes \(since 2026-01-02\).*until 2027-02-03.*--force/;
     await hub.step('prepare');
-    expect(hub.service.status().warnings.join()).toContain('forgot 12 of them');
+    expect(hub.service.status().warnings.join()).toContain('forget 12 nodes');
     await hub.step('activate');
     await expect(hub.step('retire')).rejects.toMatchObject({ code: 'ROLLOVER_BLOCKED' });
     expect(
