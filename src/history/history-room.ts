@@ -24,6 +24,7 @@ export interface FittedHistory {
  */
 export async function fitHistory(state: HistoryState, room: HistoryRoom): Promise<FittedHistory> {
   const { maxBytes, now, graceMs } = room;
+  const isOver = state.lost && now >= state.lost.until + graceMs;
   let byWorth: [string, KnownNode][] | undefined;
   let fitted: FittedHistory = { bytes: await encodeHistory(state), state, dropped: [] };
   while (fitted.bytes.length > maxBytes && fitted.state.nodes.size > 0) {
@@ -36,7 +37,7 @@ export async function fitHistory(state: HistoryState, room: HistoryRoom): Promis
     const fits = Math.min(Math.floor((size * maxBytes * 0.98) / fitted.bytes.length), size - 1);
     const dropped = byWorth.slice(fits);
     const lost = mergeLost(
-      state.lost,
+      isOver ? undefined : state.lost,
       lostOf(
         dropped.map(([, known]) => known),
         room,

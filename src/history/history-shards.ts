@@ -32,12 +32,17 @@ export interface HistoryNews {
   readonly run?: { readonly id: string; readonly at: number };
 }
 
-/** What the number of shards takes in a Secret that is full, bytes. */
-const SPARE_BYTES = 1024;
+/** For the number of shards and the runs of replicas in a first Secret that is full, bytes. */
+const SPARE_BYTES = 8 * 1024;
 
 /** The names of the Secrets that a history may use: all that a Role has to grant. */
 export function historySecretNames(first: string, maxShards: number): string[] {
   return [first, ...Array.from({ length: maxShards }, (_, i) => `${first}-${i + 1}`)];
+}
+
+/** The first Secret was full of nodes when the shards began, and has to keep them until they have moved. */
+function withSpare(room: HistoryRoom): HistoryRoom {
+  return { ...room, maxBytes: room.maxBytes + SPARE_BYTES };
 }
 
 /**
@@ -126,7 +131,7 @@ export class HistoryShards {
           const next = mergeNews(stored, { ...news, nodes, gone, elsewhere: this.#forgotten }, room.now);
           return place === 0 && news.run ? { ...next, runs: withRun(next.runs, news.run) } : next;
         },
-        room,
+        room: place === 0 && this.count > 1 ? withSpare(room) : room,
         whenFull: mayGrow ? 'throw' : 'forget',
       });
     } catch (error) {
@@ -147,7 +152,7 @@ export class HistoryShards {
     const { maxShards } = this.#options;
     await this.#place(0).change({
       change: (stored) => (stored.shards >= maxShards ? stored : { ...stored, shards: maxShards }),
-      room: { ...room, maxBytes: room.maxBytes + SPARE_BYTES },
+      room: withSpare(room),
       whenFull: 'forget',
     });
   }

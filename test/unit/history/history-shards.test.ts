@@ -110,6 +110,28 @@ describe('R3: a history that outgrows its Secret', () => {
     await again.service.stop();
   });
 
+  test('is full to the brim: those that have not moved yet stay, whatever else is stored in the first Secret', async () => {
+    let size = 0;
+    for (let count = 100; size < MAX_BYTES - 30; count++) {
+      await put({ nodes: fleet(count) });
+      size = sizes()[0]!;
+    }
+    const before = (await stored(SECRET)).nodes.size;
+    const on = store.connect();
+    // Its new places cannot be written.
+    on.fault = (call, name) => {
+      if (call !== 'get' && name !== SECRET) throw new Error('refused');
+    };
+    const { service } = await start({ on });
+    for (let i = 0; i < 40; i++) service.nodeConnected(peer(`new-${i}`), 'websocket');
+    await service.sync();
+    await clock.advance(61 * 60_000);
+    await service.stop();
+    expect(await stored(SECRET)).toMatchObject({ shards: 4 });
+    expect((await stored(SECRET)).nodes.size).toBe(before);
+    expect((await start()).service.forgotten()).toBeUndefined();
+  });
+
   test('is spread by two replicas at once, each with nodes of its own', async () => {
     await put({ nodes: fleet(60) });
     const [one, two] = [await start(), await start()];
