@@ -8,7 +8,6 @@ import { eventually, eventuallyHolds } from '../support/eventually.ts';
 import { startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
 import { createNatsBus, numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
-const _PATIENT = { timeout: 90_000, interval: 20 };
 const healthy = (rig: { bus: { problem(): string | undefined } }) =>
   eventuallyHolds(() => expect(rig.bus.problem()).toBeUndefined());
 const contentsOf = (events: readonly StoredEvent[]) =>
