@@ -305,7 +305,11 @@ const knownCertificate = z.object({
   notBefore: time,
   notAfter: time,
 });
+const forgottenNodes = z.object({ nodes: count, since: time, until: time }).optional().meta({
+  description: 'Nodes that had to be forgotten and may still come back; missing when there is none',
+});
 export const nodeRecordList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),
@@ -314,6 +318,7 @@ export const nodeRecordList = z.object({
         .optional()
         .meta({ description: 'A certificate issued since its last connection, not seen yet' }),
       firstSeen: time,
+      joinedAt: time.optional().meta({ description: 'When it last joined with a token' }),
       lastSeen: time.optional(),
       connectedHere: z.boolean(),
       transport: z.enum(TRANSPORTS).optional(),
@@ -323,6 +328,7 @@ export const nodeRecordList = z.object({
   ),
 });
 export const nodeForecastList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),

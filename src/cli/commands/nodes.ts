@@ -1,6 +1,7 @@
 import { Command } from 'commander';
+import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
-import type { NodeForecast } from '../../contracts/node-history.ts';
+import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
@@ -91,9 +92,12 @@ export function nodesCommand(terminal: Terminal): Command {
     )
     .action(async ({ atRisk }: { atRisk?: boolean }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(terminal, globals).get<{ items: NodeForecast[] }>(
-        '/api/v1/nodes/forecast',
-      );
+      const { items, forgotten } = await connectAdmin(terminal, globals).get<{
+        items: NodeForecast[];
+        forgotten?: ForgottenNodes;
+      }>('/api/v1/nodes/forecast');
+      if (forgotten)
+        terminal.printError(`warning: ${describeForgotten(forgotten)}; they are not in this list`);
       const shown = atRisk
         ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
         : items;

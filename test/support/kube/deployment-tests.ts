@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { createProgram } from '../../../src/cli/program.ts';
 import type { Config } from '../../../src/config/schema.ts';
+import { historySecretNames } from '../../../src/history/history-shards.ts';
 import type { Labels, Manifests } from './manifests.ts';
 
 const LISTENERS = ['https', 'websocket', 'quic', 'webtransport'] as const;
@@ -99,10 +100,11 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
-      ...[certificates.historySecret, tokens.fleetSecret, tokens.stateSecret].map((name) => [
-        `secrets/${name}`,
-        ['get', 'update'],
-      ]),
+      ...[
+        ...historySecretNames(certificates.historySecret, certificates.historyShards),
+        tokens.fleetSecret,
+        tokens.stateSecret,
+      ].map((name) => [`secrets/${name}`, ['get', 'update']]),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);

@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { FolderLock } from '../../../../src/secrets/directory/folder-lock.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../../support/eventually.ts';
 
 const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
 const clock = systemClock;
@@ -138,7 +139,7 @@ test('a holder on another machine that is silent for the lease is passed over, n
   };
   await advance(800);
   expect(taken).toBe(false);
-  await vi.waitFor(() => manual.advance(200).then(() => expect(taken).toBe(true)));
+  await eventuallyHolds(() => manual.advance(200).then(() => expect(taken).toBe(true)));
   expect(await settled).toBe('taken');
 });
 
