@@ -139,6 +139,15 @@ export function describeDeployment(manifests: () => Manifests): void {
     expect(pod.enableServiceLinks).toBe(false);
   });
 
+  test("Node's permission model lets in a native library exactly when QUIC needs one", () => {
+    const { container } = manifests();
+    const { config } = manifests().configuration();
+    const options = container.env.find(({ name }) => name === 'NODE_OPTIONS')?.value;
+    expect(options).toBe(config.quic.enabled ? '--allow-addons' : undefined);
+    // The image's entrypoint has the flags.
+    expect(container).not.toHaveProperty('command');
+  });
+
   test('the command exists, and reads the mounted configuration', () => {
     const { pod, container } = manifests();
     const [command, ...flags] = container.args;
