@@ -46,7 +46,10 @@ interface Context {
 /** Ports of CloudCore, and the listener of the gateway that takes each. */
 const LISTENERS = { 10000: 'websocket', 10001: 'quic', 10002: 'https', 10004: 'tunnel' } as const;
 
-/** What becomes of CloudCore when the gateway stands in front of it. Nothing of it keeps a gateway from starting. */
+/**
+ * What becomes of CloudCore when the gateway stands in front of it. Nothing of it keeps a gateway from
+ * starting.
+ */
 export function reportCloudCore(objects: CloudCoreObjects, config: Config): readonly Finding[] {
   const findings: Finding[] = [];
   const add = (level: Finding['level'], object: string, text: string) =>

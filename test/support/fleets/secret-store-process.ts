@@ -9,7 +9,8 @@ import { FolderLock } from '../../../src/secrets/directory/folder-lock.ts';
 
 /**
  * A process of its own that uses a folder of Secrets, for tests of what happens between processes. It says
- * `ready`, waits for one message, does `create <value>`, `count <times>` or `hold [waitMs]`, and sends the outcome.
+ * `ready`, waits for one message, does `create <value>`, `count <times>` or `hold [waitMs]`, and sends the
+ * outcome.
  */
 const [path = '', task = '', argument = ''] = process.argv.slice(2);
 const store = new DirectorySecretStore(
