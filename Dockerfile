@@ -29,7 +29,7 @@ COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER 65532:65532
 VOLUME /var/lib/sallyport
-EXPOSE 10002/tcp 10000/tcp 10001/udp 10005/tcp 10005/udp 10010/tcp
+EXPOSE 10002/tcp 10000/tcp 10001/udp 10004/tcp 10005/tcp 10005/udp 10010/tcp
 HEALTHCHECK --interval=10s --timeout=6s --start-period=15s CMD ["node", "dist/main.js", "health"]
 # Node's permission model: these folders, no other process, no worker, no native library. More: NODE_OPTIONS=--allow-fs-read=FOLDER,
 # and --allow-addons for QUIC. Of /proc single files, because /proc/self/root is the whole file system.

@@ -69,6 +69,44 @@ describe('with NATS', () => {
   });
 });
 
+describe('in front of CloudCores', () => {
+  const manifests = render(
+    ...set({
+      'config.upstream': {
+        kind: 'cloudcore',
+        addresses: ['cloudcore-0.cloudcore:10000', 'cloudcore-1.cloudcore:10000'],
+        tunnelAddresses: ['cloudcore-0.cloudcore:10004', 'cloudcore-1.cloudcore:11004'],
+        caSecret: 'cloudcore-ca',
+      },
+      'config.tunnel.enabled': true,
+      'networkPolicy.cloudcore': [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
+    }),
+  );
+  describeDeployment(() => manifests);
+
+  test('egress leads to the CloudCores only', () => {
+    expect(manifests.get('NetworkPolicy').spec!.egress).toContainEqual({
+      ports: [10000, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
+      to: [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
+    });
+  });
+
+  test('a CA of their own is only followed, and one that is known already is granted once', () => {
+    const known = render(
+      ...set({
+        'config.upstream': { kind: 'cloudcore', addresses: ['[2001:db8::1]:10000'], caSecret: 'casecret' },
+      }),
+    );
+    const rights = (all: Manifests, secret: string) =>
+      all.get('Role').rules!.filter(({ resourceNames }) => resourceNames?.includes(secret));
+    expect(rights(manifests, 'cloudcore-ca').map(({ verbs }) => verbs)).toEqual([['get', 'list', 'watch']]);
+    expect(rights(known, 'casecret')).toHaveLength(1);
+    expect(known.get('NetworkPolicy').spec!.egress).toContainEqual({
+      ports: [{ port: 10000, protocol: 'TCP' }],
+    });
+  });
+});
+
 describe('with other settings', () => {
   const manifests = render(
     ...set({

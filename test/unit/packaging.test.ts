@@ -106,6 +106,7 @@ describe('Dockerfile', () => {
       `${config.https.port}/tcp`,
       `${config.websocket.port}/tcp`,
       `${config.quic.port}/udp`,
+      `${config.tunnel.port}/tcp`,
       `${config.webtransport.port}/tcp`,
       // HTTP/3, where the library's native part is installed.
       `${config.webtransport.port}/udp`,

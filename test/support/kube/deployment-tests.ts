@@ -3,7 +3,7 @@ import { createProgram } from '../../../src/cli/program.ts';
 import type { Config } from '../../../src/config/schema.ts';
 import type { Labels, Manifests } from './manifests.ts';
 
-const LISTENERS = ['https', 'websocket', 'quic', 'webtransport'] as const;
+const LISTENERS = ['https', 'websocket', 'quic', 'webtransport', 'tunnel'] as const;
 
 /** name → port/protocol of what is switched on. */
 export function wantedPorts(config: Config): Record<string, string> {
@@ -47,6 +47,17 @@ export function describeDeployment(manifests: () => Manifests): void {
     );
   });
 
+  test('CloudCores can be reached exactly where there are any, on their ports alone', () => {
+    const { upstream, bus } = manifests().configuration().config;
+    const wanted = [...upstream.addresses, ...upstream.tunnelAddresses].map((address) =>
+      Number(address.split(':').at(-1)),
+    );
+    const egress = manifests().get('NetworkPolicy').spec!.egress as { ports: { port: number }[] }[];
+    const ports = egress.flatMap((rule) => rule.ports.map(({ port }) => port));
+    const others = new Set([53, 443, 6443, ...(bus.kind === 'nats' ? [4222] : [])]);
+    expect(ports.filter((port) => !others.has(port)).sort()).toEqual([...new Set(wanted)].sort());
+  });
+
   test('the admin port is on no Service that has an address outside of the cluster', () => {
     for (const { spec } of manifests().ofKind('Service'))
       if (spec!.ports!.some(({ targetPort }) => targetPort === 'admin')) expect(spec!.type).toBe('ClusterIP');
@@ -76,7 +87,7 @@ export function describeDeployment(manifests: () => Manifests): void {
 
   test('A6: the Role grants exactly the configured Secrets, in one namespace', () => {
     const all = manifests();
-    const { certificates, tokens } = all.configuration().config;
+    const { certificates, tokens, upstream } = all.configuration().config;
     const kept = [
       certificates.caSecret,
       certificates.revocationSecret,
@@ -84,6 +95,7 @@ export function describeDeployment(manifests: () => Manifests): void {
       certificates.replicaSecret,
     ];
     const followed = [certificates.trustSecret];
+    if (upstream.kind !== 'none' && upstream.caSecret) followed.push(upstream.caSecret);
     (certificates.hubSecretManaged ? kept : followed).push(certificates.hubSecret);
     const granted = new Map<string, Set<string>>();
     for (const rule of all.get('Role').rules!) {
