@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema.ts';
 import { describeError } from '../../core/errors.ts';
+import { splitAddress } from '../../relay/dial.ts';
 import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
 import { saysNotFound } from '../../secrets/kubernetes/kube-errors.ts';
 import type { Finding } from './adoption-report.ts';
@@ -69,7 +70,21 @@ export function reportCloudCore(objects: CloudCoreObjects, config: Config): read
       present[0]!,
       'upstream.kind is none although CloudCore is here: behind the gateway nodes get no answer of its controllers and do not become Ready; set upstream.kind: cloudcore and upstream.addresses',
     );
+  if (present.length > 0) shareNames(config, add);
   return findings;
+}
+
+/** Gateway and CloudCore read one Secret for the certificate they show. */
+function shareNames({ upstream, certificates, advertise }: Config, add: Context['add']): void {
+  if (certificates.hubSecret !== 'cloudcoresecret') return;
+  const hosts = upstream.addresses.map((address) => splitAddress(address).host);
+  const missing = [...new Set(hosts)].filter((host) => !advertise.addresses.includes(host));
+  if (missing.length > 0)
+    add(
+      'breaks',
+      certificates.hubSecret,
+      `CloudCore shows this certificate too, from its next start on: add ${missing.join(', ')} of upstream.addresses to advertise.addresses, or the gateway will not believe it`,
+    );
 }
 
 function describe(name: ObjectName, { spec = {} }: KubeObject, { config, add }: Context): void {

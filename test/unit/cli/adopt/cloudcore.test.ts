@@ -16,6 +16,7 @@ const CLOUDCORE = {
   leases: { spec: { holderIdentity: 'host-1_4f' } },
 };
 const UPSTREAM = {
+  'advertise.addresses': 'hub.example.com,cloudcore-hub.kubeedge',
   'upstream.kind': 'cloudcore',
   'upstream.addresses': 'cloudcore-hub.kubeedge:10000',
   'upstream.tunnelAddresses': 'cloudcore-hub.kubeedge:10004',
@@ -80,5 +81,15 @@ test('a tunnel that nobody listens for, and a gateway that would call itself, ar
   const breaks = lines.filter((line) => line.startsWith('breaks'));
   expect(breaks[0]).toContain('tunnel.enabled');
   expect(breaks[1]).toContain('the gateway calls itself');
-  expect(breaks).toHaveLength(2);
+  expect(breaks[2]).toContain('add cloudcore.kubeedge.svc of upstream.addresses to advertise.addresses');
+  expect(breaks).toHaveLength(3);
+});
+
+test('a gateway with a hub Secret of its own leaves that of CloudCore alone', async () => {
+  const apart = {
+    ...UPSTREAM,
+    'advertise.addresses': 'hub.example.com',
+    'certificates.hubSecret': 'our-hub',
+  };
+  expect((await report(CLOUDCORE, apart)).join()).not.toContain('breaks');
 });
