@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.ts';
@@ -276,6 +277,36 @@ describe('docker-compose.yml', () => {
       expect(loaded.config.bus.nats.servers).toEqual(['nats://nats:4222']);
       expect(environment).toMatchObject(gateway.environment!);
     }
+  });
+
+  test('in front of the stand-in for CloudCore: what it needs is mounted, and the settings load', () => {
+    const overlay = parse(readFileSync('docker-compose.cloudcore.yml', 'utf8')) as {
+      services: Record<'gateway' | 'cloudcore', Service & { readonly build?: { readonly target: string } }>;
+    };
+    const { gateway: front, cloudcore } = overlay.services;
+    const { config: loaded, warnings } = loadConfig({
+      env: { ...gateway.environment, ...front.environment },
+    });
+    expect([warnings, loaded.tunnel.enabled, loaded.upstream.kind]).toEqual([[], true, 'cloudcore']);
+    expect(loaded.upstream.addresses).toEqual(['cloudcore:10000']);
+    expect(cloudcore.environment!.CLOUDCORE_NAMES).toBe('cloudcore');
+    expect(front.ports).toEqual([`${loaded.tunnel.port}:${loaded.tunnel.port}/tcp`]);
+    expect(instruction('FROM')[0]).toMatch(new RegExp(` AS ${cloudcore.build!.target}$`));
+    expect(cloudcore).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
+    // Beside src, which the image's first stage has, the program imports what is mounted, and nothing else.
+    const mounted = cloudcore.volumes!.map((volume) => volume.split(':')[0]!.replace('./', ''));
+    const imports = [
+      'examples/cloudcore/cloudcore.ts',
+      ...readdirSync('test/support/cloudcore')
+        .filter((file) => /^(fake-cloudcore|fake-api|answers)\.ts$/.test(file))
+        .map((file) => `test/support/cloudcore/${file}`),
+    ].flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/^import (?!type)[^;]*'(\.[^']*)';$/gm)].map(([, path]) =>
+        join(dirname(file), path!),
+      ),
+    );
+    const reachable = (path: string) => ['src', ...mounted].some((folder) => path.startsWith(`${folder}/`));
+    expect(imports.filter((path) => !reachable(path))).toEqual([]);
   });
 
   test('only gateways have the health check of a gateway', () => {
