@@ -6,6 +6,8 @@ const shared = {
   testTimeout: 120_000,
   hookTimeout: 120_000,
   pool: 'forks' as const,
+  // No test replaces a module, so the files of a worker share theirs: each is loaded once.
+  isolate: false,
 };
 
 /**

@@ -9,9 +9,9 @@ const SECOND = 1 / 86_400;
 
 test('B4: at two thirds of its life the hub certificate is renewed by itself, by one of two gateways, both serve it, nothing drops', async () => {
   const settings = {
-    'certificates.hubDays': String(15 * SECOND),
+    'certificates.hubDays': String(9 * SECOND),
     'certificates.backdateMs': '0',
-    'certificates.checkMs': '100',
+    'certificates.checkMs': '300',
   };
   await using one = await startTestGateway({ settings });
   await using two = await startTestGateway({ folder: one.folder, settings });

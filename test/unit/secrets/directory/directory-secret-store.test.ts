@@ -24,6 +24,7 @@ import { createMetrics } from '../../../../src/core/metrics.ts';
 import { DirectorySecretStore } from '../../../../src/secrets/directory/directory-secret-store.ts';
 import { printSecretManifest } from '../../../../src/secrets/secret-manifest.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { scaled } from '../../../support/scale.ts';
 
 const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
 const metrics = createMetrics({ process: false });
@@ -75,9 +76,13 @@ async function inProcesses(tasks: readonly (readonly string[])[]): Promise<Recor
   return Promise.all(outcomes);
 }
 
+const PROCESSES = scaled(8, 3);
+
 describe('between processes', () => {
-  test('A1: of 8 processes that create the same secret in an empty folder exactly one succeeds, and all read its value', async () => {
-    const outcomes = await inProcesses(Array.from({ length: 8 }, (_, index) => ['create', `ca ${index}`]));
+  test(`A1: of ${PROCESSES} processes that create the same secret in an empty folder exactly one succeeds, and all read its value`, async () => {
+    const outcomes = await inProcesses(
+      Array.from({ length: PROCESSES }, (_, index) => ['create', `ca ${index}`]),
+    );
     const stored = Buffer.from((await store.get('casecret'))!.data.value!).toString();
     expect(outcomes.filter((outcome) => outcome.won)).toHaveLength(1);
     expect(stored).toBe(`ca ${outcomes.findIndex((outcome) => outcome.won)}`);
@@ -85,11 +90,11 @@ describe('between processes', () => {
     expect((await readdir(path)).filter((name) => name !== '.lock')).toEqual(['casecret.yaml']);
   });
 
-  test('E3: 8 processes that change the same record again and again lose no update', async () => {
+  test(`E3: ${PROCESSES} processes that change the same record again and again lose no update`, async () => {
     await store.create({ name: 'counter', data: { value: bytes('0') } });
-    const outcomes = await inProcesses(Array.from({ length: 8 }, () => ['count', '12']));
+    const outcomes = await inProcesses(Array.from({ length: PROCESSES }, () => ['count', '12']));
     expect(outcomes.flatMap(({ error }) => error ?? [])).toEqual([]);
-    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe('96');
+    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe(String(12 * PROCESSES));
     expect(outcomes.some((outcome) => Number(outcome.conflicts) > 0)).toBe(true);
   });
 
