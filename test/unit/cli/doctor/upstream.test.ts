@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Finding } from '../../../../src/cli/doctor/finding.ts';
+import { checkPermissions } from '../../../../src/cli/doctor/permissions.ts';
 import { checkUpstream } from '../../../../src/cli/doctor/upstream.ts';
 import { loadConfig } from '../../../../src/config/load.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
@@ -7,6 +8,7 @@ import { FakeApi } from '../../../support/cloudcore/fake-api.ts';
 import { FakeCloudCore } from '../../../support/cloudcore/fake-cloudcore.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
+import { findingsOf, patientOf } from './doctor-fixture.ts';
 
 const DAY_MS = 86_400_000;
 let clock: ManualClock;
@@ -101,6 +103,32 @@ test('a tunnel that nobody serves is a line of its own', async () => {
   expect(shown(await check({ 'upstream.tunnelAddresses': '127.0.0.1:9' }))).toEqual([
     `ok: CloudCore at ${cloudcore.address} answers a node`,
     'failure: the tunnel of CloudCore at 127.0.0.1:9 cannot be reached',
+  ]);
+});
+
+test('a CA of its own belongs to the Secrets that have to be there, and that the gateway may only read', async () => {
+  const settings = {
+    'upstream.kind': 'cloudcore',
+    'upstream.addresses': 'cloudcore:10000',
+    'upstream.caSecret': 'cloudcore-ca',
+  };
+  expect(await findingsOf('secret-whole', { settings })).toContainEqual(
+    expect.objectContaining({ status: 'failure', title: 'Secret cloudcore-ca is missing' }),
+  );
+  const asked: string[] = [];
+  const kube = {
+    namespace: 'edge',
+    call: async ({ body }: { body: { spec: { resourceAttributes: { verb: string; name?: string } } } }) => {
+      const { verb, name } = body.spec.resourceAttributes;
+      asked.push(`${verb} ${name}`);
+      return { status: { allowed: true } };
+    },
+  } as never;
+  await checkPermissions({ ...(await patientOf({ settings })), kube });
+  expect(asked.filter((right) => right.endsWith(' cloudcore-ca'))).toEqual([
+    'get cloudcore-ca',
+    'list cloudcore-ca',
+    'watch cloudcore-ca',
   ]);
 });
 
