@@ -4,7 +4,6 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
-import { createMetrics } from '../../src/core/metrics.ts';
 import { describeDeployment } from '../support/kube/deployment-tests.ts';
 import { type Manifest, Manifests } from '../support/kube/manifests.ts';
 
@@ -151,17 +150,6 @@ describe('with other settings', () => {
     expect(endpoint).toMatchObject({ port: 'admin', scheme: 'https', path: '/metrics' });
     expect(config.advertise.addresses).toContain((endpoint!.tlsConfig as { serverName: string }).serverName);
     expect(JSON.stringify(endpoint)).not.toContain('insecureSkipVerify');
-  });
-
-  test('L1: every metric the alerts name exists', async () => {
-    const exposed = await createMetrics({ process: false }).expose();
-    const rules = manifests.get('PrometheusRule').spec!.groups![0]!.rules;
-    expect(rules.length).toBeGreaterThan(5);
-    for (const { alert, expr } of rules) {
-      const names = [...expr.matchAll(/sallyport_\w+/g)].map(([name]) => name);
-      expect(names, alert).not.toHaveLength(0);
-      for (const name of names) expect(exposed).toContain(`# HELP ${name} `);
-    }
   });
 
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
