@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import { eventually } from '../support/eventually.ts';
 import { ImageFolders } from '../support/fleets/image.ts';
 import { launchGateway } from '../support/fleets/process.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
@@ -59,7 +60,8 @@ test('with Secrets on a cluster a gateway gets ready under them, with the token 
   const kubeconfig = image.path('/etc/sallyport/kubeconfig');
   writeFileSync(kubeconfig, api.kubeconfig({ tokenFile }));
   const config = image.path('/etc/sallyport/gateway.yaml');
-  writeFileSync(config, 'apiVersion: sallyport/v1\nkind: Gateway\nlog: { level: debug }\n');
+  symlinkSync('..data/gateway.yaml', config);
+  mountConfig('first', 'log: { level: debug }');
   await using launched = launch(
     { 'secretStore.kind': 'kubernetes' },
     { KUBECONFIG: kubeconfig, SALLYPORT_CONFIG: config },
@@ -67,7 +69,21 @@ test('with Secrets on a cluster a gateway gets ready under them, with the token 
   expect((await launched.whenReady).ready.caSha256).toMatch(/^[0-9a-f]{64}$/);
   expect(api.stored('casecret')).toBeDefined();
   expect(launched.log()).toContain('"level":"debug"');
+  mountConfig('second', 'log: { level: info }');
+  await eventually('the changed file is taken over', () =>
+    launched.log().includes('configuration taken over'),
+  );
 });
+
+/** As the kubelet mounts a ConfigMap: behind a link that is replaced. */
+function mountConfig(version: string, settings: string): void {
+  const folder = image.path('/etc/sallyport');
+  mkdirSync(join(folder, `..${version}`));
+  const text = `apiVersion: sallyport/v1\nkind: Gateway\n${settings}\n`;
+  writeFileSync(join(folder, `..${version}/gateway.yaml`), text);
+  symlinkSync(`..${version}`, join(folder, '..next'));
+  renameSync(join(folder, '..next'), join(folder, '..data'));
+}
 
 test('nothing beyond the folders can be read or written, and no process, worker or native library started', () => {
   const outside = image.path('/etc/shadow');
