@@ -92,6 +92,10 @@ export const sendBody = z.strictObject({
       description:
         'Id of the message, best a UUID: within the window of the bus the same id is taken once a node, so a call without an answer may be repeated. Without it a fresh one',
     }),
+  parent_msg_id: z.string().min(1).max(256).optional().meta({
+    description:
+      'Id (`header.msg_id`) of the message of the node that this one answers; it is then sent once, without an acknowledgement',
+  }),
   resource: z.string().min(1).max(4096).meta({
     description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
   }),

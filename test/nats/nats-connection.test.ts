@@ -9,7 +9,6 @@ import { NatsConnection } from '../../src/nats/nats-connection.ts';
 import { eventuallyHolds } from '../support/eventually.ts';
 import { startNatsServer } from '../support/fleets/nats-server.ts';
 
-
 function connectionTo(servers: string[], extra: object = {}) {
   const { nats } = configSchema.parse({ bus: { nats: { servers, ...extra } } }).bus;
   const metrics = createMetrics({ process: false });

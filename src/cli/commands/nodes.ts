@@ -28,6 +28,13 @@ const view: ListView<NodeInfo> = {
   ],
 };
 
+/** The column stands only where there is a CloudCore behind the gateway. */
+function viewOf(items: readonly NodeInfo[]): ListView<NodeInfo> {
+  if (!items.some(({ upstream }) => upstream)) return view;
+  const cell = ({ upstream }: NodeInfo) => (upstream?.state === 'open' ? upstream.address : upstream?.state);
+  return { ...view, columns: [...view.columns, ['CLOUDCORE', cell]] };
+}
+
 const forecastView: ListView<NodeForecast> = {
   name: ({ node }) => `node/${node}`,
   columns: [
@@ -65,7 +72,7 @@ export function nodesCommand(terminal: Terminal): Command {
       warnUnanswered(terminal, unanswered, 'the list of nodes');
       if (items.length === 0 && globals.output === 'table')
         return terminal.printError('no node is connected');
-      terminal.print(formatList(items, globals.output ?? 'table', view));
+      terminal.print(formatList(items, globals.output ?? 'table', viewOf(items)));
     });
 
   command

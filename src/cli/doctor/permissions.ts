@@ -23,6 +23,7 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.historySecret': SHARE,
   'tokens.fleetSecret': SHARE,
   'tokens.stateSecret': SHARE,
+  'upstream.caSecret': READ,
 };
 
 /** What a gateway asks of the API server: deploy/ grants the same, which a test compares. */

@@ -100,6 +100,20 @@ test('a claim of a reused pid is not taken for its owner', async () => {
   expect(await lock.hold(async () => 'taken')).toBe('taken');
 });
 
+test('a holder whose process may not be looked at is not taken for dead', async () => {
+  const flags = ['--permission', `--allow-fs-write=${folder}`];
+  for (const path of [process.cwd(), folder, '/proc/sys/kernel/random/boot_id', '/proc/self/ns/pid'])
+    flags.push(`--allow-fs-read=${path}`);
+  await new FolderLock({ clock }, { path }).hold(async () => {
+    const child = fork(worker, [folder, 'hold', '100'], { execArgv: flags });
+    children.push(child);
+    await once(child, 'message');
+    child.send('go');
+    const [outcome] = await once(child, 'message');
+    expect(outcome).toEqual({ error: expect.stringContaining(`held by process ${process.pid}`) });
+  });
+});
+
 test('waiting is bounded and says who holds it', async () => {
   const child = await holder();
   const lock = new FolderLock({ clock }, { path, waitMs: 100 });
