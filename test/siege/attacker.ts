@@ -143,6 +143,7 @@ const DEEDS: { readonly [N in OrderName]: (order: Orders[N]) => Promise<string> 
       socket.on('error', () => {});
       senders.push(socket);
     }
+    process.send!('ready');
     const sent = await atRate(rate, (n) =>
       senders[n % FORGED_SENDERS]!.send(firstDatagram(), port, '127.0.0.1'),
     );

@@ -1,7 +1,10 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CredentialStore } from '../../src/sdk/credential-store.ts';
+import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { LARGEST_SHAPES } from '../support/edges/largest-messages.ts';
+import { UdpRelay } from '../support/edges/udp-relay.ts';
 import { mintEdge } from '../support/pki/pki.ts';
 import type { Edge, OrderName, Orders } from './attacker.ts';
 import type { BesiegedGateway } from './besieged-gateway.ts';
@@ -13,6 +16,8 @@ export interface Attack {
   run(gateway: BesiegedGateway, size: Size): Promise<string>;
   /** Requirements that bound what good clients may notice of it, milliseconds; three times as wide as they are. */
   readonly bounds?: Partial<Record<keyof Noticed, number>>;
+  /** It uses up the file descriptors: then new nodes may be told to come again. */
+  readonly turnsAway?: boolean;
 }
 
 export interface Size {
@@ -40,6 +45,7 @@ const N2 = { messageCpu: 750 };
 const halfOpen = (name: string, order: Omit<Orders['halfOpen'], 'ports' | 'seconds'>): Attack => ({
   name,
   bounds: N1,
+  turnsAway: order.perSecond > 1_000,
   run: (gateway, { seconds }) =>
     attack('halfOpen', { ...order, seconds, ports: [gateway.port('https'), gateway.port('websocket')] }),
 });
@@ -124,6 +130,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: 'descriptors run out',
+    turnsAway: true,
     run: (gateway, { seconds }) =>
       attack('hold', {
         ...{ ports: [gateway.port('https'), gateway.port('websocket')], sockets: 6_000, seconds },
@@ -155,10 +162,41 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: '10,000 forged QUIC datagrams a second',
     bounds: N1,
-    run: (gateway, { seconds }) =>
-      attack('forge', { port: gateway.port('quic'), perSecond: 10_000, seconds }),
+    run: async (gateway, { seconds }) => {
+      const port = gateway.port('quic');
+      // A client far away: each of its answers takes 200 ms.
+      await using far = await UdpRelay.start({ targetPort: port, delayMs: 100 });
+      const [edge] = await mint(gateway, ['far']);
+      const came = { at: 0 };
+      let coming: Promise<void> | undefined;
+      const saw = await attack('forge', { port, perSecond: 10_000, seconds }, () => {
+        coming = comeOverQuic(gateway, edge!, far.port).then((ms) => {
+          came.at = Math.round(ms);
+        });
+      });
+      await coming;
+      return `${saw}; a client 200 ms away came in within ${came.at} ms`;
+    },
   },
 ];
+
+/** @returns how long it took, milliseconds */
+async function comeOverQuic(gateway: BesiegedGateway, edge: Edge, port: number): Promise<number> {
+  const { node, ca, cert: certificate, key } = edge;
+  const hub = { https: `localhost:${gateway.port('https')}`, quic: `127.0.0.1:${port}` };
+  const options = gateway.edgeOptions(node, {
+    hub,
+    transport: 'quic',
+    reconnect: { minMs: 100, maxMs: 200 },
+  });
+  const store = new CredentialStore(options.directory);
+  const client = new EdgeClient({ credentials: { node, certificate, key, ca }, store }, options);
+  const start = performance.now();
+  await client.connect();
+  const took = performance.now() - start;
+  await client.close();
+  return took;
+}
 
 async function mint(gateway: BesiegedGateway, nodes: readonly string[]): Promise<Edge[]> {
   const edges: Edge[] = [];
@@ -169,7 +207,7 @@ async function mint(gateway: BesiegedGateway, nodes: readonly string[]): Promise
   return edges;
 }
 
-async function attack<N extends OrderName>(
+export async function attack<N extends OrderName>(
   name: N,
   order: Orders[N],
   onReady: () => void = () => {},

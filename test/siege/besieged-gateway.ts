@@ -38,27 +38,18 @@ export class BesiegedGateway implements AsyncDisposable, FleetHub {
   static async start(base = mkdtempSync(join(tmpdir(), 'sallyport-siege-'))): Promise<BesiegedGateway> {
     const clock = join(base, 'clock');
     writeFileSync(clock, '0');
-    const preload = new URL('./shifted-clock.ts', import.meta.url).href;
-    // A child has the limits of its parent. The soft one alone, so that it can be raised again.
-    const before = limitOf(process.pid, 'nofile');
-    limit(process.pid, 'nofile', Math.min(OPEN_FILES, before));
     const settings = {
       'quic.enabled': 'true',
       'quic.port': '0',
       'quic.host': '127.0.0.1',
       'limits.drainMs': '0',
-      // What is sent again must have arrived before an attack is counted.
-      'hub.ackTimeoutMs': '2000',
     };
-    try {
-      const gateway = await startGatewayProcess(join(base, 'secrets'), settings, {
-        NODE_OPTIONS: `--max-old-space-size=${HEAP_MB} --import=${preload}`,
-        SIEGE_CLOCK: clock,
-      });
-      return new BesiegedGateway(base, gateway);
-    } finally {
-      limit(process.pid, 'nofile', before);
-    }
+    const gateway = await startGatewayProcess(join(base, 'secrets'), settings, {
+      NODE_OPTIONS: `--max-old-space-size=${HEAP_MB} --import=${new URL('./preload.ts', import.meta.url)}`,
+      SIEGE_CLOCK: clock,
+      SIEGE_OPEN_FILES: String(OPEN_FILES),
+    });
+    return new BesiegedGateway(base, gateway);
   }
 
   get pid(): number {
@@ -79,9 +70,9 @@ export class BesiegedGateway implements AsyncDisposable, FleetHub {
     writeFileSync(join(this.#base, 'clock'), String(shiftMs));
   }
 
-  /** No file of it may grow from now on: what a full disk does. */
+  /** No file of it may grow from now on: what a full disk does (prlimit(1) of util-linux). */
   setDiskFull(isFull: boolean): void {
-    limit(this.pid, 'fsize', isFull ? 0 : 'unlimited');
+    execFileSync('prlimit', ['--pid', String(this.pid), `--fsize=${isFull ? 0 : 'unlimited'}:`]);
   }
 
   readonly edgeOptions: FleetHub['edgeOptions'] = (node, more) => ({
@@ -110,16 +101,4 @@ export class BesiegedGateway implements AsyncDisposable, FleetHub {
     if (this.isAlive) await this.kill();
     rmSync(this.#base, { recursive: true, force: true });
   }
-}
-
-type Limit = 'nofile' | 'fsize';
-
-/** Sets the soft limit of a process that runs (prlimit(1) of util-linux). */
-function limit(pid: number, what: Limit, value: number | 'unlimited'): void {
-  execFileSync('prlimit', ['--pid', String(pid), `--${what}=${value}:`]);
-}
-
-function limitOf(pid: number, what: Limit): number {
-  const args = ['--pid', String(pid), `--${what}`, '--output=SOFT', '--noheadings', '--raw'];
-  return Number(execFileSync('prlimit', args, { encoding: 'utf8' }));
 }

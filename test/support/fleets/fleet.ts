@@ -103,7 +103,8 @@ export class Fleet implements AsyncDisposable {
 
   async #follow(): Promise<void> {
     for await (const { data } of this.#hub.admin.events(
-      '/api/v1/events?type=message&resourcePrefix=node/',
+      // What others say is not ours to follow, and may be large.
+      '/api/v1/events?type=message&resourcePrefix=node/edge-',
       this.#following.signal,
     )) {
       const { node, message } = data as { node: string; message: { content: { n?: number } } };
