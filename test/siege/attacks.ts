@@ -14,7 +14,7 @@ export interface Attack {
   readonly name: string;
   /** Resolves with what the attacker saw when it is over. */
   run(gateway: BesiegedGateway, size: Size): Promise<string>;
-  /** Requirements that bound what good clients may notice of it, milliseconds; three times as wide as they are. */
+  /** What requirements let good clients notice of it, milliseconds; three times as wide. */
   readonly bounds?: Partial<Record<keyof Noticed, number>>;
   /** It uses up the file descriptors: then new nodes may be told to come again. */
   readonly turnsAway?: boolean;

@@ -17,7 +17,7 @@ export interface Noticed {
   /** An edge's message until its acknowledgement. */
   readonly messageP50: number;
   readonly messageP99: number;
-  /** The most processor time of the gateway between a message and its answer: the delay on a quiet machine. */
+  /** The most processor time between a message and its answer: the delay on a quiet machine. */
   readonly messageCpu: number;
   /** Probes without an answer, or `/livez` that is not 200. */
   readonly unanswered: number;

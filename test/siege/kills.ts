@@ -122,9 +122,7 @@ export async function runKills({ kills, random, say = () => {} }: KillOptions): 
         const fault = await faultOf(gateway, holds);
         if (fault) report.faults.push(`${deed.name}, round ${round}: ${fault}`);
         report.back.push(performance.now() - start);
-        say(
-          `${deed.name} ${round}: killed ${holds ? 'after' : 'before'} its answer${fault ? `: ${fault}` : ''}`,
-        );
+        say(`${deed.name} ${round}: killed ${holds ? 'after' : 'before'} its answer; ${fault ?? 'whole'}`);
       }
     }
   } finally {
