@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { plainAddress } from '../address-limit.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import { Flow, flowKey, literal, type SteeringTarget } from './flow.ts';
 import {
   googleVersionNegotiation,
@@ -21,6 +22,8 @@ export interface SteeringComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'connectionsRefused'>;
+  /** File descriptors that flows may use; without it any number. */
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 export interface SteeringOptions {
@@ -33,10 +36,11 @@ export interface SteeringOptions {
 }
 
 /**
- * Flows whose address is not proven yet. When full, the oldest goes: a flood of forged senders cannot lock
- * real ones out for long.
+ * Flows whose address is not proven yet, each with a socket of its own. When full, the oldest goes: at 10,000
+ * forged first datagrams a second a real client has 0.4 s to answer its Retry. That is longer than the way
+ * around the world and back; what lies further away waits until the flood is over.
  */
-const MAX_UNPROVEN = 1024;
+const MAX_UNPROVEN = 4_096;
 /**
  * How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe
  * time-out).
@@ -214,8 +218,7 @@ export class FlowSteering {
   }
 
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
-    if (!this.#target) return;
-    if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
+    if (!this.#target || !this.#makeRoom()) return;
     const flow = new Flow({ address, port, now: this.#components.clock.monotonic() }, this.#target, {
       onReply: (self, reply) => this.#fromServer(self, reply),
       onBound: (self) => this.#byLocalPort.set(self.localPort, self),
@@ -225,6 +228,22 @@ export class FlowSteering {
     this.#unproven.add(flow);
     this.#byAddress.set(flow.key, flow);
     flow.forward(datagram);
+  }
+
+  /** For one more flow. @returns false when every descriptor belongs to somebody who has proven himself */
+  #makeRoom(): boolean {
+    const { descriptors, metrics } = this.#components;
+    if (this.#unproven.size >= MAX_UNPROVEN) this.#removeOldestUnproven();
+    if (!descriptors || descriptors.take()) return true;
+    this.#removeOldestUnproven();
+    if (descriptors.take()) return true;
+    metrics.connectionsRefused.inc({ transport: 'quic', limit: 'descriptors' });
+    return false;
+  }
+
+  #removeOldestUnproven(): void {
+    const [oldest] = this.#unproven;
+    if (oldest) this.#remove(oldest);
   }
 
   /**
@@ -314,6 +333,7 @@ export class FlowSteering {
     for (const id of flow.connectionIds)
       if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
     flow.close();
+    this.#components.descriptors?.give();
   }
 
   #uncount(flow: Flow): void {

@@ -4,6 +4,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import type { DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
@@ -62,6 +63,7 @@ export class RecordingAcceptor implements EdgeAcceptor {
 export async function startQuic(
   options: Partial<QuicListenerOptions> = {},
   gateOfOthers?: Pick<PeerGate, 'check'>,
+  descriptors?: DescriptorShare,
 ) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();
@@ -73,7 +75,7 @@ export async function startQuic(
       legacyNodes: {},
     }));
   const listener = new QuicListener(
-    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics },
+    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics, descriptors },
     () => ({
       ...QUIC_DEFAULTS,
       host: '127.0.0.1',
