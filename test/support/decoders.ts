@@ -48,11 +48,12 @@ import { CapsuleGuard } from '../../src/listeners/webtransport/capsule-guard.ts'
 import { parseClose } from '../../src/protocol/close-reasons.ts';
 import {
   decodeFramed,
+  decodeFramedInTurns,
   encodeFramed,
   FRAME_HEADER_BYTES,
   FrameDecoder,
 } from '../../src/protocol/codec-framed.ts';
-import { decodeJson, encodeJson } from '../../src/protocol/codec-json.ts';
+import { decodeJson, decodeJsonInTurns, encodeJson } from '../../src/protocol/codec-json.ts';
 import { Content, readMembers } from '../../src/protocol/content.ts';
 import { Message } from '../../src/protocol/message.ts';
 import { parseFacts } from '../../src/protocol/peer-facts.ts';
@@ -127,6 +128,10 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ names: ['decodeJson'], samples: [json], maxBytes: 256 * KB, mayThrow: ours },
       decode: (input) => decodeJson(input),
     },
+    'a large message over WebSocket': {
+      ...{ names: ['decodeJsonInTurns'], samples: [json], maxBytes: 1024 * KB, mayThrow: ours },
+      decode: (input) => decodeJsonInTurns(input),
+    },
     'members of an object': {
       ...{ names: ['readMembers', 'readBody'], samples: [json], maxBytes: 256 * KB, mayThrow: ours },
       decode: (input) => [readMembers(input), readBody(input)],
@@ -147,6 +152,14 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
     'a framed message': {
       ...{ names: ['decodeFramed'], samples: [framed.subarray(FRAME_HEADER_BYTES)], maxBytes: 256 * KB },
       ...{ mayThrow: ours, decode: (input: Buffer) => decodeFramed(input) },
+    },
+    'a large framed message': {
+      ...{
+        names: ['decodeFramedInTurns'],
+        samples: [framed.subarray(FRAME_HEADER_BYTES)],
+        maxBytes: 1024 * KB,
+      },
+      ...{ mayThrow: ours, decode: (input: Buffer) => decodeFramedInTurns(input) },
     },
     'a hello': {
       names: ['parseHello'],
