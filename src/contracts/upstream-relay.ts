@@ -6,10 +6,10 @@ export interface RelayedEdge {
   readonly node: string;
   readonly projectId: string;
   /**
-   * Hands a message to the edge. A promise means: the edge takes nothing more until it settles; it never
-   * rejects.
+   * Hands a JSON frame to the edge, as it came. A promise means: the edge takes nothing more until it
+   * settles; it never rejects.
    */
-  fromUpstream(message: Message): void | Promise<void>;
+  fromUpstream(frame: Buffer): void | Promise<void>;
 }
 
 /** A node's connection to the system behind the gateway. It outlives any loss on that side. */

@@ -6,6 +6,7 @@ import type {
   EdgeConnection,
   EdgeConnectionHandler,
 } from '../../contracts/edge-connection.ts';
+import { batchWrites } from '../../core/batch-writes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
@@ -22,6 +23,7 @@ import {
 import { decodeJson, encodeJson, isGoodbye } from '../../protocol/codec-json.ts';
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { Message } from '../../protocol/message.ts';
+import { textFrame } from './text-frame.ts';
 
 /** What connections share: one object a listener, so that a connection holds a single reference. */
 export interface ConnectionContext {
@@ -72,6 +74,8 @@ export class WebSocketConnection implements EdgeConnection {
   readonly #context: ConnectionContext;
   readonly #facts: ConnectionFacts;
   readonly #socket: WebSocket;
+  /** Under the WebSocket. */
+  readonly #stream: Duplex;
   #handler: EdgeConnectionHandler | undefined;
   #reason: CloseReason | undefined;
   #closeDeadline = 0;
@@ -102,6 +106,7 @@ export class WebSocketConnection implements EdgeConnection {
     this.#context = context;
     this.#facts = facts;
     this.#socket = socket;
+    this.#stream = stream;
     if (facts.agent !== undefined) this.agent = facts.agent;
     (socket as Owned)[CONNECTION] = this;
     (stream as OwnedStream)[CONNECTION] = this;
@@ -154,7 +159,10 @@ export class WebSocketConnection implements EdgeConnection {
 
   #write(bytes: Uint8Array): undefined | Promise<void> {
     this.#bytesSent += bytes.length;
-    this.#socket.send(bytes, TEXT);
+    batchWrites(this.#stream);
+    const frame = textFrame(bytes);
+    if (frame) this.#stream.write(frame);
+    else this.#socket.send(bytes, TEXT);
     const buffered = this.#socket.bufferedAmount;
     if (buffered === 0) return undefined;
     if (this.#writeDeadline === 0) this.#expectWritten();
