@@ -56,7 +56,8 @@ export async function benchRelay(): Promise<void> {
 
 /**
  * Resident memory of a relayed session beside one without a relay, and CPU for what EdgeCores say by
- * themselves (0.3 frames/s a node up, 0.1 down), all on one process. Aims: 150 KB more; every question answered.
+ * themselves (0.3 frames/s a node up, 0.1 down), all on one process. Aims: 150 KB more; every question is
+ * answered.
  */
 export async function benchRelaySessions(): Promise<void> {
   await using it = await startRelayed();

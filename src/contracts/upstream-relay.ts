@@ -65,3 +65,24 @@ export interface TunnelDialer {
     readonly signal: AbortSignal;
   }): Promise<TunnelEnd>;
 }
+
+/** A request that a node makes of CloudCore over HTTPS. */
+export interface UpstreamRequest {
+  readonly node: string;
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  /** JSON. */
+  readonly body?: Uint8Array;
+  readonly signal: AbortSignal;
+}
+
+export interface UpstreamAnswer {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+/** Asks the CloudCore that has the messages of a node, in its name. */
+export interface UpstreamAsker {
+  /** @throws UPSTREAM_UNAVAILABLE, UPSTREAM_UNTRUSTED */
+  ask(request: UpstreamRequest): Promise<UpstreamAnswer>;
+}

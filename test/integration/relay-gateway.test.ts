@@ -6,12 +6,13 @@ import { EdgeClient } from '../../src/sdk/index.ts';
 import { FakeApi } from '../support/cloudcore/fake-api.ts';
 import { FakeCloudCore } from '../support/cloudcore/fake-cloudcore.ts';
 import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
+import { type Call, call } from '../support/edges/https-client.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
 import { writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
-import { mintCa, mintServer } from '../support/pki/pki.ts';
+import { mintCa, mintEdge, mintServer } from '../support/pki/pki.ts';
 
 const NODE = 'e-rel';
 const LEASE = `kube-node-lease/lease/${NODE}`;
@@ -31,6 +32,7 @@ async function inFront(settings: Record<string, string> = {}) {
       'upstream.kind': 'cloudcore',
       'upstream.addresses': cloudcore.address,
       'upstream.tunnelAddresses': cloudcore.tunnelAddress,
+      'upstream.httpsAddresses': cloudcore.address,
       'tunnel.enabled': 'true',
       'tunnel.host': '127.0.0.1',
       'tunnel.port': '0',
@@ -92,5 +94,48 @@ describe('a gateway in front of a CloudCore', () => {
     expect(answer.content).toMatchObject({ Object: null });
     expect(answer.route.source).toBe('edgecontroller');
     expect(it.cloudcore.connects.map(({ node }) => node)).toEqual([NODE]);
+  });
+
+  test('U3: what a node reports about a task reaches CloudCore in its own name, and in no other', async () => {
+    await using it = await inFront();
+    const as = await mintEdge(it.ca, NODE);
+    const to = { host: 'localhost', port: it.hub.port('https') };
+    const post = (path: string, body: string, more: Partial<Call> = { as }) =>
+      call({ to, ca: it.ca, path, method: 'POST', body, ...more });
+    const task = `/task/upgrade/name/job-1/node/${NODE}/status`;
+    const report = JSON.stringify({ NodeName: NODE, Event: 'Upgrade', Action: 'Success' });
+    for (const path of [task, '/nodeupgrade']) {
+      const answer = await post(path, report);
+      expect([answer.status, answer.text]).toEqual([200, 'ok']);
+    }
+    const reports = it.cloudcore.reports.splice(0);
+    expect(reports.map(({ path, body }) => [path, body])).toEqual([
+      [task, report],
+      ['/nodeupgrade', report],
+    ]);
+    expect(reports[0]?.subject).toContain(`CN=system:node:${NODE}`);
+
+    const refused = async (path: string, body: string, more?: Partial<Call>) =>
+      (await post(path, body, more)).status;
+    expect(await refused(task.replace(NODE, 'victim'), report)).toBe(403);
+    for (const name of ['NodeName', 'nodename', 'NODENAME', 'Node\\u004eame'])
+      expect(await refused(task, `{"NodeName":"${NODE}","${name}":"victim"}`)).toBeGreaterThanOrEqual(400);
+    expect(await refused('/nodeupgrade', '{"UpgradeID":"u"}')).toBe(403);
+    expect(await refused('/nodeupgrade', 'null')).toBe(400);
+    expect(await refused('/task/..%2f/name/x/node/y/status', report)).toBe(404);
+    expect(await refused(task, report, { as: undefined })).toBe(401);
+    await it.cloudcore.kill();
+    expect(await refused(task, report)).toBe(503);
+    expect(it.cloudcore.reports).toEqual([]);
+  });
+
+  test('G6: a node that CloudCore knows is known, though it has no session here', async () => {
+    await using it = await inFront();
+    const as = await mintEdge(it.ca, NODE);
+    const to = { host: 'localhost', port: it.hub.port('https') };
+    const status = async () => (await call({ to, ca: it.ca, as, path: `/node/${NODE}` })).status;
+    expect(await status()).toBe(404);
+    it.api.put(`null/node/${NODE}`, {});
+    expect(await status()).toBe(200);
   });
 });
