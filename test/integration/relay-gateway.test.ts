@@ -6,11 +6,12 @@ import { EdgeClient } from '../../src/sdk/index.ts';
 import { FakeApi } from '../support/cloudcore/fake-api.ts';
 import { FakeCloudCore } from '../support/cloudcore/fake-cloudcore.ts';
 import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
+import { type EdgeCoreCredentials, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { type Call, call } from '../support/edges/https-client.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
-import { writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
+import { readCa, writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge, mintServer } from '../support/pki/pki.ts';
 
@@ -45,11 +46,11 @@ async function inFront(settings: Record<string, string> = {}) {
     hub,
     cloudcore,
     folder,
-    edge: async () =>
+    edge: async (credentials?: EdgeCoreCredentials) =>
       new FakeEdgeCore({
         node: NODE,
         port: () => hub.port('websocket'),
-        credentials: await mintNode(hub, NODE),
+        credentials: credentials ?? (await mintNode(hub, NODE)),
       }).start(),
     async [Symbol.asyncDispose]() {
       await hub[Symbol.asyncDispose]();
@@ -80,20 +81,60 @@ describe('a gateway in front of a CloudCore', () => {
     expect(await metric(it.hub, 'upstream_connections', { cloudcore: it.cloudcore.address })).toBe(1);
   });
 
-  test('U1: an edge with our SDK speaks over QUIC with CloudCore as well', async () => {
-    await using it = await inFront({ 'quic.enabled': 'true' });
-    const token = await it.hub.nodeToken(NODE);
-    await using edge = await EdgeClient.join({ ...it.hub.edgeOptions(NODE, { transport: 'quic' }), token });
-    await edge.connect();
-    const answer = await edge.request({
-      source: 'edged',
-      group: 'meta',
-      operation: 'query',
-      resource: LEASE,
-    });
-    expect(answer.content).toMatchObject({ Object: null });
-    expect(answer.route.source).toBe('edgecontroller');
-    expect(it.cloudcore.connects.map(({ node }) => node)).toEqual([NODE]);
+  test.each(['quic', 'webtransport'] as const)(
+    'U1: an edge with our SDK speaks over %s with CloudCore as well',
+    async (transport) => {
+      await using it = await inFront({ [`${transport}.enabled`]: 'true' });
+      const token = await it.hub.nodeToken(NODE);
+      await using edge = await EdgeClient.join({ ...it.hub.edgeOptions(NODE, { transport }), token });
+      const pushed: string[] = [];
+      edge.on('message', ({ route }) => void pushed.push(route.resource ?? ''));
+      await edge.connect();
+      const answer = await edge.request({
+        source: 'edged',
+        group: 'meta',
+        operation: 'query',
+        resource: LEASE,
+      });
+      expect(answer.content).toMatchObject({ Object: null });
+      expect(answer.route.source).toBe('edgecontroller');
+      // Pushed by CloudCore, and acknowledged by the edge to CloudCore.
+      it.api.put('default/configmap/a', {}, { node: NODE });
+      await eventually('acknowledged', () => it.api.missing(NODE).length === 0);
+      expect(pushed).toEqual(['default/configmap/a']);
+      // Our own go beside them, and are acknowledged to us.
+      const own = { resource: 'app/x', operation: 'update', content: 1, wait: 'ack', timeoutMs: 10_000 };
+      await it.hub.admin.post(`/api/v1/nodes/${NODE}/messages`, own);
+      expect(it.cloudcore.heard.some(({ text }) => text.includes('app/x'))).toBe(false);
+      expect(it.cloudcore.connects.map(({ node }) => node)).toEqual([NODE]);
+    },
+  );
+
+  test('U4: a whole CA rollover of the edges passes CloudCore by, also when it starts anew with the CA it had', async () => {
+    await using it = await inFront({ 'hub.expiryGraceMs': '100' });
+    const step = (name: string) => it.hub.admin.post(`/api/v1/ca/rollover/${name}`, { force: true });
+    const isOpen = async () => (await listNodes(it.hub))[0]?.upstream?.state === 'open';
+    let edge = await it.edge();
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    await step('prepare');
+    await step('activate');
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts.closes).toBe(0);
+    expect(it.cloudcore.connects).toHaveLength(1);
+
+    // The edge comes back with a certificate of the new CA; one of the old CA is worth nothing any more.
+    const renewed = await renewAsEdgeCore(it.hub.port('https'), NODE, await mintNode(it.hub, NODE));
+    edge.stop();
+    edge = await it.edge(renewed.credentials);
+    await eventually('it is connected', isOpen);
+    await step('retire');
+    await step('revoke');
+    expect(readCa(it.folder).sha256).not.toBe(it.ca.sha256);
+    await it.cloudcore.kill();
+    await it.cloudcore.start();
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });
+    edge.stop();
   });
 
   test('U3: what a node reports about a task reaches CloudCore in its own name, and in no other', async () => {
