@@ -23,7 +23,8 @@ const SLOTS_A_LEASE = 100;
 const LIVE_SLOTS = 300;
 
 /**
- * CPU of the gateway per relayed frame of about 300 bytes, beside two bare WebSockets. A question and its answer are two frames. Aims: 35 µs, 1.6 × bare.
+ * CPU of the gateway per relayed frame of about 300 bytes, beside two bare WebSockets.
+ * A question and its answer are two frames. Aims: 35 µs, 1.6 × bare.
  */
 export async function benchRelay(): Promise<void> {
   await using it = await startRelayed();

@@ -95,6 +95,7 @@ export const REQUIREMENTS: Readonly<
   O5: 'two devices with one identity that swap slowly are detected, reported and held off',
   R1: 'no call to the Kubernetes API outlives its time limit, and nobody waits for ever',
   R2: 'in every phase of a CA rollover doctor knows a healthy gateway, and what a backup holds',
+  R3: 'a history that forgot anybody blocks retire and revoke and says so; 100,000 nodes fit into several Secrets',
   R4: 'metrics are scraped through an outage of the API by whoever scraped before it',
   R6: 'an idle replica reads at most 1 MB a minute from the API, also beside full Secrets',
   R5: 'more used tokens than a fleet has nodes do not stop the next node',

@@ -91,6 +91,10 @@ export const sendBody = z.strictObject({
       description:
         'Id of the message, best a UUID: within the window of the bus the same id is taken once a node, so a call without an answer may be repeated. Without it a fresh one',
     }),
+  parent_msg_id: z.string().min(1).max(256).optional().meta({
+    description:
+      'Id (`header.msg_id`) of the message of the node that this one answers; it is then sent once, without an acknowledgement',
+  }),
   resource: z.string().min(1).max(4096).meta({
     description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
   }),
@@ -304,7 +308,11 @@ const knownCertificate = z.object({
   notBefore: time,
   notAfter: time,
 });
+const forgottenNodes = z.object({ nodes: count, since: time, until: time }).optional().meta({
+  description: 'Nodes that had to be forgotten and may still come back; missing when there is none',
+});
 export const nodeRecordList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),
@@ -313,6 +321,7 @@ export const nodeRecordList = z.object({
         .optional()
         .meta({ description: 'A certificate issued since its last connection, not seen yet' }),
       firstSeen: time,
+      joinedAt: time.optional().meta({ description: 'When it last joined with a token' }),
       lastSeen: time.optional(),
       connectedHere: z.boolean(),
       transport: z.enum(TRANSPORTS).optional(),
@@ -322,6 +331,7 @@ export const nodeRecordList = z.object({
   ),
 });
 export const nodeForecastList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),

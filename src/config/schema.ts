@@ -203,6 +203,10 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-history')
         .meta({ description: 'Secret of the history of nodes: certificates, last contacts, absences' }),
+      historyShards: z.int().min(0).max(64).default(16).meta({
+        description:
+          'Further Secrets over which the history is spread when one is full, named like it with -1, -2 …; the Role has to name them; never lower it',
+      }),
       historySyncMs: duration(
         300_000,
         'How often the history of nodes is read from other replicas, and stored when something in it is new',

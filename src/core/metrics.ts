@@ -177,6 +177,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'Nodes forgotten because the history is full; those that were not seen for longest go first.',
       [],
     ),
+    nodeHistoryForgotten: gauge(
+      'node_history_forgotten_nodes',
+      'Nodes that had to be forgotten and may still come back; while there is one, retire and revoke of a CA rollover are refused.',
+      [],
+    ),
     nodeHistoryUsable: gauge(
       'node_history_usable',
       '1 when the last attempt to store or read the history succeeded.',

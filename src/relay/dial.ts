@@ -73,7 +73,7 @@ export async function dialed<T>(
  * refuses all but exactly one certificate, without a word. So the store stays empty, and what OpenSSL would
  * have checked is checked here, before a byte is sent.
  */
-async function connectAs(
+export async function connectAs(
   parts: DialParts,
   request: TlsRequest,
   authority: UpstreamAuthority,

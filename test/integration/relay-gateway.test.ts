@@ -1,68 +1,23 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/index.ts';
-import { FakeApi } from '../support/cloudcore/fake-api.ts';
-import { FakeCloudCore } from '../support/cloudcore/fake-cloudcore.ts';
-import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
-import { type EdgeCoreCredentials, renewAsEdgeCore } from '../support/edges/edgecore.ts';
+import { gatewayInFront } from '../support/cloudcore/gateway-in-front.ts';
+import { renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { type Call, call } from '../support/edges/https-client.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { eventually } from '../support/eventually.ts';
 import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
-import { readCa, writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
-import { startTestGateway } from '../support/fleets/test-gateway.ts';
-import { mintCa, mintEdge, mintServer } from '../support/pki/pki.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
+import { mintEdge, mintServer } from '../support/pki/pki.ts';
 
 const NODE = 'e-rel';
 const LEASE = `kube-node-lease/lease/${NODE}`;
 
-/** A gateway that adopted the CA of a CloudCore, in front of it. */
-async function inFront(settings: Record<string, string> = {}) {
-  const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-relay-')), 'secrets');
-  const ca = await mintCa();
-  writeCaSecret(folder, ca);
-  const api = new FakeApi();
-  const server = await mintServer(ca);
-  const cloudcore = await new FakeCloudCore({ ca, server, api, authorization: true }).start();
-  const hub = await startTestGateway({
-    folder,
-    ownsFolder: true,
-    settings: {
-      'upstream.kind': 'cloudcore',
-      'upstream.addresses': cloudcore.address,
-      'upstream.tunnelAddresses': cloudcore.tunnelAddress,
-      'upstream.httpsAddresses': cloudcore.address,
-      'tunnel.enabled': 'true',
-      'tunnel.host': '127.0.0.1',
-      'tunnel.port': '0',
-      ...settings,
-    },
-  });
-  return {
-    ca,
-    api,
-    hub,
-    cloudcore,
-    folder,
-    edge: async (credentials?: EdgeCoreCredentials) =>
-      new FakeEdgeCore({
-        node: NODE,
-        port: () => hub.port('websocket'),
-        credentials: credentials ?? (await mintNode(hub, NODE)),
-      }).start(),
-    async [Symbol.asyncDispose]() {
-      await hub[Symbol.asyncDispose]();
-      await cloudcore.kill();
-    },
-  };
-}
-
 describe('a gateway in front of a CloudCore', () => {
   test('U1, U4: an unmodified EdgeCore is answered, and neither side notices a new hub certificate', async () => {
-    await using it = await inFront();
-    await using edge = await it.edge();
+    await using it = await gatewayInFront();
+    await using edge = await it.edge(NODE);
     expect((await edge.ask('query', LEASE))?.content).toMatchObject({ Object: null });
     const [node] = await listNodes(it.hub);
     expect(node?.upstream).toMatchObject({ address: it.cloudcore.address, state: 'open', reconnects: 0 });
@@ -78,13 +33,19 @@ describe('a gateway in front of a CloudCore', () => {
     expect(await edge.ask('query', LEASE)).toBeDefined();
     expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0 });
     expect(it.cloudcore.connects).toHaveLength(1);
+    const list = await sallyport([
+      ...['nodes', 'list', '--admin', it.hub.gateway.ready().admin!],
+      ...['--cert', join(it.folder, 'admin.crt'), '--key', join(it.folder, 'admin.key')],
+      ...['--ca', join(it.folder, 'ca.crt')],
+    ]);
+    expect(list.stdout).toMatch(new RegExp(`CLOUDCORE\n.*${it.cloudcore.address}`));
     expect(await metric(it.hub, 'upstream_connections', { cloudcore: it.cloudcore.address })).toBe(1);
   });
 
   test.each(['quic', 'webtransport'] as const)(
     'U1: an edge with our SDK speaks over %s with CloudCore as well',
     async (transport) => {
-      await using it = await inFront({ [`${transport}.enabled`]: 'true' });
+      await using it = await gatewayInFront({ [`${transport}.enabled`]: 'true' });
       const token = await it.hub.nodeToken(NODE);
       await using edge = await EdgeClient.join({ ...it.hub.edgeOptions(NODE, { transport }), token });
       const pushed: string[] = [];
@@ -111,10 +72,10 @@ describe('a gateway in front of a CloudCore', () => {
   );
 
   test('U4: a whole CA rollover of the edges passes CloudCore by, also when it starts anew with the CA it had', async () => {
-    await using it = await inFront({ 'hub.expiryGraceMs': '100' });
+    await using it = await gatewayInFront({ 'hub.expiryGraceMs': '100' });
     const step = (name: string) => it.hub.admin.post(`/api/v1/ca/rollover/${name}`, { force: true });
     const isOpen = async () => (await listNodes(it.hub))[0]?.upstream?.state === 'open';
-    let edge = await it.edge();
+    let edge = await it.edge(NODE);
     expect(await edge.ask('query', LEASE)).toBeDefined();
     await step('prepare');
     await step('activate');
@@ -125,7 +86,7 @@ describe('a gateway in front of a CloudCore', () => {
     // The edge comes back with a certificate of the new CA; one of the old CA is worth nothing any more.
     const renewed = await renewAsEdgeCore(it.hub.port('https'), NODE, await mintNode(it.hub, NODE));
     edge.stop();
-    edge = await it.edge(renewed.credentials);
+    edge = await it.edge(NODE, renewed.credentials);
     await eventually('it is connected', isOpen);
     await step('retire');
     await step('revoke');
@@ -138,7 +99,7 @@ describe('a gateway in front of a CloudCore', () => {
   });
 
   test('U3: what a node reports about a task reaches CloudCore in its own name, and in no other', async () => {
-    await using it = await inFront();
+    await using it = await gatewayInFront();
     const as = await mintEdge(it.ca, NODE);
     const to = { host: 'localhost', port: it.hub.port('https') };
     const post = (path: string, body: string, more: Partial<Call> = { as }) =>
@@ -171,7 +132,7 @@ describe('a gateway in front of a CloudCore', () => {
   });
 
   test('G6: a node that CloudCore knows is known, though it has no session here', async () => {
-    await using it = await inFront();
+    await using it = await gatewayInFront();
     const as = await mintEdge(it.ca, NODE);
     const to = { host: 'localhost', port: it.hub.port('https') };
     const status = async () => (await call({ to, ca: it.ca, as, path: `/node/${NODE}` })).status;

@@ -9,10 +9,16 @@ export type QuicServer = ReturnType<typeof createQuicServer>;
  * file for every connection, although it is given the CAs to trust; pointing it at nothing halves the cost of
  * a handshake (measured, docs/decisions/quic-library.md). An operator's own setting stays.
  *
- * @throws CONFIG_INVALID when it is not installed: for users of the package it is an optional peer
- * (docs/decisions/optional-quic.md)
+ * @throws CONFIG_INVALID when Node may not load it, or it is not installed: for users of the package it is an
+ * optional peer (docs/decisions/optional-quic.md)
  */
 export async function loadQuicLibrary(): Promise<QuicLibrary> {
+  // The library says nothing of the flag, only that it is incomplete.
+  if (process.permission?.has('addon') === false) {
+    const problem =
+      "quic.enabled is true, but Node's permission model forbids native libraries: add --allow-addons to NODE_OPTIONS";
+    throw new SallyportError('CONFIG_INVALID', { problem });
+  }
   process.env.SSL_CERT_FILE ??= '/dev/null';
   process.env.SSL_CERT_DIR ??= '/var/empty';
   try {
