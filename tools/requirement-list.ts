@@ -85,7 +85,7 @@ export const REQUIREMENTS: Readonly<
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',
-  N2: 'the largest messages of any shape end no process and hold nobody up; what is refused has a word',
+  N2: 'the largest messages of any shape, and any number of them, end no process and hold nobody up; what is refused has a word',
   N3: 'content passes from edge to program and back byte for byte',
   N4: 'the wall clock jumps and only dates follow it: no session, deadline or lock',
   O1: 'an edge of an intermediate that it sends is let in on every transport',

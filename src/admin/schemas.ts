@@ -42,6 +42,7 @@ export const nodeInfo = z.object({
   messagesSent: count,
   bytesReceived: count,
   bytesSent: count,
+  heldBackMs: count.optional(),
   rttMs: z.number().optional(),
   upstream: z
     .object({

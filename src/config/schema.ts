@@ -322,6 +322,19 @@ export const configSchema = z.strictObject({
         64,
         'Upstream messages of a connection that may wait for the bus; beyond that the connection is not read',
       ),
+      rate: z
+        .strictObject({
+          messages: count(1_000, 'Messages a second that one node may send; beyond that it is read slowly'),
+          bytes: count(
+            4 * 1024 * 1024,
+            'Bytes of messages a second that one node may send; beyond that it is read slowly',
+            1_024,
+          ),
+          burstMs: duration(10_000, 'Time whose messages and bytes a node may save up and send at once', {
+            min: 0,
+          }),
+        })
+        .prefault({}),
       queue: z
         .strictObject({
           messagesPerNode: count(1_000, 'Downstream messages waiting for one node'),

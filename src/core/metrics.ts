@@ -277,6 +277,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'direction',
       'reason',
     ]),
+    heldBackSeconds: counter(
+      'upstream_held_back_seconds_total',
+      'Time in which nodes that sent more than hub.rate allows were read no further, by the limit.',
+      ['limit'],
+    ),
     messagesRetried: counter(
       'messages_retried_total',
       'Downstream messages sent again because no acknowledgement came.',
