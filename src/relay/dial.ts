@@ -95,19 +95,17 @@ export async function connectAs(
   stream.on('error', () => {});
   stream.setNoDelay(true);
   await settled(stream, 'secureConnect', { cloudcore, signal });
-  const problem = problemOf(stream, { host, authority, now: parts.clock.now() });
+  // Node takes it out of the peer's chain: a second look finds none.
+  const leaf = stream.getPeerX509Certificate();
+  const problemWith = (by: UpstreamAuthority) =>
+    problemOf(leaf, { host, authority: by, now: parts.clock.now() });
+  const problem = problemWith(authority);
   if (problem === undefined) {
     cloudcore.caSha256 = authority.certificate.sha256;
     return stream;
   }
   const other = mayChange
-    ? parts
-        .authorities()
-        .find(
-          (one) =>
-            one !== authority &&
-            problemOf(stream, { host, authority: one, now: parts.clock.now() }) === undefined,
-        )
+    ? parts.authorities().find((one) => one !== authority && problemWith(one) === undefined)
     : undefined;
   stream.destroy();
   if (other) return connectAs(parts, request, other, false);
@@ -116,10 +114,9 @@ export async function connectAs(
 
 /** Why the certificate of a CloudCore is not good; undefined when it is. */
 function problemOf(
-  stream: TLSSocket,
+  leaf: X509Certificate | undefined,
   { host, authority, now }: { host: string; authority: UpstreamAuthority; now: number },
 ): string | undefined {
-  const leaf = stream.getPeerX509Certificate();
   if (!leaf) return 'it showed no certificate';
   const ca = new X509Certificate(authority.certificate.der);
   if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey))

@@ -71,7 +71,7 @@ describe('a gateway in front of a CloudCore', () => {
     },
   );
 
-  test('U4: a whole CA rollover of the edges passes CloudCore by, also when it starts anew with the CA it had', async () => {
+  test('U4: a whole CA rollover of the edges passes CloudCore by, and it may start anew with the CA it had or with the new one', async () => {
     await using it = await gatewayInFront({ 'hub.expiryGraceMs': '100' });
     const step = (name: string) => it.hub.admin.post(`/api/v1/ca/rollover/${name}`, { force: true });
     const isOpen = async () => (await listNodes(it.hub))[0]?.upstream?.state === 'open';
@@ -92,6 +92,12 @@ describe('a gateway in front of a CloudCore', () => {
     await step('revoke');
     expect(readCa(it.folder).sha256).not.toBe(it.ca.sha256);
     await it.cloudcore.kill();
+    await it.cloudcore.start();
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });
+    const next = readCa(it.folder);
+    await it.cloudcore.kill();
+    it.cloudcore.load({ ca: next, server: await mintServer(next) });
     await it.cloudcore.start();
     expect(await edge.ask('query', LEASE)).toBeDefined();
     expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });

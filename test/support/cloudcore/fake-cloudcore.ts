@@ -73,6 +73,7 @@ export class FakeCloudCore {
   #frozen = false;
   /** Connections that came while it was frozen: the kernel took them, nobody reads them. */
   #waiting: (() => void)[] = [];
+  #ca: FakeCloudCoreOptions['ca'];
   #identity: ServerPair;
   #unsubscribe: () => void = () => {};
   #resend: Timer | undefined;
@@ -80,6 +81,7 @@ export class FakeCloudCore {
   constructor(options: FakeCloudCoreOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#ca = options.ca;
     this.#identity = options.server;
     if (options.ports) this.#ports = options.ports;
   }
@@ -146,6 +148,12 @@ export class FakeCloudCore {
     this.#tunnel?.tls.setSecureContext({ cert: server.pem, key: server.key });
   }
 
+  /** What it loads at its next start. */
+  load({ ca, server }: Pick<FakeCloudCoreOptions, 'ca' | 'server'>): void {
+    this.#ca = ca;
+    this.#identity = server;
+  }
+
   /** CloudCore ends the session of a node (its Node object was deleted). */
   drop(node: string): void {
     this.#sessions.get(node)?.socket.close();
@@ -201,8 +209,8 @@ export class FakeCloudCore {
       link = link.issuerCertificate;
       certificates++;
     }
-    const { ca } = this.#options;
-    return leaf.checkIssued(ca.certificate) && leaf.verify(ca.certificate.publicKey)
+    const { certificate } = this.#ca;
+    return leaf.checkIssued(certificate) && leaf.verify(certificate.publicKey)
       ? { leaf, certificates }
       : undefined;
   }
