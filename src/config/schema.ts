@@ -101,7 +101,16 @@ export const configSchema = z.strictObject({
 
   https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
   websocket: endpoint(10_000, 'WebSocket'),
-  quic: endpoint(10_001, 'QUIC', false),
+  quic: z
+    .strictObject({
+      ...endpointFields(10_001, 'QUIC', false),
+      connectionsPerServer: count(
+        64,
+        'Connections that one server of the QUIC library holds, roughly; with more of them a message costs more CPU',
+        8,
+      ),
+    })
+    .prefault({}),
   webtransport: z
     .strictObject({
       ...endpointFields(10_005, 'WebTransport', false),

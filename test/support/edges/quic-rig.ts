@@ -88,6 +88,7 @@ export async function startQuic(
       connections: 1_000,
       connectionsPerIp: 1_000,
       handshakes: 256,
+      connectionsPerServer: 64,
       ...options,
     }),
   );

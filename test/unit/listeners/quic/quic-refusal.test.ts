@@ -218,9 +218,9 @@ test('an edge does not take the certificate of another edge for the hub, nor a h
   expect(hub.acceptor.connections).toEqual([]);
 });
 
-test('a session that goes straight to the port of a generation, past the steering and its limits, is closed at once', async () => {
+test('a session that goes straight to the port of a server, past the steering and its limits, is closed at once', async () => {
   await using hub = await startQuic();
-  const [port] = hub.listener.generationPorts;
+  const [port] = hub.listener.serverPorts;
   const stranger = await rawQuic(port!, { ca: hub.ca, pair: await mintEdge(hub.ca, 'edge-1') });
   expect(await stranger.ended).toEqual({
     errorCode: closeReason('TryAgainLater').code,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
+import { indistinguishable } from '../../../../src/listeners/quic/trust-order.ts';
 import { startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 import { eventually } from '../../../support/eventually.ts';
