@@ -22,6 +22,8 @@ export interface SteeringComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'connectionsRefused'>;
+  /** A client speaks KubeEdge's own QUIC. Anybody may have written the address. */
+  onGoogleQuic(address: string): void;
 }
 
 export interface SteeringOptions extends AdmissionLimits {
@@ -150,6 +152,12 @@ export class FlowSteering {
       this.#shortFromClient(datagram, from, known);
       return;
     }
+    const refusal = googleVersionNegotiation(datagram);
+    if (refusal) {
+      this.#negotiate(refusal, from);
+      this.#components.onGoogleQuic(plainAddress(from.address));
+      return;
+    }
     const header = readLongHeader(datagram);
     if (!header) return;
     if (header.version !== QUIC_V1) {
@@ -177,8 +185,8 @@ export class FlowSteering {
     const owner = id === undefined ? undefined : this.#connectionIds.find(id);
     // A client changes its ID when it likes, and may change its address later.
     if (!owner && id !== undefined && known?.state === 'open') this.#connectionIds.learn(known, id);
-    if (owner ?? known) this.#continue((owner ?? known)!, datagram, from, { proves: false });
-    else this.#negotiate(googleVersionNegotiation(datagram), from);
+    const flow = owner ?? known;
+    if (flow) this.#continue(flow, datagram, from, { proves: false });
   }
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {

@@ -63,8 +63,9 @@ export class QuicListener implements Listener {
   constructor(components: QuicListenerComponents, options: () => QuicListenerOptions) {
     this.#components = { ...components, log: components.log.child({ listener: 'quic' }) };
     this.#options = options;
-    this.#steering = new FlowSteering(this.#components, options);
     this.#refusals = new RefusalReporter(this.#components, 'quic');
+    const onGoogleQuic = (address: string) => this.#refusals.reportForeign('kubeedge-quic', address);
+    this.#steering = new FlowSteering({ ...this.#components, onGoogleQuic }, options);
   }
 
   async start(): Promise<void> {

@@ -5,7 +5,8 @@ import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
-import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
+import { QuicListener, type QuicListenerComponents } from '../../../src/listeners/quic/quic-listener.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
 import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import { createMessage, type Message } from '../../../src/protocol/message.ts';
@@ -60,19 +61,18 @@ export class RecordingAcceptor implements EdgeAcceptor {
 /** A QUIC listener with everything it needs, on a free loopback port. Real time and sockets. */
 export async function startQuic(
   options: Partial<QuicListenerOptions> = {},
-  gateOfOthers?: Pick<PeerGate, 'check'>,
+  more: Partial<QuicListenerComponents> = {},
 ) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
-  const gate =
-    gateOfOthers ??
-    new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
-      allowLegacy: false,
-      legacyNodes: {},
-    }));
+  const rejections = new RejectionLog({ clock: systemClock });
+  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+    allowLegacy: false,
+    legacyNodes: {},
+  }));
   const listener = new QuicListener(
-    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics },
+    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics, rejections, ...more },
     () => ({
       ...QUIC_DEFAULTS,
       host: '127.0.0.1',
@@ -99,6 +99,7 @@ export async function startQuic(
     source,
     acceptor,
     metrics,
+    rejections,
     listener,
     port: listener.address().port,
     /** Connects as a node, with its own certificate unless another is given. */
