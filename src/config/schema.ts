@@ -105,7 +105,7 @@ export const configSchema = z.strictObject({
     .strictObject({
       ...endpointFields(10_001, 'QUIC', false),
       connectionsPerServer: count(
-        64,
+        96,
         'Connections that one server of the QUIC library holds, roughly; with more of them a message costs more CPU',
         8,
       ),
