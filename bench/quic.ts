@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { freemem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { forkInNamespace, whyNoNamespace } from './lib/lossy-link.ts';
 import { QuicEdges } from './lib/quic-edges.ts';
@@ -9,10 +10,12 @@ import { type Mode, startQuicHub } from './lib/quic-hub.ts';
 const WARM_UP = 50;
 /** For what was needed in passing to be given back. */
 const SETTLE_MS = 2_000;
+/** An edge of its own has a thread and its buffers. */
+const EDGE_BYTES = 3.6e6;
 const PINGS = 1_000;
 const BULK = 20_000;
-/** Connections at which a fleet is measured, the last one where the system lets the server open as many files. */
-const FLEET = [50, 500, 2_000, 5_000];
+/** Connections at which a fleet is measured, as far as this machine has memory for the edges. */
+const FLEET = [50, 500, 2_000, 5_000].filter((edges) => edges * EDGE_BYTES < freemem());
 
 /** What steering costs beside the bare server, over a few hundred connections. */
 async function measure(mode: Mode, connections: number) {

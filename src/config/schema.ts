@@ -104,6 +104,12 @@ export const configSchema = z.strictObject({
   quic: z
     .strictObject({
       ...endpointFields(10_001, 'QUIC', false),
+      enabled: z
+        .union([z.boolean(), z.literal('auto')])
+        .default('auto')
+        .meta({
+          description: 'Whether to listen for QUIC; auto: where its library @currentspace/http3 is installed',
+        }),
       connectionsPerServer: count(
         96,
         'Connections that one server of the QUIC library holds, roughly; with more of them a message costs more CPU',

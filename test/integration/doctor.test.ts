@@ -324,6 +324,7 @@ describe('on Kubernetes', () => {
         'admin.port': String(await freePort()),
         'https.port': '0',
         'websocket.port': '0',
+        'quic.enabled': 'false',
       };
       const look = () => doctor(settings);
       process.env.KUBECONFIG = kubeconfig;

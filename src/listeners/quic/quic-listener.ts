@@ -137,7 +137,9 @@ export class QuicListener implements Listener {
     return this.#generations.flatMap(({ sessionsOfServers }) => sessionsOfServers);
   }
 
-  /** Where the servers of the generations listen, oldest first. Nobody but the steering has business there. */
+  /**
+   * Where the servers of the generations listen, oldest first. Nobody but the steering has business there.
+   */
   get serverPorts(): readonly number[] {
     return this.#generations.flatMap(({ ports }) => ports);
   }

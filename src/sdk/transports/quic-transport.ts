@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { describeError, SallyportError } from '../../core/errors.ts';
+import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import { QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
+import { importQuicLibrary } from '../../protocol/quic-library.ts';
 import { FramedConnector, type FramedConnectorOptions, refusedByClose } from './framed-connector.ts';
 import { SILENT_PINGS } from './framed-link.ts';
 import { QuicSession } from './quic-session.ts';
@@ -65,7 +66,7 @@ export class QuicTransport implements EdgeTransport {
     const { host, port } = parseAddress(address);
     try {
       // Loaded here and not above: the native part is large, and not on every platform.
-      const library = await import('@currentspace/http3');
+      const library = await importQuicLibrary();
       return library.connectQuic(
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
@@ -81,6 +82,7 @@ export class QuicTransport implements EdgeTransport {
         },
       );
     } catch (cause) {
+      if (isSallyportError(cause, 'QUIC_LIBRARY_MISSING')) throw cause;
       throw new SallyportError('CONNECT_FAILED', { url, problem: describeError(cause) }, cause);
     }
   }

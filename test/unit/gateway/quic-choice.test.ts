@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest';
+import { silentLogger } from '../../../src/core/log.ts';
+import { chooseQuic } from '../../../src/gateway/quic-choice.ts';
+import { importQuicLibrary } from '../../../src/protocol/quic-library.ts';
+import { capturedLog } from '../../support/captured-log.ts';
+
+const failing = (problem: Error) => () => importQuicLibrary(() => Promise.reject(problem));
+const absent = failing(Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' }));
+const foreign = failing(new Error('no binary for this platform'));
+const command = 'npm install @currentspace/http3';
+
+test('Q5: auto is on where the library is, and off with one line that says how to get it where it is not', async () => {
+  expect(await chooseQuic({ log: silentLogger }, 'auto')).toEqual({ isOn: true });
+  for (const load of [absent, foreign]) {
+    const log = capturedLog();
+    const choice = await chooseQuic({ log, load }, 'auto');
+    expect(choice).toEqual({ isOn: false, whyNot: expect.stringContaining(command) });
+    expect(log.lines).toMatchObject([{ level: 'info', message: choice.whyNot }]);
+  }
+});
+
+test('Q5: true without the library is an error that names the command; false never loads it', async () => {
+  const error = { code: 'QUIC_LIBRARY_MISSING', fix: expect.stringContaining(command) };
+  await expect(chooseQuic({ log: silentLogger, load: absent }, true)).rejects.toMatchObject(error);
+  expect(await chooseQuic({ log: silentLogger, load: absent }, false)).toEqual({ isOn: false });
+});
