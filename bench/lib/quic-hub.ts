@@ -56,7 +56,7 @@ const options: QuicListenerOptions = {
   connections: 10_000,
   connectionsPerIp: 10_000,
   handshakes: 256,
-  connectionsPerServer: 64,
+  connectionsPerServer: 96,
   ...(process.env.BENCH_QUIC ? JSON.parse(process.env.BENCH_QUIC) : {}),
 };
 

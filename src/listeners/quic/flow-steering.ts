@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { plainAddress } from '../address-limit.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import { ConnectionIds } from './connection-ids.ts';
 import { Flow, flowKey, literal, type SteeredSession, type SteeringTargets } from './flow.ts';
 import { type AdmissionLimits, FlowAdmission } from './flow-admission.ts';
@@ -24,6 +25,8 @@ export interface SteeringComponents {
   readonly metrics: Pick<Metrics, 'connectionsRefused'>;
   /** A client speaks KubeEdge's own QUIC. Anybody may have written the address. */
   onGoogleQuic(address: string): void;
+  /** File descriptors for loopback sockets, one a flow; without it any number. */
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 export interface SteeringOptions extends AdmissionLimits {
@@ -202,7 +205,13 @@ export class FlowSteering {
 
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
     if (!this.#targets) return;
-    if (this.#unproven.size >= MAX_UNPROVEN) this.#remove(this.#unproven.values().next().value!);
+    const { descriptors, metrics } = this.#components;
+    if (this.#unproven.size >= MAX_UNPROVEN) this.#removeOldestUnproven();
+    // Of a flow that nobody vouches for less is lost than of a client that may be real.
+    if (descriptors && !descriptors.take() && !(this.#removeOldestUnproven() && descriptors.take())) {
+      metrics.connectionsRefused.inc({ transport: 'quic', limit: 'descriptors' });
+      return;
+    }
     const now = this.#components.clock.monotonic();
     const flow = new Flow({ address, port, now }, this.#targets.next(), {
       onReply: (self, reply) => this.#fromServer(self, reply),
@@ -246,6 +255,9 @@ export class FlowSteering {
     this.#admission.move(flow, address);
     flow.move(address, port);
     this.#byAddress.set(flow.key, flow);
+    // The library believes that its path is lost, and waits longer each time: what the peer acknowledges now
+    // ends that.
+    for (const session of flow.sessions) session.ping();
   }
 
   #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
@@ -272,6 +284,12 @@ export class FlowSteering {
     }
   }
 
+  #removeOldestUnproven(): boolean {
+    const [oldest] = this.#unproven;
+    if (oldest) this.#remove(oldest);
+    return oldest !== undefined;
+  }
+
   #remove(flow: Flow): void {
     if (!this.#flows.delete(flow)) return;
     this.#enter(flow, 'closing');
@@ -279,6 +297,7 @@ export class FlowSteering {
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
     this.#connectionIds.forget(flow);
     flow.target.flows.delete(flow);
+    this.#components.descriptors?.give();
     flow.close();
   }
 }

@@ -12,6 +12,7 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
 import { plainAddress } from '../address-limit.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import type { FramedOpening } from '../framed/framed-opening.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { trialReply } from '../trial-reply.ts';
@@ -31,6 +32,8 @@ export interface QuicListenerComponents {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly rejections?: RejectionSink | undefined;
+  /** File descriptors that its flows may use; without it any number. */
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 const SWEEP_MS = 1_000;
@@ -125,6 +128,11 @@ export class QuicListener implements Listener {
     const address = this.#steering.address();
     if (!address) throw new SallyportError('NOT_FOUND');
     return address;
+  }
+
+  /** Client addresses with state, each with a loopback socket. */
+  get flows(): number {
+    return this.#steering.flows;
   }
 
   /** Generations that live, the current one included. */

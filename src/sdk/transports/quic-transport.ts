@@ -24,9 +24,10 @@ export interface QuicTransportOptions extends FramedConnectorOptions {
 }
 
 /**
- * What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less.
+ * The hub drops what is larger. Leaves room for tunnels, so that a path that shrinks (1500 → 1400) goes on;
+ * the library searches for less when the path carries less at the start.
  */
-const MAX_UDP_PAYLOAD_BYTES = 1472;
+const MAX_UDP_PAYLOAD_BYTES = 1350;
 
 /**
  * Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does

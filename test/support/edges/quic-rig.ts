@@ -111,12 +111,22 @@ export async function startQuic(
         port = listener.address().port,
         host = '127.0.0.1',
         maxMessageBytes = 16 * 1024 * 1024,
-      }: { pair?: Pair; trusted?: Pair; port?: number; host?: string; maxMessageBytes?: number } = {},
+        connectTimeoutMs = 5_000,
+        pingIntervalMs = 15_000,
+      }: {
+        pair?: Pair;
+        trusted?: Pair;
+        port?: number;
+        host?: string;
+        maxMessageBytes?: number;
+        connectTimeoutMs?: number;
+        pingIntervalMs?: number;
+      } = {},
     ) {
       const edge = pair ?? (await mintEdge(ca, node));
       const transport = new QuicTransport(
         { clock: systemClock, logger: silentLogger },
-        { address: `${host}:${port}` },
+        { address: `${host}:${port}`, pingIntervalMs },
       );
       const link = await transport.connect(
         { node, ca: trusted.pem, certificate: edge.pem, key: edge.key },
@@ -124,7 +134,7 @@ export async function startQuic(
           projectId: 'p',
           agent: 'test/1',
           maxMessageBytes,
-          connectTimeoutMs: 5_000,
+          connectTimeoutMs,
           writeTimeoutMs: 30_000,
           signal: new AbortController().signal,
         },

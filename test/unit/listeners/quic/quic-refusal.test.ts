@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { DescriptorBudget } from '../../../../src/listeners/descriptor-budget.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
@@ -182,6 +183,19 @@ test('I3: an address gets no more flows than its limit', async () => {
   await expect(third.session.ready()).rejects.toThrow(/timed out/);
   const { values } = await hub.metrics.connectionsRefused.get();
   expect(values[0]).toMatchObject({ labels: { transport: 'quic', limit: 'connectionsPerIp' } });
+});
+
+test('N6: a flow takes a descriptor and gives it back; without one to spare it is refused and counted', async () => {
+  const budget = new DescriptorBudget(10);
+  await using hub = await startQuic({}, { descriptors: budget.share({ leaving: 8 }) });
+  const one = await hub.connect('one');
+  await (await hub.connect('two')).echo(2);
+  await expect(hub.connect('three', { connectTimeoutMs: 500 })).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  const { values } = await hub.metrics.connectionsRefused.get();
+  expect(values[0]).toMatchObject({ labels: { transport: 'quic', limit: 'descriptors' } });
+  one.link.close(closeReason('Normal'));
+  await eventually('its descriptor is free', () => hub.listener.flows === 1);
+  await (await hub.connect('three')).echo(3);
 });
 
 test('K4: a session ticket with early data changes nothing before the handshake is complete', async () => {
