@@ -190,7 +190,9 @@ test('N6: a flow takes a descriptor and gives it back; without one to spare it i
   await using hub = await startQuic({}, { descriptors: budget.share({ leaving: 8 }) });
   const one = await hub.connect('one');
   await (await hub.connect('two')).echo(2);
-  await expect(hub.connect('three', { connectTimeoutMs: 500 })).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  await expect(hub.connect('three', { connectTimeoutMs: 500 })).rejects.toMatchObject({
+    code: 'CONNECT_FAILED',
+  });
   const { values } = await hub.metrics.connectionsRefused.get();
   expect(values[0]).toMatchObject({ labels: { transport: 'quic', limit: 'descriptors' } });
   one.link.close(closeReason('Normal'));
