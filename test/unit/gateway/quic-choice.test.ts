@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { loadConfig } from '../../../src/config/load.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { chooseQuic } from '../../../src/gateway/quic-choice.ts';
 import { importQuicLibrary } from '../../../src/protocol/quic-library.ts';
@@ -17,6 +18,14 @@ test('Q5: auto is on where the library is, and off with one line that says how t
     expect(choice).toEqual({ isOn: false, whyNot: expect.stringContaining(command) });
     expect(log.lines).toMatchObject([{ level: 'info', message: choice.whyNot }]);
   }
+});
+
+test.each([
+  ['true', true],
+  ['false', false],
+  ['auto', 'auto'],
+])('Q5: quic.enabled can be set to %s by text', (text, value) => {
+  expect(loadConfig({ flags: { 'quic.enabled': text } }).config.quic.enabled).toBe(value);
 });
 
 test('Q5: true without the library is an error that names the command; false never loads it', async () => {
