@@ -9,6 +9,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 # The QUIC library is an optional peer of the package, which `prune` removes; the image has it, with the binary of its own platform only.
 RUN npm run build \
+ && chmod 0755 dist/main.js \
  && mv node_modules/@currentspace/http3 /tmp/http3 \
  && npm prune --omit=dev --omit=optional \
  && mkdir -p node_modules/@currentspace && mv /tmp/http3 node_modules/@currentspace/http3 \
@@ -21,13 +22,31 @@ ENV NODE_ENV=production \
     SALLYPORT_ADMIN_HOST=0.0.0.0
 WORKDIR /app
 # Named volumes take over owner and mode of these folders.
-RUN install -d -o 65532 -g 65532 -m 0700 /var/lib/sallyport /var/lib/edge /run/join
+RUN install -d -o 65532 -g 65532 -m 0700 /var/lib/sallyport /var/lib/edge /run/join \
+ && ln -s /app/dist/main.js /usr/local/bin/sallyport
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER 65532:65532
 VOLUME /var/lib/sallyport
-EXPOSE 10002/tcp 10000/tcp 10001/udp 10005/tcp 10005/udp 10010/tcp
+EXPOSE 10002/tcp 10000/tcp 10001/udp 10004/tcp 10005/tcp 10005/udp 10010/tcp
 HEALTHCHECK --interval=10s --timeout=6s --start-period=15s CMD ["node", "dist/main.js", "health"]
-ENTRYPOINT ["node", "dist/main.js"]
+# Node's permission model: these folders, no other process, no worker, no native library. More: NODE_OPTIONS=--allow-fs-read=FOLDER,
+# and --allow-addons for QUIC. Of /proc single files, because /proc/self/root is the whole file system.
+ENTRYPOINT ["node", "--permission", \
+ "--allow-fs-read=/app", \
+ "--allow-fs-read=/etc/sallyport", \
+ "--allow-fs-read=/etc/sallyport-nats", \
+ "--allow-fs-read=/var/run/secrets/kubernetes.io/serviceaccount", \
+ "--allow-fs-read=/run/join", \
+ "--allow-fs-read=/var/lib/sallyport", "--allow-fs-write=/var/lib/sallyport", \
+ "--allow-fs-read=/var/lib/edge", "--allow-fs-write=/var/lib/edge", \
+ "--allow-fs-read=/proc/1/stat", \
+ "--allow-fs-read=/proc/self/fd", \
+ "--allow-fs-read=/proc/self/limits", \
+ "--allow-fs-read=/proc/self/ns/pid", \
+ "--allow-fs-read=/proc/self/stat", \
+ "--allow-fs-read=/proc/self/status", \
+ "--allow-fs-read=/proc/sys/kernel/random/boot_id", \
+ "dist/main.js"]
 CMD ["serve"]

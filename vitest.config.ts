@@ -6,6 +6,10 @@ const shared = {
   testTimeout: 120_000,
   hookTimeout: 120_000,
   pool: 'forks' as const,
+  // As `eventually` waits (test/support).
+  expect: { poll: { timeout: 60_000, interval: 10 } },
+  // No test replaces a module, so the files of a worker share theirs: each is loaded once.
+  isolate: false,
 };
 
 /**

@@ -68,6 +68,7 @@ export function chartSchema(): string {
         adminFrom: list(map),
         apiServer: list(map),
         nats: list(map),
+        cloudcore: list(map),
       }),
       podDisruptionBudget: object({
         enabled: boolean,

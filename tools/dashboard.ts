@@ -100,8 +100,8 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       'refused: {{reason}}': rate('enrolment_refused_total', 'reason'),
     }),
     graph('Time to connect', 'From the accepted socket to the session.', 's', 12, {
-      'p50 {{transport}}': quantile(0.5),
-      'p99 {{transport}}': quantile(0.99),
+      'p50 {{transport}}': quantile(0.5, 'connect_duration_seconds', 'transport'),
+      'p99 {{transport}}': quantile(0.99, 'connect_duration_seconds', 'transport'),
     }),
     graph('Forecast', 'Nodes that will not simply renew in time.', 'short', 12, {
       '{{verdict}}': `max by (verdict) (sallyport_nodes_at_risk{${own}})`,
@@ -124,6 +124,20 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     }),
     graph('Dropped', 'Messages that were dropped, by reason.', 'ops', 12, {
       '{{direction}} {{reason}}': rate('messages_dropped_total', 'direction, reason'),
+    }),
+  ],
+  'CloudCore behind the gateway': [
+    graph('Nodes', 'Connected to each CloudCore, and those that have none now.', 'short', 8, {
+      '{{cloudcore}}': `sum by (cloudcore) (sallyport_upstream_connections{${own}})`,
+      none: `sum(sallyport_upstream_waiting_nodes{${own}})`,
+    }),
+    graph('Answers', 'From the question of a node to the answer of CloudCore.', 's', 8, {
+      p50: quantile(0.5, 'upstream_answer_seconds'),
+      p99: quantile(0.99, 'upstream_answer_seconds'),
+    }),
+    graph('Losses', 'Connections to a CloudCore that were lost, by reason; attempts by result.', 'ops', 8, {
+      '{{cloudcore}} lost: {{reason}}': rate('upstream_losses_total', 'cloudcore, reason'),
+      '{{cloudcore}} connect: {{result}}': rate('upstream_connects_total', 'cloudcore, result'),
     }),
   ],
   Process: [
@@ -246,6 +260,7 @@ function graph(
   return { title, description, type: 'timeseries', unit, width, queries };
 }
 
-function quantile(part: number): string {
-  return `histogram_quantile(${part}, sum by (le, transport) (rate(sallyport_connect_duration_seconds_bucket{${own}}[$__rate_interval])))`;
+function quantile(part: number, metric: string, by?: string): string {
+  const labels = by === undefined ? 'le' : `le, ${by}`;
+  return `histogram_quantile(${part}, sum by (${labels}) (rate(sallyport_${metric}_bucket{${own}}[$__rate_interval])))`;
 }

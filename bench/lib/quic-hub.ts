@@ -85,6 +85,7 @@ async function serve(mode: Mode): Promise<void> {
   acceptor.accept = (connection) => {
     accept(connection);
     connection.receive({
+      onArrival: () => undefined,
       onMessage: (message) => {
         received++;
         if (message.route.operation === 'echo') connection.send(message).catch(() => {});

@@ -9,20 +9,24 @@ export interface HistoryRouteComponents {
 
 /** What is remembered of nodes, connected or not, and what is to be expected of them. */
 export function historyRoutes({ history }: HistoryRouteComponents): ApiRoute[] {
+  const withForgotten = <T>(items: readonly T[]) => {
+    const forgotten = history.forgotten();
+    return { items, ...(forgotten ? { forgotten } : {}) };
+  };
   return [
     apiRoute({
       method: 'GET',
       path: '/api/v1/nodes/history',
       summary: 'Every node that was issued a certificate or connected, on any replica',
       answers: { 200: { description: 'the nodes', schema: nodeRecordList } },
-      handle: async () => ({ status: 200, body: { items: history.list() } }),
+      handle: async () => ({ status: 200, body: withForgotten(history.list()) }),
     }),
     apiRoute({
       method: 'GET',
       path: '/api/v1/nodes/forecast',
       summary: 'Which nodes will be back in time to renew their certificate, going by their past',
       answers: { 200: { description: 'a verdict for each node', schema: nodeForecastList } },
-      handle: async () => ({ status: 200, body: { items: history.forecast() } }),
+      handle: async () => ({ status: 200, body: withForgotten(history.forecast()) }),
     }),
     apiRoute({
       method: 'POST',

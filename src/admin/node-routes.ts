@@ -67,6 +67,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       handle: async ({ params: { node }, body, signal }) => {
         const {
           id,
+          parent_msg_id: parentId,
           source,
           group,
           operation,
@@ -79,6 +80,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
         const message = createMessage({ source, group, operation, resource }, content, {
           now: clock.now(),
           ...(id === undefined ? {} : { id }),
+          ...(parentId === undefined ? {} : { parentId }),
           ...(resourceVersion === undefined ? {} : { resourceVersion }),
         });
         const result = await nodes.send({

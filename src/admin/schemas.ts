@@ -42,6 +42,7 @@ export const nodeInfo = z.object({
   messagesSent: count,
   bytesReceived: count,
   bytesSent: count,
+  heldBackMs: count.optional(),
   rttMs: z.number().optional(),
   upstream: z
     .object({
@@ -91,6 +92,10 @@ export const sendBody = z.strictObject({
       description:
         'Id of the message, best a UUID: within the window of the bus the same id is taken once a node, so a call without an answer may be repeated. Without it a fresh one',
     }),
+  parent_msg_id: z.string().min(1).max(256).optional().meta({
+    description:
+      'Id (`header.msg_id`) of the message of the node that this one answers; it is then sent once, without an acknowledgement',
+  }),
   resource: z.string().min(1).max(4096).meta({
     description: 'Resource, for example default/configmap/demo; a prefix node/<node>/ is understood',
   }),
@@ -305,7 +310,11 @@ const knownCertificate = z.object({
   notBefore: time,
   notAfter: time,
 });
+const forgottenNodes = z.object({ nodes: count, since: time, until: time }).optional().meta({
+  description: 'Nodes that had to be forgotten and may still come back; missing when there is none',
+});
 export const nodeRecordList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),
@@ -314,6 +323,7 @@ export const nodeRecordList = z.object({
         .optional()
         .meta({ description: 'A certificate issued since its last connection, not seen yet' }),
       firstSeen: time,
+      joinedAt: time.optional().meta({ description: 'When it last joined with a token' }),
       lastSeen: time.optional(),
       connectedHere: z.boolean(),
       transport: z.enum(TRANSPORTS).optional(),
@@ -323,6 +333,7 @@ export const nodeRecordList = z.object({
   ),
 });
 export const nodeForecastList = z.object({
+  forgotten: forgottenNodes,
   items: z.array(
     z.object({
       node: z.string(),

@@ -218,6 +218,10 @@ export const configSchema = z.strictObject({
         .min(1)
         .default('sallyport-history')
         .meta({ description: 'Secret of the history of nodes: certificates, last contacts, absences' }),
+      historyShards: z.int().min(0).max(64).default(16).meta({
+        description:
+          'Further Secrets over which the history is spread when one is full, named like it with -1, -2 …; the Role has to name them; never lower it',
+      }),
       historySyncMs: duration(
         300_000,
         'How often the history of nodes is read from other replicas, and stored when something in it is new',
@@ -333,6 +337,19 @@ export const configSchema = z.strictObject({
         64,
         'Upstream messages of a connection that may wait for the bus; beyond that the connection is not read',
       ),
+      rate: z
+        .strictObject({
+          messages: count(1_000, 'Messages a second that one node may send; beyond that it is read slowly'),
+          bytes: count(
+            4 * 1024 * 1024,
+            'Bytes of messages a second that one node may send; beyond that it is read slowly',
+            1_024,
+          ),
+          burstMs: duration(10_000, 'Time whose messages and bytes a node may save up and send at once', {
+            min: 0,
+          }),
+        })
+        .prefault({}),
       queue: z
         .strictObject({
           messagesPerNode: count(1_000, 'Downstream messages waiting for one node'),

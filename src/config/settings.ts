@@ -32,8 +32,15 @@ export function configJsonSchema(): Record<string, unknown> {
   return z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' }) as Record<string, unknown>;
 }
 
+let known: readonly Setting[] | undefined;
+
 /** Every setting, in the order of the schema. */
 export function listSettings(): readonly Setting[] {
+  known ??= readSettings();
+  return known;
+}
+
+function readSettings(): readonly Setting[] {
   const settings: Setting[] = [];
   const walk = (node: SchemaNode, path: readonly string[]) => {
     if (node.properties) {

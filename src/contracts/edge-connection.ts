@@ -17,7 +17,7 @@ export interface EdgeConnection {
   stats(): ConnectionStats;
   /**
    * Sets who receives what the edge sends. It is called exactly once, in the same turn as
-   * `EdgeAcceptor.accept`. `onMessage` may return a promise. While too many of these are pending, the
+   * `EdgeAcceptor.accept`. While a promise of `onArrival`, or too many of `onMessage`, are pending, the
    * connection stops reading (back-pressure).
    */
   receive(handler: EdgeConnectionHandler): void;
@@ -35,6 +35,11 @@ export interface EdgeConnection {
 }
 
 export interface EdgeConnectionHandler {
+  /**
+   * Asked once for each message, before anybody looks into it. A promise holds it back: the node has sent
+   * what it may for now. It never rejects.
+   */
+  onArrival(bytes: number): undefined | Promise<void>;
   onMessage(message: Message, bytes: number): void | Promise<void>;
   /** Any sign of life that is no message: ping, pong, keepalive frame. */
   onAlive(): void;

@@ -78,6 +78,8 @@ export interface NodeInfo {
   readonly messagesSent: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
+  /** How long the session was held back because the node sent more than `hub.rate`; absent when never. */
+  readonly heldBackMs?: number;
   readonly rttMs?: number;
   /** Its connection to the CloudCore behind the gateway, where there is one. */
   readonly upstream?: UpstreamInfo;

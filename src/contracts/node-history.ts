@@ -21,6 +21,20 @@ export interface NodeHistory {
   forget(node: string): Promise<boolean>;
   /** Which nodes will be back in time to renew. */
   forecast(): readonly NodeForecast[];
+  /**
+   * Nodes that had to be forgotten, because the history was full or a part of it was damaged, and that may
+   * still come back; undefined when there is none. Known to all replicas and after every restart.
+   */
+  forgotten(): ForgottenNodes | undefined;
+}
+
+export interface ForgottenNodes {
+  /** Counted. One that came back and was forgotten again counts twice; a damaged part counts once. */
+  readonly nodes: number;
+  /** When the first was forgotten. */
+  readonly since: string;
+  /** When the last of them can neither connect nor renew any more. */
+  readonly until: string;
 }
 
 export interface NodeRecord {
@@ -31,6 +45,8 @@ export interface NodeRecord {
   readonly issued?: KnownCertificate;
   /** When the node was first issued a certificate or first connected. */
   readonly firstSeen: string;
+  /** When the node was last issued a certificate for a token. */
+  readonly joinedAt?: string;
   /**
    * The end of its last contact; the present time for a node that is connected; undefined when it never
    * connected.

@@ -34,7 +34,7 @@ export interface UpstreamInfo {
   /** `host:port` of the CloudCore; undefined while there is none. */
   readonly address?: string;
   readonly state: 'connecting' | 'open' | 'waiting';
-  /** Since when it is in this state; ISO 8601. */
+  /** Since when it is open, or since when it is not, however often it was tried; ISO 8601. */
   readonly since: string;
   readonly reconnects: number;
   /** Questions without an answer, open watches, and messages that wait. */

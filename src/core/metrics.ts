@@ -177,6 +177,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'Nodes forgotten because the history is full; those that were not seen for longest go first.',
       [],
     ),
+    nodeHistoryForgotten: gauge(
+      'node_history_forgotten_nodes',
+      'Nodes that had to be forgotten and may still come back; while there is one, retire and revoke of a CA rollover are refused.',
+      [],
+    ),
     nodeHistoryUsable: gauge(
       'node_history_usable',
       '1 when the last attempt to store or read the history succeeded.',
@@ -272,6 +277,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'direction',
       'reason',
     ]),
+    heldBackSeconds: counter(
+      'upstream_held_back_seconds_total',
+      'Time in which nodes that sent more than hub.rate allows were read no further, by the limit.',
+      ['limit'],
+    ),
     messagesRetried: counter(
       'messages_retried_total',
       'Downstream messages sent again because no acknowledgement came.',

@@ -59,11 +59,13 @@ function composeRecords(world: GatewayWorld, { store, events }: Cluster, hub: Me
   );
   const history = new NodeHistoryService(
     { ...shared, isNodeRevoked: (node) => revocations.isNodeRevoked(node) },
-    config.view(({ certificates: { historySecret, historySyncMs, graceDays } }) => ({
+    config.view(({ certificates: { historySecret, historyShards, historySyncMs, graceDays, edgeDays } }) => ({
       secret: historySecret,
+      maxShards: historyShards,
       replica,
       syncMs: historySyncMs,
       graceDays,
+      edgeDays,
     })),
   );
   return { board, revocations, history };

@@ -23,8 +23,8 @@ export async function chooseQuic(
     return { isOn: true };
   } catch (error) {
     if (enabled === true || !isSallyportError(error, 'QUIC_LIBRARY_MISSING')) throw error;
-    const whyNot = 'quic is off: npm install @currentspace/http3 brings its library';
-    log.info({ problem: error.details.problem }, whyNot);
+    const whyNot = `quic is off, its library is missing: ${error.details.problem}`;
+    log.info({}, whyNot);
     return { isOn: false, whyNot };
   }
 }

@@ -24,7 +24,11 @@ export function composeRollover(
       events,
       current,
       manager,
-      nodes: () => evidenceOf(hub, certificates),
+      fleet: {
+        nodes: () => evidenceOf(hub, certificates),
+        forgotten: () => certificates.history.forgotten(),
+        recall: () => certificates.history.recall(),
+      },
       ask: (issuerSha256) => asker.ask(issuerSha256, 'ca-rollover'),
     },
     config.view((now) => ({ ...now.certificates, replica })),
@@ -35,14 +39,14 @@ export function composeRollover(
 function evidenceOf(hub: Messaging['hub'], { history, revocations }: Certificates): NodeEvidence[] {
   const revoked = (node: string) => (revocations.isNodeRevoked(node) === undefined ? {} : { revoked: true });
   const known = new Map<string, NodeEvidence>();
-  for (const { node, certificate, firstSeen, lastSeen } of history.list())
+  for (const [node, { certificate, firstSeen, joinedAt = firstSeen, lastSeen }] of history.known())
     known.set(node, {
       node,
       serial: certificate.serial,
       issuerSha256: certificate.issuerSha256,
-      notAfter: Date.parse(certificate.notAfter),
-      firstSeen: Date.parse(firstSeen),
-      ...(lastSeen === undefined ? {} : { lastSeen: Date.parse(lastSeen) }),
+      notAfter: certificate.notAfter,
+      joinedAt,
+      ...(lastSeen === undefined ? {} : { lastSeen }),
       connected: false,
       ...revoked(node),
     });
@@ -51,7 +55,7 @@ function evidenceOf(hub: Messaging['hub'], { history, revocations }: Certificate
     if (!certificate) continue;
     const { serial, issuerSha256, notAfter } = certificate;
     known.set(node, {
-      firstSeen: Date.parse(connectedSince),
+      joinedAt: Date.parse(connectedSince),
       ...known.get(node),
       node,
       serial,

@@ -8,10 +8,14 @@ export interface KnownNode {
   /** Issued since; it was not seen with it yet. */
   readonly issued?: CertificateFacts;
   readonly firstSeen: number;
+  /** When it was last given a certificate for a token: it then takes the CA of that moment. */
+  readonly joinedAt?: number;
   /** Undefined while it never connected. */
   readonly lastSeen?: number;
   readonly transport?: TransportName;
   readonly replica?: string;
+  /** The run of the replica in which its session was open when this was stored; undefined after its end. */
+  readonly openIn?: string;
   /** The longest ones, oldest first, none touching another. */
   readonly absences: readonly Absence[];
 }
@@ -42,28 +46,39 @@ export function seen(
     readonly certificate: CertificateFacts;
     readonly transport: TransportName;
     readonly replica: string;
+    /** Undefined when the session has ended. */
+    readonly openIn?: string | undefined;
     readonly at: number;
   },
 ): KnownNode {
-  const { certificate, transport, replica, at } = contact;
+  const { certificate, transport, replica, openIn, at } = contact;
   const absence: Absence[] =
     known?.lastSeen !== undefined && at - known.lastSeen >= SHORTEST_ABSENCE_MS ? [[known.lastSeen, at]] : [];
   return {
     certificate,
     ...newer(certificate, known?.issued),
     firstSeen: Math.min(known?.firstSeen ?? at, at),
+    ...latestJoin(known),
     lastSeen: Math.max(known?.lastSeen ?? at, at),
     transport,
     replica,
+    ...(openIn === undefined ? {} : { openIn }),
     absences: tidy([...(known?.absences ?? []), ...absence], at),
   };
 }
 
-/** The node was given this certificate; it may never arrive. */
-export function issuedTo(known: KnownNode | undefined, certificate: CertificateFacts, at: number): KnownNode {
+/**
+ * The node was given this certificate; it may never arrive.
+ * @param joined for a token, and not for another certificate
+ */
+export function issuedTo(
+  known: KnownNode | undefined,
+  { certificate, joined, at }: { certificate: CertificateFacts; joined: boolean; at: number },
+): KnownNode {
+  const join = joined ? { joinedAt: at } : latestJoin(known);
   if (known?.lastSeen === undefined)
-    return { certificate, firstSeen: Math.min(known?.firstSeen ?? at, at), absences: [] };
-  return { ...known, issued: certificate };
+    return { certificate, firstSeen: Math.min(known?.firstSeen ?? at, at), ...join, absences: [] };
+  return { ...known, issued: certificate, ...join };
 }
 
 /**
@@ -82,17 +97,31 @@ export function mergeKnown(a: KnownNode, b: KnownNode): KnownNode {
     ...rest,
     ...newer(later.certificate, newest),
     firstSeen: Math.min(a.firstSeen, b.firstSeen),
+    ...latestJoin(a, b),
     absences: tidy([...a.absences, ...b.absences], later.lastSeen ?? later.firstSeen),
   };
 }
 
+/**
+ * With the last contact of a session that is stored as open: as long as its replica says that it is, which
+ * takes one small write for all of them.
+ * @param runs run → when it last said so
+ */
+export function heldOpen(known: KnownNode, runs: ReadonlyMap<string, number>): KnownNode {
+  const at = known.openIn === undefined ? undefined : runs.get(known.openIn);
+  return at !== undefined && known.lastSeen !== undefined && at > known.lastSeen
+    ? { ...known, lastSeen: at }
+    : known;
+}
+
 export function toRecord(node: string, known: KnownNode, connectedHere: boolean): NodeRecord {
-  const { certificate, issued, firstSeen, lastSeen, transport, replica, absences } = known;
+  const { certificate, issued, firstSeen, joinedAt, lastSeen, transport, replica, absences } = known;
   return {
     node,
     certificate: toCertificate(certificate),
     ...(issued ? { issued: toCertificate(issued) } : {}),
     firstSeen: iso(firstSeen),
+    ...(joinedAt === undefined ? {} : { joinedAt: iso(joinedAt) }),
     ...(lastSeen === undefined ? {} : { lastSeen: iso(lastSeen) }),
     connectedHere,
     ...(transport === undefined ? {} : { transport }),
@@ -121,7 +150,14 @@ function isLater(a: KnownNode, b: KnownNode): boolean {
   if (difference !== 0) return difference > 0;
   if (a.issued && a.issued.serial === b.certificate.serial) return false;
   if (b.issued && b.issued.serial === a.certificate.serial) return true;
+  // The end of a session comes after whatever else happened in that moment.
+  if ((a.openIn === undefined) !== (b.openIn === undefined)) return a.openIn === undefined;
   return a.certificate.notBefore >= b.certificate.notBefore;
+}
+
+function latestJoin(...known: readonly (KnownNode | undefined)[]): { joinedAt?: number } {
+  const times = known.flatMap((one) => one?.joinedAt ?? []);
+  return times.length === 0 ? {} : { joinedAt: Math.max(...times) };
 }
 
 /** A certificate that began earlier, or is the same, was issued in vain or seen already. */

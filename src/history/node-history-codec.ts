@@ -13,19 +13,43 @@ export const HISTORY_FIELD = 'history.json.br';
 export const MAX_HISTORY_BYTES = 880 * 1024;
 /** Nothing we write is larger, unpacked; what is, was not written by us. */
 const MAX_UNPACKED_BYTES = 32 * 1024 * 1024;
-const FORMAT = 1;
+/** What may be configured, and more than enough. */
+const MAX_SHARDS = 64;
+/** 0.1 reads the first and leaves the second alone: it would drop what says where the other nodes are. */
+const FORMATS = { single: 1, several: 2 } as const;
 const SECOND = 1_000;
 const MINUTE = 60_000;
 /** 8.64e15: the last moment a Date can hold. */
 const MAX_TIME_MS = 8_640_000_000_000_000;
 
-/** Nodes, and those forgotten on purpose with the moment of it: another replica may still remember them. */
+/** What one Secret holds. Times in milliseconds since the epoch. */
 export interface HistoryState {
   readonly nodes: ReadonlyMap<string, KnownNode>;
+  /** Forgotten on purpose, with the moment of it: another replica may still remember them. */
   readonly forgotten: ReadonlyMap<string, number>;
+  /** Run of a replica → when it last said that the sessions it had stored as open are open. */
+  readonly runs: ReadonlyMap<string, number>;
+  /** In the first Secret: among how many further ones the nodes are spread. 0: they are in this one. */
+  readonly shards: number;
+  /** Undefined while nobody had to be forgotten. */
+  readonly lost?: LostNodes;
 }
 
-export const EMPTY_HISTORY: HistoryState = { nodes: new Map(), forgotten: new Map() };
+/** Nodes that had to be forgotten though they can still connect or renew. */
+export interface LostNodes {
+  /** Counted; one that came back and was forgotten again counts twice. */
+  readonly nodes: number;
+  readonly since: number;
+  /** When the last of their certificates ends. */
+  readonly until: number;
+}
+
+export const EMPTY_HISTORY: HistoryState = {
+  nodes: new Map(),
+  forgotten: new Map(),
+  runs: new Map(),
+  shards: 0,
+};
 
 /** Written by a later version of Sallyport: to be left alone. */
 export class NewerFormat extends Error {
@@ -56,29 +80,16 @@ interface Columns {
   /** Number of the node → certificate. */
   readonly issued: Readonly<Record<string, readonly [string, number, number, number]>>;
   readonly forgotten: Readonly<Record<string, number>>;
-}
-
-/**
- * Bounded by `maxBytes`: when they do not fit, the nodes that were not seen for longest go. @returns what was
- * kept, too
- */
-export async function encodeHistory(
-  state: HistoryState,
-  maxBytes = MAX_HISTORY_BYTES,
-): Promise<{ bytes: Uint8Array; kept: HistoryState; dropped: readonly string[] }> {
-  let byAge: [string, KnownNode][] | undefined;
-  let kept = state;
-  for (;;) {
-    const bytes = await pack(kept);
-    if (bytes.length <= maxBytes || kept.nodes.size === 0) {
-      const dropped = [...state.nodes.keys()].filter((node) => !kept.nodes.has(node));
-      return { bytes, kept, dropped };
-    }
-    byAge ??= [...state.nodes].sort(([, a], [, b]) => lastSign(b) - lastSign(a));
-    // A little room at once, so that a full history is not packed twice with every node that comes.
-    const fits = Math.floor((kept.nodes.size * maxBytes * 0.98) / bytes.length);
-    kept = { ...state, nodes: new Map(byAge.slice(0, Math.min(fits, kept.nodes.size - 1))) };
-  }
+  // — since 0.2, each optional —
+  readonly runs?: Readonly<Record<string, number>>;
+  readonly runNames?: readonly string[];
+  /** Seconds; -1: unknown. */
+  readonly joinedAt?: readonly number[];
+  /** Numbers in `runNames`; -1: closed. */
+  readonly openIn?: readonly number[];
+  readonly shards?: number;
+  /** Nodes, minute since, second until. */
+  readonly lost?: readonly [number, number, number];
 }
 
 /** @throws NewerFormat, and Error with what is wrong */
@@ -86,16 +97,24 @@ export async function decodeHistory(bytes: Uint8Array): Promise<HistoryState> {
   const text = await decompress(bytes, { maxOutputLength: MAX_UNPACKED_BYTES });
   const columns = JSON.parse(text.toString('utf8')) as Columns;
   if (!Number.isInteger(columns?.format)) throw new Error('it is no history of nodes');
-  if (columns.format > FORMAT) throw new NewerFormat(columns.format);
+  if (columns.format > FORMATS.several) throw new NewerFormat(columns.format);
   const nodes = new Map<string, KnownNode>();
   columns.names.forEach((name, i) => {
     if (!isNodeName(name)) throw new Error(`entry ${i} is no node`);
     nodes.set(name, readNode(columns, i));
   });
-  const forgotten = Object.entries(columns.forgotten).map(
-    ([name, at]) => [name, number(at) * MINUTE] as const,
-  );
-  return { nodes, forgotten: new Map(forgotten) };
+  const lost = columns.lost?.map(number);
+  return {
+    nodes,
+    forgotten: times(columns.forgotten, MINUTE),
+    runs: times(columns.runs ?? {}, 1),
+    shards: Math.min(MAX_SHARDS, Math.max(0, number(columns.shards ?? 0))),
+    ...(lost ? { lost: { nodes: lost[0]!, since: lost[1]! * MINUTE, until: lost[2]! * SECOND } } : {}),
+  };
+}
+
+function times(stored: Readonly<Record<string, number>>, unit: number): Map<string, number> {
+  return new Map(Object.entries(stored).map(([name, at]) => [name, number(at) * unit]));
 }
 
 /** When it was last heard of in any way. */
@@ -103,11 +122,14 @@ export function lastSign({ lastSeen, firstSeen, certificate, issued }: KnownNode
   return lastSeen ?? Math.max(firstSeen, (issued ?? certificate).notBefore);
 }
 
-async function pack({ nodes, forgotten }: HistoryState): Promise<Uint8Array> {
+/** Brotli of JSON. */
+export async function encodeHistory(state: HistoryState): Promise<Uint8Array> {
+  const { nodes, forgotten, shards, lost } = state;
   const sorted = [...nodes].sort(([a], [b]) => (a < b ? -1 : 1));
   const known = sorted.map(([, one]) => one);
   const issuers = new Table();
   const replicas = new Table();
+  const runs = new Table();
   const certificate = ({ serial, issuerSha256, notBefore, notAfter }: CertificateFacts) =>
     [
       serial,
@@ -117,7 +139,7 @@ async function pack({ nodes, forgotten }: HistoryState): Promise<Uint8Array> {
     ] as const;
   const minutes = (ms: number) => Math.floor(ms / MINUTE);
   const columns: Columns = {
-    format: FORMAT,
+    format: shards > 0 || lost ? FORMATS.several : FORMATS.single,
     names: sorted.map(([name]) => name),
     certificates: known.map((one) => certificate(one.certificate)),
     firstSeen: known.map(({ firstSeen }) => minutes(firstSeen)),
@@ -133,6 +155,12 @@ async function pack({ nodes, forgotten }: HistoryState): Promise<Uint8Array> {
     forgotten: Object.fromEntries([...forgotten].map(([name, at]) => [name, minutes(at)])),
     issuers: issuers.values,
     replicas: replicas.values,
+    joinedAt: known.map(({ joinedAt }) => (joinedAt === undefined ? -1 : Math.ceil(joinedAt / SECOND))),
+    openIn: known.map(({ openIn }) => (openIn === undefined ? -1 : runs.indexOf(openIn))),
+    runNames: runs.values,
+    runs: Object.fromEntries([...state.runs].map(([run, at]) => [run, Math.floor(at)])),
+    ...(shards > 0 ? { shards } : {}),
+    ...(lost ? { lost: [lost.nodes, minutes(lost.since), Math.ceil(lost.until / SECOND)] } : {}),
   };
   const params = { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_MODE]: 1 };
   return compress(Buffer.from(JSON.stringify(columns)), { params });
@@ -151,6 +179,8 @@ function readNode(columns: Columns, i: number): KnownNode {
   const transport = TRANSPORTS[number(columns.transports[i])];
   const replica = columns.replicas[number(columns.replicaOf[i])];
   const issued = columns.issued[i];
+  const joinedAt = number(columns.joinedAt?.[i] ?? -1);
+  const openIn = columns.runNames?.[number(columns.openIn?.[i] ?? -1)];
   const flat = columns.absences[i] ?? [];
   const absences = Array.from({ length: Math.floor(flat.length / 2) }, (_, n): Absence => {
     const from = number(flat[2 * n]) * MINUTE;
@@ -160,9 +190,11 @@ function readNode(columns: Columns, i: number): KnownNode {
     certificate: certificate(columns.certificates[i]),
     ...(issued === undefined ? {} : { issued: certificate(issued) }),
     firstSeen: number(columns.firstSeen[i]) * MINUTE,
+    ...(joinedAt < 0 ? {} : { joinedAt: joinedAt * SECOND }),
     ...(lastSeen < 0 ? {} : { lastSeen }),
     ...(transport === undefined ? {} : { transport }),
     ...(typeof replica === 'string' ? { replica } : {}),
+    ...(typeof openIn === 'string' ? { openIn } : {}),
     absences,
   };
 }

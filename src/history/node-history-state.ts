@@ -3,13 +3,13 @@ import type { Secret, SecretStore } from '../contracts/secret-store.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { SharedRecord } from '../core/shared-record.ts';
+import { fitHistory, type HistoryRoom } from './history-room.ts';
 import {
   decodeHistory,
   EMPTY_HISTORY,
   encodeHistory,
   HISTORY_FIELD,
   type HistoryState,
-  MAX_HISTORY_BYTES,
   NewerFormat,
 } from './node-history-codec.ts';
 
@@ -27,9 +27,23 @@ export interface HistoryStateComponents {
 
 export interface HistoryStateOptions {
   readonly secret: string;
-  /** Bytes of a full history. */
-  readonly maxBytes?: number;
+  /** What is there instead of one that is missing or cannot be read, and that nobody remembers. */
+  readonly begin: (isDamaged: boolean) => Promise<HistoryState>;
 }
+
+export interface HistoryChange {
+  /**
+   * What is stored → what shall be. May be called again when another replica was faster; the very same when
+   * there is nothing to write.
+   */
+  readonly change: (stored: HistoryState) => HistoryState;
+  readonly room: HistoryRoom;
+  /** Nodes without room are forgotten, or nothing is written and HistoryFull is thrown. */
+  readonly whenFull: 'forget' | 'throw';
+}
+
+/** It does not fit, and there may be room elsewhere. */
+export class HistoryFull extends Error {}
 
 interface Stored {
   readonly state: HistoryState;
@@ -48,16 +62,18 @@ interface Stored {
  */
 export class NodeHistoryState {
   readonly #components: HistoryStateComponents;
-  readonly #secret: string;
+  readonly #options: HistoryStateOptions;
   readonly #record: SharedRecord<Stored>;
-  readonly #maxBytes: number;
-  /** What is stored as it was read or written last; not read again while the version is the same. */
-  #known: { readonly version: string | undefined; readonly state: HistoryState } | undefined;
+  /** What was last read or written. A state is decoded once; it is the very same until it changes. */
+  #known: { readonly version: string | undefined; readonly state: HistoryState; readonly bytes: number } = {
+    version: undefined,
+    state: EMPTY_HISTORY,
+    bytes: 0,
+  };
 
   constructor(components: HistoryStateComponents, options: HistoryStateOptions) {
     this.#components = components;
-    this.#secret = options.secret;
-    this.#maxBytes = options.maxBytes ?? MAX_HISTORY_BYTES;
+    this.#options = options;
     this.#record = new SharedRecord(components, {
       name: options.secret,
       codec: {
@@ -67,51 +83,73 @@ export class NodeHistoryState {
     });
   }
 
+  /** As it was last read or written. */
+  get state(): HistoryState {
+    return this.#known.state;
+  }
+
+  /** Size of it as it is stored. */
+  get bytes(): number {
+    return this.#known.bytes;
+  }
+
   /** @throws SECRET_MALFORMED when a newer version wrote it, errors of the store */
-  async read(): Promise<HistoryState> {
-    return (await this.#record.read()).state;
+  async read(): Promise<void> {
+    await this.#record.read();
   }
 
   /**
-   * Changes what is stored; `change` may be called again when another replica was faster.
-   * @returns what is stored now, and which nodes had to go for want of room
-   * @throws what `change` throws, SECRET_MALFORMED when a newer version wrote it, errors of the store
+   * @returns which nodes had to go for want of room
+   * @throws what `change` throws, HistoryFull, SECRET_MALFORMED when a newer version wrote it, errors of the
+   * store
    */
-  async change(
-    change: (stored: HistoryState) => HistoryState,
-  ): Promise<{ state: HistoryState; dropped: readonly string[] }> {
+  async change({ change, room, whenFull }: HistoryChange): Promise<readonly string[]> {
+    let written = 0;
     const { value, record, wrote } = await this.#record.change(async (stored) => {
       const next = change(stored.state);
       if (next === stored.state && !stored.isDamaged) return stored;
-      const { bytes, kept, dropped } = await encodeHistory(next, this.#maxBytes);
-      return { state: kept, dropped, data: { ...stored.data, [HISTORY_FIELD]: bytes } };
+      const bytes = whenFull === 'throw' ? await encodeHistory(next) : undefined;
+      if (bytes && bytes.length > room.maxBytes) throw new HistoryFull();
+      const fitted = bytes ? { bytes, state: next, dropped: [] } : await fitHistory(next, room);
+      written = fitted.bytes.length;
+      return {
+        state: fitted.state,
+        dropped: fitted.dropped,
+        data: { ...stored.data, [HISTORY_FIELD]: fitted.bytes },
+      };
     });
-    if (wrote) this.#known = { version: record?.version, state: value.state };
-    return { state: value.state, dropped: value.dropped ?? [] };
+    if (wrote) this.#known = { version: record?.version, state: value.state, bytes: written };
+    return value.dropped ?? [];
   }
 
   async #decode(secret: Secret | undefined): Promise<Stored> {
     // One that vanished is written again from memory with the next change.
-    if (!secret) return { state: this.#known?.state ?? EMPTY_HISTORY };
-    if (this.#known && secret.version !== undefined && this.#known.version === secret.version)
-      return { state: this.#known.state };
+    if (!secret) return { state: await this.#remembered(false) };
+    const { version } = secret;
+    if (version !== undefined && this.#known.version === version) return { state: this.#known.state };
     const bytes = secret.data[HISTORY_FIELD];
     if (bytes === undefined) return { state: EMPTY_HISTORY };
     try {
       const state = await decodeHistory(bytes);
-      this.#known = { version: secret.version, state };
+      this.#known = { version, state, bytes: bytes.length };
       return { state };
     } catch (error) {
       const problem = describeError(error);
       if (error instanceof NewerFormat)
-        throw new SallyportError('SECRET_MALFORMED', { secret: this.#secret, problem }, error);
+        throw new SallyportError('SECRET_MALFORMED', { secret: this.#options.secret, problem }, error);
       const fits = bytes.length <= MAX_DAMAGED_BYTES;
       const sha256 = createHash('sha256').update(bytes).digest('hex');
       this.#components.onDamaged(
         `${problem}; its ${bytes.length} bytes (SHA-256 ${sha256}) ${fits ? `are kept as ${DAMAGED_FIELD}` : 'are too many to be kept'}`,
       );
       const data = fits ? { data: { [DAMAGED_FIELD]: bytes } } : {};
-      return { state: this.#known?.state ?? EMPTY_HISTORY, isDamaged: true, ...data };
+      return { state: await this.#remembered(true), isDamaged: true, ...data };
     }
+  }
+
+  async #remembered(isDamaged: boolean): Promise<HistoryState> {
+    if (this.#known.version === undefined)
+      this.#known = { ...this.#known, state: await this.#options.begin(isDamaged) };
+    return this.#known.state;
   }
 }

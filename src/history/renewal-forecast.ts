@@ -22,15 +22,8 @@ const RENEWED_BY = 0.93;
  * as it has been away already.
  */
 export function forecastNode(node: string, known: KnownNode, context: ForecastContext): NodeForecast {
-  const { now, graceMs, isConnected } = context;
-  const certificate = known.issued ?? known.certificate;
-  const gaps = known.absences.map(([from, to]) => to - from);
-  const usualGapMs = gaps.length > 0 ? Math.max(...gaps) : undefined;
-  const awaySince = known.lastSeen ?? known.firstSeen;
-  const away = Math.max(0, now - awaySince);
-  const overdue = !isConnected && away > (usualGapMs ?? 0);
-  const nextContactBy = isConnected ? undefined : overdue ? now + away : awaySince + (usualGapMs ?? 0);
-  const renewableUntil = certificate.notAfter + graceMs;
+  const { now, isConnected } = context;
+  const { certificate, usualGapMs, overdue, nextContactBy, renewableUntil, verdict } = judge(known, context);
   return {
     node,
     certificate: toCertificate(certificate),
@@ -40,11 +33,29 @@ export function forecastNode(node: string, known: KnownNode, context: ForecastCo
     ...(nextContactBy === undefined ? {} : { nextContactBy: iso(nextContactBy) }),
     overdue,
     renewableUntil: iso(renewableUntil),
-    verdict: judge({ ...certificate, nextContactBy, renewableUntil }, context),
+    verdict,
   };
 }
 
-function judge(
+export function verdictOf(known: KnownNode, context: ForecastContext): ForecastVerdict {
+  return judge(known, context).verdict;
+}
+
+function judge(known: KnownNode, context: ForecastContext) {
+  const { now, graceMs, isConnected } = context;
+  const certificate = known.issued ?? known.certificate;
+  const gaps = known.absences.map(([from, to]) => to - from);
+  const usualGapMs = gaps.length > 0 ? Math.max(...gaps) : undefined;
+  const awaySince = known.lastSeen ?? known.firstSeen;
+  const away = Math.max(0, now - awaySince);
+  const overdue = !isConnected && away > (usualGapMs ?? 0);
+  const nextContactBy = isConnected ? undefined : overdue ? now + away : awaySince + (usualGapMs ?? 0);
+  const renewableUntil = certificate.notAfter + graceMs;
+  const verdict = decide({ ...certificate, nextContactBy, renewableUntil }, context);
+  return { certificate, usualGapMs, overdue, nextContactBy, renewableUntil, verdict };
+}
+
+function decide(
   {
     notBefore,
     notAfter,

@@ -19,6 +19,8 @@ export interface LivenessHooks {
   close(session: Session, reason: CloseReason): void;
   /** The session has to end soon, but need not at once. */
   planEnd(session: Session, reason: CloseReason): void;
+  /** All sessions were looked at; `now` on the monotonic clock. */
+  looked(now: number): void;
 }
 
 /**
@@ -98,6 +100,7 @@ export class Liveness {
       if (sentBytes > 0) this.#meter.addBytes('downstream', session.connection.transport, sentBytes);
       this.#lookAt(session, now);
     }
+    this.#hooks.looked(now);
   }
 
   #lookAt(session: Session, now: number): void {

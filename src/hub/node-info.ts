@@ -34,6 +34,7 @@ export function nodeInfo(
     messagesSent: session.messagesSent,
     bytesReceived,
     bytesSent,
+    ...(session.heldBackMs === 0 ? {} : { heldBackMs: Math.round(session.heldBackMs) }),
     ...(rttMs === undefined ? {} : { rttMs }),
     ...(session.upstream ? { upstream: session.upstream.info() } : {}),
   };

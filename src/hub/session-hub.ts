@@ -1,29 +1,30 @@
 import type { Config } from '../config/schema.ts';
 import type { Admission, EdgeAcceptor, EdgeConnection } from '../contracts/edge-connection.ts';
-import type { MessageBus, UpstreamEvent } from '../contracts/message-bus.ts';
+import type { MessageBus } from '../contracts/message-bus.ts';
 import type { LocalNodes, NodeInfo, SendRequest, SendResult } from '../contracts/node-directory.ts';
-import type { NodeOwner, NodeOwnership } from '../contracts/node-ownership.ts';
+import type { NodeOwnership } from '../contracts/node-ownership.ts';
 import type { UpstreamLink, UpstreamRelay } from '../contracts/upstream-relay.ts';
 import type { Clock } from '../core/clock.ts';
-import { describeError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
-import { type Logger, LogSampler } from '../core/log.ts';
+import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { Subscribers } from '../core/subscribers.ts';
-import type { NodeIdentity, Refusal } from '../identity/node-identity.ts';
+import type { NodeIdentity } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
-import { PEER_REASONS } from '../protocol/rejection-reasons.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { Door } from './door.ts';
 import { drainSessions } from './drain.ts';
 import { Liveness } from './liveness.ts';
 import { nodeInfo } from './node-info.ts';
+import { Presence } from './presence.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
 import type { SessionEvent } from './session-event.ts';
+import { SessionTrust, type TrustCheck } from './session-trust.ts';
+import { Throttles } from './throttle.ts';
 import { TrafficMeter } from './traffic-meter.ts';
 
 export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & {
@@ -31,8 +32,6 @@ export type HubOptions = Omit<Config['hub'], 'queue' | 'replica'> & {
   /** Whether cloud programs get a copy of what edges say to the system behind. */
   readonly copyUpstream?: boolean;
 };
-/** Why an identity is no longer accepted; undefined while it is. */
-export type TrustCheck = (identity: NodeIdentity) => Refusal | undefined;
 
 interface HubParts {
   readonly bus: MessageBus;
@@ -76,25 +75,34 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly #sender: Sender;
   readonly #door: Door;
   readonly #liveness: Liveness;
-  readonly #sampler: LogSampler;
+  readonly #trust: SessionTrust;
+  readonly #presence: Presence;
   readonly #events = new Subscribers<SessionEvent>();
   /** Tells the sessions of this process from those of another one or an earlier life. */
   readonly #idPrefix = crypto.randomUUID().slice(0, 8);
   #epoch = 0;
-  #trust: TrustCheck = () => undefined;
 
   constructor(parts: HubParts, options: () => HubOptions) {
     this.#parts = { random: Math.random, ...parts };
     this.#options = options;
     const meter = new TrafficMeter(parts.metrics);
+    const throttles = new Throttles(parts, () => options().rate);
     const hooks = {
       sessions: () => this.#sessions.values(),
       close: (session: Session, reason: CloseReason) => this.#close(session, reason),
       planEnd: (session: Session, reason: CloseReason) => this.#planEnd(session, reason),
+      looked: (now: number) => throttles.sweep(now),
     };
     this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
     this.#door = new Door(this.#parts, options);
-    this.#sampler = new LogSampler({ clock: parts.clock });
+    this.#trust = new SessionTrust(parts.log, {
+      ...hooks,
+      shutOut: (session, reason) => this.#shutOut(session, reason),
+    });
+    this.#presence = new Presence(parts, {
+      takenFrom: (previous, around) => this.#door.takenFrom(previous, around),
+      close: hooks.close,
+    });
     this.#sender = new Sender({ ...parts, isConnected: (node) => this.isConnectedAnywhere(node) });
     const dispatcher = new Dispatcher(parts, {
       beat: (session) => this.#liveness.beat(session),
@@ -105,6 +113,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       clock: parts.clock,
       metrics: parts.metrics,
       meter,
+      throttles,
       options,
       dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
       gone: (session, reason) => this.#end(session, reason, undefined),
@@ -179,7 +188,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       'identify',
       ({ connection: { peer } }) => (isNodeName(peer.nodeName) ? undefined : closeReason('NodeMismatch')),
     ],
-    ['authorize', ({ connection: { peer } }) => this.#refusedNow(peer)],
+    ['authorize', ({ connection: { peer } }) => this.#trust.refusal(peer)],
     [
       'withinLimits',
       ({ connection: { peer, transport } }) => {
@@ -189,7 +198,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     ],
     ['takeOver', (arrival) => this.#takeOver(arrival)],
     ['register', (arrival) => this.#register(arrival)],
-    ['claim', ({ session }) => this.#claim(session!)],
+    ['claim', ({ session }) => this.#presence.claim(session!)],
     ['relay', (arrival) => this.#relay(arrival)],
     ['announce', ({ session }) => this.#announce(session!)],
   ];
@@ -246,33 +255,13 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
    * @returns how many sessions are no longer covered
    */
   applyTrust(check: TrustCheck): number {
-    this.#trust = check;
-    let refused = 0;
-    for (const session of [...this.#sessions.values()]) {
-      const reason = this.#refusedNow(session.connection.peer);
-      if (!reason) {
-        // An expired certificate stays so, whatever is trusted.
-        if (session.plannedEnd?.reason.name !== 'CertificateExpired') session.plannedEnd = undefined;
-        continue;
-      }
-      refused++;
-      if (reason.name === 'Revoked') this.#shutOut(session, reason);
-      else if (session.plannedEnd?.reason.name !== reason.name) this.#planEnd(session, reason);
-    }
-    if (refused > 0)
-      this.#parts.log.warn({ sessions: refused }, 'sessions are no longer trusted and will end');
-    return refused;
+    return this.#trust.apply(check);
   }
 
   #shutOut(session: Session, reason: CloseReason): void {
     const { peer, transport } = session.connection;
     this.#close(session, reason);
     this.#events.tell({ type: 'shut-out', peer, sessionId: session.id, transport });
-  }
-
-  #refusedNow(peer: NodeIdentity): CloseReason | undefined {
-    const refusal = this.#trust(peer);
-    return refusal && closeReason(PEER_REASONS[refusal.reason].close);
   }
 
   #planEnd(session: Session, reason: CloseReason): void {
@@ -311,24 +300,6 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     if (this.#options().nodeMetrics) metrics.nodeNotAfter.set({ node }, peer.certificate.notAfter / 1000);
   }
 
-  /**
-   * Asks for the node in the name of the session. Alone, the answer comes in the same turn; a fleet answers
-   * later, and the edge need not wait for it.
-   */
-  #claim(session: Session): undefined {
-    const { connection, id: sessionId, since, node } = session;
-    session.place();
-    session.claim = this.#parts.ownership.claim(
-      { node, sessionId, transport: connection.transport, since },
-      {
-        took: (from, changes) => this.#took(session, { from, changes }),
-        held: (epoch) => this.#held(session, epoch),
-        suspended: () => session.suspend(),
-        lost: (to) => this.#lost(session, to),
-      },
-    );
-  }
-
   #relay({ session, upstream }: Parameters<Step>[0]): undefined {
     upstream?.rebind(session!);
     session!.upstream = upstream ?? this.#parts.relay?.open(session!);
@@ -341,39 +312,6 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     this.#parts.log.info({ node, session: id, transport, remoteAddress }, 'node connected');
     connection.receive(session);
     session.receiving();
-  }
-
-  /**
-   * The replica that lost the node says no more about it, so the end of its session is told here, before the
-   * new beginning: followers see the same order as with one replica.
-   */
-  #took(session: Session, { from, changes }: { readonly from: NodeOwner; readonly changes: number }): void {
-    this.#door.takenFrom(from, { session, changes });
-    const { sessionId, transport, epoch } = from;
-    const at = this.#parts.clock.now();
-    const reason = 'TakenOver';
-    this.#publish({ type: 'disconnected', node: session.node, sessionId, transport, at, reason, epoch });
-  }
-
-  /** The world is told before anything the edge says. */
-  #held(session: Session, epoch: number): void {
-    const { connection, id: sessionId, since, node } = session;
-    if (session.announcedEpoch !== epoch) {
-      session.announcedEpoch = epoch;
-      const { transport } = connection;
-      this.#publish({ type: 'connected', node, sessionId, transport, at: since, epoch });
-    }
-    session.own();
-  }
-
-  #lost(session: Session, to: NodeOwner): void {
-    const { node, id } = session;
-    this.#parts.log.info(
-      { node, session: id, to: to.replica, epoch: to.epoch },
-      'node moved to another replica',
-    );
-    session.announcedEpoch = undefined;
-    this.#close(session, closeReason('TakenOver'));
   }
 
   #close(session: Session, reason: CloseReason): void {
@@ -391,33 +329,12 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     session.end(close);
     const { transport } = connection;
     const why = reason?.name ?? 'Gone';
-    const { metrics, log, clock } = this.#parts;
+    const { metrics, log } = this.#parts;
     metrics.sessions.dec({ transport });
     metrics.nodeNotAfter.remove({ node });
     metrics.sessionsEnded.inc({ transport, reason: why });
     log.info({ node, session: id, transport, reason: why }, 'node disconnected');
-    session.claim?.release();
-    // A session that the world never heard of, or that another replica has ended already, ends in silence.
-    const epoch = session.announcedEpoch;
-    if (epoch === undefined) return;
-    this.#publish({
-      type: 'disconnected',
-      node,
-      sessionId: id,
-      transport,
-      at: clock.now(),
-      reason: why,
-      epoch,
-    });
-  }
-
-  #publish(event: UpstreamEvent): void {
-    this.#parts.bus.publish(event).catch((error: unknown) => {
-      this.#parts.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'event-not-taken' });
-      const suppressed = this.#sampler.pass('event-not-taken');
-      if (suppressed === undefined) return;
-      this.#parts.log.warn({ problem: describeError(error), suppressed }, 'the bus did not take an event');
-    });
+    this.#presence.ended(session, why);
   }
 
   #info(session: Session): NodeInfo {

@@ -10,6 +10,7 @@ import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { Message } from '../protocol/message.ts';
 import { type Fate, Outbox, type OutboxOptions } from './outbox.ts';
 import { withoutNodePrefix } from './resources.ts';
+import type { Throttle, Throttles } from './throttle.ts';
 import type { TrafficMeter } from './traffic-meter.ts';
 
 /** What every session of a hub shares, so that one session holds a single reference to it. */
@@ -17,6 +18,7 @@ export interface SessionServices {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly meter: TrafficMeter;
+  readonly throttles: Throttles;
   readonly options: () => OutboxOptions;
   /** Handles what the edge sent; a promise holds the connection's reading back. */
   dispatch(session: Session, message: Message, bytes: number): void | Promise<void>;
@@ -77,6 +79,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   #receiving = false;
   #detach: Unsubscribe | undefined;
   readonly #services: SessionServices;
+  readonly #throttle: Throttle;
   #outbox: Outbox | undefined;
   #ended = false;
   /** Ids of what was sent to the edge and is not the system's behind, the last {@link MAX_OWN}. */
@@ -90,6 +93,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     this.timeoutMs = timeoutMs;
     this.since = services.clock.now();
     this.lastHeard = services.clock.monotonic();
+    this.#throttle = services.throttles.of(this.node);
   }
 
   get node(): string {
@@ -106,6 +110,11 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
 
   get unacknowledged(): number {
     return this.#outbox?.unacknowledged ?? 0;
+  }
+
+  /** How long it was held back for sending more than it may, milliseconds. */
+  get heldBackMs(): number {
+    return this.#throttle.heldBackMs;
   }
 
   // — whose the node is —
@@ -155,6 +164,10 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   }
 
   // — what the connection tells —
+
+  onArrival(bytes: number): undefined | Promise<void> {
+    return this.#throttle.grant(bytes);
+  }
 
   onMessage(message: Message, bytes: number): void | Promise<void> {
     if (this.#ended) {
@@ -262,6 +275,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   end(close: CloseReason | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#throttle.end();
     this.#settlePlace();
     this.#giveBack();
     this.upstream?.close();

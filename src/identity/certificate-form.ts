@@ -1,5 +1,10 @@
 import type { KeyObject, X509Certificate } from 'node:crypto';
-import { contextTag, DerReader, TAG } from '../core/der.ts';
+import {
+  certificateExtensions,
+  DIGITAL_SIGNATURE,
+  KEY_USAGE,
+  keyUsageBits,
+} from '../core/certificate-extensions.ts';
 import type { Refusal } from './node-identity.ts';
 
 /** Certificates of nodes have 500 to 2,000 bytes; with a key and a signature of RSA 4096 about 1,600. */
@@ -20,9 +25,7 @@ const SIGNATURES = new Set([
   '1.3.101.112', // Ed25519
 ]);
 /** Extensions that are understood; a critical one that is not here ends it (RFC 5280 §4.2). */
-const KEY_USAGE = Buffer.from('551d0f', 'hex');
-const UNDERSTOOD = new Set(['551d0f', '551d13', '551d25', '551d11', '551d0e', '551d23', '551d20', '551d1f']);
-const EXTENSIONS = contextTag(3);
+const UNDERSTOOD = new Set([KEY_USAGE, '551d13', '551d25', '551d11', '551d0e', '551d23', '551d20', '551d1f']);
 
 /** Why a certificate is refused before anything is verified with it. */
 export type FormProblem = Pick<Refusal, 'reason' | 'detail'>;
@@ -47,8 +50,8 @@ export function formProblem(
   const { unknownCritical, keyUsage } = readExtensions(certificate.raw);
   if (unknownCritical !== undefined)
     return problem('unknown-extension', 'it has a critical extension that this hub does not know');
-  // Bit 0 is digitalSignature (RFC 5280 §4.2.1.3): a TLS 1.3 client signs, whatever its key.
-  if (isLeaf && keyUsage !== undefined && (keyUsage & 0x80) === 0)
+  // A TLS 1.3 client signs, whatever its key.
+  if (isLeaf && keyUsage !== undefined && (keyUsage & DIGITAL_SIGNATURE) === 0)
     return problem('wrong-key-usage', 'its key usage does not contain digitalSignature');
   return undefined;
 }
@@ -71,21 +74,11 @@ function keyProblem({
   return publicExponent > MAX_RSA_EXPONENT ? 'the exponent of its RSA key is too long' : undefined;
 }
 
-/** Reads only the extensions of a Certificate (RFC 5280 §4.1). @throws for what is no certificate */
 function readExtensions(raw: Uint8Array): { unknownCritical?: string; keyUsage?: number } {
   const found: { unknownCritical?: string; keyUsage?: number } = {};
-  const tbs = new DerReader(raw).enter().enter();
-  while (!tbs.isAtEnd && tbs.tag !== EXTENSIONS) tbs.next(tbs.tag!);
-  if (tbs.isAtEnd) return found;
-  const list = tbs.enter(EXTENSIONS).enter();
-  while (!list.isAtEnd) {
-    const extension = list.enter();
-    const id = extension.next(TAG.oid);
-    const isCritical = extension.tag === TAG.boolean && extension.next(TAG.boolean)[0] !== 0;
-    if (isCritical && !UNDERSTOOD.has(id.toString('hex'))) found.unknownCritical = id.toString('hex');
-    if (!id.equals(KEY_USAGE)) continue;
-    // A BIT STRING begins with the number of unused bits.
-    found.keyUsage = new DerReader(extension.next(TAG.octetString)).next(TAG.bitString)[1] ?? 0;
+  for (const { id, isCritical, value } of certificateExtensions(raw)) {
+    if (isCritical && !UNDERSTOOD.has(id)) found.unknownCritical = id;
+    if (id === KEY_USAGE) found.keyUsage = keyUsageBits(value);
   }
   return found;
 }

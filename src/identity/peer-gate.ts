@@ -73,8 +73,9 @@ const MAX_CACHED = 20_000;
 export class PeerGate {
   readonly #components: PeerGateComponents;
   readonly #options: () => PeerGateOptions;
+  // `max` would take the memory of all of them at once.
   /** Only positive results, so that strangers cannot push out the fleet. */
-  readonly #verified = new LRUCache<string, Facts>({ max: MAX_CACHED });
+  readonly #verified = new LRUCache<string, Facts>({ maxSize: MAX_CACHED, sizeCalculation: () => 1 });
   /** What was looked at in vain, as long as its connection lives. */
   readonly #strangers = new WeakMap<X509Certificate, { trusted: unknown; intermediates: unknown }>();
   #trustInput: readonly TrustedCaInput[] | undefined;

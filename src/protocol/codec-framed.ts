@@ -4,6 +4,7 @@ import { checkHeader, checkRoute } from './codec-json.ts';
 import { Content } from './content.ts';
 import type { JsonLimits } from './json-scan.ts';
 import { Message, type MessageHeader, type MessageRoute } from './message.ts';
+import { SHARE_BYTES } from './scan-in-turns.ts';
 
 /**
  * The framed form, for QUIC and WebTransport: viaduct's 10-byte package header, then the payload (KubeEdge
@@ -154,20 +155,46 @@ export function encodeFramed(message: Message): Uint8Array {
 }
 
 /**
- * Decodes and checks the payload of a `message` frame. Unknown fields are skipped. Content that is not JSON
- * becomes a string; nothing is built from content that is.
+ * Decodes and checks the payload of a `message` frame. Unknown fields are skipped. Nothing is built from
+ * content that is JSON; a short one that is not becomes a string.
  * @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES; never anything else
  */
 export function decodeFramed(payload: Uint8Array, limits?: JsonLimits): Message {
+  const { header, route, content } = readPackage(payload);
   try {
-    return readMessage(protobuf.Reader.create(payload), limits);
+    return new Message(header, route, Content.check(content, limits));
+  } catch (error) {
+    return new Message(header, route, asText(content, error));
+  }
+}
+
+/**
+ * The same, with other work between, so that a large message holds nobody up.
+ * @throws as {@link decodeFramed}
+ */
+export async function decodeFramedInTurns(payload: Uint8Array, limits?: JsonLimits): Promise<Message> {
+  const { header, route, content } = readPackage(payload);
+  const checked = await Content.checkInTurns(content, limits).catch((error) => asText(content, error));
+  return new Message(header, route, checked);
+}
+
+/** viaduct's `message.Message`, its content as it came. */
+interface Package {
+  readonly header: MessageHeader;
+  readonly route: MessageRoute;
+  readonly content: Uint8Array;
+}
+
+function readPackage(payload: Uint8Array): Package {
+  try {
+    return readFields(protobuf.Reader.create(payload));
   } catch (cause) {
     if (cause instanceof SallyportError) throw cause;
     throw new SallyportError('MESSAGE_INVALID', { problem: 'it is not a protobuf message' }, cause);
   }
 }
 
-function readMessage(reader: protobuf.Reader, limits: JsonLimits | undefined): Message {
+function readFields(reader: protobuf.Reader): Package {
   let header: Mutable<Partial<MessageHeader>> | undefined;
   let route: Mutable<MessageRoute> | undefined;
   let content: Uint8Array = new Uint8Array();
@@ -182,7 +209,7 @@ function readMessage(reader: protobuf.Reader, limits: JsonLimits | undefined): M
   const whole = header as MessageHeader;
   checkHeader(whole);
   checkRoute(route ?? {});
-  return new Message(whole, route ?? {}, readContent(content, limits));
+  return { header: whole, route: route ?? {}, content };
 }
 
 function readHeader(reader: protobuf.Reader, end: number): Mutable<Partial<MessageHeader>> {
@@ -221,13 +248,10 @@ function inside(reader: protobuf.Reader, end: number): number {
   return end;
 }
 
-function readContent(bytes: Uint8Array, limits: JsonLimits | undefined): Content {
-  try {
-    return Content.check(bytes, limits);
-  } catch (error) {
-    if (!isSallyportError(error, 'MESSAGE_INVALID')) throw error;
-    return Content.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
-  }
+/** What is no JSON is a text; written as JSON it may be six times as long, so it has to be short. */
+function asText(bytes: Uint8Array, error: unknown): Content {
+  if (!isSallyportError(error, 'MESSAGE_INVALID') || bytes.length > SHARE_BYTES) throw error;
+  return Content.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

@@ -1,8 +1,8 @@
-import { isUtf8 } from 'node:buffer';
 import { SallyportError } from '../core/errors.ts';
-import { Content, ownBytes } from './content.ts';
+import { assertUtf8, Content, ownBytes } from './content.ts';
 import { type JsonLimits, JsonScanner, type MemberRange } from './json-scan.ts';
 import { Message, type MessageHeader, type MessageRoute } from './message.ts';
+import { scanInTurns } from './scan-in-turns.ts';
 
 /**
  * The WebSocket form: one JSON object a text frame, a newline at its end as Go's `json.Encoder` writes. The
@@ -26,8 +26,28 @@ export function encodeJson({ header, route, body }: Message): Buffer {
  * @throws MESSAGE_INVALID with what is wrong, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES; never anything else
  */
 export function decodeJson(bytes: Uint8Array, limits?: JsonLimits): Message {
-  if (!isUtf8(bytes)) throw invalid('it is not UTF-8');
-  const ranges = findFields(bytes, new JsonScanner(bytes, limits).members());
+  const scanner = scannerOf(bytes, limits);
+  scanner.scan();
+  return messageOf(bytes, scanner);
+}
+
+/**
+ * The same, with other work between, so that a large message holds nobody up.
+ * @throws as {@link decodeJson}
+ */
+export async function decodeJsonInTurns(bytes: Uint8Array, limits?: JsonLimits): Promise<Message> {
+  const scanner = scannerOf(bytes, limits);
+  await scanInTurns(scanner);
+  return messageOf(bytes, scanner);
+}
+
+function scannerOf(bytes: Uint8Array, limits: JsonLimits | undefined): JsonScanner {
+  assertUtf8(bytes);
+  return JsonScanner.ofObject(bytes, limits);
+}
+
+function messageOf(bytes: Uint8Array, { members }: JsonScanner): Message {
+  const ranges = findFields(bytes, members);
   const frame = ownBytes(bytes);
   const header = readFields<MessageHeader>(frame, 'header', ranges.header);
   const route = readFields<MessageRoute>(frame, 'route', ranges.route);
@@ -51,12 +71,20 @@ export function isGoodbye(bytes: Uint8Array): boolean {
 
 type Field = 'header' | 'route' | 'content';
 const FIELDS: readonly Field[] = ['header', 'route', 'content'];
-const KEYS = FIELDS.map((field) => Buffer.from(`"${field}"`));
+/** Each with its quotes, by its length. */
+const KEYS = new Map(FIELDS.map((field) => [field.length + 2, { field, key: Buffer.from(`"${field}"`) }]));
 
-function findFields(bytes: Uint8Array, members: MemberRange[]): { [K in Field]?: MemberRange } {
-  const found: { [K in Field]?: MemberRange } = {};
+function findFields(
+  bytes: Uint8Array,
+  members: readonly MemberRange[],
+): Readonly<Record<Field, MemberRange | undefined>> {
+  const found: Record<Field, MemberRange | undefined> = {
+    header: undefined,
+    route: undefined,
+    content: undefined,
+  };
   for (const member of members) {
-    const field = FIELDS[KEYS.findIndex((key) => isAt(bytes, key, member))] ?? otherField(bytes, member);
+    const field = plainField(bytes, member) ?? otherField(bytes, member);
     if (field === undefined) continue;
     if (found[field]) throw invalid(`${field} is there twice`);
     found[field] = member;
@@ -64,10 +92,11 @@ function findFields(bytes: Uint8Array, members: MemberRange[]): { [K in Field]?:
   return found;
 }
 
-function isAt(bytes: Uint8Array, key: Uint8Array, { keyFrom, keyTo }: MemberRange): boolean {
-  if (keyTo - keyFrom !== key.length) return false;
-  for (let at = 0; at < key.length; at++) if (bytes[keyFrom + at] !== key[at]) return false;
-  return true;
+function plainField(bytes: Uint8Array, { keyFrom, keyTo }: MemberRange): Field | undefined {
+  const known = KEYS.get(keyTo - keyFrom);
+  if (!known) return undefined;
+  for (let at = 1; at < known.key.length; at++) if (bytes[keyFrom + at] !== known.key[at]) return undefined;
+  return known.field;
 }
 
 /** A key that is not ours, or ours with escapes. @throws MESSAGE_INVALID for a variant of ours */
@@ -87,9 +116,12 @@ function readFields<T extends MessageHeader | MessageRoute>(
   if (!range || frame[range.from] !== OPEN_OBJECT) throw invalid(`${name} is missing`);
   if (range.to - range.from > MAX_FIELDS_BYTES) throw invalid(`${name} is too large`);
   const fields = JSON.parse(frame.toString('utf8', range.from, range.to)) as T;
-  const keys = Object.keys(fields);
-  if (keys.length !== range.fields) throw invalid(`${name} has a field twice`);
-  for (const key of keys) if (!KNOWN.has(key)) refuseVariant(key, [...KNOWN]);
+  let count = 0;
+  for (const key in fields) {
+    count++;
+    if (!KNOWN.has(key)) refuseVariant(key, KNOWN_LIST);
+  }
+  if (count !== range.fields) throw invalid(`${name} has a field twice`);
   return fields;
 }
 
@@ -128,10 +160,11 @@ export function checkRoute(route: MessageRoute): void {
   if (!isOptionalString(resource, MAX_RESOURCE)) throw invalid('route.resource is not a string');
 }
 
-const KNOWN = new Set([
+const KNOWN_LIST = [
   ...['msg_id', 'parent_msg_id', 'timestamp', 'resourceversion', 'sync', 'type'],
   ...['source', 'destination', 'group', 'operation', 'resource'],
-]);
+];
+const KNOWN = new Set(KNOWN_LIST);
 
 /** Bounds on what is copied into logs, indexes and subjects, characters. */
 const MAX_ID = 256;

@@ -62,7 +62,7 @@ export async function dial(parts: DialParts, request: DialRequest): Promise<Dial
  * refuses all but exactly one certificate, without a word. So the store stays empty, and what OpenSSL would
  * have checked is checked here, before a byte is sent.
  */
-async function connectAs(
+export async function connectAs(
   parts: DialParts,
   request: DialRequest,
   authority: UpstreamAuthority,

@@ -302,8 +302,9 @@ export class CloudCoreLink implements UpstreamLink {
   }
 
   #become(state: UpstreamInfo['state']): void {
+    const wasOpen = this.isOpen;
     this.#state = state;
-    this.#since = this.#parts.clock.now();
+    if (this.isOpen !== wasOpen) this.#since = this.#parts.clock.now();
   }
 
   #warn(key: string, fields: Record<string, unknown>, message: string): void {

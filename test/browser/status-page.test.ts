@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { knock, pageOf, visit } from '../support/browser.ts';
+import { gatewayInFront } from '../support/cloudcore/gateway-in-front.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
 import {
@@ -104,6 +105,18 @@ describe('the page', () => {
     await client.close();
     await row.waitFor({ state: 'detached', timeout: 20_000 });
     expect(visitor.requests.filter((url) => url.endsWith('/api/v1/nodes')).length).toBe(1);
+  });
+
+  test('shows which CloudCore a node has', async () => {
+    await using it = await gatewayInFront({ 'hub.replica': 'hub-1' });
+    await using edge = await it.edge('edge-1');
+    await edge.ask('query', 'kube-node-lease/lease/edge-1');
+    await using visitor = await visit({ as: it.hub });
+    const { page } = visitor;
+    await page.goto(pageOf(it.hub));
+    await page.getByRole('cell', { name: it.cloudcore.address }).waitFor();
+    await page.getByRole('region', { name: 'Sessions' }).getByText(it.cloudcore.address).waitFor();
+    expect(visitor.complaints).toEqual([]);
   });
 
   test('rests while it is hidden', async () => {

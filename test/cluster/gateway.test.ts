@@ -139,9 +139,14 @@ test('A6, R2: a life with the shipped Role: the API refuses nothing, every right
       ),
     ),
   );
-  const isUsed = (right: string) =>
-    // RBAC cannot limit these by name, so the name does not matter.
-    [...asked].some((one) => one === right || (right.split(' ').length === 2 && one.startsWith(`${right} `)));
+  const isUsed = (name: string) => {
+    // Further Secrets of the history are used as the first one, once that is full.
+    const right = name.replace(/ (sallyport-history)-\d+$/, ' $1');
+    // RBAC cannot limit `create` by name, so the name does not matter.
+    return [...asked].some(
+      (one) => one === right || (right.split(' ').length === 2 && one.startsWith(`${right} `)),
+    );
+  };
   expect(granted.filter((right) => !isUsed(right))).toEqual([]);
 });
 

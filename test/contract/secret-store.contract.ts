@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Secret, SecretSnapshot, SecretStore } from '../../src/contracts/secret-store.ts';
+import { eventuallyHolds } from '../support/eventually.ts';
 
 /** How often a store under test reads everything again, milliseconds. */
 export const CONTRACT_RESYNC_MS = 300;
@@ -214,7 +215,7 @@ export function describeSecretStoreContract(
     test('a watch begins with all its secrets, also those that do not exist', async () => {
       const ca = await store.create({ name: 'casecret', data: { a: bytes('1') } });
       const { snapshots } = follow(['casecret', 'other']);
-      await vi.waitFor(() => expect(snapshots.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(snapshots.length).toBeGreaterThan(0));
       expect([...snapshots[0]!]).toEqual([
         ['casecret', ca],
         ['other', undefined],
@@ -226,23 +227,23 @@ export function describeSecretStoreContract(
       const peer = await harness.peer();
       const last = () => snapshots.at(-1);
       const one = await store.create({ name: 'one', data: { a: bytes('1') } });
-      await vi.waitFor(() => expect(last()?.get('one')).toEqual(one), 5_000);
+      await eventuallyHolds(() => expect(last()?.get('one')).toEqual(one));
       const two = await peer.create({ name: 'two', data: { a: bytes('2') } });
-      await vi.waitFor(() => expect(last()?.get('two')).toEqual(two), 5_000);
+      await eventuallyHolds(() => expect(last()?.get('two')).toEqual(two));
       const next = await peer.replace({ ...one, version: one.version!, data: { a: bytes('new') } });
-      await vi.waitFor(() => expect(last()?.get('one')).toEqual(next), 5_000);
+      await eventuallyHolds(() => expect(last()?.get('one')).toEqual(next));
       expect(last()!.get('two')).toEqual(two);
       await harness.remove('two');
-      await vi.waitFor(() => expect(last()?.get('two')).toBeUndefined(), 5_000);
+      await eventuallyHolds(() => expect(last()?.get('two')).toBeUndefined());
       expect([...last()!.keys()]).toEqual(['one', 'two']);
       expect(errors).toEqual([]);
     });
 
     test('a snapshot that was handed over does not change any more', async () => {
       const { snapshots } = follow(['one']);
-      await vi.waitFor(() => expect(snapshots.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(snapshots.length).toBeGreaterThan(0));
       await store.create({ name: 'one', data: {} });
-      await vi.waitFor(() => expect(snapshots.at(-1)!.get('one')).toBeDefined(), 5_000);
+      await eventuallyHolds(() => expect(snapshots.at(-1)!.get('one')).toBeDefined());
       expect(snapshots[0]!.get('one')).toBeUndefined();
     });
 
@@ -251,47 +252,47 @@ export function describeSecretStoreContract(
       let secret = await store.create({ name: 'one', data: { n: bytes('0') } });
       for (let n = 1; n <= 20; n++)
         secret = await store.replace({ ...secret, version: secret.version!, data: { n: bytes(String(n)) } });
-      await vi.waitFor(() => expect(text(snapshots.at(-1)?.get('one'), 'n')).toBe('20'), 5_000);
+      await eventuallyHolds(() => expect(text(snapshots.at(-1)?.get('one'), 'n')).toBe('20'));
       const order = snapshots.map((snapshot) => Number(text(snapshot.get('one'), 'n') || -1));
       expect(order).toEqual(order.toSorted((a, b) => a - b));
     });
 
     test('B6: everything is read again every period, also without a change', async () => {
       const { snapshots } = follow(['one']);
-      await vi.waitFor(() => expect(snapshots.length).toBeGreaterThanOrEqual(3), 5_000);
+      await eventuallyHolds(() => expect(snapshots.length).toBeGreaterThanOrEqual(3));
     });
 
     test('A5: while the store is away a watch reports it and keeps what it knew; afterwards it catches up', async () => {
       const one = await store.create({ name: 'one', data: { a: bytes('1') } });
       const { snapshots, errors } = follow(['one']);
-      await vi.waitFor(() => expect(snapshots.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(snapshots.length).toBeGreaterThan(0));
       await harness.breakDown();
-      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
       expect(errors[0]).toMatchObject({ code: 'SECRET_STORE_UNAVAILABLE' });
       for (const snapshot of snapshots) expect(snapshot.get('one')).toEqual(one);
       await harness.repair();
       const next = await store.replace({ ...one, version: one.version!, data: { a: bytes('2') } });
-      await vi.waitFor(() => expect(snapshots.at(-1)!.get('one')).toEqual(next), 10_000);
+      await eventuallyHolds(() => expect(snapshots.at(-1)!.get('one')).toEqual(next));
     });
 
     test('A2: a watch that began while the store was away gives no snapshot until it knows', async () => {
       await harness.breakDown();
       const { snapshots, errors } = follow(['one']);
-      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
       expect(snapshots).toEqual([]);
       await harness.repair();
-      await vi.waitFor(() => expect(snapshots.at(-1)?.has('one')).toBe(true), 10_000);
+      await eventuallyHolds(() => expect(snapshots.at(-1)?.has('one')).toBe(true));
     });
 
     test('a watch that was ended stays silent, and the others go on', async () => {
       const ended = follow(['one']);
       const other = follow(['one']);
-      await vi.waitFor(() => expect(ended.snapshots.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(ended.snapshots.length).toBeGreaterThan(0));
       ended.stop();
       ended.stop();
       const before = ended.snapshots.length;
       const one = await store.create({ name: 'one', data: {} });
-      await vi.waitFor(() => expect(other.snapshots.at(-1)!.get('one')).toEqual(one), 5_000);
+      await eventuallyHolds(() => expect(other.snapshots.at(-1)!.get('one')).toEqual(one));
       expect(ended.snapshots).toHaveLength(before);
     });
 
@@ -305,19 +306,19 @@ export function describeSecretStoreContract(
       );
       const { snapshots } = follow(['one']);
       const one = await store.create({ name: 'one', data: {} });
-      await vi.waitFor(() => expect(snapshots.at(-1)?.get('one')).toEqual(one), 5_000);
+      await eventuallyHolds(() => expect(snapshots.at(-1)?.get('one')).toEqual(one));
     });
 
     test('a closed store ends its watches and refuses every call', async () => {
       const { snapshots, errors } = follow(['one']);
-      await vi.waitFor(() => expect(snapshots.length).toBeGreaterThan(0), 5_000);
+      await eventuallyHolds(() => expect(snapshots.length).toBeGreaterThan(0));
       await store.close();
       await store.close();
       const before = snapshots.length;
       const peer = await harness.peer();
       const { snapshots: theirs } = follow(['one'], peer);
       await peer.create({ name: 'one', data: {} });
-      await vi.waitFor(() => expect(theirs.at(-1)?.get('one')).toBeDefined(), 5_000);
+      await eventuallyHolds(() => expect(theirs.at(-1)?.get('one')).toBeDefined());
       expect(snapshots).toHaveLength(before);
       expect(errors).toEqual([]);
       await expect(store.get('one')).rejects.toMatchObject({ code: 'SECRET_STORE_UNAVAILABLE' });

@@ -16,6 +16,8 @@ export interface Recorded {
 export class RecordingAcceptor implements EdgeAcceptor {
   readonly accepted: Recorded[] = [];
   admission: Admission = { ok: true };
+  /** What `onArrival` returns. */
+  onArrival: () => undefined | Promise<void> = () => undefined;
   /** What `onMessage` returns. */
   onMessage: (message: Message) => void | Promise<void> = () => {};
 
@@ -27,6 +29,7 @@ export class RecordingAcceptor implements EdgeAcceptor {
     const record: Recorded = { connection, messages: [], sizes: [], alive: 0, closes: [] };
     this.accepted.push(record);
     connection.receive({
+      onArrival: () => this.onArrival(),
       onMessage: (message, bytes) => {
         record.messages.push(message);
         record.sizes.push(bytes);

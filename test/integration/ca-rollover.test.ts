@@ -43,7 +43,7 @@ async function joinSdk(hub: TestGateway, node: string, transport: TransportName)
   return { client, drops, node };
 }
 
-test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore stay connected until the old CA is revoked, and nobody joins again', async () => {
+test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore stay connected until the old CA is revoked, and nobody has to join again', async () => {
   await using hub = await startTestGateway({
     settings: {
       'quic.enabled': 'true',
@@ -101,6 +101,21 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', renewed.credentials);
     core.socket.on('close', () => void coreClosed.push('after it'));
     await eventually('nobody depends on the old CA', async () => (await status(hub)).nodes.dependent === 0);
+    const trustOf = async (name: string) =>
+      (await status(hub)).items.find(({ node }) => node === name)?.trusts.join();
+    expect(await trustOf('edge-core')).toBe('old');
+
+    // it joins again, and has the CA of that moment
+    core.socket.removeAllListeners('close').close();
+    const token = await hub.nodeToken('edge-core');
+    await eventually(
+      'its session has ended',
+      async () => (await status(hub)).items.find(({ node }) => node === 'edge-core')?.connected === false,
+    );
+    const rejoined = await joinAsEdgeCore(hub.port('https'), { node: 'edge-core', token });
+    core = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-core', rejoined.credentials);
+    core.socket.on('close', () => void coreClosed.push('after it joined again'));
+    await eventually('it is known to', async () => (await trustOf('edge-core')) === 'new');
     expect(await step(hub, 'retire')).toMatchObject({ phase: 'retiring' });
 
     // revoke
@@ -110,7 +125,7 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
     expect([...edges.flatMap(({ drops }) => drops), ...coreClosed]).toEqual([]);
     // Who knows only the old CA, as every EdgeCore does, goes on verifying the hub.
     for (const ca of [old.pem, next.toString()]) expect(await verifies(hub, 'websocket', ca)).toBe(true);
-    const again = await renewAsEdgeCore(hub.port('https'), 'edge-core', renewed.credentials);
+    const again = await renewAsEdgeCore(hub.port('https'), 'edge-core', rejoined.credentials);
     expect(again.answer.status).toBe(200);
     const late = await renewAsEdgeCore(hub.port('https'), 'edge-core', edgeCore.credentials);
     expect(late.answer.status).toBe(401);

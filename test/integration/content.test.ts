@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Content } from '../../src/protocol/content.ts';
 import { EdgeCoreSocket } from '../support/edges/edgecore.ts';
 import { LARGEST_SHAPES } from '../support/edges/largest-messages.ts';
@@ -44,25 +44,34 @@ test('N3: content passes from edge to program, and back with the answer, byte fo
   edge.socket.close();
 });
 
-test.each(LARGEST_SHAPES)(
-  'N2: $what of two megabytes is taken, or refused with a reason and counted, and others go on',
-  async ({ make, counted }) => {
-    await using hub = await startTestGateway();
-    const [good, hostile] = [await open(hub, 'good'), await open(hub, 'hostile')];
-    const closed = once(hostile.socket, 'close');
-    hostile.socket.send(
-      `{"header":{"msg_id":"h","timestamp":1,"sync":true},"route":{"source":"edged","operation":"update","resource":"a/b"},"content":${make(2 * 1024 * 1024)}}`,
-    );
-    if (counted === undefined) await eventually('it is taken', () => hostile.received.length === 1);
-    else {
-      expect((await closed)[0]).toBe(counted === 'malformed' ? 1002 : 1009);
-      expect(await metric(hub, 'messages_dropped_total', { reason: counted })).toBe(1);
-    }
-    good.socket.send(
-      '{"header":{"msg_id":"g","timestamp":1,"sync":true},"route":{"source":"edged","operation":"update","resource":"a/b"},"content":1}',
-    );
-    await eventually('another is answered', () => good.received.length === 1);
-    good.socket.close();
-    hostile.socket.close();
-  },
-);
+describe('N2: two megabytes of', () => {
+  let hub: TestGateway;
+  beforeAll(async () => {
+    hub = await startTestGateway();
+  });
+  afterAll(() => hub[Symbol.asyncDispose]());
+
+  test.each(LARGEST_SHAPES)(
+    '$what are taken, or refused with a reason and counted, and others go on',
+    async ({ make, counted }) => {
+      const dropped = () => metric(hub, 'messages_dropped_total', { reason: counted ?? '' });
+      const before = await dropped();
+      const [good, hostile] = [await open(hub, 'good'), await open(hub, 'hostile')];
+      const closed = once(hostile.socket, 'close');
+      hostile.socket.send(
+        `{"header":{"msg_id":"h","timestamp":1,"sync":true},"route":{"source":"edged","operation":"update","resource":"a/b"},"content":${make(2 * 1024 * 1024)}}`,
+      );
+      if (counted === undefined) await eventually('it is taken', () => hostile.received.length === 1);
+      else {
+        expect((await closed)[0]).toBe(counted === 'malformed' ? 1002 : 1009);
+        expect(await dropped()).toBe(before + 1);
+      }
+      good.socket.send(
+        '{"header":{"msg_id":"g","timestamp":1,"sync":true},"route":{"source":"edged","operation":"update","resource":"a/b"},"content":1}',
+      );
+      await eventually('another is answered', () => good.received.length === 1);
+      good.socket.close();
+      hostile.socket.close();
+    },
+  );
+});

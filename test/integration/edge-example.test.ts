@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { MiniHub } from '../support/edges/mini-hub.ts';
+import { eventuallyHolds } from '../support/eventually.ts';
 
 const RESOURCE = 'default/thermostat/living-room';
 
@@ -23,7 +24,7 @@ test('the example joins, reports, obeys, refuses what is not for it, ends cleanl
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-example-'));
   try {
     const first = start(hub, directory, hub.token);
-    await vi.waitFor(() => expect(hub.received.length).toBeGreaterThan(2), 20_000);
+    await eventuallyHolds(() => expect(hub.received.length).toBeGreaterThan(2));
     expect(hub.received[0]).toMatchObject({
       route: { resource: RESOURCE },
       content: { temperature: expect.any(Number) },
@@ -31,16 +32,16 @@ test('the example joins, reports, obeys, refuses what is not for it, ends cleanl
     const answerTo = (id: string) =>
       hub.received.find((message) => message.header.parent_msg_id === id) ?? expect.fail('not answered yet');
     const set = hub.push(RESOURCE, { target: 30 });
-    await vi.waitFor(() => expect(answerTo(set.header.msg_id).content).toBe('OK'));
+    await eventuallyHolds(() => expect(answerTo(set.header.msg_id).content).toBe('OK'));
     const asked = hub.push(RESOURCE, null, 'get');
-    await vi.waitFor(() => expect(answerTo(asked.header.msg_id).content).toEqual({ target: 30 }));
+    await eventuallyHolds(() => expect(answerTo(asked.header.msg_id).content).toEqual({ target: 30 }));
     const wrong = hub.push('default/door/front', {});
-    await vi.waitFor(() => expect(answerTo(wrong.header.msg_id).route.operation).toBe('error'));
+    await eventuallyHolds(() => expect(answerTo(wrong.header.msg_id).route.operation).toBe('error'));
     first.kill('SIGTERM');
     expect(await once(first, 'exit')).toEqual([0, null]);
 
     const second = start(hub, directory);
-    await vi.waitFor(() => expect(hub.sessions).toHaveLength(2), 20_000);
+    await eventuallyHolds(() => expect(hub.sessions).toHaveLength(2));
     second.kill('SIGTERM');
     expect(await once(second, 'exit')).toEqual([0, null]);
     expect(hub.enrolments).toHaveLength(1);

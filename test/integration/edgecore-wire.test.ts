@@ -68,26 +68,24 @@ describe('an unmodified EdgeCore', () => {
     again.socket.close();
   });
 
-  test('sync questions (query, patch) get no receipt of the hub, other sync messages do; control is answered at once', async () => {
+  test('no data of EdgeCore, which never sets sync, is answered by the hub; control is, at once', async () => {
     const { credentials } = await joinAsEdgeCore(hub.port('https'), {
       node: 'edge-sync',
       token: await fleetToken(),
     });
     const edge = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-sync', credentials);
-    const ask = (operation: string) => {
-      const header = { msg_id: randomUUID(), timestamp: Date.now(), sync: true };
+    const say = (operation: string) => {
+      const header = { msg_id: randomUUID(), timestamp: Date.now(), sync: false };
       const route = { source: 'edged', group: 'resource', operation, resource: 'default/node/edge-sync' };
       edge.socket.send(`${JSON.stringify({ header, route, content: {} })}\n`);
       return header.msg_id;
     };
-    const silent = [ask('query'), ask('patch')];
-    const [taken, control] = [ask('update'), ask('ping')];
-    await eventually('both answers', () => edge.received.length >= 2);
-    const answers = Object.fromEntries(
-      edge.received.map(({ header, content }) => [header.parent_msg_id, content]),
-    );
-    expect(answers).toEqual({ [taken]: 'OK', [control]: 'ack' });
-    for (const id of silent) expect(answers).not.toHaveProperty(id);
+    for (const operation of ['query', 'patch', 'update']) say(operation);
+    const control = say('ping');
+    await eventually('the answer', () => edge.received.length > 0);
+    expect(edge.received.map(({ header, content }) => [header.parent_msg_id, content])).toEqual([
+      [control, 'ack'],
+    ]);
     edge.socket.close();
   });
 

@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import type { Message } from '../../src/protocol/message.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { eventually } from '../support/eventually.ts';
+import { metric } from '../support/fleets/gateway-views.ts';
+import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 describe('join', () => {
@@ -52,6 +54,50 @@ describe('join', () => {
       'the node is listed',
       async () => (await hub.admin.get<{ items: unknown[] }>('/api/v1/nodes')).items.length === 1,
     );
+  });
+
+  test('a program without NATS answers what an edge asks: over the admin API and with `send --answer`', async () => {
+    await using hub = await startTestGateway();
+    const token = await hub.nodeToken('edge-1');
+    await using edge = await EdgeClient.join({ ...hub.edgeOptions('edge-1'), token });
+    await edge.connect();
+    const following = new AbortController();
+    const asked = hub.admin.events('/api/v1/events?type=message', following.signal);
+    const question = async () => {
+      const { value } = await asked.next();
+      return (value!.data as { message: Message }).message;
+    };
+    const ask = (resource: string) => edge.request({ resource, operation: 'query' });
+
+    const first = question();
+    await eventually('it follows', async () => (await metric(hub, 'upstream_subscribers')) === 1);
+    const one = ask('app/config');
+    const { header, route } = await first;
+    await hub.admin.post('/api/v1/nodes/edge-1/messages', {
+      ...{ parent_msg_id: header.msg_id, operation: 'response', resource: route.resource },
+      content: { speed: 1 },
+    });
+    expect((await one).content).toEqual({ speed: 1 });
+    expect((await one).header.parent_msg_id).toBe(header.msg_id);
+
+    const two = ask('app/config');
+    const { msg_id: id } = (await question()).header;
+    following.abort();
+    const files = ['--cert', 'admin.crt', '--key', 'admin.key', '--ca', 'ca.crt'].map((word) =>
+      word.startsWith('--') ? word : join(hub.folder, word),
+    );
+    const send = (...words: string[]) =>
+      sallyport([
+        ...['send', 'edge-1', '--resource', 'app/config', '--admin', hub.gateway.ready().admin!],
+        ...files,
+        ...words,
+      ]);
+    expect((await send('--content', '2')).stderr).toContain('--operation is needed');
+    expect(await send('--answer', id, '--content', '{"speed":2}')).toMatchObject({
+      code: 0,
+      stdout: 'queued\n',
+    });
+    expect((await two).content).toEqual({ speed: 2 });
   });
 
   test('E5: a used token is refused with its reason', async () => {

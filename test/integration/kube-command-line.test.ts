@@ -56,6 +56,19 @@ test('`adopt --dry-run` looks at the cluster and writes nothing', async () => {
   const shown = await run('adopt', '--dry-run');
   expect([shown.code, shown.stderr]).toEqual([0, '']);
   expect(shown.stdout).toContain(`SHA-256 ${fleet.caSha256()}`);
+  expect(shown.stdout).not.toContain('deployment/');
+  fleet.api.others.set('deployments/cloudcore', { spec: { replicas: 1 } });
+  fleet.api.others.set('services/cloudcore', { spec: { ports: [{ port: 10000 }, { port: 10003 }] } });
+  const beside = await run('adopt', '--dry-run', '-o', 'json');
+  expect(beside.code).toBe(0);
+  const ofCloudCore = (JSON.parse(beside.stdout) as { object: string; text: string }[]).filter(({ object }) =>
+    object.endsWith('/cloudcore'),
+  );
+  expect(ofCloudCore.map(({ text }) => text)).toEqual([
+    expect.stringContaining('keeps running'),
+    expect.stringContaining('10000; 10003 stays with CloudCore'),
+    expect.stringContaining('upstream.kind is none'),
+  ]);
   expect(fleet.api.writes.length).toBe(writes);
   const usage = await run('adopt');
   expect(usage.code).toBe(2);

@@ -58,6 +58,12 @@ class Roamer implements AsyncDisposable {
     }, 20);
   }
 
+  /** Waits until so many more are on their way. */
+  async flow(messages: number): Promise<void> {
+    const end = this.#count + messages;
+    await eventually(`${messages} more are sent`, () => this.#count >= end);
+  }
+
   /** Stops the traffic, waits until every message is acknowledged and through, and says what the ends saw. */
   async settle() {
     clearInterval(this.#timer);
@@ -65,7 +71,6 @@ class Roamer implements AsyncDisposable {
     const isThrough = () => [this.#cloudGot, this.#edgeGot].every((got) => new Set(got).size === this.#count);
     await eventually('everything is through', isThrough);
     const doubled = (got: number[]) => got.length - new Set(got).size;
-    expect(this.#count).toBeGreaterThan(20);
     return { doubledUp: doubled(this.#cloudGot), doubledDown: doubled(this.#edgeGot) };
   }
 
@@ -90,7 +95,6 @@ class Roamer implements AsyncDisposable {
   }
 }
 
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const quic = { settings: { 'quic.enabled': 'true' } };
 
 test('J2: an edge whose address changes under traffic keeps its very session; nothing is lost, nothing doubled', async () => {
@@ -100,10 +104,10 @@ test('J2: an edge whose address changes under traffic keeps its very session; no
   const before = await edge.seen();
   edge.start();
   for (let move = 0; move < 3; move++) {
-    await wait(300);
+    await edge.flow(10);
     await relay.rebind();
   }
-  await wait(300);
+  await edge.flow(10);
   expect(await edge.settle()).toEqual({ doubledUp: 0, doubledDown: 0 });
   expect(edge.dropped).toBe(0);
   expect(await edge.seen()).toMatchObject({
@@ -119,11 +123,11 @@ test('J2: an edge whose network dies under traffic comes back from elsewhere; no
   await using edge = await Roamer.join(hub, relay.port, { transport: 'quic' });
   const before = await edge.seen();
   edge.start();
-  await wait(300);
+  await edge.flow(10);
   const { port } = relay;
   // The hub takes messages whose acknowledgements never arrive, so that they are sent again.
   relay.isMute = true;
-  await wait(100);
+  await edge.flow(4);
   await relay[Symbol.asyncDispose]();
   await eventually('the edge has noticed', () => edge.dropped === 1);
   await using elsewhere = await UdpRelay.start({ targetPort: hub.port('quic'), port });
@@ -142,10 +146,10 @@ test('K2: auto uses QUIC, goes on over WebSocket where UDP dies, and both ends s
   expect(edge.transports).toEqual(['quic']);
   expect((await edge.seen())!.transport).toBe('quic');
   edge.start();
-  await wait(300);
+  await edge.flow(10);
   // The edge takes messages whose acknowledgements never arrive, so that they are sent again.
   relay.isDeaf = true;
-  await wait(100);
+  await edge.flow(4);
   await relay[Symbol.asyncDispose]();
   await eventually('the edge is back', () => edge.transports.length === 2);
   expect(edge.transports).toEqual(['quic', 'websocket']);

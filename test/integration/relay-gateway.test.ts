@@ -1,65 +1,21 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/index.ts';
-import { FakeApi } from '../support/cloudcore/fake-api.ts';
-import { FakeCloudCore } from '../support/cloudcore/fake-cloudcore.ts';
-import { FakeEdgeCore } from '../support/cloudcore/fake-edgecore.ts';
+import { gatewayInFront } from '../support/cloudcore/gateway-in-front.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { eventually } from '../support/eventually.ts';
-import { listNodes, metric, mintNode } from '../support/fleets/gateway-views.ts';
-import { writeCaSecret, writeSecret } from '../support/fleets/secret-files.ts';
-import { startTestGateway } from '../support/fleets/test-gateway.ts';
-import { mintCa, mintServer } from '../support/pki/pki.ts';
+import { listNodes, metric } from '../support/fleets/gateway-views.ts';
+import { sallyport } from '../support/fleets/process.ts';
+import { writeSecret } from '../support/fleets/secret-files.ts';
+import { mintServer } from '../support/pki/pki.ts';
 
 const NODE = 'e-rel';
 const LEASE = `kube-node-lease/lease/${NODE}`;
 
-/** A gateway that adopted the CA of a CloudCore, in front of it. */
-async function inFront(settings: Record<string, string> = {}) {
-  const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-relay-')), 'secrets');
-  const ca = await mintCa();
-  writeCaSecret(folder, ca);
-  const api = new FakeApi();
-  const server = await mintServer(ca);
-  const cloudcore = await new FakeCloudCore({ ca, server, api, authorization: true }).start();
-  const hub = await startTestGateway({
-    folder,
-    ownsFolder: true,
-    settings: {
-      'upstream.kind': 'cloudcore',
-      'upstream.addresses': cloudcore.address,
-      'upstream.tunnelAddresses': cloudcore.tunnelAddress,
-      'tunnel.enabled': 'true',
-      'tunnel.host': '127.0.0.1',
-      'tunnel.port': '0',
-      ...settings,
-    },
-  });
-  return {
-    ca,
-    api,
-    hub,
-    cloudcore,
-    folder,
-    edge: async () =>
-      new FakeEdgeCore({
-        node: NODE,
-        port: () => hub.port('websocket'),
-        credentials: await mintNode(hub, NODE),
-      }).start(),
-    async [Symbol.asyncDispose]() {
-      await hub[Symbol.asyncDispose]();
-      await cloudcore.kill();
-    },
-  };
-}
-
 describe('a gateway in front of a CloudCore', () => {
   test('U1, U4: an unmodified EdgeCore is answered, and neither side notices a new hub certificate', async () => {
-    await using it = await inFront();
-    await using edge = await it.edge();
+    await using it = await gatewayInFront();
+    await using edge = await it.edge(NODE);
     expect((await edge.ask('query', LEASE))?.content).toMatchObject({ Object: null });
     const [node] = await listNodes(it.hub);
     expect(node?.upstream).toMatchObject({ address: it.cloudcore.address, state: 'open', reconnects: 0 });
@@ -75,11 +31,17 @@ describe('a gateway in front of a CloudCore', () => {
     expect(await edge.ask('query', LEASE)).toBeDefined();
     expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0 });
     expect(it.cloudcore.connects).toHaveLength(1);
+    const list = await sallyport([
+      ...['nodes', 'list', '--admin', it.hub.gateway.ready().admin!],
+      ...['--cert', join(it.folder, 'admin.crt'), '--key', join(it.folder, 'admin.key')],
+      ...['--ca', join(it.folder, 'ca.crt')],
+    ]);
+    expect(list.stdout).toMatch(new RegExp(`CLOUDCORE\n.*${it.cloudcore.address}`));
     expect(await metric(it.hub, 'upstream_connections', { cloudcore: it.cloudcore.address })).toBe(1);
   });
 
   test('U1: an edge with our SDK speaks over QUIC with CloudCore as well', async () => {
-    await using it = await inFront({ 'quic.enabled': 'true' });
+    await using it = await gatewayInFront({ 'quic.enabled': 'true' });
     const token = await it.hub.nodeToken(NODE);
     await using edge = await EdgeClient.join({ ...it.hub.edgeOptions(NODE, { transport: 'quic' }), token });
     await edge.connect();

@@ -67,6 +67,24 @@ describe('the relay', () => {
     expect(edge.counts).toMatchObject({ unanswered: 0, twice: 0, connects: 1, closes: 0 });
   });
 
+  test('U2: an operator sees since when a node has no CloudCore, however often it is tried', async () => {
+    await using it = await startRelayRig();
+    await it.edge(NODE);
+    const upstream = () => it.hub.get(NODE)?.upstream;
+    await eventually('it is connected', () => upstream()?.state === 'open');
+    await it.cloudcore.kill();
+    await eventually('it is lost', () => upstream()?.state !== 'open');
+    const lostAt = upstream()!.since;
+    const end = it.clock.monotonic() + 60_000;
+    await advanceUntil(it.clock, () => it.clock.monotonic() >= end);
+    const tried = await it.metric('upstream_connects_total', { result: 'upstream-unavailable' });
+    expect(tried).toBeGreaterThan(2);
+    expect(upstream()!.since).toBe(lostAt);
+    await it.cloudcore.start();
+    await advanceUntil(it.clock, () => upstream()?.state === 'open');
+    expect(Date.parse(upstream()!.since)).toBeGreaterThan(Date.parse(lostAt));
+  });
+
   test('U2: what CloudCore had pushed and was not acknowledged comes again from its own memory', async () => {
     await using it = await startRelayRig();
     const edge = await it.edge(NODE);

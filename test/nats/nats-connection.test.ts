@@ -1,14 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { configSchema } from '../../src/config/schema.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { NatsConnection } from '../../src/nats/nats-connection.ts';
+import { eventuallyHolds } from '../support/eventually.ts';
 import { startNatsServer } from '../support/fleets/nats-server.ts';
-
-const PATIENT = { timeout: 60_000, interval: 20 };
 
 function connectionTo(servers: string[], extra: object = {}) {
   const { nats } = configSchema.parse({ bus: { nats: { servers, ...extra } } }).bus;
@@ -28,14 +27,14 @@ test('starts without NATS, says what is missing, and connects, again and again, 
   connection.onUp((_, fresh) => ups.push(fresh));
   connection.onDown(() => downs++);
   await connection.start();
-  await vi.waitFor(() => expect(connection.problem()).toMatch(/refused/), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toMatch(/refused/));
   expect(() => connection.current()).toThrow(expect.objectContaining({ code: 'BUS_UNAVAILABLE' }));
   await server.start();
-  await vi.waitFor(() => expect(connection.problem()).toBeUndefined(), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toBeUndefined());
   await server.kill();
-  await vi.waitFor(() => expect(connection.problem()).toBeDefined(), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toBeDefined());
   await server.start();
-  await vi.waitFor(() => expect(connection.problem()).toBeUndefined(), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toBeUndefined());
   expect(ups).toEqual([true, false]);
   expect(downs).toBe(1);
   await connection.stop();
@@ -48,10 +47,10 @@ test('takes a token from a file, reads it again when it was rotated, and tells i
   await writeFile(tokenFile, 'wrong-secret\n');
   await using connection = connectionTo([server.url], { tokenFile });
   await connection.start();
-  await vi.waitFor(() => expect(connection.problem()).toMatch(/uthorization/), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toMatch(/uthorization/));
   expect(connection.problem()).not.toMatch(/secret/);
   await writeFile(tokenFile, 'right-secret\n');
-  await vi.waitFor(() => expect(connection.problem()).toBeUndefined(), PATIENT);
+  await eventuallyHolds(() => expect(connection.problem()).toBeUndefined());
 });
 
 test('names the credentials it cannot read, and refuses credentials within addresses', () => {

@@ -1,16 +1,15 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { StoredEvent } from '../../src/contracts/message-bus.ts';
 import { itemFor, metric, objectMessage } from '../support/edges/messages.ts';
 import { TcpRelay } from '../support/edges/tcp-relay.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, eventuallyHolds } from '../support/eventually.ts';
 import { startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
 import { createNatsBus, numbered, startNatsBus, TakingConsumer, upstream } from './rig.ts';
 
-const PATIENT = { timeout: 90_000, interval: 20 };
 const healthy = (rig: { bus: { problem(): string | undefined } }) =>
-  vi.waitFor(() => expect(rig.bus.problem()).toBeUndefined(), PATIENT);
+  eventuallyHolds(() => expect(rig.bus.problem()).toBeUndefined());
 const contentsOf = (events: readonly StoredEvent[]) =>
   events.map(({ event }) => (event.type === 'message' ? event.message.content : event.type));
 
@@ -54,7 +53,7 @@ test('H1: NATS killed and restarted: what it took is there, what waits for it is
   }
   await eventually('holding.contents.length === 20', () => holding.contents.length === 20);
   await server.kill();
-  await vi.waitFor(() => expect(rig.bus.problem()).toBeDefined(), PATIENT);
+  await eventuallyHolds(() => expect(rig.bus.problem()).toBeDefined());
   const waiting = numbered(20).map((n) => rig.bus.publish(upstream('edge-1', n + 20)));
   await server.start();
   await Promise.all(waiting);
@@ -81,7 +80,7 @@ test('what the stream took while this replica was cut off reaches its nodes afte
   rig.bus.attach('edge-1', edge);
   await (await other.bus.enqueue(itemFor('edge-1', objectMessage('before', 1)))).outcome;
   relay.cut();
-  await vi.waitFor(() => expect(rig.bus.problem()).toBeDefined(), PATIENT);
+  await eventuallyHolds(() => expect(rig.bus.problem()).toBeDefined());
   const { outcome } = await other.bus.enqueue(itemFor('edge-1', objectMessage('meanwhile', 1)));
   relay.mend();
   await healthy(rig);
@@ -100,7 +99,7 @@ test('NATS stands still: what it confirmed nothing of is bounded and counted, mo
   process.kill(server.pid!, 'SIGSTOP');
   const held = numbered(50).map((n) => rig.bus.publish(upstream('edge-1', n)));
   await expect(rig.bus.publish(upstream('edge-1', 50))).rejects.toMatchObject({ code: 'QUEUE_FULL' });
-  await vi.waitFor(() => expect(rig.bus.problem()).toMatch(/confirms no messages|not answer|lost/), PATIENT);
+  await eventuallyHolds(() => expect(rig.bus.problem()).toMatch(/confirms no messages|not answer|lost/));
   expect(await metric(rig.metrics, 'bus_in_flight_messages')).toBe(50);
   process.kill(server.pid!, 'SIGCONT');
   await Promise.all(held);
@@ -134,7 +133,7 @@ test('streams that were deleted, or lost with their store, are made anew without
   const { streams } = await jetstreamManager(operator);
   for (const stream of ['gone-up', 'gone-down']) await streams.delete(stream);
   await rig.bus.publish(upstream('edge-1', 3));
-  await vi.waitFor(() => expect(streams.info('gone-down')).resolves.toBeDefined(), PATIENT);
+  await eventuallyHolds(() => expect(streams.info('gone-down')).resolves.toBeDefined());
   const { outcome } = await rig.bus.enqueue(itemFor('edge-1', objectMessage('after', 1)));
   expect(await outcome).toEqual({ kind: 'acknowledged' });
   await eventually('seen.length === 4', () => seen.length === 4);

@@ -1,3 +1,5 @@
+import { vi } from 'vitest';
+
 /** Generous: a wait ends as soon as its condition holds. Milliseconds. */
 const LIMIT_MS = 60_000;
 
@@ -20,3 +22,7 @@ export async function eventually(
     await new Promise((resolve) => (atOnce ? setImmediate(resolve) : setTimeout(resolve, 10)));
   }
 }
+
+/** Repeats an assertion until it does not throw; the error is that of the last time. */
+export const eventuallyHolds = (assertion: () => void | Promise<void>): Promise<void> =>
+  vi.waitFor(assertion, { timeout: LIMIT_MS, interval: 10 });

@@ -38,6 +38,43 @@ function build(): Manifests {
   return new Manifests(objects.map((object) => stringify(object)).join('---\n'));
 }
 
+interface Patch {
+  readonly op: 'add';
+  readonly path: string;
+  readonly value: unknown;
+}
+
+/** The same with the component `cloudcore`: its patches only ever append to a list (RFC 6902). */
+function buildWithCloudCore(): Manifests {
+  const component = parse(read('cloudcore/kustomization.yaml')) as {
+    kind: string;
+    patches: { target: { kind: string; name: string }; path: string }[];
+  };
+  expect(component.kind).toBe('Component');
+  const all = build().all.map((manifest) => structuredClone(manifest));
+  for (const { target, path } of component.patches) {
+    const object = all.find(({ kind, metadata }) => kind === target.kind && metadata.name === target.name)!;
+    for (const { op, path: pointer, value } of parse(read(`cloudcore/${path}`)) as Patch[]) {
+      const keys = pointer.split('/').slice(1);
+      expect([op, keys.pop()]).toEqual(['add', '-']);
+      const list = keys.reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], object);
+      (list as unknown[]).push(value);
+    }
+  }
+  return new Manifests(all.map((object) => stringify(object)).join('---\n'));
+}
+
+describe('with the component cloudcore', () => {
+  const manifests = buildWithCloudCore();
+  describeDeployment(() => manifests);
+
+  test('the gateway stands in front of CloudCore, with its tunnel', () => {
+    const { upstream, tunnel } = manifests.configuration().config;
+    expect(upstream).toMatchObject({ kind: 'cloudcore', addresses: ['cloudcore-hub:10000'] });
+    expect(tunnel.enabled).toBe(true);
+  });
+});
+
 describe('kubectl apply -k deploy/kustomize', () => {
   const manifests = build();
   describeDeployment(() => manifests);

@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings } from '../../src/config/settings.ts';
+import { imageEntrypoint } from '../support/fleets/image.ts';
 
 interface Service {
   readonly image: string;
@@ -92,7 +94,8 @@ describe('Dockerfile', () => {
   test('runs as a user that is not root, and starts what the package calls its binary', () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
     const bin = manifest.bin.sallyport!.replace('./', '');
-    expect(JSON.parse(instruction('ENTRYPOINT')[0]!)).toEqual(['node', bin]);
+    expect(imageEntrypoint()[0]).toBe('node');
+    expect(imageEntrypoint().at(-1)).toBe(bin);
     expect(createProgram().commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
     );
@@ -104,6 +107,7 @@ describe('Dockerfile', () => {
       `${config.https.port}/tcp`,
       `${config.websocket.port}/tcp`,
       `${config.quic.port}/udp`,
+      `${config.tunnel.port}/tcp`,
       `${config.webtransport.port}/tcp`,
       // HTTP/3, where the library's native part is installed.
       `${config.webtransport.port}/udp`,
@@ -120,6 +124,58 @@ describe('Dockerfile', () => {
     ].map(([, name]) => name);
     expect(names.length).toBeGreaterThan(0);
     for (const name of names) expect(listSettings().map(({ env }) => env)).toContain(name);
+  });
+});
+
+describe("Node's permission model", () => {
+  const allowed = (words: readonly string[], kind: string) =>
+    words.filter((word) => word.startsWith(`--allow-fs-${kind}=`)).map((word) => word.split('=')[1]!);
+  const flags = imageEntrypoint().slice(1, -1);
+
+  test('the image has it, with folders of its own and single files of /proc', () => {
+    expect(flags[0]).toBe('--permission');
+    expect(flags.slice(1).every((flag) => flag.startsWith('--allow-fs-'))).toBe(true);
+    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge']);
+    for (const path of allowed(flags, 'read')) {
+      expect(path).not.toContain('*');
+      // /proc/self/root is the whole file system.
+      expect(path).not.toMatch(/^\/(proc(\/(self|\d+))?)?$/);
+    }
+  });
+
+  test('it lets in what the compose file, chart and manifests mount', () => {
+    const mounts = Object.values(compose.services).flatMap(({ volumes = [] }) =>
+      volumes.map((volume) => volume.split(':')[1]!),
+    );
+    for (const file of ['helm/sallyport/templates/deployment.yaml', 'kustomize/deployment.yaml'])
+      for (const [, path] of readFileSync(`deploy/${file}`, 'utf8').matchAll(/mountPath: (\S+)/g))
+        mounts.push(path!);
+    // What nobody of ours uses: libraries may look for it.
+    for (const path of mounts.filter((mount) => mount !== '/tmp'))
+      expect(allowed(flags, 'read')).toContain(path);
+  });
+
+  test('the systemd unit has that of the image, without what only containers have', () => {
+    const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8').replaceAll('\\\n', ' ');
+    const words = /^ExecStart=(.*)$/m.exec(unit)![1]!.split(/\s+/);
+    const ofContainers =
+      /=(\/run\/join|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
+    expect(words.slice(1, -2)).toEqual(
+      flags
+        .filter((flag) => !ofContainers.test(flag))
+        .map((flag) => flag.replace('=/app', '=/opt/sallyport')),
+    );
+    expect(words.slice(-2)).toEqual([
+      expect.stringMatching(/^\/opt\/sallyport\/.*\/dist\/main\.js$/),
+      'serve',
+    ]);
+    const env = Object.fromEntries(
+      [...unit.matchAll(/^Environment=(SALLYPORT_\w+)=(\S+)$/gm)].map(([, name, value]) => [name!, value!]),
+    );
+    expect(allowed(words, 'write')).toEqual([loadConfig({ env }).config.secretStore.path]);
+    expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]) * 1000).toBeGreaterThan(
+      config.limits.stopTimeoutMs,
+    );
   });
 });
 
@@ -221,6 +277,36 @@ describe('docker-compose.yml', () => {
       expect(loaded.config.bus.nats.servers).toEqual(['nats://nats:4222']);
       expect(environment).toMatchObject(gateway.environment!);
     }
+  });
+
+  test('in front of the stand-in for CloudCore: what it needs is mounted, and the settings load', () => {
+    const overlay = parse(readFileSync('docker-compose.cloudcore.yml', 'utf8')) as {
+      services: Record<'gateway' | 'cloudcore', Service & { readonly build?: { readonly target: string } }>;
+    };
+    const { gateway: front, cloudcore } = overlay.services;
+    const { config: loaded, warnings } = loadConfig({
+      env: { ...gateway.environment, ...front.environment },
+    });
+    expect([warnings, loaded.tunnel.enabled, loaded.upstream.kind]).toEqual([[], true, 'cloudcore']);
+    expect(loaded.upstream.addresses).toEqual(['cloudcore:10000']);
+    expect(cloudcore.environment!.CLOUDCORE_NAMES).toBe('cloudcore');
+    expect(front.ports).toEqual([`${loaded.tunnel.port}:${loaded.tunnel.port}/tcp`]);
+    expect(instruction('FROM')[0]).toMatch(new RegExp(` AS ${cloudcore.build!.target}$`));
+    expect(cloudcore).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
+    // Beside src, which the image's first stage has, the program imports what is mounted, and nothing else.
+    const mounted = cloudcore.volumes!.map((volume) => volume.split(':')[0]!.replace('./', ''));
+    const imports = [
+      'examples/cloudcore/cloudcore.ts',
+      ...readdirSync('test/support/cloudcore')
+        .filter((file) => /^(fake-cloudcore|fake-api|answers)\.ts$/.test(file))
+        .map((file) => `test/support/cloudcore/${file}`),
+    ].flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/^import (?!type)[^;]*'(\.[^']*)';$/gm)].map(([, path]) =>
+        join(dirname(file), path!),
+      ),
+    );
+    const reachable = (path: string) => ['src', ...mounted].some((folder) => path.startsWith(`${folder}/`));
+    expect(imports.filter((path) => !reachable(path))).toEqual([]);
   });
 
   test('only gateways have the health check of a gateway', () => {

@@ -8,6 +8,8 @@ const DAY_MS = 86_400_000;
  * that this failed.
  */
 const HUB_LEFT = 0.25;
+/** The relay waits up to 15 s between two attempts. */
+const LOST_MS = 20_000;
 
 /**
  * Reasons of those who may be no node at all: scanners, probes, a browser that opened one connection too
@@ -39,6 +41,7 @@ export function findings(data, now) {
     ...expiry(data, now),
     ...drift(data),
     ...nodes(data, now),
+    ...cloudCores(data, now),
     ...rollover(data),
   ];
   return found.sort((a, b) => b.level - a.level);
@@ -138,6 +141,26 @@ function nodes({ rejections, forecast }, now) {
           },
         ]
       : []),
+  ];
+}
+
+/**
+ * Nodes without CloudCore for longer than it takes to find another.
+ * @param {Data} data
+ * @param {number} now
+ * @returns {Finding[]}
+ */
+function cloudCores({ nodes }, now) {
+  const relayed = valueIn(nodes, []).flatMap(({ upstream }) => (upstream ? [upstream] : []));
+  const lost = relayed.filter(({ state, since }) => state !== 'open' && now - Date.parse(since) > LOST_MS);
+  if (lost.length === 0) return [];
+  return [
+    {
+      level: lost.length > 0.1 * relayed.length ? 2 : 1,
+      title: `${plural(lost.length, 'node')} of ${relayed.length} without CloudCore`,
+      detail: 'sessions stay, and nobody answers what these nodes ask',
+      command: 'sallyport doctor',
+    },
   ];
 }
 

@@ -1,5 +1,8 @@
 /** @import { Node, Order } from './types.js' */
 
+/** The CloudCore a node is connected to; undefined while it has none. @param {Node} node */
+export const cloudCoreOf = ({ upstream }) => (upstream?.state === 'open' ? upstream.address : undefined);
+
 /** What a column sorts by. @type {Record<string, (node: Node) => string | number>} */
 const KEYS = {
   Node: ({ node }) => node,
@@ -9,6 +12,7 @@ const KEYS = {
   'Certificate ends': ({ certificate }) => Date.parse(certificate.notAfter),
   Connected: ({ connectedSince }) => -Date.parse(connectedSince),
   Heard: ({ lastHeard }) => -Date.parse(lastHeard),
+  CloudCore: (node) => cloudCoreOf(node) ?? '',
   Queue: ({ queued, unacknowledged }) => queued + unacknowledged,
 };
 /** Names with numbers as people sort them: edge-2 before edge-10. */
@@ -21,8 +25,8 @@ const { compare } = new Intl.Collator('en', { numeric: true });
  */
 export function selectNodes(nodes, { search, order, page, size }) {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = (/** @type {Node} */ { node, transport, replica, remoteAddress, certificate }) =>
-    `${node} ${transport} ${replica} ${remoteAddress} ${certificate.serial}`.toLowerCase();
+  const text = (/** @type {Node} */ { node, transport, replica, remoteAddress, certificate, upstream }) =>
+    `${node} ${transport} ${replica} ${remoteAddress} ${certificate.serial} ${upstream?.address ?? ''}`.toLowerCase();
   const found =
     words.length === 0
       ? [...nodes]

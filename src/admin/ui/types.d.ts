@@ -69,6 +69,12 @@ export interface Node {
   readonly certificate: { readonly notAfter: string; readonly serial: string };
   readonly queued: number;
   readonly unacknowledged: number;
+  /** Where there is a CloudCore behind the gateway. */
+  readonly upstream?: {
+    readonly address?: string;
+    readonly state: 'connecting' | 'open' | 'waiting';
+    readonly since: string;
+  };
 }
 
 export interface Rejection {

@@ -3,6 +3,12 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, type X509Certific
 import * as x509 from '@peculiar/x509';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Secret } from '../../contracts/secret-store.ts';
+import {
+  certificateExtensions,
+  KEY_CERT_SIGN,
+  KEY_USAGE,
+  keyUsageBits,
+} from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
@@ -305,14 +311,13 @@ function readCertificates(secret: string, bytes: Uint8Array): [X509Certificate, 
 
 function caProblem(certificate: X509Certificate, key: KeyObject): string | undefined {
   if (!certificate.ca) return 'cadata holds a certificate that is no CA (basicConstraints)';
-  let usages: number | undefined;
   try {
-    usages = new x509.X509Certificate(certificate.raw).getExtension(x509.KeyUsagesExtension)?.usages;
+    for (const { id, value } of certificateExtensions(certificate.raw))
+      if (id === KEY_USAGE && (keyUsageBits(value) & KEY_CERT_SIGN) === 0)
+        return 'the key usage of the certificate in cadata lacks keyCertSign';
   } catch (error) {
     return `the extensions of the certificate in cadata cannot be read (${describeError(error)})`;
   }
-  if (usages !== undefined && (usages & x509.KeyUsageFlags.keyCertSign) === 0)
-    return 'the key usage of the certificate in cadata lacks keyCertSign';
   if (!certificate.checkPrivateKey(key)) return 'cakeydata does not belong to the certificate in cadata';
   return undefined;
 }

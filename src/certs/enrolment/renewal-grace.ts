@@ -2,7 +2,7 @@ import { hash, X509Certificate } from 'node:crypto';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
-import type { NodeIdentity } from '../../identity/node-identity.ts';
+import type { NodeIdentity, Refusal } from '../../identity/node-identity.ts';
 import { PeerGate, type PeerGateComponents } from '../../identity/peer-gate.ts';
 import { ago, isoSeconds } from '../../identity/since.ts';
 import type { TokenService } from './token-service.ts';
@@ -58,7 +58,7 @@ export class RenewalGrace {
     const endedAt = leaf.validToDate.getTime();
     this.#asOf = endedAt;
     const verdict = this.#gate.check(leaf);
-    if (!verdict.ok) throw refused(verdict.detail);
+    if (!verdict.ok) throw refused(endedBeforeItsCa(verdict, endedAt) ?? verdict.detail);
     const { identity } = verdict;
     const { graceDays } = this.#options();
     const until = endedAt + graceDays * DAY_MS;
@@ -72,6 +72,16 @@ export class RenewalGrace {
     if (await tokens.isGraceUsed(id)) throw new SallyportError('GRACE_USED');
     return { identity, consume: () => tokens.consumeGrace(id, until) };
   }
+}
+
+/**
+ * A CA that was made anew with its key may begin after certificates of it have ended. The gate, asked as of
+ * that moment, takes this for a wrong clock.
+ */
+function endedBeforeItsCa({ reason, claimedNode, facts }: Refusal, endedAt: number): string | undefined {
+  if (reason !== 'not-yet-valid' || facts?.notBefore === undefined) return undefined;
+  const who = claimedNode === undefined ? 'the certificate' : `node ${claimedNode}, its certificate`;
+  return `${who} ended at ${isoSeconds(endedAt)}, before its CA began, at ${isoSeconds(facts.notBefore)}; join again with a token`;
 }
 
 /**

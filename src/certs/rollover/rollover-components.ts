@@ -2,6 +2,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { CertificateStatus } from '../../contracts/certificate-issuer.ts';
 import type { CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EventRecorder } from '../../contracts/event-recorder.ts';
+import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { ReplicaBoard } from '../../contracts/replica-board.ts';
 import type { Secret, SecretStore } from '../../contracts/secret-store.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -28,6 +29,15 @@ export interface RolloverManager {
   repairHub(): Promise<void>;
 }
 
+/** All that is known of the fleet, by every replica. */
+export interface FleetEvidence {
+  nodes(): readonly NodeEvidence[];
+  /** Nodes that nobody knows of any more, and that may still come back. */
+  forgotten(): ForgottenNodes | undefined;
+  /** Takes over what the other replicas know. Never rejects. */
+  recall(): Promise<void>;
+}
+
 export interface CaRolloverComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
@@ -36,8 +46,7 @@ export interface CaRolloverComponents {
   readonly metrics: Pick<Metrics, 'rolloverPhase' | 'rolloverNodes' | 'rolloverDependent' | 'rolloverSteps'>;
   readonly current: RolloverCertificates;
   readonly manager: RolloverManager;
-  /** All that is known of the fleet, of every replica. */
-  readonly nodes: () => readonly NodeEvidence[];
+  readonly fleet: FleetEvidence;
   /**
    * Asks every node with a session here whose certificate is of this CA to renew. @returns how many were
    * asked

@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
 import type { RolloverReplica, RolloverStep } from '../../contracts/ca-rollover.ts';
+import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { KnownReplica } from '../../contracts/replica-board.ts';
 import type { CaParts } from '../ca/ca-roles.ts';
 import { sha256Hex } from '../x509/certificate-signer.ts';
@@ -10,6 +11,7 @@ import { describeDependents } from './rollover-nodes.ts';
 export interface StepEvidence {
   readonly cas: CaParts;
   readonly assessment: Assessment;
+  readonly forgotten: ForgottenNodes | undefined;
   readonly replicas: readonly KnownReplica[];
   /** The CAs of the trust Secret. */
   readonly furtherTrust: readonly X509Certificate[];
@@ -26,13 +28,19 @@ export function blockersOf(step: RolloverStep, evidence: StepEvidence): string[]
     case 'activate':
       return lateReplicas(evidence);
     case 'retire':
-      return dependents(evidence);
+      return [...dependents(evidence), ...unknownNodes(evidence)];
     case 'revoke':
-      return [...lateReplicas(evidence), ...dependents(evidence), ...stillTrusted(evidence)];
+      return [
+        ...lateReplicas(evidence),
+        ...dependents(evidence),
+        ...unknownNodes(evidence),
+        ...stillTrusted(evidence),
+      ];
     case 'abort':
       // Back from `active` both stay trusted. Only the last step back drops the new one, and whoever has a
       // certificate of it.
-      return evidence.cas.rollover.phase === 'prepared' ? dependents(evidence) : [];
+      if (evidence.cas.rollover.phase !== 'prepared') return [];
+      return [...dependents(evidence), ...(evidence.cas.rollover.wasActive ? unknownNodes(evidence) : [])];
   }
 }
 
@@ -56,11 +64,29 @@ function lateReplicas(evidence: StepEvidence): string[] {
     : [`not known yet by replica ${late.map(({ replica }) => replica).join(', ')}`];
 }
 
-function dependents({ cas, assessment: { counts, nodes } }: StepEvidence): string[] {
+function dependents({ cas, assessment }: StepEvidence): string[] {
+  const { counts } = assessment;
   if (counts.dependent === 0) return [];
   const side = cas.rollover.phase === 'prepared' ? 'new' : 'old';
   const verb = counts.dependent === 1 ? 'nodes depends' : 'nodes depend';
-  return [`${counts.dependent} of ${counts.total} ${verb} on the ${side} CA: ${describeDependents(nodes)}`];
+  return [
+    `${counts.dependent} of ${counts.total} ${verb} on the ${side} CA: ${describeDependents(assessment)}`,
+  ];
+}
+
+/** Nobody can say which CA they depend on. */
+function unknownNodes({ forgotten }: StepEvidence): string[] {
+  if (!forgotten) return [];
+  return [
+    `${describeForgotten(forgotten)}, so nobody knows which CA they depend on; look after them and use --force, or wait until then`,
+  ];
+}
+
+/** For a person: how many, since when, and how long it matters. */
+export function describeForgotten({ nodes, since, until }: ForgottenNodes): string {
+  const day = (at: string) => at.slice(0, 10);
+  const them = nodes === 1 ? 'a node' : `${nodes} nodes`;
+  return `the history had to forget ${them} (since ${day(since)}), which may come back until ${day(until)}`;
 }
 
 function stillTrusted({ cas, furtherTrust, trustSecret }: StepEvidence): string[] {

@@ -13,7 +13,8 @@ export interface NodeEvidence {
   readonly notAfter: number;
   /** Undefined when it never connected. */
   readonly lastSeen?: number;
-  readonly firstSeen?: number;
+  /** When it last joined with a token; it may be known for longer. */
+  readonly joinedAt?: number;
   readonly connected: boolean;
   /** What it calls itself; SDKs say there which CAs they trust. */
   readonly agent?: string;
@@ -22,10 +23,18 @@ export interface NodeEvidence {
 }
 
 export interface Assessment {
-  /** Those that depend on the CA that does not issue come first. */
-  readonly nodes: readonly RolloverNode[];
   readonly counts: RolloverNodeCounts;
-  readonly summary: string;
+  /** Nodes that do not verify the hub with the CA that issues. */
+  readonly bridged: number;
+  /** At most so many: first those that depend on the CA that does not issue, each side by name. */
+  items(limit: number): readonly RolloverNode[];
+}
+
+/** A node before anything is written about it: there may be 100,000. */
+interface Judged {
+  readonly one: NodeEvidence;
+  readonly issuedBy: RolloverSide;
+  readonly dependent: boolean;
 }
 
 /**
@@ -66,42 +75,49 @@ export function assessNodes(
   const activatedAt = Date.parse(cas.rollover.steps.findLast(({ step }) => step === 'activate')?.at ?? '');
   // What can neither connect nor renew any more loses nothing with its CA.
   const known = evidence.filter(({ notAfter, revoked }) => !revoked && now < notAfter + graceMs);
-  const nodes = known.map((one): RolloverNode => {
+  const counts = { total: known.length, old: 0, new: 0, other: 0, dependent: 0 };
+  const issuing = leaving === 'old' ? 'new' : 'old';
+  let bridged = 0;
+  const trustsOf = ({ one, issuedBy }: Judged): readonly RolloverSide[] =>
+    trustedByAgent(one.agent)?.map((sha256) => sideOf(sha256, sides)) ?? [
+      joinedWith(one, { issuedBy, activatedAt }),
+    ];
+  const judged = known.map((one): Judged => {
     const issuedBy = sideOf(one.issuerSha256, sides);
-    const dependent = leaving !== undefined && issuedBy === leaving;
-    const reported = trustedByAgent(one.agent);
-    return {
-      node: one.node,
-      issuedBy,
-      trusts: reported
-        ? [...new Set(reported.map((sha256) => sideOf(sha256, sides)))]
-        : [joinedWith(one, { issuedBy, activatedAt })],
-      trustsFrom: reported ? 'reported' : 'inferred',
-      serial: one.serial,
-      notAfter: new Date(one.notAfter).toISOString(),
-      connected: one.connected,
-      ...(one.lastSeen === undefined ? {} : { lastSeen: new Date(one.lastSeen).toISOString() }),
-      dependent,
-      ...(dependent ? { note: noteOf(one, now) } : {}),
-    };
+    const node = { one, issuedBy, dependent: leaving !== undefined && issuedBy === leaving };
+    counts[issuedBy] += 1;
+    if (node.dependent) counts.dependent += 1;
+    if (!trustsOf(node).includes(issuing)) bridged += 1;
+    return node;
   });
-  nodes.sort((a, b) => Number(b.dependent) - Number(a.dependent) || (a.node < b.node ? -1 : 1));
-  const count = (side: RolloverSide) => nodes.filter(({ issuedBy }) => issuedBy === side).length;
-  const counts = {
-    total: nodes.length,
-    old: count('old'),
-    new: count('new'),
-    other: count('other'),
-    dependent: nodes.filter(({ dependent }) => dependent).length,
+  let isSorted = false;
+  const items = (limit: number) => {
+    if (!isSorted)
+      judged.sort((a, b) => Number(b.dependent) - Number(a.dependent) || (a.one.node < b.one.node ? -1 : 1));
+    isSorted = true;
+    return judged.slice(0, limit).map((node): RolloverNode => {
+      const { one, issuedBy, dependent } = node;
+      return {
+        node: one.node,
+        issuedBy,
+        trusts: [...new Set(trustsOf(node))],
+        trustsFrom: trustedByAgent(one.agent) ? 'reported' : 'inferred',
+        serial: one.serial,
+        notAfter: new Date(one.notAfter).toISOString(),
+        connected: one.connected,
+        ...(one.lastSeen === undefined ? {} : { lastSeen: new Date(one.lastSeen).toISOString() }),
+        dependent,
+        ...(dependent ? { note: noteOf(one, now) } : {}),
+      };
+    });
   };
-  return { nodes, counts, summary: summarize(cas, { nodes, counts }) };
+  return { counts, bridged, items };
 }
 
-function summarize(
-  { rollover: { phase } }: CaParts,
-  { nodes, counts }: { nodes: readonly RolloverNode[]; counts: RolloverNodeCounts },
-): string {
-  const rest = describeDependents(nodes);
+/** One line for a person. */
+export function summarize({ rollover: { phase } }: CaParts, assessment: Assessment): string {
+  const { counts } = assessment;
+  const rest = describeDependents(assessment);
   const tail = rest === '' ? '' : `; ${rest}`;
   switch (phase) {
     case 'idle':
@@ -119,10 +135,9 @@ function summarize(
 }
 
 /** `edge-12 offline for 9d, edge-13 connected and 4 more`; empty when nobody depends on anything. */
-export function describeDependents(nodes: readonly RolloverNode[]): string {
-  const dependents = nodes.filter(({ dependent }) => dependent);
-  const named = dependents.slice(0, NAMED).map(({ node, note }) => `${node} ${note}`);
-  const more = dependents.length - named.length;
+export function describeDependents({ counts: { dependent }, items }: Assessment): string {
+  const named = items(Math.min(NAMED, dependent)).map(({ node, note }) => `${node} ${note}`);
+  const more = dependent - named.length;
   return named.join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
@@ -134,11 +149,11 @@ function sideOf(sha256: string, sides: { old: string; new?: string }): RolloverS
 
 /** A node without our SDK keeps the CA it joined with, whatever it renews. */
 function joinedWith(
-  { firstSeen }: NodeEvidence,
+  { joinedAt }: NodeEvidence,
   { issuedBy, activatedAt }: { issuedBy: RolloverSide; activatedAt: number },
 ): RolloverSide {
   if (issuedBy === 'other') return 'other';
-  return issuedBy === 'new' && firstSeen !== undefined && firstSeen >= activatedAt ? 'new' : 'old';
+  return issuedBy === 'new' && joinedAt !== undefined && joinedAt >= activatedAt ? 'new' : 'old';
 }
 
 function noteOf({ connected, lastSeen, notAfter, agent }: NodeEvidence, now: number): string {

@@ -2,8 +2,8 @@ import type { CaRolloverStatus, RolloverCa } from '../../contracts/ca-rollover.t
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
 import { stepsIn } from '../ca/rollover-state.ts';
-import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
-import { type Assessment, sidesOf } from './rollover-nodes.ts';
+import { blockersOf, describeForgotten, replicasOf, type StepEvidence } from './rollover-gate.ts';
+import { type Assessment, sidesOf, summarize } from './rollover-nodes.ts';
 
 /** What is known around the evidence. */
 export interface StatusContext {
@@ -18,9 +18,8 @@ export interface StatusContext {
 
 /** How the rollover stands, in the words of the admin API. Pure. */
 export function rolloverStatus(evidence: StepEvidence, context: StatusContext): CaRolloverStatus {
-  const { cas, assessment } = evidence;
+  const { cas, assessment, forgotten } = evidence;
   const { rollover, roles } = cas;
-  const { nodes, counts, summary } = assessment;
   const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, context.now);
   return {
     phase: rollover.phase,
@@ -40,11 +39,15 @@ export function rolloverStatus(evidence: StepEvidence, context: StatusContext): 
     steps: rollover.steps,
     asking: rollover.asking,
     replicas: replicasOf(evidence),
-    nodes: counts,
-    summary,
+    nodes: assessment.counts,
+    summary: summarize(cas, assessment),
     next: stepsIn(rollover.phase).map((step) => ({ step, blockers: blockersOf(step, evidence) })),
-    warnings: [...behindWarnings(cas, context), ...bridgeWarnings(cas, assessment, context)],
-    items: nodes.slice(0, context.limit),
+    warnings: [
+      ...behindWarnings(cas, context),
+      ...bridgeWarnings(cas, assessment, context),
+      ...(forgotten ? [describeForgotten(forgotten)] : []),
+    ],
+    items: assessment.items(context.limit),
   };
 }
 
@@ -56,17 +59,14 @@ function behindWarnings({ roles }: CaParts, { issuesFrom, problem }: StatusConte
 
 function bridgeWarnings(
   { rollover, roles }: CaParts,
-  { nodes }: Assessment,
+  { counts, bridged }: Assessment,
   { now }: StatusContext,
 ): string[] {
   const [bridge] = bridgesFrom(roles.issuing.x509, roles.bridges, now);
-  const side = rollover.phase === 'active' || rollover.phase === 'retiring' ? 'new' : 'old';
-  if (!bridge || rollover.phase === 'idle') return [];
-  const bridged = nodes.filter(({ trusts }) => !trusts.includes(side)).length;
-  if (bridged === 0) return [];
+  if (!bridge || rollover.phase === 'idle' || bridged === 0) return [];
   const until = bridge.validToDate.toISOString().slice(0, 10);
   return [
-    `${bridged} of ${nodes.length} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
+    `${bridged} of ${counts.total} nodes know only the other CA; they verify the hub by its signature until ${until}, and have to join again before`,
   ];
 }
 

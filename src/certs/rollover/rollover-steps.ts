@@ -40,12 +40,13 @@ export class RolloverSteps {
 
   /** What decides about a step. */
   evidence(): StepEvidence {
-    const { nodes, clock, current, board } = this.#components;
+    const { fleet, clock, current, board } = this.#components;
     const { graceDays, trustSecret } = this.#options();
     const { cas, furtherTrust } = current;
     return {
       cas,
-      assessment: assessNodes(cas, nodes(), { now: clock.now(), graceMs: graceDays * DAY_MS }),
+      assessment: assessNodes(cas, fleet.nodes(), { now: clock.now(), graceMs: graceDays * DAY_MS }),
+      forgotten: fleet.forgotten(),
       replicas: board.replicas(),
       furtherTrust,
       trustSecret,
@@ -58,14 +59,14 @@ export class RolloverSteps {
    * @throws ROLLOVER_PHASE, ROLLOVER_IMPOSSIBLE, ROLLOVER_BLOCKED, CA_INVALID, SECRET_MALFORMED, SECRET_BUSY
    */
   async take(request: Required<RolloverRequest>): Promise<boolean> {
-    const { manager, board } = this.#components;
+    const { manager, board, fleet } = this.#components;
     const inHand: StepInHand = { request, blockers: [] };
     const { value, record, wrote } = await this.#record.change(async (state, secret) => {
       if (secret) await manager.adoptRollover(secret);
       delete inHand.way;
       if (isDone(state, request.step)) return state;
       this.#checkPossible(inHand, state);
-      if (!request.force) await board.read();
+      if (!request.force) await Promise.all([board.read(), fleet.recall()]);
       inHand.blockers = request.force ? [] : blockersOf(request.step, this.evidence());
       return this.#next(inHand, state);
     });

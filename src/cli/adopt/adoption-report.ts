@@ -35,7 +35,8 @@ export interface AdoptionOptions {
 export interface Finding {
   /** `blocks`: the gateway would not start. `breaks`: it starts, and somebody may be cut off. */
   readonly level: 'found' | 'changes' | 'breaks' | 'blocks';
-  readonly secret: string;
+  /** A Secret by its name, anything else as `kind/name`. */
+  readonly object: string;
   readonly text: string;
 }
 
@@ -55,8 +56,8 @@ export async function reportAdoption(
   options: AdoptionOptions,
 ): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
-  const add = (level: Finding['level'], secret: string, text: string) =>
-    void findings.push({ level, secret, text });
+  const add = (level: Finding['level'], object: string, text: string) =>
+    void findings.push({ level, object, text });
   const ca = lookAtCa(snapshot, { options, clock, add });
   if (ca) lookAtHub(snapshot, { ca, options, clock, add });
   lookAtTrust(snapshot, { options, add });
@@ -71,7 +72,7 @@ export async function reportAdoption(
   return findings;
 }
 
-type Add = (level: Finding['level'], secret: string, text: string) => void;
+type Add = (level: Finding['level'], object: string, text: string) => void;
 interface Context {
   readonly options: AdoptionOptions;
   readonly clock: Clock;

@@ -8,7 +8,9 @@ import { UsageError } from '../usage-error.ts';
 
 export function adoptCommand(terminal: Terminal): Command {
   return new Command('adopt')
-    .description("show what taking over a KubeEdge cluster's Secrets would find, change and break")
+    .description(
+      'show what a gateway in a KubeEdge cluster would find, change and break; CloudCore keeps running',
+    )
     .option('--dry-run', 'look only; the gateway itself adopts when it starts')
     .addOption(outputOption())
     .addHelpText(
@@ -28,7 +30,7 @@ export function adoptCommand(terminal: Terminal): Command {
         terminal.print(
           formatTable<Finding>(findings, [
             ['', ({ level }) => level.toUpperCase()],
-            ['SECRET', ({ secret }) => secret],
+            ['OBJECT', ({ object }) => object],
             ['WHAT', ({ text }) => text],
           ]),
         );
@@ -37,17 +39,16 @@ export function adoptCommand(terminal: Terminal): Command {
 }
 
 async function look(terminal: Terminal, globals: GlobalOptions): Promise<readonly Finding[]> {
-  const [{ openSecretStore }, { reportAdoption }, { parseAdvertisedNames }, { createMetrics }] =
+  const [{ openStore }, { reportAdoption }, { findCloudCore, reportCloudCore }, { parseAdvertisedNames }] =
     await Promise.all([
-      import('../../secrets/open-secret-store.ts'),
+      import('../doctor/open-store.ts'),
       import('../adopt/adoption-report.ts'),
+      import('../adopt/cloudcore.ts'),
       import('../../certs/x509/advertised-names.ts'),
-      import('../../core/metrics.ts'),
     ]);
   const { config } = loadForCommand(terminal, globals);
-  const log = terminal.log('error');
-  const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
-  const store = await openSecretStore(components, config.secretStore);
+  const components = { clock: systemClock, log: terminal.log('error') };
+  const { store, kube, close } = await openStore(components, config);
   try {
     const { certificates, tokens } = config;
     const names = [
@@ -63,11 +64,12 @@ async function look(terminal: Terminal, globals: GlobalOptions): Promise<readonl
     const snapshot = new Map(
       await Promise.all(names.map(async (name) => [name, await store.get(name)] as const)),
     );
-    return await reportAdoption(components, snapshot, {
+    const ofSecrets = await reportAdoption(components, snapshot, {
       ...config,
       names: parseAdvertisedNames(config.advertise.addresses),
     });
+    return kube ? [...ofSecrets, ...reportCloudCore(await findCloudCore(kube), config)] : ofSecrets;
   } finally {
-    await store.close();
+    await close();
   }
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
+import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
-import type { NodeForecast } from '../../contracts/node-history.ts';
+import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
@@ -26,6 +27,13 @@ const view: ListView<NodeInfo> = {
     ['REPLICA', (row) => row.replica],
   ],
 };
+
+/** The column stands only where there is a CloudCore behind the gateway. */
+function viewOf(items: readonly NodeInfo[]): ListView<NodeInfo> {
+  if (!items.some(({ upstream }) => upstream)) return view;
+  const cell = ({ upstream }: NodeInfo) => (upstream?.state === 'open' ? upstream.address : upstream?.state);
+  return { ...view, columns: [...view.columns, ['CLOUDCORE', cell]] };
+}
 
 const forecastView: ListView<NodeForecast> = {
   name: ({ node }) => `node/${node}`,
@@ -64,7 +72,7 @@ export function nodesCommand(terminal: Terminal): Command {
       warnUnanswered(terminal, unanswered, 'the list of nodes');
       if (items.length === 0 && globals.output === 'table')
         return terminal.printError('no node is connected');
-      terminal.print(formatList(items, globals.output ?? 'table', view));
+      terminal.print(formatList(items, globals.output ?? 'table', viewOf(items)));
     });
 
   command
@@ -91,9 +99,12 @@ export function nodesCommand(terminal: Terminal): Command {
     )
     .action(async ({ atRisk }: { atRisk?: boolean }, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
-      const { items } = await connectAdmin(terminal, globals).get<{ items: NodeForecast[] }>(
-        '/api/v1/nodes/forecast',
-      );
+      const { items, forgotten } = await connectAdmin(terminal, globals).get<{
+        items: NodeForecast[];
+        forgotten?: ForgottenNodes;
+      }>('/api/v1/nodes/forecast');
+      if (forgotten)
+        terminal.printError(`warning: ${describeForgotten(forgotten)}; they are not in this list`);
       const shown = atRisk
         ? items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired')
         : items;

@@ -7,7 +7,8 @@ import { UsageError } from '../usage-error.ts';
 
 interface SendOptions {
   readonly resource: string;
-  readonly operation: string;
+  readonly operation?: string;
+  readonly answer?: string;
   readonly content: string;
   readonly group?: string;
   readonly source?: string;
@@ -21,7 +22,8 @@ export function sendCommand(terminal: Terminal): Command {
     .description('send a message to a node')
     .argument('<node>', 'the node')
     .requiredOption('--resource <resource>', 'for example default/configmap/demo')
-    .requiredOption('--operation <operation>', 'for example insert, update, delete, query')
+    .option('--operation <operation>', 'for example insert, update, delete, query; of an answer: response')
+    .option('--answer <id>', 'answer the message of the node with this id; watch -o json shows ids')
     .option('--content <json>', 'any JSON', 'null')
     .option('--group <group>', 'message group')
     .option('--source <source>', 'message source')
@@ -31,7 +33,7 @@ export function sendCommand(terminal: Terminal): Command {
     .addOption(outputOption())
     .addHelpText(
       'after',
-      `\nExamples:\n  sallyport send edge-1 --resource default/configmap/demo --operation update --content '{"a":1}'\n  sallyport send edge-1 --resource app/reload --operation update --content null --ack`,
+      `\nExamples:\n  sallyport send edge-1 --resource default/configmap/demo --operation update --content '{"a":1}'\n  sallyport send edge-1 --resource app/reload --operation update --content null --ack\n  sallyport send edge-1 --answer 4b2e… --resource app/config --content '{"a":1}'`,
     )
     .action(async (node: string, options: SendOptions, self: Command) => {
       const globals = self.optsWithGlobals<GlobalOptions>();
@@ -39,7 +41,8 @@ export function sendCommand(terminal: Terminal): Command {
         `/api/v1/nodes/${encodeURIComponent(node)}/messages`,
         {
           resource: options.resource,
-          operation: options.operation,
+          operation: operationOf(options),
+          ...(options.answer === undefined ? {} : { parent_msg_id: options.answer }),
           content: parseContent(options.content),
           ...(options.group ? { group: options.group } : {}),
           ...(options.source ? { source: options.source } : {}),
@@ -54,6 +57,12 @@ export function sendCommand(terminal: Terminal): Command {
       else terminal.print(answer.kind);
       if (options.ack && answer.kind !== 'acknowledged' && answer.kind !== 'sent') terminal.exitCode = 1;
     });
+}
+
+function operationOf({ operation, answer }: SendOptions): string {
+  if (operation !== undefined) return operation;
+  if (answer !== undefined) return 'response';
+  throw new UsageError('--operation is needed, for example update; only an answer (--answer) does without');
 }
 
 /** The JSON as it was typed. */

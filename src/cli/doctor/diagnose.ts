@@ -12,6 +12,7 @@ import { checkHeap, checkNodeVersion, checkOpenFiles } from './process.ts';
 import { checkCrl, checkRevocations } from './revocations.ts';
 import { secretFiles, secretsWhole, storeDrift, storeReachable } from './secrets.ts';
 import { checkFleetToken } from './tokens.ts';
+import { checkUpstream } from './upstream.ts';
 
 type Check = (patient: Patient) => readonly Finding[] | Promise<readonly Finding[]>;
 
@@ -34,6 +35,7 @@ const ALL: readonly (readonly [CheckId, Check])[] = [
   ['ready', checkReady],
   ['served', checkServed],
   ['port', checkPorts],
+  ['upstream', checkUpstream],
   ['permission', checkPermissions],
   ['fleet-token', checkFleetToken],
   ['backup', checkBackup],

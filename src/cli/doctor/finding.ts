@@ -35,6 +35,7 @@ export const CHECKS = {
   ready: 'Listeners',
   served: 'Listeners',
   port: 'Listeners',
+  upstream: 'CloudCore',
   permission: 'Kubernetes permissions',
   'fleet-token': 'Tokens',
   backup: 'Backups',

@@ -1,4 +1,6 @@
+import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
 import type { NodeInfo } from '../../contracts/node-directory.ts';
+import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { Rejection } from '../../contracts/rejections.ts';
 import { shortDuration } from '../output.ts';
 import { type Finding, ok, skipped, warning } from './finding.ts';
@@ -43,15 +45,28 @@ export async function checkNodeExpiry({ gateway, config, clock }: Patient): Prom
 export async function checkForecast({ gateway }: Patient): Promise<Finding[]> {
   if (!gateway.up) return [];
   const answer = await gateway.admin
-    .get<{ items: readonly { node: string; verdict: string }[] }>('/api/v1/nodes/forecast')
+    .get<{ items: readonly { node: string; verdict: string }[]; forgotten?: ForgottenNodes }>(
+      '/api/v1/nodes/forecast',
+    )
     .catch(() => undefined);
   if (!answer) return [];
+  const { forgotten } = answer;
+  const missing = forgotten
+    ? [
+        warning('node-forecast', describeForgotten(forgotten), {
+          detail: 'nobody knows which CA they depend on, so a CA rollover waits for them',
+          hint: 'see SallyportHistoryForgot in docs/operations.md',
+        }),
+      ]
+    : [];
   const lost = answer.items.filter(({ verdict }) => verdict === 'at-risk' || verdict === 'expired');
   if (lost.length === 0)
     return [
+      ...missing,
       ok('node-forecast', 'every known node should be back in time to renew', `${answer.items.length} nodes`),
     ];
   return [
+    ...missing,
     warning('node-forecast', `${lost.length} nodes will be, or are, locked out by their certificate`, {
       detail: some(lost.map(({ node, verdict }) => `${node} (${verdict})`)),
       hint: 'see `sallyport nodes forecast`; connect them before, or prepare tokens',

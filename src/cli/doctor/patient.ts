@@ -64,12 +64,17 @@ export async function examine(components: PatientComponents, adminAddress: strin
 }
 
 /** Every setting that names a Secret: a new one is looked at without a change here. */
-export function secretSettings({ certificates, tokens }: Config): { setting: string; name: string }[] {
+export function secretSettings({
+  certificates,
+  tokens,
+  upstream,
+}: Config): { setting: string; name: string }[] {
   const of = (section: string, values: object) =>
     Object.entries(values)
       .filter(([key, value]) => key.endsWith('Secret') && typeof value === 'string')
       .map(([key, value]) => ({ setting: `${section}.${key}`, name: value as string }));
-  return [...of('certificates', certificates), ...of('tokens', tokens)];
+  const others = upstream.kind === 'none' ? {} : upstream;
+  return [...of('certificates', certificates), ...of('tokens', tokens), ...of('upstream', others)];
 }
 
 /** The Secret of a setting, or undefined when it is missing or cannot be read. */

@@ -1,5 +1,6 @@
 import { stringify } from 'yaml';
 import { describeError } from '../../core/errors.ts';
+import { historySecretNames } from '../../history/history-shards.ts';
 import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
 import { type Finding, failure, ok, skipped } from './finding.ts';
 import { type Patient, secretSettings } from './patient.ts';
@@ -22,6 +23,7 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   'certificates.historySecret': SHARE,
   'tokens.fleetSecret': SHARE,
   'tokens.stateSecret': SHARE,
+  'upstream.caSecret': READ,
 };
 
 /** What a gateway asks of the API server: deploy/ grants the same, which a test compares. */
@@ -32,8 +34,11 @@ function rightsOf({ config }: Patient): Right[] {
       (verb): Right => ({ verb, resource: 'secrets', name }),
     );
   });
+  const { historySecret, historyShards } = config.certificates;
+  const shards = historySecretNames(historySecret, historyShards).slice(1);
   return [
     ...ofSecrets,
+    ...shards.flatMap((name) => SHARE.map((verb): Right => ({ verb, resource: 'secrets', name }))),
     { verb: 'create', resource: 'secrets' },
     { verb: 'create', resource: 'events' },
     { verb: 'patch', resource: 'events' },

@@ -37,9 +37,10 @@ const READERS: Readonly<Record<string, Read>> = {
   'certificates.rolloverSecret': (secret, clock) => decodeRollover(secret, { clock }),
   'tokens.stateSecret': decodeTokenState,
   'tokens.fleetSecret': readFleetToken,
+  'upstream.caSecret': (secret, clock) => CertificateAuthority.fromSecret(secret, { clock }),
 };
 /** Without these a gateway has never started here. */
-const REQUIRED = new Set(['certificates.caSecret', 'certificates.hubSecret']);
+const REQUIRED = new Set(['certificates.caSecret', 'certificates.hubSecret', 'upstream.caSecret']);
 
 /** Each Secret a setting names is there and whole; a missing key is named. */
 export function secretsWhole({ config, secrets, clock }: Patient): Finding[] {

@@ -11,6 +11,7 @@ import type { NodeIdentity } from '../../identity/node-identity.ts';
 import { type CloseReason, closeReason, closeText, refusalOf } from '../../protocol/close-reasons.ts';
 import {
   decodeFramed,
+  decodeFramedInTurns,
   encodeFrame,
   encodeFramed,
   FRAME_TYPES,
@@ -19,7 +20,9 @@ import {
 import type { JsonLimits } from '../../protocol/json-scan.ts';
 import type { TransportName } from '../../protocol/listener-names.ts';
 import type { Message } from '../../protocol/message.ts';
+import { SHARE_BYTES } from '../../protocol/scan-in-turns.ts';
 import { StreamWriter } from '../../protocol/stream-writer.ts';
+import { type IntakeOwner, UpstreamIntake } from '../upstream-intake.ts';
 import type { EdgeSession } from './edge-session.ts';
 
 /** What each framed transport does in its own way: on which streams messages go, and how it slows an edge. */
@@ -28,7 +31,7 @@ export interface FrameCarrier {
   readonly writers: Iterable<StreamWriter>;
   /** Where this message goes, `bytes` long; a promise while nothing new may begin. */
   writer(message: Message, bytes: number): StreamWriter | Promise<StreamWriter>;
-  /** So many bytes wait for the hub. `isFull`: it has as many messages of this connection as it may. */
+  /** So many bytes wait for the hub. While `isFull`, nothing more should be read. */
   onBacklog(bytes: number, isFull: boolean): void;
   /** The session has carried so many bytes, in the direction that carried more. */
   onTraffic?(bytes: number): void;
@@ -66,7 +69,7 @@ const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 const PONG = encodeFrame(FRAME_TYPES.pong, new Uint8Array());
 
 /** One edge over QUIC or WebTransport: frames, however they travel. */
-export class FramedConnection implements EdgeConnection {
+export class FramedConnection implements EdgeConnection, IntakeOwner {
   readonly id = randomUUID();
   readonly transport: TransportName;
   readonly peer: NodeIdentity;
@@ -77,11 +80,7 @@ export class FramedConnection implements EdgeConnection {
   readonly #control: StreamWriter;
   readonly #carrier: FrameCarrier;
   readonly #options: FramedConnectionOptions;
-  /** Messages for which the hub had no room yet. */
-  readonly #waiting: Frame[] = [];
-  #waitingBytes = 0;
-  #pending = 0;
-  #pendingBytes = 0;
+  readonly #intake: UpstreamIntake;
   #handler: EdgeConnectionHandler | undefined;
   #bytesReceived = 0;
   #bytesSent = 0;
@@ -100,6 +99,7 @@ export class FramedConnection implements EdgeConnection {
     this.#session = session;
     this.#control = new StreamWriter(control, () => clock.monotonic());
     this.#carrier = carry(this, this.#control);
+    this.#intake = new UpstreamIntake(this, () => options);
   }
 
   stats(): ConnectionStats {
@@ -114,6 +114,7 @@ export class FramedConnection implements EdgeConnection {
 
   receive(handler: EdgeConnectionHandler): void {
     this.#handler = handler;
+    this.#intake.receive(handler);
   }
 
   async send(message: Message): Promise<void> {
@@ -145,9 +146,7 @@ export class FramedConnection implements EdgeConnection {
     if (this.#closed) return;
     if (frame.type === FRAME_TYPES.hello) this.close(closeReason('ProtocolError'));
     else if (frame.type === FRAME_TYPES.message) {
-      this.#waiting.push(frame);
-      this.#waitingBytes += frame.payload.length;
-      this.#deliverWaiting();
+      this.#intake.take(frame.payload);
     } else {
       this.#handler?.onAlive();
       // A peer that asks and never reads is caught by its write time-out; it gets no further answers
@@ -164,11 +163,26 @@ export class FramedConnection implements EdgeConnection {
     this.close(closeReason(close));
   }
 
+  decode(payload: Uint8Array): Message | Promise<Message> {
+    const { jsonLimits } = this.#options;
+    return payload.length > SHARE_BYTES
+      ? decodeFramedInTurns(payload, jsonLimits)
+      : decodeFramed(payload, jsonLimits);
+  }
+
+  onFailed(error: unknown): void {
+    this.onBroken(error);
+  }
+
+  onBacklog(bytes: number, isFull: boolean): void {
+    this.#carrier.onBacklog(bytes, isFull);
+  }
+
   /** The session ended, whoever ended it. */
   ended(reason: CloseReason | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#waiting.length = 0;
+    for (let lost = this.#intake.end(); lost > 0; lost--) this.#options.onDropped('connection-closed');
     this.#carrier.ended?.();
     this.#handler?.onClose(reason);
   }
@@ -176,6 +190,7 @@ export class FramedConnection implements EdgeConnection {
   /** Looks for a peer that takes nothing; called about once a second. */
   sweep(now: number): void {
     this.#carrier.sweep?.(now);
+    this.#intake.sweep();
     for (const writer of [this.#control, ...this.#carrier.writers])
       if (writer.stalledMs(now) >= this.#options.writeTimeoutMs) this.close(closeReason('SlowConsumer'));
   }
@@ -199,45 +214,5 @@ export class FramedConnection implements EdgeConnection {
     await writer.write(frame);
     this.#bytesSent += frame.length;
     if (!this.#closed) this.#carrier.onTraffic?.(Math.max(this.#bytesReceived, this.#bytesSent));
-  }
-
-  #deliverWaiting(): void {
-    while (!this.#closed && this.#waiting[0] && this.#mayDeliver(this.#waiting[0])) {
-      const frame = this.#waiting.shift()!;
-      this.#waitingBytes -= frame.payload.length;
-      this.#deliver(frame);
-    }
-    if (!this.#closed) this.#carrier.onBacklog(this.#waitingBytes, this.#isFull());
-  }
-
-  #isFull(): boolean {
-    const { maxPendingUpstream, maxMessageBytes } = this.#options;
-    return this.#pending >= maxPendingUpstream || this.#pendingBytes >= maxMessageBytes;
-  }
-
-  /** One largest message, or many small ones, may be with the handler. */
-  #mayDeliver({ payload }: Frame): boolean {
-    const { maxPendingUpstream, maxMessageBytes } = this.#options;
-    if (this.#pending === 0) return true;
-    return this.#pending < maxPendingUpstream && this.#pendingBytes + payload.length <= maxMessageBytes;
-  }
-
-  #deliver(frame: Frame): void {
-    const { length } = frame.payload;
-    try {
-      const taken = this.#handler?.onMessage(decodeFramed(frame.payload, this.#options.jsonLimits), length);
-      if (!taken) return;
-      this.#pending++;
-      this.#pendingBytes += length;
-      taken
-        .catch(() => {})
-        .finally(() => {
-          this.#pending--;
-          this.#pendingBytes -= length;
-          this.#deliverWaiting();
-        });
-    } catch (error) {
-      this.onBroken(error);
-    }
   }
 }

@@ -1,6 +1,6 @@
 import type { JsonLimits } from '../../protocol/json-scan.ts';
+import type { TlsServerLimits } from '../accepted-sockets.ts';
 import type { TlsPolicy } from '../tls-options.ts';
-import type { TlsServerLimits } from '../tls-server.ts';
 
 /**
  * Asked again whenever a value is used, so all but `host`, `port` and `limits.proxyProtocolFrom` change live.

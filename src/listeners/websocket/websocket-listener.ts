@@ -79,10 +79,7 @@ export class WebSocketListener implements Listener {
       clock,
       log,
       metrics,
-      maxMessageBytes: () => options().maxMessageBytes,
-      jsonLimits: options,
-      maxPendingUpstream: () => options().maxPendingUpstream,
-      writeTimeoutMs: () => options().limits.writeTimeoutMs,
+      options,
       watched: new Set(),
     };
     this.#tls = new TlsServer(

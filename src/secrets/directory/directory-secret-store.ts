@@ -215,6 +215,10 @@ export class DirectorySecretStore implements SecretStore {
     if (error instanceof SallyportError) return error;
     const { code } = error as NodeJS.ErrnoException;
     const file = this.#file(name);
+    if (code === 'ERR_ACCESS_DENIED') {
+      const flags = `--allow-fs-read=${this.location} --allow-fs-write=${this.location}`;
+      return this.#unusable(`Node's permission model forbids it; add ${flags} to NODE_OPTIONS`, error);
+    }
     if (isWrite(verb) && code !== undefined && NO_PLACE_TO_WRITE.has(code))
       return this.#unusable(`it cannot be written (${code})`, error);
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')

@@ -174,7 +174,8 @@ async function isAlive(claim: Claim, self: Claim): Promise<boolean> {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
-  return claim.started === '' || claim.started === (await startOf(claim.pid));
+  const started = await startOf(claim.pid);
+  return claim.started === '' || started === '' || started === claim.started;
 }
 
 let own: Promise<Omit<Claim, 'id'>> | undefined;
@@ -189,11 +190,12 @@ function thisProcess(): Promise<Omit<Claim, 'id'>> {
 }
 
 /**
- * Field 22 of proc_pid_stat(5); empty where there is no /proc, `gone` for a process that is only waiting to
- * be reaped.
+ * Field 22 of proc_pid_stat(5); empty where it cannot be read (there is no /proc, or Node's permission model
+ * keeps us out), `gone` for a process that is only waiting to be reaped.
  */
 async function startOf(pid: number): Promise<string> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  const which = pid === process.pid ? 'self' : pid;
+  const text = await readFile(`/proc/${which}/stat`, 'utf8').catch(() => '');
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   return fields[0] === 'Z' || fields[0] === 'X' ? 'gone' : (fields[19] ?? '');
 }

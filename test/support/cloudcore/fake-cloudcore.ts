@@ -12,13 +12,18 @@ import type { Pair } from '../pki/pki.ts';
 import { type Answer, answerTo } from './answers.ts';
 import type { ApiObject, FakeApi } from './fake-api.ts';
 
+type ServerPair = Pick<Pair, 'pem' | 'key'>;
+
 export interface FakeCloudCoreOptions {
-  readonly ca: Pair;
-  readonly server: Pair;
+  readonly ca: Pick<Pair, 'certificate'>;
+  readonly server: ServerPair;
   readonly api: FakeApi;
   readonly clock?: Clock;
   /** `authorization.enable`: the CN has to be the node's, and exactly one certificate may be sent. */
   readonly authorization?: boolean;
+  /** Where it listens; default: this machine, free ports. */
+  readonly host?: string;
+  readonly ports?: { readonly events: number; readonly tunnel: number };
   /** It sleeps so long before it listens; the real one up to 10 s. */
   readonly startSleepMs?: number;
 }
@@ -66,7 +71,7 @@ export class FakeCloudCore {
   #frozen = false;
   /** Connections that came while it was frozen: the kernel took them, nobody reads them. */
   #waiting: (() => void)[] = [];
-  #identity: Pair;
+  #identity: ServerPair;
   #unsubscribe: () => void = () => {};
   #resend: Timer | undefined;
 
@@ -74,6 +79,7 @@ export class FakeCloudCore {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#identity = options.server;
+    if (options.ports) this.#ports = options.ports;
   }
 
   get address(): string {
@@ -132,7 +138,7 @@ export class FakeCloudCore {
   }
 
   /** Serves another certificate to who connects from now on. */
-  serve(server: Pair): void {
+  serve(server: ServerPair): void {
     this.#identity = server;
     this.#server?.tls.setSecureContext({ cert: server.pem, key: server.key });
     this.#tunnel?.tls.setSecureContext({ cert: server.pem, key: server.key });
@@ -178,7 +184,7 @@ export class FakeCloudCore {
       onUpgrade(request, socket, head);
     });
     server.on('tlsClientError', () => {});
-    front.listen(port, '127.0.0.1');
+    front.listen(port, this.#options.host ?? '127.0.0.1');
     await once(front, 'listening');
     return { front, tls: server };
   }

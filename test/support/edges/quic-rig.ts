@@ -42,6 +42,7 @@ export class RecordingAcceptor implements EdgeAcceptor {
     this.connections.push(connection);
     const node = connection.peer.nodeName;
     connection.receive({
+      onArrival: () => undefined,
       onMessage: (message) => {
         this.received.push({ node, message });
         if (this.echo) connection.send(message).catch(() => {});

@@ -2,7 +2,8 @@ import type { CertificateSource } from '../../../src/contracts/certificate-sourc
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
-import { TlsServer, type TlsServerLimits } from '../../../src/listeners/tls-server.ts';
+import type { TlsServerLimits } from '../../../src/listeners/accepted-sockets.ts';
+import { TlsServer } from '../../../src/listeners/tls-server.ts';
 import type { ListenerName } from '../../../src/protocol/listener-names.ts';
 
 /** A real TLS server on a free loopback port, with generous limits unless a test sets its own. */

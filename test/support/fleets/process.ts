@@ -5,6 +5,8 @@ import { Readable, Writable } from 'node:stream';
 import { runProgram } from '../../../src/cli/program.ts';
 import { Terminal } from '../../../src/cli/terminal.ts';
 
+const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
+
 export interface Finished {
   readonly code: number;
   readonly stdout: string;
@@ -51,7 +53,7 @@ function collector() {
  */
 export async function sallyportProcess(
   args: readonly string[],
-  options: RunOptions & { readonly cwd?: string } = {},
+  options: RunOptions & { readonly cwd?: string; readonly command?: readonly string[] } = {},
 ): Promise<Finished> {
   const child = start(args, options);
   let [stdout, stderr] = ['', ''];
@@ -68,7 +70,9 @@ export async function sallyportProcess(
 
 export interface GatewayProcess extends AsyncDisposable {
   readonly child: ChildProcess;
-  readonly ready: Readonly<Record<'https' | 'websocket' | 'admin' | 'caSha256', string>>;
+  readonly ready: Readonly<Record<'https' | 'websocket' | 'admin' | 'caSha256', string>> & {
+    readonly quic?: string;
+  };
   /** Everything on standard error so far. */
   log(): string;
 }
@@ -90,10 +94,12 @@ export interface LaunchedGateway extends AsyncDisposable {
   log(): string;
 }
 
+/** @param command what Node is started with: flags and the program */
 export function launchGateway(
   folder: string,
   settings: Readonly<Record<string, string>> = {},
   env: NodeJS.ProcessEnv = {},
+  command: readonly string[] = [MAIN],
 ): LaunchedGateway {
   const all: Record<string, string> = {
     'https.port': '0',
@@ -111,7 +117,7 @@ export function launchGateway(
       '--print-ready',
       ...Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
     ],
-    { env },
+    { env, command },
   );
   let log = '';
   child.stderr!.on('data', (chunk) => {
@@ -137,10 +143,9 @@ export function launchGateway(
 
 function start(
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; command?: readonly string[] } = {},
 ): ChildProcess {
-  const main = new URL('../../../src/main.ts', import.meta.url).pathname;
-  return spawn(process.execPath, [main, ...args], {
+  return spawn(process.execPath, [...(options.command ?? [MAIN]), ...args], {
     ...(options.cwd ? { cwd: options.cwd } : {}),
     env: { ...process.env, NO_COLOR: '1', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],

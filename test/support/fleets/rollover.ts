@@ -6,6 +6,7 @@ import type { NodeEvidence } from '../../../src/certs/rollover/rollover-nodes.ts
 import { CaRolloverService } from '../../../src/certs/rollover/rollover-service.ts';
 import type { CertificateBundle } from '../../../src/contracts/certificate-source.ts';
 import type { GatewayEvent } from '../../../src/contracts/event-recorder.ts';
+import type { ForgottenNodes } from '../../../src/contracts/node-history.ts';
 import type { SecretStore } from '../../../src/contracts/secret-store.ts';
 import type { Clock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
@@ -37,6 +38,8 @@ export async function startRollover(
   options: {
     replica?: string;
     nodes?: () => readonly NodeEvidence[];
+    recall?: () => Promise<void>;
+    forgotten?: () => ForgottenNodes | undefined;
     certificates?: Partial<typeof certificateOptions>;
   } = {},
 ): Promise<RolloverReplica> {
@@ -59,7 +62,11 @@ export async function startRollover(
       events: { record: (event) => void events.push(event) },
       current,
       manager,
-      nodes: options.nodes ?? (() => []),
+      fleet: {
+        nodes: options.nodes ?? (() => []),
+        forgotten: options.forgotten ?? (() => undefined),
+        recall: options.recall ?? (async () => {}),
+      },
       ask: (issuer) => asked.push(issuer),
       board,
     },

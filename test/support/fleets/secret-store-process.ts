@@ -9,7 +9,8 @@ import { FolderLock } from '../../../src/secrets/directory/folder-lock.ts';
 
 /**
  * A process of its own that uses a folder of Secrets, for tests of what happens between processes. It says
- * `ready`, waits for one message, does `create <value>`, `count <times>` or `hold`, and sends the outcome.
+ * `ready`, waits for one message, does `create <value>`, `count <times>` or `hold [waitMs]`, and sends the
+ * outcome.
  */
 const [path = '', task = '', argument = ''] = process.argv.slice(2);
 const store = new DirectorySecretStore(
@@ -49,8 +50,9 @@ async function count(times: number): Promise<unknown> {
   return { conflicts: attempts - times };
 }
 
-async function hold(): Promise<unknown> {
-  const lock = new FolderLock({ clock: systemClock }, { path: join(path, '.lock') });
+async function hold(waitMs: number | undefined): Promise<unknown> {
+  const wait = waitMs === undefined ? {} : { waitMs };
+  const lock = new FolderLock({ clock: systemClock }, { path: join(path, '.lock'), ...wait });
   await lock.hold(async () => {
     process.send!({ held: true });
     await new Promise((resolve) => setTimeout(resolve, 60_000));
@@ -64,7 +66,7 @@ process.once('message', async () => {
     ? create(argument)
     : task === 'count'
       ? count(Number(argument))
-      : hold()
+      : hold(argument === '' ? undefined : Number(argument))
   ).catch((error: unknown) => ({ error: String(error) }));
   process.send!(outcome, () => process.disconnect());
 });

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import { createProgram } from '../../../src/cli/program.ts';
 import type { Config } from '../../../src/config/schema.ts';
+import { historySecretNames } from '../../../src/history/history-shards.ts';
 import type { Labels, Manifests } from './manifests.ts';
 
-const LISTENERS = ['https', 'websocket', 'quic', 'webtransport'] as const;
+const LISTENERS = ['https', 'websocket', 'quic', 'webtransport', 'tunnel'] as const;
 
 /** name → port/protocol of what is switched on. */
 export function wantedPorts(config: Config): Record<string, string> {
@@ -47,6 +48,17 @@ export function describeDeployment(manifests: () => Manifests): void {
     );
   });
 
+  test('CloudCores can be reached exactly where there are any, on their ports alone', () => {
+    const { upstream, bus } = manifests().configuration().config;
+    const wanted = [...upstream.addresses, ...upstream.tunnelAddresses].map((address) =>
+      Number(address.split(':').at(-1)),
+    );
+    const egress = manifests().get('NetworkPolicy').spec!.egress as { ports: { port: number }[] }[];
+    const ports = egress.flatMap((rule) => rule.ports.map(({ port }) => port));
+    const others = new Set([53, 443, 6443, ...(bus.kind === 'nats' ? [4222] : [])]);
+    expect(ports.filter((port) => !others.has(port)).sort()).toEqual([...new Set(wanted)].sort());
+  });
+
   test('the admin port is on no Service that has an address outside of the cluster', () => {
     for (const { spec } of manifests().ofKind('Service'))
       if (spec!.ports!.some(({ targetPort }) => targetPort === 'admin')) expect(spec!.type).toBe('ClusterIP');
@@ -76,7 +88,7 @@ export function describeDeployment(manifests: () => Manifests): void {
 
   test('A6: the Role grants exactly the configured Secrets, in one namespace', () => {
     const all = manifests();
-    const { certificates, tokens } = all.configuration().config;
+    const { certificates, tokens, upstream } = all.configuration().config;
     const kept = [
       certificates.caSecret,
       certificates.revocationSecret,
@@ -84,6 +96,7 @@ export function describeDeployment(manifests: () => Manifests): void {
       certificates.replicaSecret,
     ];
     const followed = [certificates.trustSecret];
+    if (upstream.kind !== 'none' && upstream.caSecret) followed.push(upstream.caSecret);
     (certificates.hubSecretManaged ? kept : followed).push(certificates.hubSecret);
     const granted = new Map<string, Set<string>>();
     for (const rule of all.get('Role').rules!) {
@@ -99,10 +112,11 @@ export function describeDeployment(manifests: () => Manifests): void {
       ...kept.map((name) => [`secrets/${name}`, ['get', 'list', 'update', 'watch']]),
       ...followed.map((name) => [`secrets/${name}`, ['get', 'list', 'watch']]),
       [`secrets/${certificates.backupSecret}`, ['get']],
-      ...[certificates.historySecret, tokens.fleetSecret, tokens.stateSecret].map((name) => [
-        `secrets/${name}`,
-        ['get', 'update'],
-      ]),
+      ...[
+        ...historySecretNames(certificates.historySecret, certificates.historyShards),
+        tokens.fleetSecret,
+        tokens.stateSecret,
+      ].map((name) => [`secrets/${name}`, ['get', 'update']]),
       ['secrets/(any)', ['create']],
       ['events/(any)', ['create', 'patch']],
     ]);
@@ -137,6 +151,15 @@ export function describeDeployment(manifests: () => Manifests): void {
       capabilities: { drop: ['ALL'] },
     });
     expect(pod.enableServiceLinks).toBe(false);
+  });
+
+  test("Node's permission model lets in a native library exactly when QUIC needs one", () => {
+    const { container } = manifests();
+    const { config } = manifests().configuration();
+    const options = container.env.find(({ name }) => name === 'NODE_OPTIONS')?.value;
+    expect(options).toBe(config.quic.enabled ? '--allow-addons' : undefined);
+    // The image's entrypoint has the flags.
+    expect(container).not.toHaveProperty('command');
   });
 
   test('the command exists, and reads the mounted configuration', () => {

@@ -88,6 +88,8 @@ export class KubeApi implements AsyncDisposable {
   /** Bytes of answers and watches that were sent, without headers and TLS. */
   bytesSent = 0;
   readonly events = new Map<string, Stored>();
+  /** What of others can be read: `deployments/cloudcore` and the like. */
+  readonly others = new Map<string, object>();
   readonly #server: Server;
   readonly #secrets = new Map<string, Stored>();
   readonly #sockets = new Set<Socket>();
@@ -336,6 +338,12 @@ export class KubeApi implements AsyncDisposable {
       const answer = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: call.name } };
       return void reply(call.verb === 'create' ? 201 : 200, answer);
     }
+    if (OTHERS.test(call.resource)) {
+      if (!this.#allows(call.verb, call.resource, call.name))
+        return void refuse(403, 'Forbidden', call.resource);
+      const found = this.others.get(`${call.resource}/${call.name}`);
+      return void (found ? reply(200, found) : refuse(404, 'NotFound', call.resource));
+    }
     if (call.resource === 'selfsubjectaccessreviews') {
       const review = JSON.parse(text) as { spec: { resourceAttributes: Record<string, string> } };
       const { verb = '', resource = '', name } = review.spec.resourceAttributes;
@@ -465,10 +473,13 @@ export class KubeApi implements AsyncDisposable {
   }
 }
 
+const OTHERS = /^(deployments|services|leases)$/;
 const GROUPS: Readonly<Record<string, string>> = {
   selfsubjectaccessreviews: 'authorization.k8s.io',
   subjectaccessreviews: 'authorization.k8s.io',
   tokenreviews: 'authentication.k8s.io',
+  deployments: 'apps',
+  leases: 'coordination.k8s.io',
 };
 
 function metadataOf({ metadata }: Stored): unknown {
@@ -493,7 +504,10 @@ function parseCall(method: string, url: URL): KubeCall | undefined {
       name: namespace[1],
       query,
     };
-  const match = /^\/api\/v1\/namespaces\/[^/]+\/(secrets|events)(?:\/([^/]+))?$/.exec(url.pathname);
+  const match =
+    /^\/api(?:\/v1|s\/(?:apps|coordination\.k8s\.io)\/v1)\/namespaces\/[^/]+\/(secrets|events|deployments|services|leases)(?:\/([^/]+))?$/.exec(
+      url.pathname,
+    );
   if (!match) return undefined;
   const [, resource = '', name] = match;
   const list = query.get('watch') ? 'watch' : 'list';

@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import type { BackupStatus } from '../../../src/contracts/backups.ts';
 import type { CertificateStatus } from '../../../src/contracts/certificate-issuer.ts';
 import { describeError } from '../../../src/core/errors.ts';
+import { historySecretNames } from '../../../src/history/history-shards.ts';
 import { joinAsEdgeCore } from '../edges/edgecore.ts';
 import { servedCertificate } from '../edges/serving.ts';
 import { eventually } from '../eventually.ts';
@@ -139,6 +140,7 @@ export const without = (rule: PolicyRule, verb: string) =>
   shipped.map((one) => (one === rule ? { ...one, verbs: one.verbs.filter((other) => other !== verb) } : one));
 export const rights = shipped.flatMap((rule) => rule.verbs.map((verb) => ({ rule, verb })));
 
+const SHARED = `tokensecret,sallyport-tokens,${historySecretNames('sallyport-history', 16).join()}`;
 /** What each right is for: the first deed that fails without it. */
 export const PURPOSES: Readonly<Record<string, string>> = {
   'get secrets casecret,cloudcoresecret,sallyport-revocations,sallyport-rollover,sallyport-replicas':
@@ -154,9 +156,8 @@ export const PURPOSES: Readonly<Record<string, string>> = {
   'watch secrets sallyport-trust':
     'holds a watch on CA, hub certificate, trust, rollover, revocations and replicas, and need not ask again',
   'get secrets sallyport-backup': 'knows when the last backup was',
-  'get secrets tokensecret,sallyport-tokens,sallyport-history': 'starts',
-  'update secrets tokensecret,sallyport-tokens,sallyport-history':
-    'enrols a node with a token, which is then used up',
+  [`get secrets ${SHARED}`]: 'starts',
+  [`update secrets ${SHARED}`]: 'enrols a node with a token, which is then used up',
   'create secrets': 'starts',
   'create events': 'leaves Events, and counts what happens again',
   'patch events': 'leaves Events, and counts what happens again',

@@ -185,9 +185,11 @@ export async function startAdmin({
   const rollover = new FakeRollover();
   const history = new NodeHistoryService({ store: new MemorySecretStore(), clock, log, metrics }, () => ({
     secret: 'sallyport-history',
+    maxShards: 16,
     replica: 'hub-1',
     syncMs: 300_000,
     graceDays: 30,
+    edgeDays: 365,
   }));
   const rejections = new RejectionLog({ clock });
   const info = (): GatewayInfo => ({

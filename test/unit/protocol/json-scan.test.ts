@@ -1,10 +1,18 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isSallyportError } from '../../../src/core/errors.ts';
-import { decodeFramed, encodeFramed, FRAME_HEADER_BYTES } from '../../../src/protocol/codec-framed.ts';
-import { decodeJson, encodeJson } from '../../../src/protocol/codec-json.ts';
+import {
+  decodeFramed,
+  decodeFramedInTurns,
+  encodeFramed,
+  FRAME_HEADER_BYTES,
+} from '../../../src/protocol/codec-framed.ts';
+import { decodeJson, decodeJsonInTurns, encodeJson } from '../../../src/protocol/codec-json.ts';
 import { Content, exactJson } from '../../../src/protocol/content.ts';
 import { JsonScanner } from '../../../src/protocol/json-scan.ts';
+import { Message } from '../../../src/protocol/message.ts';
+import { SHARE_BYTES } from '../../../src/protocol/scan-in-turns.ts';
+import { LARGEST_SHAPES } from '../../support/edges/largest-messages.ts';
 
 const HEAD = '{"header":{"msg_id":"a","timestamp":1},"route":{}';
 const frameOf = (content: string) => Buffer.from(`${HEAD},"content":${content}}`);
@@ -89,13 +97,71 @@ test('N2: the scanner takes what JSON.parse takes and nothing else, and content 
       const bytes = Buffer.from(text.toWellFormed());
       const expected = attempt(() => JSON.parse(bytes.toString()) as unknown);
       const seen = attempt(() => {
-        new JsonScanner(bytes).value();
+        JsonScanner.ofValue(bytes).scan();
         return Content.check(bytes).value;
       });
       expect(seen).toEqual(expected);
     }),
     { numRuns: 5_000 },
   );
+});
+
+test('N2: a text in pieces of any size is judged as in one', () => {
+  const text = fc.oneof(
+    fc.jsonValue().map((value) => JSON.stringify(value, undefined, 1)),
+    fc.constantFrom(...EXACT, '{"a":"\\u00e9\\"', '[1,]', '{"a" 1}', ' [ ] x', '"', '{}'),
+  );
+  fc.assert(
+    fc.property(text, fc.integer({ min: 1, max: 7 }), (json, share) => {
+      const bytes = Buffer.from(json.toWellFormed());
+      const whole = attempt(() => {
+        const scanner = JsonScanner.ofObject(bytes);
+        scanner.scan();
+        return scanner.members;
+      });
+      const inPieces = attempt(() => {
+        const scanner = JsonScanner.ofObject(bytes);
+        while (!scanner.scan(share));
+        return scanner.members;
+      });
+      expect(inPieces).toEqual(whole);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test.each(LARGEST_SHAPES.filter(({ counted }) => counted !== 'malformed' && counted !== 'content-too-deep'))(
+  'N2: $what: others get a turn at each share of it, also when two are decoded at once',
+  async ({ make }) => {
+    const content = Buffer.from(make(4 * SHARE_BYTES));
+    const framed = encodeFramed(new Message({ msg_id: 'a', timestamp: 1 }, {}, new Content(content)));
+    const decoded = Promise.all([
+      decodeJsonInTurns(frameOf(content.toString())),
+      decodeFramedInTurns(framed.subarray(FRAME_HEADER_BYTES)),
+    ]);
+    let [turns, isOver] = [0, false];
+    decoded.finally(() => {
+      isOver = true;
+    });
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+    }
+    // The first share is scanned at once.
+    expect(turns).toBeGreaterThanOrEqual(2 * (Math.floor(content.length / SHARE_BYTES) - 1));
+    expect((await decoded)[1].contentBytes.length).toBe(content.length);
+  },
+);
+
+test('N2: a large content that is no JSON is refused, a short one is a text', async () => {
+  const framed = (bytes: number) =>
+    encodeFramed(
+      new Message({ msg_id: 'a', timestamp: 1 }, {}, new Content(Buffer.alloc(bytes, 1))),
+    ).subarray(FRAME_HEADER_BYTES);
+  expect((await decodeFramedInTurns(framed(3))).content).toBe('\u0001\u0001\u0001');
+  await expect(decodeFramedInTurns(framed(SHARE_BYTES + 1))).rejects.toMatchObject({
+    code: 'MESSAGE_INVALID',
+  });
 });
 
 test('N2: random bytes are a content or MESSAGE_INVALID', () => {

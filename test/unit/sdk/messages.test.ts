@@ -2,6 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { createMessage, type Message } from '../../../src/protocol/message.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../support/eventually.ts';
 import { EdgeFixture, next } from './edge-fixture.ts';
 
 const draft = (content: unknown) => ({ resource: 'default/podstatus/p-1', operation: 'update', content });
@@ -18,13 +19,13 @@ test('connects as EdgeCore does: path, headers, a keepalive at once and one ever
     connectionuse: 'msg',
   });
   expect(request.headers['sec-websocket-extensions']).toBeUndefined();
-  await vi.waitFor(() => expect(edge.hub.keepalives).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.keepalives).toHaveLength(1));
   expect(edge.hub.keepalives[0]).toMatchObject({
     route: { source: 'websocket', group: 'resource', operation: 'keepalive', resource: 'node' },
     content: 'ping',
   });
   await clock.advance(15_000);
-  await vi.waitFor(() => expect(edge.hub.keepalives).toHaveLength(2));
+  await eventuallyHolds(() => expect(edge.hub.keepalives).toHaveLength(2));
 });
 
 test('send resolves when the hub acknowledged, and not before', async () => {
@@ -33,7 +34,7 @@ test('send resolves when the hub acknowledged, and not before', async () => {
   edge.hub.acknowledge = 'never';
   const done = vi.fn();
   const sent = client.send(draft(1)).then(done);
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   expect(edge.hub.received[0]!.header.sync).toBe(true);
   expect(done).not.toHaveBeenCalled();
   const parentId = edge.hub.received[0]!.header.msg_id;
@@ -57,7 +58,7 @@ test('a message that wants no acknowledgement is not marked sync and is done whe
   const client = await edge.connect();
   edge.hub.acknowledge = 'never';
   await client.send(draft(1), { acknowledged: false });
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   expect(edge.hub.received[0]!.header.sync).toBeUndefined();
 });
 
@@ -71,11 +72,11 @@ test('acknowledges what the hub sends after the handler is done with it, as Edge
     await work.promise;
   });
   const pushed = edge.hub.push('default/configmap/demo', { a: 1 }, 'insert');
-  await vi.waitFor(() => expect(seen).toHaveLength(1));
+  await eventuallyHolds(() => expect(seen).toHaveLength(1));
   expect(JSON.stringify(seen[0])).toBe(JSON.stringify(pushed));
   expect(edge.hub.received).toEqual([]);
   work.resolve();
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   expect(edge.hub.received[0]).toMatchObject({
     header: { parent_msg_id: pushed.header.msg_id },
     route: {
@@ -95,7 +96,7 @@ test('answers with an error when the handler fails', async () => {
     throw new Error('disk full');
   });
   const pushed = edge.hub.push('default/configmap/demo', {});
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   expect(edge.hub.received[0]).toMatchObject({
     header: { parent_msg_id: pushed.header.msg_id },
     route: { operation: 'error' },
@@ -109,14 +110,14 @@ test('J3: what the hub sends again is acknowledged again and not delivered twice
   const handler = vi.fn();
   client.on('message', handler);
   const pushed = edge.hub.push('default/configmap/demo', {});
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   edge.hub.write(pushed);
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(2));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(2));
   const back = next(client, 'connected');
   edge.hub.drop();
   await back;
   edge.hub.write(pushed);
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(3));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(3));
   expect(edge.hub.received.map((message) => message.header.parent_msg_id)).toEqual(
     Array(3).fill(pushed.header.msg_id),
   );
@@ -130,7 +131,7 @@ test('does not acknowledge a message while nobody listens, so that the hub keeps
   await client.send(draft('later than the push'));
   client.on('message', () => {});
   edge.hub.write(pushed);
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(2));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(2));
   expect(edge.hub.received[1]!.header.parent_msg_id).toBe(pushed.header.msg_id);
 });
 
@@ -139,9 +140,9 @@ test('respond takes the place of the acknowledgement and is repeated for a repea
   const client = await edge.connect();
   client.on('message', (message) => client.respond(message, { temperature: 21 }));
   const question = edge.hub.push('default/sensor/t', null, 'get');
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   edge.hub.write(question);
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(2));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(2));
   await client.send(draft('a marker'));
   expect(edge.hub.received.slice(0, 2).map(({ header, content }) => [header.parent_msg_id, content])).toEqual(
     [
@@ -182,7 +183,7 @@ test('J2: what is sent offline, or was never acknowledged, reaches the hub after
   const client = await edge.connect();
   edge.hub.acknowledge = 'never';
   const first = [1, 2, 3].map((content) => client.send(draft(content)));
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(3));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(3));
 
   const down = next(client, 'disconnected');
   edge.hub.refuseConnect = { status: 503 };
@@ -203,7 +204,7 @@ test('messages whose acknowledgement is overdue are sent again on the same link,
   const client = await edge.connect({ ackTimeoutMs: 1_000, heartbeatMs: 1e9 }, { clock });
   edge.hub.acknowledge = 'never';
   const sent = client.send(draft(1));
-  await vi.waitFor(() => expect(edge.hub.received).toHaveLength(1));
+  await eventuallyHolds(() => expect(edge.hub.received).toHaveLength(1));
   edge.hub.acknowledge = 'OK';
   await clock.advance(2_000);
   await sent;

@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
@@ -16,6 +16,7 @@ import type { EdgeTransport } from '../../../src/sdk/transports/transport.ts';
 import { WebSocketTransport } from '../../../src/sdk/transports/websocket-transport.ts';
 import { MiniHub } from '../../support/edges/mini-hub.ts';
 import { startQuic } from '../../support/edges/quic-rig.ts';
+import { eventuallyHolds } from '../../support/eventually.ts';
 import { mintCa, mintEdge, type Pair } from '../../support/pki/pki.ts';
 import { next } from './edge-fixture.ts';
 
@@ -73,11 +74,11 @@ test('J2: over QUIC: acknowledged both ways, and what was not acknowledged is se
   expect((await up).transport).toBe('quic');
 
   const sent = client.send({ resource: 'a/b', operation: 'update', content: 1 });
-  await vi.waitFor(() => expect(data()).toHaveLength(1));
+  await eventuallyHolds(() => expect(data()).toHaveLength(1));
   const back = next(client, 'connected');
   hub.acceptor.connections[0]!.close(closeReason('Rebalance', 1));
   await back;
-  await vi.waitFor(() => expect(data()).toHaveLength(2));
+  await eventuallyHolds(() => expect(data()).toHaveLength(2));
   expect(data()[1]).toEqual(data()[0]);
   const connection = hub.acceptor.connections[0]!;
   await connection.send(createResponse(data()[1]!, 'OK', { now: Date.now() }));
@@ -86,7 +87,7 @@ test('J2: over QUIC: acknowledged both ways, and what was not acknowledged is se
   client.on('message', () => {});
   const down = createMessage({ operation: 'insert', resource: 'a/c' }, { x: 1 }, { now: Date.now() });
   await connection.send(down);
-  await vi.waitFor(() =>
+  await eventuallyHolds(() =>
     expect(hub.acceptor.received.at(-1)!.message).toMatchObject({
       header: { parent_msg_id: down.header.msg_id },
       content: 'OK',

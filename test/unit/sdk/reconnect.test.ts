@@ -3,6 +3,7 @@ import { type CloseReasonName, closeReason } from '../../../src/protocol/close-r
 import { reconnectDelayMs } from '../../../src/sdk/reconnect-delay.ts';
 import { readRefusal } from '../../../src/sdk/transports/transport.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../support/eventually.ts';
 import { EdgeFixture, next } from './edge-fixture.ts';
 
 const policy = { minMs: 1000, maxMs: 60_000, random: () => 0.5 };
@@ -95,7 +96,7 @@ test('backs off while the hub vanished or refuses, and comes back', async () => 
   await clock.advance(29_000);
   expect(edge.hub.attempts).toHaveLength(2);
   await clock.advance(1_000);
-  await vi.waitFor(() => expect(back).toHaveBeenCalled());
+  await eventuallyHolds(() => expect(back).toHaveBeenCalled());
 });
 
 test('renews first when the hub says so, then returns with the new certificate', async () => {
@@ -105,7 +106,7 @@ test('renews first when the hub says so, then returns with the new certificate',
   const back = next(client, 'connected');
   edge.hub.closeWith(closeReason('CertificateExpired'));
   await back;
-  await vi.waitFor(() => expect(edge.hub.sessions).toHaveLength(2));
+  await eventuallyHolds(() => expect(edge.hub.sessions).toHaveLength(2));
   expect(edge.hub.enrolments).toHaveLength(2);
   expect(edge.hub.enrolments[1]!.headers.authorization).toBeUndefined();
   expect(edge.hub.session.fingerprint).not.toBe(fingerprint);
@@ -161,7 +162,7 @@ test('I6: a hub that takes nothing any more is left after the write time-out, an
   const sent = [1, 2].map((n) =>
     client.send({ resource: 'a', operation: 'update', content: `${n}${large}` }),
   );
-  await vi.waitFor(() => expect(first.socket.isPaused).toBe(true));
+  await eventuallyHolds(() => expect(first.socket.isPaused).toBe(true));
   const down = next(client, 'disconnected');
   await clock.advance(30_000);
   await down;

@@ -5,6 +5,7 @@ import { createRenewRequest } from '../../../src/protocol/renew-request.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { renewAt } from '../../../src/sdk/edge-identity.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../support/eventually.ts';
 import { mintCa, OID } from '../../support/pki/pki.ts';
 import { EdgeFixture, next } from './edge-fixture.ts';
 
@@ -45,7 +46,7 @@ test('renews in time over mutual TLS without a token, and is on the new certific
   });
   expect(edge.hub.enrolments[1]!.headers.authorization).toBeUndefined();
   expect(edge.hub.session.fingerprint).not.toBe(old.fingerprint);
-  await vi.waitFor(() => expect(old.socket.readyState).toBe(old.socket.CLOSED));
+  await eventuallyHolds(() => expect(old.socket.readyState).toBe(old.socket.CLOSED));
   expect(down).not.toHaveBeenCalled();
   expect(client.connected).toBe(true);
   const stored = await new CredentialStore(edge.options.directory).load('edge-1');
@@ -106,7 +107,7 @@ test('a renewal that fails is reported and tried again after a back-off, with th
   edge.hub.refuseEnrolment = undefined;
   edge.hub.validity = validFor(20, start);
   const renewed = next(client, 'renewed');
-  await vi.waitFor(() => expect(clock.pending).toBeGreaterThan(0));
+  await eventuallyHolds(() => expect(clock.pending).toBeGreaterThan(0));
   await clock.advance(5_000);
   await renewed;
   expect(edge.hub.enrolments).toHaveLength(3);
@@ -147,7 +148,7 @@ test('C1: a certificate of a new CA brings that CA along, fetched over a verifie
   const sessions = edge.hub.sessions.length;
   await client.renew();
   expect(await load()).toBe(ca.pem + old.pem);
-  await vi.waitFor(() => expect(edge.hub.sessions).toHaveLength(sessions + 1));
+  await eventuallyHolds(() => expect(edge.hub.sessions).toHaveLength(sessions + 1));
   expect(agent()).toBe(`sallyport-sdk/0.1 (trusts ${ca.sha256.slice(0, 16)} ${old.sha256.slice(0, 16)})`);
 
   await client.renew();
@@ -188,7 +189,7 @@ test('C4: asked by the hub it renews within the time given, without losing its l
   const ask = (serial: string) => {
     const message = createRenewRequest({ reason: 'ca-rollover', serial, withinMs: 1 }, { now: Date.now() });
     edge.hub.write(message);
-    return vi.waitFor(() =>
+    return eventuallyHolds(() =>
       expect(edge.hub.received.some(({ header }) => header.parent_msg_id === message.header.msg_id)).toBe(
         true,
       ),

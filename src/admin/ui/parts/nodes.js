@@ -1,7 +1,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { count, day, plural, quote, relative } from '../format.js';
 import { html } from '../lib.js';
-import { selectNodes } from '../node-list.js';
+import { cloudCoreOf, selectNodes } from '../node-list.js';
 import { Command } from './command.js';
 import { DataTable } from './data-table.js';
 import { Loaded, Section } from './section.js';
@@ -69,6 +69,9 @@ function NodePage({ all, search, order, onOrder, page, onPage, now }) {
     { name: 'Transport', minor: true, cell: ({ transport }) => transport },
     { name: 'Replica', minor: true, cell: ({ replica }) => replica },
     { name: 'Address', minor: true, cell: ({ remoteAddress }) => remoteAddress },
+    ...(all.some(({ upstream }) => upstream)
+      ? [{ name: 'CloudCore', minor: true, cell: (/** @type {Node} */ node) => cloudCoreOf(node) ?? 'none' }]
+      : []),
     {
       name: 'Certificate ends',
       kind: 'number',

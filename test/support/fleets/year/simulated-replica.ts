@@ -84,9 +84,11 @@ export async function startReplica(
   });
   const history = new NodeHistoryService({ ...shared, isNodeRevoked, random }, () => ({
     secret: 'sallyport-history',
+    maxShards: 16,
     replica,
     syncMs: 6 * HOUR_MS,
     graceDays: POLICY.graceDays,
+    edgeDays: POLICY.edgeDays,
   }));
   const issuer = new EdgeCertificateIssuer(
     {
@@ -110,17 +112,25 @@ export async function startReplica(
       board,
       current: certificates,
       manager,
-      nodes: () =>
-        history.list().map(({ node, certificate, issued, firstSeen, lastSeen, connectedHere }) => ({
-          node,
-          serial: (issued ?? certificate).serial,
-          issuerSha256: (issued ?? certificate).issuerSha256,
-          notAfter: Date.parse((issued ?? certificate).notAfter),
-          firstSeen: Date.parse(firstSeen),
-          ...(lastSeen === undefined ? {} : { lastSeen: Date.parse(lastSeen) }),
-          connected: connectedHere,
-          ...(isNodeRevoked(node) === undefined ? {} : { revoked: true }),
-        })),
+      fleet: {
+        nodes: () =>
+          history
+            .list()
+            .map(
+              ({ node, certificate, issued, firstSeen, joinedAt = firstSeen, lastSeen, connectedHere }) => ({
+                node,
+                serial: (issued ?? certificate).serial,
+                issuerSha256: (issued ?? certificate).issuerSha256,
+                notAfter: Date.parse((issued ?? certificate).notAfter),
+                joinedAt: Date.parse(joinedAt),
+                ...(lastSeen === undefined ? {} : { lastSeen: Date.parse(lastSeen) }),
+                connected: connectedHere,
+                ...(isNodeRevoked(node) === undefined ? {} : { revoked: true }),
+              }),
+            ),
+        forgotten: () => history.forgotten(),
+        recall: () => history.recall(),
+      },
       ask,
     },
     () => ({ ...POLICY, replica }),

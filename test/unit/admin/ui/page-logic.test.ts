@@ -119,6 +119,19 @@ describe('findings', () => {
     ]);
   });
 
+  test('nodes without CloudCore for more than a moment are told of, urgent when it is a tenth of them', () => {
+    const node = (state: 'open' | 'waiting', since: number) =>
+      ({ node: 'n', upstream: { address: 'cloudcore:10000', state, since: at(since) } }) as Node;
+    const open = Array.from({ length: 9 }, () => node('open', -DAY));
+    expect(titles({ nodes: ready([...open, node('waiting', -5_000)]) })).toEqual([]);
+    expect(titles({ nodes: ready([...open, node('waiting', -60_000)]) })).toEqual([
+      '1 1 node of 10 without CloudCore',
+    ]);
+    expect(titles({ nodes: ready([node('open', -DAY), node('waiting', -60_000)]) })).toEqual([
+      '2 1 node of 2 without CloudCore',
+    ]);
+  });
+
   test('without proofs by handshake, what this replica says of its listeners is shown', () => {
     const listeners = [{ name: 'https', address: 'x', servedFingerprint: 'aa', servesWanted: true }];
     const [row] = servedRows(
@@ -202,6 +215,23 @@ describe('the list of nodes', () => {
   test('finds by every word, in any column and case', () => {
     expect(names({ search: 'QUIC edge-1' })).toEqual(['edge-10']);
     expect(names({ search: 'quic websocket' })).toEqual([]);
+  });
+
+  test('sorts and finds by the CloudCore behind the gateway, where there is one', () => {
+    const upstream = (address: string, state: 'open' | 'waiting' = 'open') => ({
+      address,
+      state,
+      since: at(0),
+    });
+    const relayed = [
+      node('edge-1', { upstream: upstream('cc-2:10000') }),
+      node('edge-2', { upstream: upstream('cc-1:10000') }),
+      node('edge-3', { upstream: upstream('cc-1:10000', 'waiting') }),
+    ];
+    const select = (more: Partial<typeof view>) =>
+      selectNodes(relayed, { ...view, size: 9, ...more }).rows.map(({ node }) => node);
+    expect(select({ order: { by: 'CloudCore', descending: false } })).toEqual(['edge-3', 'edge-2', 'edge-1']);
+    expect(select({ search: 'cc-1' })).toEqual(['edge-2', 'edge-3']);
   });
 
   test('a page beyond the end is the last one', () => {

@@ -294,6 +294,21 @@ test('F1: later than the grace the answer is 401 and says whose certificate it i
   expect(await ask()).toMatchObject({ how: 'grace-renewal' });
 });
 
+test('F1: a certificate that ended before its CA was made anew is refused for that, and nobody is sent to look for a wrong clock', async () => {
+  await using world = await EnrolmentWorld.create({ graceDays: 10_000 });
+  const replica = await world.replica();
+  const begin = world.ca.certificate.validFromDate.getTime();
+  const edge = await mintEdge(world.ca, 'edge-1', {
+    notBefore: new Date(begin - 100 * DAY_MS),
+    notAfter: new Date(begin - DAY_MS),
+  });
+  const message = await messageOf(
+    replica.issuer.issue(await world.request(peerOf(replica, edge.certificate))),
+  );
+  expect(message).toMatch(/node edge-1, .*ended at .*, before its CA began, at .*; join again with a token/);
+  expect(message).not.toMatch(/clock|not valid yet/);
+});
+
 test('F1: the grace is for certificates of ours that are refused for nothing but their date', async () => {
   await using world = await EnrolmentWorld.create();
   const replica = await world.replica();

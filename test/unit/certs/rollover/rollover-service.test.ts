@@ -195,9 +195,9 @@ describe('a process that dies between any two writes', () => {
     for (const effect of ['before', 'after'] as const)
       test(`${name}: killed ${effect} each write takes effect, another replica and a new process go on from there`, async () => {
         const old = await kubeEdgeCa();
-        // The way back has many writes that repeat those of the way forward: each third at home, all in CI.
-        const stride = name === 'forward' || TEST_SCALE >= 1 ? 1 : 3;
-        for (let at = 1; ; at += stride) {
+        // Each fourth write at home, others before than after; all of them in CI.
+        const [first, stride] = TEST_SCALE >= 1 ? [1, 1] : [effect === 'before' ? 1 : 3, 4];
+        for (let at = first; ; at += stride) {
           store = new MemorySecretStore();
           putCa(old);
           const witness = await start({ replica: 'witness', on: store.connect() });
@@ -299,6 +299,39 @@ describe('C4: the evidence', () => {
     });
   });
 
+  test('R3: retire, revoke and the last step back are refused while the history has forgotten nodes that may come back, unless forced', async () => {
+    putCa(await kubeEdgeCa());
+    const forgotten = { nodes: 12, since: '2026-01-02T03:04:05.000Z', until: '2027-02-03T04:05:06.000Z' };
+    const hub = await start({ forgotten: () => forgotten });
+    const why = /forget 12 nodes \(since 2026-01-02\).*until 2027-02-03.*--force/;
+    await hub.step('prepare');
+    expect(hub.service.status().warnings.join()).toContain('forget 12 nodes');
+    await hub.step('activate');
+    await expect(hub.step('retire')).rejects.toMatchObject({ code: 'ROLLOVER_BLOCKED' });
+    expect(
+      hub.service
+        .status()
+        .next.find(({ step }) => step === 'retire')!
+        .blockers.join(),
+    ).toMatch(why);
+    await hub.step('abort');
+    await expect(hub.step('abort')).rejects.toThrow(why);
+    await hub.step('activate');
+    await hub.step('retire', true);
+    await expect(hub.step('revoke')).rejects.toThrow(why);
+    expect(await hub.step('revoke', true)).toMatchObject({ phase: 'idle' });
+  });
+
+  test('R3: before a step is weighed, what other replicas know of nodes is read', async () => {
+    const old = await kubeEdgeCa();
+    putCa(old);
+    const [known, elsewhere] = [[] as NodeEvidence[], [node('edge-1', old.sha256)]];
+    const hub = await start({ nodes: () => known, recall: async () => void known.push(...elsewhere) });
+    await hub.step('prepare', true);
+    await hub.step('activate', true);
+    await expect(hub.step('retire')).rejects.toThrow(/edge-1 connected/);
+  });
+
   test('a node that can neither connect nor renew any more, or is revoked, blocks nothing', async () => {
     const old = await kubeEdgeCa();
     putCa(old);
@@ -338,8 +371,8 @@ describe('C4: the evidence', () => {
     const agent = `sallyport-sdk/0.1 (trusts ${newSha.slice(0, 16)} ${old.sha256.slice(0, 16)})`;
     nodes.push(
       node('a-reports', newSha, { agent }),
-      node('b-joined-before', newSha, { firstSeen: clock.now() - DAY_MS }),
-      node('c-joined-after', newSha, { firstSeen: clock.now() + 1_000 }),
+      node('b-joined-before', newSha, { joinedAt: clock.now() - DAY_MS }),
+      node('c-joined-after', newSha, { joinedAt: clock.now() + 1_000 }),
     );
     const { items, warnings, bridgedUntil } = hub.service.status();
     expect(items.map(({ trusts, trustsFrom }) => [trustsFrom, ...trusts])).toEqual([

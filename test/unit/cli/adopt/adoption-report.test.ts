@@ -39,7 +39,7 @@ async function report(
   );
   const options: AdoptionOptions = { ...config, names: parseAdvertisedNames(addresses) };
   const findings = await reportAdoption({ clock }, snapshot, options);
-  return findings.map(({ level, secret, text }) => `${level} ${secret}: ${text}`);
+  return findings.map(({ level, object, text }) => `${level} ${object}: ${text}`);
 }
 const lines = (all: readonly string[], level: string) => all.filter((line) => line.startsWith(level));
 

@@ -225,6 +225,7 @@ describe('Tokens, backups, nodes', () => {
           { node: 'edge-3', verdict: 'at-risk' },
           { node: 'edge-4', verdict: 'ok' },
         ],
+        forgotten: { nodes: 12, since: '2025-12-01T00:00:00.000Z', until: '2026-11-01T00:00:00.000Z' },
       },
       '/api/v1/rejections': {
         items: [
@@ -239,6 +240,7 @@ describe('Tokens, backups, nodes', () => {
       one('warning', /^1 connected nodes/, { detail: 'edge-1 (4d)' }),
     ]);
     expect(await findingsOf('node-forecast', { answers })).toEqual([
+      one('warning', /forget 12 nodes \(since 2025-12-01\), which may come back until 2026-11-01$/),
       one('warning', /^1 nodes will be/, { detail: 'edge-3 (at-risk)' }),
     ]);
     expect(await findingsOf('rejections', { answers })).toEqual([

@@ -6,11 +6,14 @@ import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { bundleOf } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer } from '../../../support/pki/pki.ts';
+import { scaled } from '../../../support/scale.ts';
 
-test('B5: 100 connections keep echoing across a swap, and new ones get the new certificate', async () => {
+const MANY = scaled(100, 20);
+
+test(`B5: ${MANY} connections keep echoing across a swap, and new ones get the new certificate`, async () => {
   await using hub = await startQuic();
   const edges = [];
-  for (let i = 0; i < 100; i++) edges.push(await hub.connect(`edge-${i}`));
+  for (let i = 0; i < MANY; i++) edges.push(await hub.connect(`edge-${i}`));
   let echoes = 0;
   let isSwapping = true;
   const chatter = edges.map(async (edge, i) => {

@@ -16,7 +16,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SecretSnapshot } from '../../../../src/contracts/secret-store.ts';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { createLogger, silentLogger } from '../../../../src/core/log.ts';
@@ -24,6 +24,8 @@ import { createMetrics } from '../../../../src/core/metrics.ts';
 import { DirectorySecretStore } from '../../../../src/secrets/directory/directory-secret-store.ts';
 import { printSecretManifest } from '../../../../src/secrets/secret-manifest.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../../support/eventually.ts';
+import { scaled } from '../../../support/scale.ts';
 
 const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
 const metrics = createMetrics({ process: false });
@@ -75,9 +77,13 @@ async function inProcesses(tasks: readonly (readonly string[])[]): Promise<Recor
   return Promise.all(outcomes);
 }
 
+const PROCESSES = scaled(8, 3);
+
 describe('between processes', () => {
-  test('A1: of 8 processes that create the same secret in an empty folder exactly one succeeds, and all read its value', async () => {
-    const outcomes = await inProcesses(Array.from({ length: 8 }, (_, index) => ['create', `ca ${index}`]));
+  test(`A1: of ${PROCESSES} processes that create the same secret in an empty folder exactly one succeeds, and all read its value`, async () => {
+    const outcomes = await inProcesses(
+      Array.from({ length: PROCESSES }, (_, index) => ['create', `ca ${index}`]),
+    );
     const stored = Buffer.from((await store.get('casecret'))!.data.value!).toString();
     expect(outcomes.filter((outcome) => outcome.won)).toHaveLength(1);
     expect(stored).toBe(`ca ${outcomes.findIndex((outcome) => outcome.won)}`);
@@ -85,11 +91,11 @@ describe('between processes', () => {
     expect((await readdir(path)).filter((name) => name !== '.lock')).toEqual(['casecret.yaml']);
   });
 
-  test('E3: 8 processes that change the same record again and again lose no update', async () => {
+  test(`E3: ${PROCESSES} processes that change the same record again and again lose no update`, async () => {
     await store.create({ name: 'counter', data: { value: bytes('0') } });
-    const outcomes = await inProcesses(Array.from({ length: 8 }, () => ['count', '12']));
+    const outcomes = await inProcesses(Array.from({ length: PROCESSES }, () => ['count', '12']));
     expect(outcomes.flatMap(({ error }) => error ?? [])).toEqual([]);
-    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe('96');
+    expect(Buffer.from((await store.get('counter'))!.data.value!).toString()).toBe(String(12 * PROCESSES));
     expect(outcomes.some((outcome) => Number(outcome.conflicts) > 0)).toBe(true);
   });
 
@@ -101,7 +107,7 @@ describe('between processes', () => {
       await once(child, 'message');
       child.send('go');
       const before = (await store.get('counter'))!.version;
-      await vi.waitFor(async () => expect((await store.get('counter'))!.version).not.toBe(before), 5_000);
+      await eventuallyHolds(async () => expect((await store.get('counter'))!.version).not.toBe(before));
       await new Promise((resolve) => setTimeout(resolve, afterMs));
       child.kill('SIGKILL');
       await once(child, 'exit');
@@ -269,68 +275,68 @@ describe('a watch', () => {
     await store.create({ name: 'web', data: { value: bytes('good') } });
     await store.create({ name: 'other', data: { value: bytes('1') } });
     const { snapshots, errors, value } = follow('web', 'other');
-    await vi.waitFor(() => expect(value('web')).toBe('good'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('good'));
     await writeFile(fileOf('web'), manifest('web', 'a longer and better value').slice(0, -6));
-    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0), 5_000);
+    await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
     expect(errors[0]).toMatchObject({ code: 'SECRET_MALFORMED', details: { secret: 'web' } });
     await writeFile(fileOf('other'), manifest('other', '2'));
-    await vi.waitFor(() => expect(value('other')).toBe('2'), 5_000);
+    await eventuallyHolds(() => expect(value('other')).toBe('2'));
     for (const snapshot of snapshots)
       expect(Buffer.from(snapshot.get('web')!.data.value!).toString()).toBe('good');
     await writeFile(fileOf('web'), manifest('web', 'a longer and better value'));
-    await vi.waitFor(() => expect(value('web')).toBe('a longer and better value'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('a longer and better value'));
   });
 
   test('A3: gives no snapshot while a secret exists that was never readable', async () => {
     await mkdir(path, { recursive: true });
     await writeFile(fileOf('web'), 'half');
     const { snapshots, errors, value } = follow('web', 'other');
-    await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0), 5_000);
+    await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
     expect(snapshots).toEqual([]);
     await writeFile(fileOf('web'), manifest('web', 'whole'));
-    await vi.waitFor(() => expect(value('web')).toBe('whole'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('whole'));
   });
 
   test('sees edits in place, replacement by rename, and removal', async () => {
     await store.create({ name: 'web', data: { value: bytes('1') } });
     const { snapshots, value } = follow('web');
-    await vi.waitFor(() => expect(value('web')).toBe('1'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('1'));
     await writeFile(fileOf('web'), manifest('web', '2'));
-    await vi.waitFor(() => expect(value('web')).toBe('2'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
     await writeFile(join(path, 'draft'), manifest('web', '3'));
     await rename(join(path, 'draft'), fileOf('web'));
-    await vi.waitFor(() => expect(value('web')).toBe('3'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('3'));
     await rm(fileOf('web'));
-    await vi.waitFor(() => expect(snapshots.at(-1)!.get('web')).toBeUndefined(), 5_000);
+    await eventuallyHolds(() => expect(snapshots.at(-1)!.get('web')).toBeUndefined());
   });
 
   test('goes on when the folder is removed and made again, and when another takes its place', async () => {
     await store.create({ name: 'web', data: { value: bytes('1') } });
     const { snapshots, value } = follow('web');
-    await vi.waitFor(() => expect(value('web')).toBe('1'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('1'));
     await rm(path, { recursive: true });
-    await vi.waitFor(() => expect(snapshots.at(-1)!.get('web')).toBeUndefined(), 5_000);
+    await eventuallyHolds(() => expect(snapshots.at(-1)!.get('web')).toBeUndefined());
     await store.create({ name: 'web', data: { value: bytes('2') } });
-    await vi.waitFor(() => expect(value('web')).toBe('2'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
     await mkdir(`${path}-next`);
     await writeFile(join(`${path}-next`, 'web.yaml'), manifest('web', '3'));
     await rename(path, `${path}-old`);
     await rename(`${path}-next`, path);
-    await vi.waitFor(() => expect(value('web')).toBe('3'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('3'));
     await writeFile(fileOf('web'), manifest('web', '4'));
-    await vi.waitFor(() => expect(value('web')).toBe('4'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('4'));
   });
 
   test('collapses a burst of writes', async () => {
     await store.create({ name: 'web', data: { value: bytes('0') } });
     const { snapshots, value } = follow('web');
-    await vi.waitFor(() => expect(value('web')).toBe('0'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('0'));
     const before = snapshots.length;
     for (let n = 1; n <= 100; n++) {
       await writeFile(join(path, 'draft'), manifest('web', String(n)));
       await rename(join(path, 'draft'), fileOf('web'));
     }
-    await vi.waitFor(() => expect(value('web')).toBe('100'), 5_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('100'));
     expect(snapshots.length - before).toBeLessThan(20);
   });
 
@@ -347,15 +353,15 @@ describe('a watch', () => {
       (snapshot) => snapshots.push(snapshot),
       () => {},
     );
-    await vi.waitFor(() => expect(snapshots).toHaveLength(1), 5_000);
+    await eventuallyHolds(() => expect(snapshots).toHaveLength(1));
     await clock.advance(9_000);
     expect(snapshots).toHaveLength(1);
     await clock.advance(1_000);
-    await vi.waitFor(() => expect(snapshots).toHaveLength(2), 5_000);
+    await eventuallyHolds(() => expect(snapshots).toHaveLength(2));
     expect((await own.storeLastSync.get()).values[0]!.value).toBe(clock.now() / 1000);
     // Looking for the folder and the periodic read fall due together again and again: still one timer each.
     await clock.advance(200_000);
-    await vi.waitFor(() => expect(clock.pending).toBe(2));
+    await eventuallyHolds(() => expect(clock.pending).toBe(2));
     stop();
     expect(clock.pending).toBe(0);
     await timed.close();

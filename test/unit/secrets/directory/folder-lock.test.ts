@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { FolderLock } from '../../../../src/secrets/directory/folder-lock.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../../support/eventually.ts';
 
 const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
 const clock = systemClock;
@@ -99,6 +100,20 @@ test('a claim of a reused pid is not taken for its owner', async () => {
   expect(await lock.hold(async () => 'taken')).toBe('taken');
 });
 
+test('a holder whose process may not be looked at is not taken for dead', async () => {
+  const flags = ['--permission', `--allow-fs-write=${folder}`];
+  for (const path of [process.cwd(), folder, '/proc/sys/kernel/random/boot_id', '/proc/self/ns/pid'])
+    flags.push(`--allow-fs-read=${path}`);
+  await new FolderLock({ clock }, { path }).hold(async () => {
+    const child = fork(worker, [folder, 'hold', '100'], { execArgv: flags });
+    children.push(child);
+    await once(child, 'message');
+    child.send('go');
+    const [outcome] = await once(child, 'message');
+    expect(outcome).toEqual({ error: expect.stringContaining(`held by process ${process.pid}`) });
+  });
+});
+
 test('waiting is bounded and says who holds it', async () => {
   const child = await holder();
   const lock = new FolderLock({ clock }, { path, waitMs: 100 });
@@ -138,7 +153,7 @@ test('a holder on another machine that is silent for the lease is passed over, n
   };
   await advance(800);
   expect(taken).toBe(false);
-  await vi.waitFor(() => manual.advance(200).then(() => expect(taken).toBe(true)));
+  await eventuallyHolds(() => manual.advance(200).then(() => expect(taken).toBe(true)));
   expect(await settled).toBe('taken');
 });
 

@@ -3,13 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SecretSnapshot } from '../../../../src/contracts/secret-store.ts';
 import { type Clock, systemClock } from '../../../../src/core/clock.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
 import { KubeSecretStore } from '../../../../src/secrets/kubernetes/kube-secret-store.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { eventuallyHolds } from '../../../support/eventually.ts';
 import { KubeApi, type KubeFault, type PolicyRule } from '../../../support/kube/kube-api.ts';
 import { mintCa } from '../../../support/pki/pki.ts';
 
@@ -321,10 +322,10 @@ describe('A6: with a Role limited to the named secrets', () => {
     await store.replace({ ...created, version: created.version!, data: { a: bytes('2') } });
     expect((await store.get('web'))!.data.a).toEqual(bytes('2'));
     const { errors, value } = follow(store, 'web');
-    await vi.waitFor(() => {
+    await eventuallyHolds(() => {
       expect(errors).toEqual([]);
       expect(api.watches).toBe(1);
-    }, 3_000);
+    });
     expect(value('web')).toBe('2');
   };
 
@@ -373,8 +374,8 @@ describe('a watch', () => {
 
   test('asks for one named secret, bookmarks and a time-out each', async () => {
     const { snapshots } = follow(await connect(), 'web', 'other');
-    await vi.waitFor(() => expect(snapshots).toHaveLength(1));
-    await vi.waitFor(() => expect(api.watches).toBe(2));
+    await eventuallyHolds(() => expect(snapshots).toHaveLength(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(2));
     for (const { query } of api.callsOf('watch')) {
       expect(query.get('fieldSelector')).toMatch(/^metadata\.name=(web|other)$/);
       expect(query.get('allowWatchBookmarks')).toBe('true');
@@ -388,49 +389,49 @@ describe('a watch', () => {
     'B6: goes on after its connection ended with %j',
     async (how) => {
       const { value } = follow(await connect(), 'web');
-      await vi.waitFor(() => expect(api.watches).toBe(1));
+      await eventuallyHolds(() => expect(api.watches).toBe(1));
       api.endWatches(how);
       api.put('web', { data: { a: base64('2') } });
-      await vi.waitFor(() => expect(value('web')).toBe('2'), 5_000);
-      await vi.waitFor(() => expect(api.watches).toBe(1), 5_000);
+      await eventuallyHolds(() => expect(value('web')).toBe('2'));
+      await eventuallyHolds(() => expect(api.watches).toBe(1));
       api.put('web', { data: { a: base64('3') } });
-      await vi.waitFor(() => expect(value('web')).toBe('3'), 5_000);
+      await eventuallyHolds(() => expect(value('web')).toBe('3'));
     },
   );
 
   test('a version that was compacted meanwhile leads to a list, not to an error', async () => {
     const { value, errors } = follow(await connect(), 'web');
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     api.silenceWatches();
     api.put('web', { data: { a: base64('2') } });
     api.compact();
     api.endWatches('end');
-    await vi.waitFor(() => expect(value('web')).toBe('2'), 3_000);
-    await vi.waitFor(() => expect(api.watches).toBe(1), 3_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     expect(errors).toEqual([]);
   });
 
   test('after a bookmark even compaction costs no list', async () => {
     const { value, errors } = follow(await connect(), 'web');
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     for (let n = 0; n < 5; n++) api.put(`other-${n}`, {});
     api.compact();
     api.bookmark();
     api.put('web', { data: { a: base64('2') } });
-    await vi.waitFor(() => expect(value('web')).toBe('2'));
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
     api.endWatches('end');
-    await vi.waitFor(() => expect(api.watches).toBe(1), 3_000);
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     expect(api.callsOf('list')).toHaveLength(1);
     expect(errors).toEqual([]);
   });
 
   test('B6: a watch that has gone silent is found out by the periodic read', async () => {
     const { value, errors } = follow(await connect({ resyncMs: 300 }), 'web');
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     api.silenceWatches();
     api.put('web', { data: { a: base64('2') } });
-    await vi.waitFor(() => expect(value('web')).toBe('2'), 3_000);
-    await vi.waitFor(() => expect(api.watches).toBe(1), 3_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     expect(errors).toEqual([]);
   });
 
@@ -438,7 +439,7 @@ describe('a watch', () => {
     const clock = new ManualClock();
     const store = await connect({ clock, resyncMs: 3_600_000 });
     const { value, errors } = follow(store, 'web');
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     await clock.advance(170_000);
     api.bookmark();
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -447,33 +448,33 @@ describe('a watch', () => {
     api.silenceWatches();
     api.put('web', { data: { a: base64('2') } });
     await clock.advance(11_000);
-    await vi.waitFor(() => expect(errors).toHaveLength(1));
+    await eventuallyHolds(() => expect(errors).toHaveLength(1));
     expect(errors[0]).toMatchObject({
       ...away,
       message: expect.stringContaining('no answer within 180000 ms'),
     });
-    await vi.waitFor(() => clock.advance(1_000).then(() => expect(value('web')).toBe('2')));
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => clock.advance(1_000).then(() => expect(value('web')).toBe('2')));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
   });
 
   test('A5: a secret that became malformed keeps its last good value, and the error names it', async () => {
     const { snapshots, errors, value } = follow(await connect({ resyncMs: 200 }), 'web');
-    await vi.waitFor(() => expect(value('web')).toBe('1'));
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(value('web')).toBe('1'));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     api.put('web', { data: { a: '!!!' } });
-    await vi.waitFor(() => expect(errors[0]).toMatchObject({ code: 'SECRET_MALFORMED' }), 3_000);
+    await eventuallyHolds(() => expect(errors[0]).toMatchObject({ code: 'SECRET_MALFORMED' }));
     for (const snapshot of snapshots) expect(snapshot.get('web')!.data.a).toEqual(bytes('1'));
     api.put('web', { data: { a: base64('2') } });
-    await vi.waitFor(() => expect(value('web')).toBe('2'), 3_000);
+    await eventuallyHolds(() => expect(value('web')).toBe('2'));
   });
 
   test('an idle watch costs one read a period and no connection', async () => {
     const { snapshots } = follow(await connect({ resyncMs: 100 }), 'web');
-    await vi.waitFor(() => expect(api.watches).toBe(1));
+    await eventuallyHolds(() => expect(api.watches).toBe(1));
     const connections = api.connections;
     const { length: lists } = api.callsOf('list');
     const { length: periods } = snapshots;
-    await vi.waitFor(() => expect(snapshots.length - periods).toBeGreaterThanOrEqual(10), 5_000);
+    await eventuallyHolds(() => expect(snapshots.length - periods).toBeGreaterThanOrEqual(10));
     expect(api.callsOf('list').length - lists).toBeLessThanOrEqual(snapshots.length - periods + 1);
     expect(api.callsOf('watch')).toHaveLength(1);
     expect(api.connections - connections).toBeLessThanOrEqual(1);
@@ -488,9 +489,9 @@ describe('a watch', () => {
   test('after close nothing is called any more, and no watch is left open', async () => {
     const store = await connect({ resyncMs: 50 });
     const { errors } = follow(store, 'web', 'other');
-    await vi.waitFor(() => expect(api.watches).toBe(2));
+    await eventuallyHolds(() => expect(api.watches).toBe(2));
     await store.close();
-    await vi.waitFor(() => expect(api.watches).toBe(0));
+    await eventuallyHolds(() => expect(api.watches).toBe(0));
     const { length } = api.calls;
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(api.calls).toHaveLength(length);
@@ -502,7 +503,7 @@ describe('a watch', () => {
     api.fail({}, { broken: 'stall' });
     const { errors } = follow(store, 'web');
     const pending = store.get('web').catch((error: unknown) => error);
-    await vi.waitFor(() => expect(api.calls.length).toBeGreaterThanOrEqual(2));
+    await eventuallyHolds(() => expect(api.calls.length).toBeGreaterThanOrEqual(2));
     const since = Date.now();
     await store.close();
     expect(Date.now() - since).toBeLessThan(1_000);

@@ -3,7 +3,7 @@ import { connect } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CaRolloverStatus, RolloverStep } from '../../src/contracts/ca-rollover.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, eventuallyHolds } from '../support/eventually.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
 import { storedCa } from '../support/kube/kube-fleet.ts';
 import { type KubeGateway, startKubeGateway } from '../support/kube/kube-gateway.ts';
@@ -70,9 +70,9 @@ async function step(hub: KubeGateway, name: RolloverStep, phase: string): Promis
     },
   );
   await hub.admin.post(`${API}/${name}`, {});
-  await eventually(`every replica is ${phase}`, async () =>
-    (await Promise.all(hubs.map(status))).every((one) => one.phase === phase),
-  );
+  await eventuallyHolds(async () => {
+    for (const one of await Promise.all(hubs.map(status))) expect(one.phase).toBe(phase);
+  });
   await eventually('every replica hands out one CA', async () => (await caOfEveryReplica()).size === 1);
 }
 
