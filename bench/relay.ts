@@ -5,34 +5,31 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
 import { cpuSeconds, median, residentKb } from './lib/process-usage.ts';
 import { startBenchGateway } from './lib/servers.ts';
 
 const CONNECTIONS = 100;
-const ROUNDS = 5;
-const QUESTIONS = 20_000;
+const ROUNDS = 7;
+const QUESTIONS = 10_000;
+/** Fewer for a quick look: `RELAY_NODES=500 npm run bench -- relay-sessions`. */
+const NODES = Number(process.env.RELAY_NODES ?? 5_000);
+const WARM_UP = Math.ceil(NODES / 10);
+const SETTLE_MS = 5_000;
+const LEASE_MS = 10_000;
+const SLOTS_A_LEASE = 100;
+const LIVE_SLOTS = 300;
 
 /**
- * CPU of the gateway per relayed frame of about 300 bytes, and resident memory per relayed session, beside
- * two bare WebSockets. A question and its answer are two frames. Aims: 35 µs, 1.6 × bare.
+ * CPU of the gateway per relayed frame of about 300 bytes, beside two bare WebSockets.
+ * A question and its answer are two frames. Aims: 35 µs, 1.6 × bare.
  */
 export async function benchRelay(): Promise<void> {
-  const port = await freePort();
-  await using gateway = await startBenchGateway({
-    'upstream.kind': 'cloudcore',
-    'upstream.addresses': `127.0.0.1:${port}`,
-  });
-  const file = (name: string, text: string) => {
-    writeFileSync(join(gateway.folder, name), text, { mode: 0o600 });
-    return join(gateway.folder, name);
-  };
-  const cert = file('bench-hub.crt', gateway.hub.cert);
-  const key = file('bench-hub.key', gateway.hub.key);
-  const ca = file('bench-ca.crt', gateway.ca.pem);
-  await using _cloud = await startProcess('bench/lib/answering-cloud.ts', [cert, key, String(port)]);
-  const forwarder = ['bench/lib/bare-forwarder.ts', [cert, key, ca, `127.0.0.1:${port}`]] as const;
+  await using it = await startRelayed();
+  const { gateway } = it;
+  const forwarder = ['bench/lib/bare-forwarder.ts', [...it.files, `127.0.0.1:${it.port}`]] as const;
   await using bare = await startProcess(...forwarder);
   const edges = await mintEdges(gateway.ca, CONNECTIONS);
   const sides = [];
@@ -40,11 +37,8 @@ export async function benchRelay(): Promise<void> {
     { name: 'bare', pid: bare.pid, port: bare.port },
     { name: 'gateway', pid: gateway.pid, port: gateway.ports.websocket },
   ]) {
-    const before = residentKb(side.pid);
     const sockets = await inParallel(edges, 16, (edge) => openSocket(side.port, gateway.ca, edge));
-    await askAll(sockets, CONNECTIONS);
-    const perSession = (residentKb(side.pid) - before) / CONNECTIONS;
-    sides.push({ ...side, sockets, perSession, costs: [] as number[] });
+    sides.push({ ...side, sockets, costs: [] as number[] });
   }
   for (const side of sides) await askAll(side.sockets, QUESTIONS);
   for (let round = 0; round < ROUNDS; round++) {
@@ -55,12 +49,86 @@ export async function benchRelay(): Promise<void> {
     }
   }
   const [bareCost, cost] = sides.map(({ costs }) => median(costs)) as [number, number];
-  const [bareKb, kb] = sides.map(({ perSession }) => perSession) as [number, number];
   console.log(
     `relayed frame      CPU   bare ${bareCost.toFixed(1)} µs   gateway ${cost.toFixed(1)} µs   ratio ${(cost / bareCost).toFixed(2)}   (aims ≤ 35 µs, ≤ 1.60)`,
   );
-  console.log(`relayed session    RSS   bare ${bareKb.toFixed(0)} KiB   gateway ${kb.toFixed(0)} KiB`);
   for (const { sockets } of sides) for (const socket of sockets) socket.terminate();
+}
+
+/**
+ * Resident memory of a relayed session beside one without a relay, and CPU for what EdgeCores say by
+ * themselves (0.3 frames/s a node up, 0.1 down), all on one process. Aims: 150 KB more; every question is
+ * answered.
+ */
+export async function benchRelaySessions(): Promise<void> {
+  await using it = await startRelayed();
+  await using alone = await startBenchGateway({ 'hub.keepaliveTimeoutMs': '600000' });
+  const residents = [];
+  for (const gateway of [alone, it.gateway]) {
+    const edges = await mintEdges(gateway.ca, WARM_UP + NODES);
+    const port = gateway.ports.websocket;
+    const open = (some: typeof edges) => inParallel(some, 16, (edge) => openSocket(port, gateway.ca, edge));
+    const first = await open(edges.slice(0, WARM_UP));
+    await sleep(SETTLE_MS);
+    const before = { kb: residentKb(gateway.pid), cpu: cpuSeconds(gateway.pid) };
+    const sockets = await open(edges.slice(WARM_UP));
+    await sleep(SETTLE_MS);
+    const perConnect = ((cpuSeconds(gateway.pid) - before.cpu) / NODES) * 1e3;
+    residents.push({ kb: (residentKb(gateway.pid) - before.kb) / NODES, perConnect });
+    if (gateway === it.gateway) await liveAsNodes(gateway.pid, [...first, ...sockets]);
+    for (const socket of [...first, ...sockets]) socket.terminate();
+  }
+  const [without, relayed] = residents as [(typeof residents)[0], (typeof residents)[0]];
+  console.log(
+    `relayed session    ${NODES} nodes   RSS without ${without.kb.toFixed(0)} KiB   with ${relayed.kb.toFixed(0)} KiB   more ${(relayed.kb - without.kb).toFixed(0)} KiB   (aim ≤ 150)   connect without ${without.perConnect.toFixed(1)} ms   with ${relayed.perConnect.toFixed(1)} ms CPU`,
+  );
+}
+
+/** Each node asks about its lease every 10 s, as EdgeCore does. */
+async function liveAsNodes(pid: number, sockets: readonly WebSocket[]): Promise<void> {
+  let asked = 0;
+  let answered = 0;
+  for (const socket of sockets) socket.on('message', () => answered++);
+  const before = cpuSeconds(pid);
+  for (let slot = 0; slot < LIVE_SLOTS; slot++) {
+    const due = performance.now() + LEASE_MS / SLOTS_A_LEASE;
+    for (let at = slot % SLOTS_A_LEASE; at < sockets.length; at += SLOTS_A_LEASE)
+      sockets[at]!.send(question(`${asked++}`));
+    await sleep(Math.max(0, due - performance.now()));
+  }
+  await sleep(SETTLE_MS);
+  const cpu = (cpuSeconds(pid) - before) / ((LIVE_SLOTS * LEASE_MS) / SLOTS_A_LEASE / 1_000);
+  console.log(
+    `relayed nodes      ${sockets.length} on one process   asked ${asked}   answered ${answered}   one core ${(cpu * 100).toFixed(0)} % busy`,
+  );
+  if (answered !== asked) throw new Error('a question was not answered once');
+}
+
+/** A gateway in front of a CloudCore that answers at once. */
+async function startRelayed() {
+  const port = await freePort();
+  const gateway = await startBenchGateway({
+    'upstream.kind': 'cloudcore',
+    'upstream.addresses': `127.0.0.1:${port}`,
+    'hub.keepaliveTimeoutMs': '600000',
+  });
+  const file = (name: string, text: string) => {
+    writeFileSync(join(gateway.folder, name), text, { mode: 0o600 });
+    return join(gateway.folder, name);
+  };
+  const cert = file('bench-hub.crt', gateway.hub.cert);
+  const key = file('bench-hub.key', gateway.hub.key);
+  const ca = file('bench-ca.crt', gateway.ca.pem);
+  const cloud = await startProcess('bench/lib/answering-cloud.ts', [cert, key, String(port)]);
+  return {
+    gateway,
+    port,
+    files: [cert, key, ca],
+    async [Symbol.asyncDispose]() {
+      await cloud[Symbol.asyncDispose]();
+      await gateway[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** Asks in all, some at a time on each connection, and waits for every answer. */

@@ -10,7 +10,7 @@ import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
 import { benchNats, benchReconnect } from './nats.ts';
 import { benchQuic } from './quic.ts';
-import { benchRelay } from './relay.ts';
+import { benchRelay, benchRelaySessions } from './relay.ts';
 import { benchSwap } from './swap.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -22,6 +22,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   quic: benchQuic,
   loss: benchLoss,
   relay: benchRelay,
+  'relay-sessions': benchRelaySessions,
   nats: benchNats,
   reconnect: benchReconnect,
 };

@@ -41,6 +41,10 @@ function configuration(settings = listSettings()): string {
   return table(['setting', 'default', 'what it is', 'live'], rows);
 }
 
+/** What bounds what others can use; docs/security.md. */
+const BOUNDS =
+  /^(limits\.|hub\.(nodeLimit|keepalive|max|window|queue\.|flap|.*[rR]ate|.*PerSecond)|tokens\.(fleetTtlMs|nodeTtlMs)|certificates\.(edgeDays|graceDays)|quic\..*(onnections|erver))/;
+
 const errors = () =>
   table(
     ['code', 'status', 'message', 'what to do'],
@@ -121,6 +125,7 @@ function verdicts(): string {
 const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
+  'configuration-limits': () => configuration(listSettings().filter(({ path }) => BOUNDS.test(path))),
   errors,
   'close-reasons': closeReasons,
   'rejection-reasons': rejectionReasons,
@@ -142,6 +147,7 @@ const files = [
   'docs/errors.md',
   'docs/protocol.md',
   'docs/operations.md',
+  'docs/security.md',
   ...Object.keys(whole),
 ];
 

@@ -86,6 +86,7 @@ export const REQUIREMENTS: Readonly<
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',
   N2: 'the largest messages of any shape, and any number of them, end no process and hold nobody up; what is refused has a word',
+  N5: 'after many connects, nodes and rotations memory, handles, timers and sessions are where they were',
   N3: 'content passes from edge to program and back byte for byte',
   N4: 'the wall clock jumps and only dates follow it: no session, deadline or lock',
   O1: 'an edge of an intermediate that it sends is let in on every transport',

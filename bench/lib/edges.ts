@@ -19,7 +19,7 @@ export async function mintEdges(
 /** Opens one WebSocket with a full handshake: no session is ever resumed. */
 export function openSocket(
   port: number,
-  ca: Pair,
+  ca: Pick<Pair, 'pem'>,
   edge: { node: string; cert: string; key: string },
 ): Promise<WebSocket> {
   return new Promise((resolve, reject) => {

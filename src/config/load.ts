@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Document, isMap, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { SallyportError } from '../core/errors.ts';
+import { describeError, SallyportError } from '../core/errors.ts';
 import { type Config, configSchema } from './schema.ts';
 import { listSettings, type Setting } from './settings.ts';
 
@@ -78,7 +78,16 @@ function readSource(file: string): Source {
   const document = parseDocument(text, { lineCounter: lines });
   const problem = document.errors[0];
   if (problem) throw invalid(`${file}:${problem.linePos?.[0].line ?? 1}: ${problem.message.split('\n')[0]}`);
-  return { values: document.toJS() ?? {}, lineOf: (path) => findLine(document, lines, path) };
+  return { values: toValues(document, file), lineOf: (path) => findLine(document, lines, path) };
+}
+
+/** An alias of nothing, and one that multiplies itself, are found only here. @throws CONFIG_INVALID */
+function toValues(document: Document, file: string): unknown {
+  try {
+    return document.toJS() ?? {};
+  } catch (cause) {
+    throw invalid(`${file}: ${describeError(cause)}`);
+  }
 }
 
 /** The line of the key that `path` ends in. */

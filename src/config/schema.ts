@@ -466,6 +466,14 @@ export const configSchema = z.strictObject({
           description:
             'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
         }),
+      httpsAddresses: z
+        .array(hostAndPort)
+        .default([])
+        .meta({
+          ...live,
+          description:
+            'HTTPS servers of the same CloudCores in the same order, `host:port`, usually port 10002; for what nodes report about upgrades',
+        }),
       caSecret: z.string().min(1).optional().meta({
         description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
       }),
@@ -485,6 +493,10 @@ export const configSchema = z.strictObject({
     .refine(({ addresses, tunnelAddresses }) => [0, addresses.length].includes(tunnelAddresses.length), {
       path: ['tunnelAddresses'],
       message: 'name one tunnel for each of upstream.addresses, or none',
+    })
+    .refine(({ addresses, httpsAddresses }) => [0, addresses.length].includes(httpsAddresses.length), {
+      path: ['httpsAddresses'],
+      message: 'name one HTTPS server for each of upstream.addresses, or none',
     })
     .prefault({}),
 

@@ -6,10 +6,10 @@ export interface RelayedEdge {
   readonly node: string;
   readonly projectId: string;
   /**
-   * Hands a message to the edge. A promise means: the edge takes nothing more until it settles; it never
-   * rejects.
+   * Hands a JSON frame to the edge, as it came. A promise means: the edge takes nothing more until it
+   * settles; it never rejects.
    */
-  fromUpstream(message: Message): void | Promise<void>;
+  fromUpstream(frame: Buffer): void | Promise<void>;
 }
 
 /** A node's connection to the system behind the gateway. It outlives any loss on that side. */
@@ -64,4 +64,25 @@ export interface TunnelDialer {
     readonly headers: Readonly<Record<string, string>>;
     readonly signal: AbortSignal;
   }): Promise<TunnelEnd>;
+}
+
+/** A request that a node makes of CloudCore over HTTPS. */
+export interface UpstreamRequest {
+  readonly node: string;
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  /** JSON. */
+  readonly body?: Uint8Array;
+  readonly signal: AbortSignal;
+}
+
+export interface UpstreamAnswer {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+/** Asks the CloudCore that has the messages of a node, in its name. */
+export interface UpstreamAsker {
+  /** @throws UPSTREAM_UNAVAILABLE, UPSTREAM_UNTRUSTED */
+  ask(request: UpstreamRequest): Promise<UpstreamAnswer>;
 }

@@ -100,7 +100,7 @@ function tlsServer(name: 'https' | 'admin', parts: Built): TlsServer {
 
 function https(parts: Built): Listener {
   const { config, health } = parts.world;
-  const { hub } = parts.messaging;
+  const { hub, relaying } = parts.messaging;
   return new HttpsListener(
     {
       ...edge(parts),
@@ -108,7 +108,8 @@ function https(parts: Built): Listener {
       issuer: parts.gate.issuer,
       crl: parts.gate.crl,
       health,
-      isKnownNode: (node) => hub.isConnectedAnywhere(node),
+      isKnownNode: async (node) => (await hub.isConnectedAnywhere(node)) || relaying.knows(node),
+      upstream: relaying.relay,
       ...(config.current.webtransport.enabled ? { tickets: parts.tickets } : {}),
     },
     config.view(({ limits }) => ({

@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
+import { isNodeName } from '../protocol/node-name.ts';
 import { CloudCoreRelay } from '../relay/cloudcore-relay.ts';
 import type { GatewayWorld } from './gateway-world.ts';
 
@@ -13,6 +14,9 @@ const DAY_MS = 86_400_000;
 /** CloudCore checks dates by its own clock. */
 const BACKDATE_MS = 600_000;
 const READ_AGAIN = { minMs: 500, maxMs: 10_000 };
+
+/** A request has its own deadline. */
+const NEVER = new AbortController().signal;
 
 const NO_TUNNELS: TunnelDialer = {
   dialTunnel: async () => {
@@ -27,6 +31,8 @@ export interface Relay {
   readonly relay: CloudCoreRelay | undefined;
   /** @param store has the CA; read when the relay starts */
   components(store: SecretStore): Component[];
+  /** Whether CloudCore has a node of this name; false when there is none to ask. */
+  knows(node: string): boolean | Promise<boolean>;
   /** Without an upstream, it opens none. */
   readonly tunnels: TunnelDialer;
   /** Why no more edges should come; undefined when they may. */
@@ -40,7 +46,13 @@ export interface Relay {
 export function composeRelay({ clock, log, metrics, config }: RelayParts): Relay {
   const { upstream, certificates } = config.current;
   if (upstream.kind === 'none')
-    return { relay: undefined, components: () => [], tunnels: NO_TUNNELS, problem: () => undefined };
+    return {
+      relay: undefined,
+      components: () => [],
+      knows: () => false,
+      tunnels: NO_TUNNELS,
+      problem: () => undefined,
+    };
   const cas = new RelayCas({ clock, log }, upstream.caSecret ?? certificates.caSecret);
   const relay = new CloudCoreRelay(
     { clock, log, metrics, authorities: () => cas.list },
@@ -48,6 +60,11 @@ export function composeRelay({ clock, log, metrics, config }: RelayParts): Relay
   );
   return {
     relay,
+    knows: async (node) => {
+      if (config.current.upstream.httpsAddresses.length === 0 || !isNodeName(node)) return false;
+      const request = { node, method: 'GET', path: `/node/${node}`, signal: NEVER } as const;
+      return (await relay.ask(request)).status === 200;
+    },
     tunnels: relay,
     problem: () => relay.problem(),
     components: (store) => [

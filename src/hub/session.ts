@@ -7,6 +7,7 @@ import { isSallyportError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
+import { decodeJson } from '../protocol/codec-json.ts';
 import type { Message } from '../protocol/message.ts';
 import { type Fate, Outbox, type OutboxOptions } from './outbox.ts';
 import { withoutNodePrefix } from './resources.ts';
@@ -227,14 +228,13 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   // — what comes from upstream —
 
   /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
-  fromUpstream(message: Message): void | Promise<void> {
+  fromUpstream(frame: Buffer): void | Promise<void> {
     if (this.#ended) return;
     this.messagesSent++;
     this.#services.meter.count('downstream', this.connection.transport, 0);
     try {
-      const { frame } = message;
-      const sent =
-        frame && this.connection.sendJson ? this.connection.sendJson(frame) : this.connection.send(message);
+      const { connection } = this;
+      const sent = connection.sendJson ? connection.sendJson(frame) : connection.send(decodeJson(frame));
       return sent?.catch((error: unknown) => this.#notSent(error));
     } catch (error) {
       this.#notSent(error);

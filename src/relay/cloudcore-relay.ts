@@ -1,9 +1,12 @@
 import type {
   RelayedEdge,
   TunnelDialer,
+  UpstreamAnswer,
+  UpstreamAsker,
   UpstreamAuthority,
   UpstreamLink,
   UpstreamRelay,
+  UpstreamRequest,
 } from '../contracts/upstream-relay.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -11,8 +14,9 @@ import type { Component } from '../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { TunnelEnd } from '../protocol/tunnel-end.ts';
+import { ask } from './ask.ts';
 import { type CloudCore, type CloudCoreAddresses, CloudCores } from './cloudcores.ts';
-import { dial } from './dial.ts';
+import { addressOf, dial } from './dial.ts';
 import { NodeCertificates } from './node-certificates.ts';
 import { CloudCoreLink, type LinkParts } from './upstream-link.ts';
 
@@ -24,7 +28,7 @@ export interface RelayOptions extends CloudCoreAddresses {
 }
 
 /** Stands, for each node, between its session and an unmodified CloudCore. */
-export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, Component {
+export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAsker, Component {
   readonly name = 'relay';
   readonly #clock: Clock;
   readonly #metrics: Metrics;
@@ -88,12 +92,7 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, Component {
 
   async dialTunnel(request: Parameters<TunnelDialer['dialTunnel']>[0]): Promise<TunnelEnd> {
     const { node } = request;
-    const link = this.#links.get(node);
-    const cloudcore = (link?.isOpen ? link.cloudcore : undefined) ?? this.#cloudcores.pick(node);
-    if (cloudcore.tunnelAddress === undefined) {
-      const problem = 'upstream.tunnelAddresses names no tunnel of it';
-      throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: cloudcore.address, problem });
-    }
+    const cloudcore = this.#homeOf(node, 'tunnel');
     const { socket, stream } = await dial(this.#parts, { ...request, cloudcore, to: 'tunnel' });
     const end = new TunnelEnd(socket, stream);
     this.#tunnels.set(node, { cloudcore, end });
@@ -101,6 +100,19 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, Component {
       if (this.#tunnels.get(node)?.end === end) this.#tunnels.delete(node);
     });
     return end;
+  }
+
+  ask(request: UpstreamRequest): Promise<UpstreamAnswer> {
+    return ask(this.#parts, { ...request, cloudcore: this.#homeOf(request.node, 'https') });
+  }
+
+  /** The CloudCore that has the messages of a node. @throws UPSTREAM_UNAVAILABLE when it has no such place */
+  #homeOf(node: string, to: 'tunnel' | 'https'): CloudCore {
+    const link = this.#links.get(node);
+    const cloudcore = (link?.isOpen ? link.cloudcore : undefined) ?? this.#cloudcores.pick(node);
+    if (addressOf(cloudcore, to) !== undefined) return cloudcore;
+    const problem = `upstream.${to}Addresses names no address of it`;
+    throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: cloudcore.address, problem });
   }
 
   /** The edge opens its tunnel again, to where its messages are now. */

@@ -12,6 +12,8 @@ export interface CloudCore {
   readonly address: string;
   /** `host:port` of its tunnel; undefined when none is configured. */
   readonly tunnelAddress: string | undefined;
+  /** `host:port` of its HTTPS server; undefined when none is configured. */
+  readonly httpsAddress: string | undefined;
   failures: number;
   /** Not tried before this moment of the monotonic clock. */
   closedUntil: number;
@@ -22,6 +24,7 @@ export interface CloudCore {
 export interface CloudCoreAddresses {
   readonly addresses: readonly string[];
   readonly tunnelAddresses: readonly string[];
+  readonly httpsAddresses: readonly string[];
 }
 
 /**
@@ -39,8 +42,10 @@ export class CloudCores {
   }
 
   list(): readonly CloudCore[] {
-    const { addresses, tunnelAddresses } = this.#options();
-    return addresses.map((address, at) => this.#of(address, tunnelAddresses[at]));
+    const { addresses, tunnelAddresses, httpsAddresses } = this.#options();
+    return addresses.map((address, at) =>
+      this.#of({ address, tunnelAddress: tunnelAddresses[at], httpsAddress: httpsAddresses[at] }),
+    );
   }
 
   has(cloudcore: CloudCore): boolean {
@@ -66,10 +71,11 @@ export class CloudCores {
     cloudcore.closedUntil = 0;
   }
 
-  #of(address: string, tunnelAddress: string | undefined): CloudCore {
+  #of(places: Pick<CloudCore, 'address' | 'tunnelAddress' | 'httpsAddress'>): CloudCore {
+    const { address, tunnelAddress, httpsAddress } = places;
     const known = this.#known.get(address);
-    if (known?.tunnelAddress === tunnelAddress && known) return known;
-    const fresh = { address, tunnelAddress, failures: 0, closedUntil: 0, caSha256: undefined };
+    if (known && known.tunnelAddress === tunnelAddress && known.httpsAddress === httpsAddress) return known;
+    const fresh = { ...places, failures: 0, closedUntil: 0, caSha256: undefined };
     this.#known.set(address, fresh);
     return fresh;
   }

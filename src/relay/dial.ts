@@ -29,17 +29,29 @@ export interface DialRequest {
   readonly signal: AbortSignal;
 }
 
+type TlsRequest = Pick<DialRequest, 'node' | 'cloudcore' | 'signal'> & { readonly to: Place };
+type Place = DialRequest['to'] | 'https';
+
 export interface Dialled {
   readonly socket: WebSocket;
   readonly stream: TLSSocket;
 }
 
+/** Opens a WebSocket to a CloudCore as a node. @throws UPSTREAM_REFUSED, and as {@link dialed} */
+export function dial(parts: DialParts, request: DialRequest): Promise<Dialled> {
+  return dialed(parts, request, (stream, { signal }) => upgrade(stream, { ...request, signal }));
+}
+
 /**
- * Opens a WebSocket to a CloudCore as a node. CloudCore trusts the one CA it has loaded, so its own
- * certificate says which CA ours has to be from.
- * @throws UPSTREAM_UNAVAILABLE, UPSTREAM_UNTRUSTED, UPSTREAM_REFUSED
+ * Does something over a TLS connection to a CloudCore as a node, in limited time. CloudCore trusts the one CA
+ * it has loaded, so its own certificate says which CA ours has to be from.
+ * @throws UPSTREAM_UNAVAILABLE, UPSTREAM_UNTRUSTED
  */
-export async function dial(parts: DialParts, request: DialRequest): Promise<Dialled> {
+export async function dialed<T>(
+  parts: DialParts,
+  request: TlsRequest,
+  use: (stream: TLSSocket, within: { readonly signal: AbortSignal }) => Promise<T>,
+): Promise<T> {
   const { cloudcore } = request;
   const authorities = parts.authorities();
   const authority = authorities.find(({ certificate }) => certificate.sha256 === cloudcore.caSha256);
@@ -50,8 +62,7 @@ export async function dial(parts: DialParts, request: DialRequest): Promise<Dial
   const timer = parts.clock.setTimeout(() => deadline.abort(late(cloudcore)), DIAL_MS);
   const signal = AbortSignal.any([request.signal, deadline.signal]);
   try {
-    const stream = await connectAs(parts, { ...request, signal }, first);
-    return await upgrade(stream, { ...request, signal });
+    return await use(await connectAs(parts, { ...request, signal }, first), { signal });
   } finally {
     timer.cancel();
   }
@@ -64,12 +75,12 @@ export async function dial(parts: DialParts, request: DialRequest): Promise<Dial
  */
 export async function connectAs(
   parts: DialParts,
-  request: DialRequest,
+  request: TlsRequest,
   authority: UpstreamAuthority,
   mayChange = true,
 ): Promise<TLSSocket> {
   const { cloudcore, node, signal } = request;
-  const { host, port } = splitAddress(request.to === 'hub' ? cloudcore.address : cloudcore.tunnelAddress!);
+  const { host, port } = splitAddress(addressOf(cloudcore, request.to)!);
   const client = await parts.certificates.of(node, authority);
   const stream = connect({
     ...client,
@@ -177,6 +188,12 @@ function settled(
     source.on(event, onEvent).on('error', onError).on('close', onClose);
     signal.addEventListener('abort', onAbort, { once: true });
   });
+}
+
+/** `host:port`; undefined when none is configured. */
+export function addressOf(cloudcore: CloudCore, to: Place): string | undefined {
+  if (to === 'hub') return cloudcore.address;
+  return to === 'tunnel' ? cloudcore.tunnelAddress : cloudcore.httpsAddress;
 }
 
 function late({ address }: CloudCore): SallyportError {

@@ -62,14 +62,12 @@ export class NodeBooks {
    * Enters what the edge says.
    * @param isSent false when it has to wait for a CloudCore
    */
-  enter(message: Message, given: Uint8Array, { now, isSent }: { now: number; isSent: boolean }): void {
+  enter(message: Message, bytes: Uint8Array, { now, isSent }: { now: number; isSent: boolean }): void {
     const { header, route } = message;
     const { source = '', operation = '', resource = '' } = route;
     const isQuestion = ASKING.has(source) && !header.parent_msg_id && !resource.includes('/event/');
     const isMembership = operation === 'get' && resource === 'membership/detail';
     if (!isQuestion && !isMembership && isSent) return;
-    // A copy: a few hundred bytes of a frame would keep the whole block alive that was read with it.
-    const bytes = Uint8Array.from(given);
     if (isMembership) {
       this.#setMembership(bytes);
       return;

@@ -1,11 +1,14 @@
+import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { RelayedEdge, UpstreamInfo, UpstreamLink } from '../contracts/upstream-relay.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
+import { batchWrites } from '../core/batch-writes.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, isSallyportError } from '../core/errors.ts';
 import type { Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
-import { decodeJson, encodeJson } from '../protocol/codec-json.ts';
+import { answeredId } from '../protocol/answered-id.ts';
+import { encodeJson } from '../protocol/codec-json.ts';
 import type { Message } from '../protocol/message.ts';
 import type { CloudCore, CloudCores } from './cloudcores.ts';
 import { type Dialled, type DialParts, dial } from './dial.ts';
@@ -18,6 +21,7 @@ const PING_MS = 10_000;
 const FROZEN_MS = 20_000;
 /** Beyond this many buffered bytes the edge is read no further: the high-water mark of Node's sockets. */
 const HIGH_WATER = 64 * 1024;
+const TEXT = { binary: false } as const;
 
 /** Why a connection to CloudCore is over. */
 export type LossReason = 'closed' | 'frozen' | 'silent' | 'moved';
@@ -45,6 +49,8 @@ export class CloudCoreLink implements UpstreamLink {
   #edge: RelayedEdge;
   #cloudcore: CloudCore | undefined;
   #socket: WebSocket | undefined;
+  /** Under the WebSocket. */
+  #stream: Duplex | undefined;
   #state: UpstreamInfo['state'] = 'connecting';
   #since: number;
   /** Since when there is no CloudCore; undefined while there is one. */
@@ -199,6 +205,7 @@ export class CloudCoreLink implements UpstreamLink {
   #opened({ socket, stream }: Dialled, startedAt: number): void {
     const now = this.#parts.clock.monotonic();
     this.#socket = socket;
+    this.#stream = stream;
     this.#heardAt = this.#pingedAt = this.#answeredAt = now;
     this.#lostAt = undefined;
     this.#become('open');
@@ -224,19 +231,7 @@ export class CloudCoreLink implements UpstreamLink {
   #fromCloud(data: Buffer): void {
     this.#heard();
     this.#attempt = 0;
-    let message: Message;
-    try {
-      message = decodeJson(data);
-    } catch (error) {
-      this.#parts.metrics.messagesDropped.inc({ direction: 'downstream', reason: 'malformed' });
-      this.#warn(
-        'malformed',
-        { problem: describeError(error) },
-        'CloudCore sent a message that cannot be read',
-      );
-      return;
-    }
-    const { parent_msg_id: parent } = message.header;
+    const parent = answeredId(data);
     if (parent) {
       const now = this.#parts.clock.monotonic();
       const answered = this.#books.answered(parent, now);
@@ -246,7 +241,7 @@ export class CloudCoreLink implements UpstreamLink {
         this.#parts.metrics.upstreamAnswerSeconds.observe(answered.tookMs / 1_000);
       }
     }
-    const taken = this.#edge.fromUpstream(message);
+    const taken = this.#edge.fromUpstream(data);
     if (taken) this.#holdBack(taken);
   }
 
@@ -266,7 +261,8 @@ export class CloudCoreLink implements UpstreamLink {
 
   #write(bytes: Uint8Array): void | Promise<void> {
     const socket = this.#socket!;
-    socket.send(bytes, { binary: false });
+    batchWrites(this.#stream!);
+    socket.send(bytes, TEXT);
     if (socket.bufferedAmount <= HIGH_WATER) return;
     this.#drained ??= Promise.withResolvers<void>();
     return this.#drained.promise;

@@ -20,12 +20,13 @@ import { type NodeRouteComponents, nodeRoutes } from './node-routes.ts';
 import type { HttpsOptions } from './options.ts';
 import { type Gate, type Peer, peerReader } from './peer.ts';
 import { answerClientError, sendError } from './plain-answers.ts';
+import { type ReportRouteComponents, reportRoutes } from './report-routes.ts';
 import { headerText } from './request-headers.ts';
 import { observeRequests } from './request-observer.ts';
 import { type TicketRouteComponents, ticketRoute } from './ticket-route.ts';
 
 export type HttpsComponents = Omit<
-  EnrolmentComponents & NodeRouteComponents & TicketRouteComponents,
+  EnrolmentComponents & NodeRouteComponents & ReportRouteComponents & TicketRouteComponents,
   'peerOf'
 > & {
   /** The TLS server of this listener alone. */
@@ -129,6 +130,7 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
   app.setNotFoundHandler((request, reply) => sendError(request, reply, new SallyportError('NOT_FOUND')));
   enrolmentRoutes(app, { ...components, peerOf }, options);
   nodeRoutes(app, { ...components, peerOf }, options);
+  reportRoutes(app, { ...components, peerOf }, options);
   ticketRoute(app, { ...components, peerOf }, options);
   healthRoutes(app, components);
   return app;

@@ -82,7 +82,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
     this.#facts = facts;
     this.#socket = socket;
     this.#intake = new UpstreamIntake(this, context.options);
-    this.#writer = new WebSocketWriter(socket, context, this);
+    this.#writer = new WebSocketWriter(ends, context, this);
     if (facts.agent !== undefined) this.agent = facts.agent;
     (socket as Owned)[CONNECTION] = this;
     (stream as OwnedStream)[CONNECTION] = this;

@@ -1,7 +1,10 @@
+import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { batchWrites } from '../../core/batch-writes.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { SallyportError } from '../../core/errors.ts';
 import type { WebSocketListenerOptions } from './options.ts';
+import { textFrame } from './text-frame.ts';
 
 /** The connection, as its writing half sees it. */
 export interface WriterOwner {
@@ -31,6 +34,8 @@ const MAX_BUFFERED_MESSAGES = 4;
 export class WebSocketWriter {
   bytesSent = 0;
   readonly #socket: WebSocket;
+  /** Under the WebSocket. */
+  readonly #stream: Duplex;
   readonly #context: WriterContext;
   readonly #owner: WriterOwner;
   /** By then the peer must have taken the first `#goal` bytes; 0 when nothing is awaited. */
@@ -38,8 +43,13 @@ export class WebSocketWriter {
   #goal = 0;
   #drained: PromiseWithResolvers<void> | undefined;
 
-  constructor(socket: WebSocket, context: WriterContext, owner: WriterOwner) {
+  constructor(
+    { socket, stream }: { readonly socket: WebSocket; readonly stream: Duplex },
+    context: WriterContext,
+    owner: WriterOwner,
+  ) {
     this.#socket = socket;
+    this.#stream = stream;
     this.#context = context;
     this.#owner = owner;
   }
@@ -47,7 +57,10 @@ export class WebSocketWriter {
   /** A promise means: the peer takes no more until it settles. It rejects when the connection ends. */
   write(bytes: Uint8Array): undefined | Promise<void> {
     this.bytesSent += bytes.length;
-    this.#socket.send(bytes, TEXT);
+    batchWrites(this.#stream);
+    const frame = textFrame(bytes);
+    if (frame) this.#stream.write(frame);
+    else this.#socket.send(bytes, TEXT);
     const buffered = this.#socket.bufferedAmount;
     if (buffered === 0) return undefined;
     if (this.#deadline === 0) this.#expect();

@@ -1,6 +1,6 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -62,6 +62,8 @@ export class FakeCloudCore {
   readonly heard: { node: string; message: Message; text: string }[] = [];
   /** Who connected, in order. */
   readonly connects: { node: string; serial: string; issuer: string; certificates: number }[] = [];
+  /** What nodes reported over HTTPS (here on the same port), and who they were. */
+  readonly reports: { subject: string; path: string; body: string }[] = [];
   illness: Illness = 'none';
   /** Nodes whose connection is open while nothing is done with it. */
   readonly zombies = new Set<string>();
@@ -183,6 +185,7 @@ export class FakeCloudCore {
       if (this.illness === 'refuses') return void socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n');
       onUpgrade(request, socket, head);
     });
+    server.on('request', (request, response) => void this.#onRequest(request, response));
     server.on('tlsClientError', () => {});
     front.listen(port, this.#options.host ?? '127.0.0.1');
     await once(front, 'listening');
@@ -202,6 +205,20 @@ export class FakeCloudCore {
     return leaf.checkIssued(ca.certificate) && leaf.verify(ca.certificate.publicKey)
       ? { leaf, certificates }
       : undefined;
+  }
+
+  async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { method, url: path = '' } = request;
+    const [, name] = /^\/node\/([^/]+)$/.exec(path) ?? [];
+    if (name !== undefined) {
+      const isKnown = this.#options.api.objects.has(`null/node/${name}`);
+      return void response.writeHead(isKnown ? 200 : 404).end();
+    }
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    if (method !== 'POST') return void response.writeHead(404).end();
+    this.reports.push({ subject: this.#peer(request)?.leaf.subject ?? '', path, body });
+    response.end('ok');
   }
 
   #onEvents(request: IncomingMessage, stream: Duplex, head: Buffer): void {

@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { EdgeCoreCredentials } from '../edges/edgecore.ts';
 import { mintNode } from '../fleets/gateway-views.ts';
 import { writeCaSecret } from '../fleets/secret-files.ts';
 import { startTestGateway } from '../fleets/test-gateway.ts';
@@ -24,6 +25,7 @@ export async function gatewayInFront(settings: Record<string, string> = {}) {
       'upstream.kind': 'cloudcore',
       'upstream.addresses': cloudcore.address,
       'upstream.tunnelAddresses': cloudcore.tunnelAddress,
+      'upstream.httpsAddresses': cloudcore.address,
       'tunnel.enabled': 'true',
       'tunnel.host': '127.0.0.1',
       'tunnel.port': '0',
@@ -36,11 +38,11 @@ export async function gatewayInFront(settings: Record<string, string> = {}) {
     hub,
     cloudcore,
     folder,
-    edge: async (node: string) =>
+    edge: async (node: string, credentials?: EdgeCoreCredentials) =>
       new FakeEdgeCore({
         node,
         port: () => hub.port('websocket'),
-        credentials: await mintNode(hub, node),
+        credentials: credentials ?? (await mintNode(hub, node)),
       }).start(),
     async [Symbol.asyncDispose]() {
       await hub[Symbol.asyncDispose]();

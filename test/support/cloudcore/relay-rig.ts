@@ -79,6 +79,7 @@ export async function startRelayRig({
         tunnelAddresses: addresses.map(
           (one) => cloudcores.find(({ address }) => address === one)?.tunnelAddress ?? one,
         ),
+        httpsAddresses: addresses,
         holdMs,
       }),
     );

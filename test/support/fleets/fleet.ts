@@ -14,13 +14,16 @@ export interface FleetReport {
   readonly doubledDown: number;
 }
 
+/** What edges and a cloud program need of a gateway, in this process or in another. */
+export type FleetHub = Pick<TestGateway, 'admin' | 'edgeOptions' | 'nodeToken'>;
+
 /**
  * Edges with numbered traffic both ways. Up: each edge's messages are counted at the cloud, over the admin
  * API's event stream; down: each edge counts what it got. "Lost" is what was acknowledged to its sender and
  * never seen at the other end.
  */
 export class Fleet implements AsyncDisposable {
-  readonly #hub: TestGateway;
+  readonly #hub: FleetHub;
   readonly #edges: { readonly node: string; readonly client: EdgeClient; readonly got: number[] }[] = [];
   readonly #seenUp = new Set<string>();
   readonly #following = new AbortController();
@@ -31,7 +34,7 @@ export class Fleet implements AsyncDisposable {
   #acknowledgedDown = new Map<string, number[]>();
   #next = 0;
 
-  constructor(hub: TestGateway) {
+  constructor(hub: FleetHub) {
     this.#hub = hub;
   }
 
@@ -100,7 +103,8 @@ export class Fleet implements AsyncDisposable {
 
   async #follow(): Promise<void> {
     for await (const { data } of this.#hub.admin.events(
-      '/api/v1/events?type=message&resourcePrefix=node/',
+      // What others say is not ours to follow, and may be large.
+      '/api/v1/events?type=message&resourcePrefix=node/edge-',
       this.#following.signal,
     )) {
       const { node, message } = data as { node: string; message: { content: { n?: number } } };

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { AdminClient } from '../../../src/cli/admin/admin-client.ts';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
+import type { Clock } from '../../../src/core/clock.ts';
 import { createLogger, type Logger, silentLogger } from '../../../src/core/log.ts';
 import { type Gateway, startGateway } from '../../../src/gateway/start-gateway.ts';
 import type { EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
@@ -35,6 +36,7 @@ export interface TestGatewayOptions {
   /** Content of the configuration file. */
   readonly yaml?: string;
   readonly log?: Logger;
+  readonly clock?: Clock;
 }
 
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
@@ -63,7 +65,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
   const log =
     options.log ?? (process.env.TEST_LOG ? createLogger({ level: 'debug', format: 'pretty' }) : silentLogger);
   const config = new LiveConfig({ log }, loadConfig(sources), sources);
-  const gateway = await startGateway({ config, log });
+  const gateway = await startGateway({ config, log, ...(options.clock ? { clock: options.clock } : {}) });
   const port = (name: PortName) => Number(gateway.ready()[name]!.split(':').at(-1));
   const admin = new AdminClient({
     address: gateway.ready().admin!,

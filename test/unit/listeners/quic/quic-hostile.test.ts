@@ -33,6 +33,15 @@ function another(first: Buffer): Buffer {
   return copy;
 }
 
+/** From senders that never answer. */
+async function flood(port: number, first: Buffer, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    using client = await talk(port);
+    client.socket.send(another(first));
+    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
 test('K3: a client of an unknown version of QUIC gets version negotiation, and no flow', async () => {
   await using hub = await startQuic();
   using client = await talk(hub.port);
@@ -115,7 +124,7 @@ test('I15: random and mutated datagrams harm nobody, and memory stays flat', asy
   relay.onToServer = (datagram) => seen.length < 50 && seen.push(datagram);
   const edge = await hub.connect('edge-1', { port: relay.port });
   await edge.echo('before');
-  const flood = async (count: number) => {
+  const noise = async (count: number) => {
     using client = await talk(hub.port);
     for (let i = 0; i < count; i++) {
       const datagram =
@@ -126,9 +135,9 @@ test('I15: random and mutated datagrams harm nobody, and memory stays flat', asy
       if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
   };
-  await flood(10_000);
+  await noise(10_000);
   const before = process.memoryUsage().rss;
-  await flood(20_000);
+  await noise(20_000);
   expect(process.memoryUsage().rss - before).toBeLessThan(64 * 1024 * 1024);
   await edge.echo('after');
   await (await hub.connect('edge-2')).echo('new');
@@ -141,12 +150,32 @@ test('a flood of first datagrams from many addresses does not keep a real client
   const first: Buffer[] = [];
   relay.onToServer = (datagram) => first.push(datagram);
   await hub.connect('edge-1', { port: relay.port });
-  for (let i = 0; i < 1_200; i++) {
-    using client = await talk(hub.port);
-    client.socket.send(another(first[0]!));
-    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
-  }
+  await flood(hub.port, first[0]!, 4_500);
   await (await hub.connect('edge-2')).echo('in');
+});
+
+test('N6: forged senders use no more descriptors than are to spare, and a real client takes the place of one', async () => {
+  const spare = { used: 0, most: 0 };
+  const descriptors = {
+    take: () => {
+      if (spare.used === 20) return false;
+      spare.most = Math.max(spare.most, ++spare.used);
+      return true;
+    },
+    give: () => void spare.used--,
+  };
+  {
+    await using hub = await startQuic({}, { descriptors });
+    await using relay = await UdpRelay.start({ targetPort: hub.port });
+    const first: Buffer[] = [];
+    relay.onToServer = (datagram) => first.push(datagram);
+    await (await hub.connect('edge-1', { port: relay.port })).echo('in');
+    await flood(hub.port, first[0]!, 100);
+    await eventually('all are used', () => spare.most === 20);
+    await (await hub.connect('edge-2')).echo('in');
+    expect(hub.acceptor.closed).toEqual([]);
+  }
+  expect(spare).toEqual({ used: 0, most: 20 });
 });
 
 test('IPv6 and IPv4 clients reach a hub that listens on ::', async () => {
