@@ -39,7 +39,7 @@ const certsFloors = [
 const libraryHomes: Record<string, RegExp> = {
   '@kubernetes/client-node': /^secrets\/kubernetes\//,
   '@peculiar/x509': /^(certs|sdk|backup)\//,
-  '@currentspace/http3': /^(listeners\/quic|sdk)\//,
+  '@currentspace/http3': /^(listeners\/quic|sdk|protocol)\//,
   '@fails-components/webtransport': /^(listeners\/webtransport|sdk)\//,
   '@prometheus-io/client': /^core\/metrics/,
   pino: /^core\/log/,

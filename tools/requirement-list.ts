@@ -106,5 +106,10 @@ export const REQUIREMENTS: Readonly<
   U4: 'certificates change on either side without the other side noticing',
   U5: 'the nodes of a killed CloudCore are on the others within 15 s, with their tunnels',
   U6: 'tunnel frames pass byte for byte; the name in the header has to be that of the certificate',
+  Q1: 'over QUIC a message costs about the same however many connections are open: servers of one bundle share them',
+  Q2: 'a changed NAT address is followed over QUIC, also after the client changed its connection id, and transfers go on',
+  Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',
+  Q4: 'the QUIC of EdgeCore (Q044) is told at once that it is not spoken, and the operator sees why',
+  Q5: 'QUIC is on where its library is, and says in one line how to get it where it is not',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

@@ -26,6 +26,7 @@ export async function startBenchGateway(
   const all: Record<string, string> = {
     'https.port': '0',
     'websocket.port': '0',
+    'quic.enabled': 'false',
     'admin.port': '0',
     'quic.port': '0',
     'secretStore.path': folder,

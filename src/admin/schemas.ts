@@ -194,6 +194,7 @@ export const info = z.object({
   draining: z.boolean(),
   nodes: count,
   listeners: z.array(listenerInfo),
+  quicOff: z.string().optional(),
 });
 
 export const replicaList = z.object({ items: z.array(info), unanswered });

@@ -17,14 +17,18 @@ export function banner(
   const ready = gateway.ready();
   const run = terminal.env.npm_lifecycle_event ? 'npm run -s sallyport --' : 'sallyport';
   const same = commandOptions(terminal, ready, options);
-  const listeners = gateway
-    .info()
-    .listeners.map(({ name, detail }) => ({ name, address: ready[name] ?? '', detail: detail ?? '' }));
+  const info = gateway.info();
+  const listeners = info.listeners.map(({ name, detail }) => ({
+    name,
+    address: ready[name] ?? '',
+    detail: detail ?? '',
+  }));
   const line = (name: string, value: string) => `  ${name.padEnd(13)} ${value}`;
   return [
     '',
     `${bold('Sallyport')} ${VERSION} ${green('is ready')}`,
     ...listeners.map(({ name, address, detail }) => line(name, `${address}  ${dim(detail)}`.trimEnd())),
+    ...(info.quicOff === undefined ? [] : [line('quic', dim(info.quicOff.replace(/^quic is /, '')))]),
     line('CA sha256', ready.caSha256),
     ...(ready.admin
       ? [

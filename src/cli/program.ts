@@ -80,13 +80,19 @@ function report(terminal: Terminal, error: unknown): number {
     for (let cause = error.cause; cause instanceof Error; cause = cause.cause)
       terminal.printError(dim(`  because: ${cause.message}`));
     if (error.fix) terminal.printError(`  ${error.fix}`);
-    return isSallyportError(error, 'CONFIG_INVALID', 'CONFIG_UNREADABLE', 'ADDRESS_INVALID')
-      ? EXIT.usage
-      : EXIT.failure;
+    return isSallyportError(error, ...OF_THE_CONFIGURATION) ? EXIT.usage : EXIT.failure;
   }
   terminal.printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
   return EXIT.failure;
 }
+
+/** What an operator has to change before a start has a chance. */
+const OF_THE_CONFIGURATION = [
+  'CONFIG_INVALID',
+  'CONFIG_UNREADABLE',
+  'ADDRESS_INVALID',
+  'QUIC_LIBRARY_MISSING',
+] as const;
 
 /** Commander neither ends the process nor writes to its streams. */
 function settle(command: Command, terminal: Terminal): void {

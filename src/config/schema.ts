@@ -101,7 +101,22 @@ export const configSchema = z.strictObject({
 
   https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
   websocket: endpoint(10_000, 'WebSocket'),
-  quic: endpoint(10_001, 'QUIC', false),
+  quic: z
+    .strictObject({
+      ...endpointFields(10_001, 'QUIC', false),
+      enabled: z
+        .union([z.boolean(), z.literal('auto')])
+        .default('auto')
+        .meta({
+          description: 'Whether to listen for QUIC; auto: where its library @currentspace/http3 is installed',
+        }),
+      connectionsPerServer: count(
+        96,
+        'Connections that one server of the QUIC library holds, roughly; with more of them a message costs more CPU',
+        8,
+      ),
+    })
+    .prefault({}),
   webtransport: z
     .strictObject({
       ...endpointFields(10_005, 'WebTransport', false),

@@ -17,6 +17,8 @@ export interface Setting {
 
 interface SchemaNode {
   readonly type?: Setting['type'];
+  /** A setting of one type that also takes some words; the type comes first. */
+  readonly anyOf?: readonly SchemaNode[];
   readonly properties?: Record<string, SchemaNode>;
   readonly enum?: readonly string[];
   readonly const?: string;
@@ -49,7 +51,7 @@ function readSettings(): readonly Setting[] {
     settings.push({
       path: path.join('.'),
       env: environmentName(path),
-      type: node.type ?? 'string',
+      type: node.type ?? node.anyOf?.[0]?.type ?? 'string',
       ...(allowed ? { allowed } : {}),
       default: node.default,
       description: node.description ?? '',

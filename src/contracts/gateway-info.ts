@@ -17,6 +17,8 @@ export interface GatewayInfo {
   /** Nodes with a session here. */
   readonly nodes: number;
   readonly listeners: readonly ListenerInfo[];
+  /** Why QUIC is off though it is wanted where it can be had, in one line that says how to get it. */
+  readonly quicOff?: string;
 }
 
 export interface ListenerInfo {

@@ -17,6 +17,11 @@ export const ERRORS = {
     message: 'cannot read the configuration file {file}',
     fix: 'check the path and its permissions',
   },
+  QUIC_LIBRARY_MISSING: {
+    status: 503,
+    message: 'QUIC needs the library @currentspace/http3, and {problem}',
+    fix: 'npm install @currentspace/http3 (Linux with glibc on x64 and arm64, macOS on arm64), or do without QUIC: quic.enabled false at the hub, transport websocket at the edge',
+  },
   ADDRESS_INVALID: {
     status: 400,
     message: 'advertise.addresses holds {address}, which is neither an IP address nor a DNS name',

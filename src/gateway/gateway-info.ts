@@ -15,7 +15,7 @@ export interface ReadyInfo extends Readonly<Partial<Record<ListenerName, string>
 
 /** What this gateway is, at this moment. */
 export function gatewayInfo(
-  { config, clock, replica, startedAt, run }: GatewayWorld,
+  { config, clock, replica, startedAt, run, quic }: GatewayWorld,
   { hub, bus }: Messaging,
   { current, listeners, store }: Certificates,
 ): GatewayInfo {
@@ -30,6 +30,7 @@ export function gatewayInfo(
     caSha256: current.current().ca.sha256,
     draining: run.isDraining,
     nodes: hub.list().length,
+    ...(quic.whyNot === undefined ? {} : { quicOff: quic.whyNot }),
     listeners: listeners.listeners.map((listener) => ({
       name: listener.name,
       ...listener.address(),

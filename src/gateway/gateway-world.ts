@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { HealthRegistry } from '../core/health.ts';
 import type { Logger } from '../core/log.ts';
 import { createMetrics, type Metrics } from '../core/metrics.ts';
+import { chooseQuic, type QuicChoice } from './quic-choice.ts';
 
 export interface GatewayComponents {
   readonly config: LiveConfig;
@@ -24,9 +25,15 @@ export interface GatewayWorld {
   readonly startedAt: string;
   /** Changes once, when the stop begins. */
   readonly run: { isDraining: boolean };
+  readonly quic: QuicChoice;
 }
 
-export function createWorld({ config, log, clock = systemClock }: GatewayComponents): GatewayWorld {
+/** @throws QUIC_LIBRARY_MISSING when QUIC has to be spoken and cannot be; nothing has been written yet */
+export async function createWorld({
+  config,
+  log,
+  clock = systemClock,
+}: GatewayComponents): Promise<GatewayWorld> {
   return {
     config,
     clock,
@@ -36,5 +43,6 @@ export function createWorld({ config, log, clock = systemClock }: GatewayCompone
     replica: config.current.hub.replica ?? hostname(),
     startedAt: new Date(clock.now()).toISOString(),
     run: { isDraining: false },
+    quic: await chooseQuic({ log }, config.current.quic.enabled),
   };
 }

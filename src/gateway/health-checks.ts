@@ -5,7 +5,7 @@ import type { Messaging } from './messaging.ts';
 
 /** What `/livez` and `/readyz` look at. What quotes an error is for administrators. */
 export function registerHealthChecks(
-  { health, run }: GatewayWorld,
+  { health, run, quic }: GatewayWorld,
   { bus, ownership, relaying }: Messaging,
   { manager, revocations, listeners, store }: Certificates,
 ): void {
@@ -26,9 +26,10 @@ export function registerHealthChecks(
   health.register('store', ['readyz'], () => store.problem());
   openly('listeners', () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
-    return listeners.listeners
+    const all = listeners.listeners
       .map((one) => (one.describe ? `${one.name} (${one.describe()})` : one.name))
       .join(', ');
+    return quic.whyNot === undefined ? all : `${all}; ${quic.whyNot}`;
   });
   openly('served', () => {
     const behind = listeners.drift();

@@ -56,7 +56,9 @@ export function composeListeners(parts: ListenerParts): Listener[] {
   const book = new TicketBook({ clock: world.clock, stillTrusted });
   const { ownership, calls } = messaging;
   const tickets = new FleetTickets({ ownership, calls, book, stillTrusted });
-  const enabled = LISTENER_NAMES.filter((name) => world.config.current[name].enabled);
+  const isOn = (name: ListenerName) =>
+    name === 'quic' ? world.quic.isOn : world.config.current[name].enabled;
+  const enabled = LISTENER_NAMES.filter(isOn);
   const descriptors = descriptorsFor(world, enabled);
   return enabled.map((name) => BUILDERS[name]({ ...parts, tickets, descriptors }));
 }

@@ -24,7 +24,7 @@ export async function startGateway(
   components: GatewayComponents,
   { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
 ): Promise<Gateway> {
-  const world = createWorld(components);
+  const world = await createWorld(components);
   const messaging = composeMessaging(world);
   const certificates = await composeCertificates(world, messaging, signal);
   const gate = composeGate(world, messaging, certificates);

@@ -5,6 +5,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Refusal } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
+import { HANDSHAKE_REASONS } from '../protocol/rejection-reasons.ts';
 
 export interface RefusalReporterComponents {
   readonly clock: Clock;
@@ -21,11 +22,13 @@ export class RefusalReporter {
   readonly #components: RefusalReporterComponents;
   readonly #transport: ListenerName;
   readonly #sampler: LogSampler;
+  readonly #daily: LogSampler;
 
   constructor(components: RefusalReporterComponents, transport: ListenerName) {
     this.#components = components;
     this.#transport = transport;
     this.#sampler = new LogSampler({ clock: components.clock });
+    this.#daily = new LogSampler({ clock: components.clock, periodMs: 86_400_000 });
   }
 
   report(refusal: Refusal, remoteAddress: string): void {
@@ -55,6 +58,17 @@ export class RefusalReporter {
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason: what.reason });
     rejections?.record({ ...what, listener: this.#transport, remoteAddress });
+  }
+
+  /** Another protocol, of a client that tries for ever: one line a day says how to end it. */
+  reportForeign(reason: 'kubeedge-quic', remoteAddress: string): void {
+    const { log, metrics, rejections } = this.#components;
+    const { meaning: detail, fix } = HANDSHAKE_REASONS[reason];
+    metrics.handshakeFailures.inc({ transport: this.#transport, reason });
+    rejections?.record({ reason, detail, listener: this.#transport, remoteAddress });
+    const suppressed = this.#daily.pass(`${remoteAddress} ${reason}`);
+    if (suppressed === undefined) return;
+    log.warn({ remoteAddress, reason, fix, suppressed }, 'a client speaks a protocol that the hub does not');
   }
 
   /** A node with a good certificate that the hub does not take now. */

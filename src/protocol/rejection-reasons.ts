@@ -146,6 +146,10 @@ export const HANDSHAKE_REASONS = {
     meaning: 'the client speaks HTTP without TLS',
     fix: 'the client speaks plain HTTP; use https or wss',
   },
+  'kubeedge-quic': {
+    meaning: "the client speaks KubeEdge's QUIC of 2019 (gQUIC), which the standard has replaced",
+    fix: "EdgeCore speaks its own old QUIC; in the node's edgecore.yaml set edgeHub.websocket.enable to true and edgeHub.quic.enable to false",
+  },
   'no-common-tls': {
     meaning: 'no TLS version or suite in common',
     fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',

@@ -1,5 +1,6 @@
 import { retry } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
+import { isSallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { agentWithTrust } from '../protocol/agent.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
@@ -101,7 +102,7 @@ export class ConnectionKeeper {
       if (signal.aborted) return;
       failures = end.lasted ? 0 : failures + 1;
       const { reason } = end;
-      const final = reason?.retry === 'never';
+      const final = end.isFinal || reason?.retry === 'never';
       if (end.wasUp || final) handler.onDown(reason, final);
       if (final) return;
       // A certificate that is newer than the one the hub complained about is worth a try first.
@@ -125,7 +126,9 @@ export class ConnectionKeeper {
         logger.debug({ err: error, reason: reason?.name }, 'could not connect');
         handler.onError(error);
       }
-      return { reason, lasted: false, wasUp: false, credentials };
+      // What is not installed does not come by itself.
+      const isFinal = isSallyportError(error, 'QUIC_LIBRARY_MISSING');
+      return { reason, lasted: false, wasUp: false, credentials, isFinal };
     }
     // Renewed while the old certificate was on its way to the hub.
     if (identity.credentials.value !== credentials) void this.replace();
@@ -139,7 +142,7 @@ export class ConnectionKeeper {
       this.#current = undefined;
       const lasted = clock.monotonic() - held.since >= this.#options.lastingMs;
       logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
-      return { reason, lasted, wasUp: true, credentials: held.credentials };
+      return { reason, lasted, wasUp: true, credentials: held.credentials, isFinal: false };
     }
   }
 

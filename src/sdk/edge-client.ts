@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../core/clock.ts';
-import { SallyportError } from '../core/errors.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { SDK_AGENT } from '../protocol/agent.ts';
@@ -154,8 +154,8 @@ export class EdgeClient {
   /**
    * Connects and stays connected until {@link close}; resolves with the first link. Messages may be sent
    * before.
-   * @throws SESSION_CLOSED when the hub says never, CLIENT_CLOSED; the signal's reason ends the waiting, not
-   * the trying
+   * @throws SESSION_CLOSED when the hub says never, QUIC_LIBRARY_MISSING where QUIC alone is wanted,
+   * CLIENT_CLOSED; the signal's reason ends the waiting, not the trying
    */
   async connect({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
     this.#throwIfClosed();
@@ -166,6 +166,10 @@ export class EdgeClient {
     signal?.addEventListener('abort', onAbort, { once: true });
     const offs = [
       this.on('connected', () => resolve()),
+      // The end that follows does not say why.
+      this.on('error', (error) => {
+        if (isSallyportError(error, 'QUIC_LIBRARY_MISSING')) reject(error);
+      }),
       this.on('disconnected', ({ reason, final }) => {
         if (final) reject(this.#closed ? new SallyportError('CLIENT_CLOSED') : closedBy(reason));
       }),

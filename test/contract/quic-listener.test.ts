@@ -44,6 +44,7 @@ listenerContract({
         connections: maxConnections,
         connectionsPerIp: 1_000,
         handshakes: 100,
+        connectionsPerServer: 64,
       }),
     );
     await listener.start();

@@ -244,6 +244,8 @@ describe('the command line', () => {
       '--set',
       'admin.port=0',
       '--set',
+      'quic.enabled=false',
+      '--set',
       'websocket.host=127.0.0.1',
       '--set',
       `websocket.port=${taken}`,

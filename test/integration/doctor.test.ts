@@ -46,7 +46,12 @@ async function doctor(set: Readonly<Record<string, string>>, more: { ca?: string
 }
 
 /** The open files of the machine and the heap are not the subject here. */
-const MODEST = { 'limits.connections': '100', 'hub.nodeLimit': '100', 'hub.queue.bytes': '1000000' };
+const MODEST = {
+  'quic.enabled': 'false',
+  'limits.connections': '100',
+  'hub.nodeLimit': '100',
+  'hub.queue.bytes': '1000000',
+};
 
 /** Of the command line that asks about this gateway. */
 function settingsOf(gateway: TestGateway): Readonly<Record<string, string>> {

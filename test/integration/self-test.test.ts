@@ -110,5 +110,5 @@ async function listening(server: Server) {
 /** The real listener, with a gate that lets everybody in. */
 async function openQuic() {
   const identity = { nodeName: stranger.node } as NodeIdentity;
-  return startQuic({}, { check: () => ({ ok: true, identity }) });
+  return startQuic({}, { gate: { check: () => ({ ok: true, identity }) } });
 }

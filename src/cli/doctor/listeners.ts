@@ -66,7 +66,9 @@ export async function checkServed(patient: Patient): Promise<Finding[]> {
   if (!gateway.up) return [];
   const wanted = gateway.certificates.certificates.find(({ kind }) => kind === 'hub')?.sha256;
   const own = await Promise.all(gateway.info.listeners.map((one) => shakeHands(patient, one, wanted)));
-  return [...own, ...(await otherReplicas(patient))];
+  const { quicOff } = gateway.info;
+  const quic = quicOff === undefined ? [] : [skipped('served', 'quic', quicOff)];
+  return [...own, ...quic, ...(await otherReplicas(patient))];
 }
 
 async function shakeHands(

@@ -6,7 +6,9 @@ import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { plainAddress } from '../address-limit.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
-import { Flow, flowKey, literal, type SteeringTarget } from './flow.ts';
+import { ConnectionIds } from './connection-ids.ts';
+import { Flow, flowKey, literal, type SteeredSession, type SteeringTargets } from './flow.ts';
+import { type AdmissionLimits, FlowAdmission } from './flow-admission.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
@@ -14,7 +16,6 @@ import {
   MIN_INITIAL_BYTES,
   QUIC_V1,
   readLongHeader,
-  readShortDestination,
   versionNegotiation,
 } from './quic-packet.ts';
 
@@ -22,16 +23,13 @@ export interface SteeringComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'connectionsRefused'>;
-  /** File descriptors that flows may use; without it any number. */
+  /** A client speaks KubeEdge's own QUIC. Anybody may have written the address. */
+  onGoogleQuic(address: string): void;
+  /** File descriptors for loopback sockets, one a flow; without it any number. */
   readonly descriptors?: DescriptorShare | undefined;
 }
 
-export interface SteeringOptions {
-  /** Flows in all, and of one address. */
-  readonly connections: number;
-  readonly connectionsPerIp: number;
-  /** Proven flows without a session. */
-  readonly handshakes: number;
+export interface SteeringOptions extends AdmissionLimits {
   readonly handshakeTimeoutMs: number;
 }
 
@@ -58,16 +56,13 @@ export class FlowSteering {
   readonly #components: SteeringComponents;
   readonly #options: () => SteeringOptions;
   readonly #byAddress = new Map<string, Flow>();
-  readonly #byConnectionId = new Map<string, Flow>();
   readonly #byLocalPort = new Map<number, Flow>();
   readonly #flows = new Set<Flow>();
-  readonly #perIp = new Map<string, number>();
+  readonly #connectionIds = new ConnectionIds();
+  readonly #admission = new FlowAdmission();
   /** In the order of their beginning. */
   readonly #unproven = new Set<Flow>();
-  #handshaking = 0;
-  #counted = 0;
-  #connectionIdBytes = 0;
-  #target: SteeringTarget | undefined;
+  #targets: SteeringTargets | undefined;
   #socket: Socket | undefined;
   #sweeper: Timer | undefined;
 
@@ -81,8 +76,8 @@ export class FlowSteering {
   }
 
   /** Where new flows go; undefined: nowhere, existing flows live on. */
-  set target(target: SteeringTarget | undefined) {
-    this.#target = target;
+  set targets(targets: SteeringTargets | undefined) {
+    this.#targets = targets;
   }
 
   /**
@@ -123,51 +118,35 @@ export class FlowSteering {
     if (socket) await new Promise<void>((resolve) => socket.close(() => resolve()));
   }
 
-  /**
-   * A session was opened by the peer that a server sees on this loopback port. Undefined when the flow is
-   * gone.
-   */
-  claim(localPort: number): Flow | undefined {
-    const flow = this.#byLocalPort.get(localPort);
+  /** A server opened a session. Undefined when its flow is gone, or it came another way. */
+  claim(session: SteeredSession): Flow | undefined {
+    const flow = this.#byLocalPort.get(session.remotePort);
     if (!flow) return undefined;
-    flow.sessions++;
+    flow.sessions.add(session);
     this.#enter(flow, 'open');
     return flow;
   }
 
-  /** A session of the flow ended, or (without `claim` before) its handshake failed. */
-  release(localPort: number, { claimed }: { claimed: boolean }): void {
-    const flow = this.#byLocalPort.get(localPort);
-    if (!flow) return;
-    if (claimed) flow.sessions--;
-    if (flow.sessions === 0) this.#enter(flow, 'closing');
-  }
-
-  /** Address of the client behind a loopback port, for the log of a failed handshake. */
-  clientOf(localPort: number): string | undefined {
-    const flow = this.#byLocalPort.get(localPort);
-    return flow && plainAddress(flow.address);
-  }
-
-  /** Flows of one server, whatever their state. */
-  flowsOf(target: SteeringTarget): number {
-    let count = 0;
-    for (const flow of this.#flows) if (flow.target === target) count++;
-    return count;
+  /** A session of the flow ended. */
+  release(session: SteeredSession): void {
+    const flow = this.#byLocalPort.get(session.remotePort);
+    if (flow?.sessions.delete(session)) this.#closeUnused(flow);
   }
 
   /**
-   * Flows of one server on which something may still come up; the others only repeat that they are closed.
+   * The handshake of the peer that a server sees on this loopback port failed.
+   * @returns address of the client, for the log
    */
-  openFlowsOf(target: SteeringTarget): number {
-    let count = 0;
-    for (const flow of this.#flows) if (flow.target === target && flow.state !== 'closing') count++;
-    return count;
+  fail(localPort: number): string | undefined {
+    const flow = this.#byLocalPort.get(localPort);
+    if (!flow) return undefined;
+    this.#closeUnused(flow);
+    return plainAddress(flow.address);
   }
 
-  /** Forgets every flow of a server that is closed. */
-  forget(target: SteeringTarget): void {
-    for (const flow of [...this.#flows]) if (flow.target === target) this.#remove(flow);
+  /** Forgets every flow to servers that are closed. */
+  forget(targets: SteeringTargets): void {
+    for (const flow of [...this.#flows]) if (targets.includes(flow.target)) this.#remove(flow);
   }
 
   #fromClient(datagram: Buffer, from: RemoteInfo): void {
@@ -177,13 +156,19 @@ export class FlowSteering {
       this.#shortFromClient(datagram, from, known);
       return;
     }
+    const refusal = googleVersionNegotiation(datagram);
+    if (refusal) {
+      this.#negotiate(refusal, from);
+      this.#components.onGoogleQuic(plainAddress(from.address));
+      return;
+    }
     const header = readLongHeader(datagram);
     if (!header) return;
     if (header.version !== QUIC_V1) {
       this.#negotiate(versionNegotiation(datagram), from);
       return;
     }
-    const owner = this.#byConnectionId.get(header.destination);
+    const owner = this.#connectionIds.find(header.destination);
     if (owner) {
       this.#continue(owner, datagram, from, { proves: true });
       return;
@@ -191,7 +176,7 @@ export class FlowSteering {
     // A second connection from a known address belongs to the newest server, as every new one.
     const startsAnew =
       header.isInitial &&
-      (known?.state === 'closing' || (known?.state === 'open' && known.target !== this.#target));
+      (known?.state === 'closing' || (known?.state === 'open' && !this.#targets?.includes(known.target)));
     if (known && !startsAnew) {
       known.forward(datagram);
       return;
@@ -200,10 +185,12 @@ export class FlowSteering {
   }
 
   #shortFromClient(datagram: Buffer, from: RemoteInfo, known: Flow | undefined): void {
-    const id = readShortDestination(datagram, this.#connectionIdBytes);
-    const owner = (id && this.#byConnectionId.get(id)) ?? known;
-    if (owner) this.#continue(owner, datagram, from, { proves: false });
-    else this.#negotiate(googleVersionNegotiation(datagram), from);
+    const id = this.#connectionIds.ofShortHeader(datagram);
+    const owner = id === undefined ? undefined : this.#connectionIds.find(id);
+    // A client changes its ID when it likes, and may change its address later.
+    if (!owner && id !== undefined && known?.state === 'open') this.#connectionIds.learn(known, id);
+    const flow = owner ?? known;
+    if (flow) this.#continue(flow, datagram, from, { proves: false });
   }
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
@@ -218,13 +205,15 @@ export class FlowSteering {
   }
 
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
-    if (!this.#target || !this.#makeRoom()) return;
-    const flow = new Flow({ address, port, now: this.#components.clock.monotonic() }, this.#target, {
+    if (!this.#targets || !this.#makeRoom()) return;
+    const now = this.#components.clock.monotonic();
+    const flow = new Flow({ address, port, now }, this.#targets.next(), {
       onReply: (self, reply) => this.#fromServer(self, reply),
       onBound: (self) => this.#byLocalPort.set(self.localPort, self),
       onError: (self) => this.#remove(self),
     });
     this.#flows.add(flow);
+    flow.target.flows.add(flow);
     this.#unproven.add(flow);
     this.#byAddress.set(flow.key, flow);
     flow.forward(datagram);
@@ -247,25 +236,13 @@ export class FlowSteering {
   }
 
   /**
-   * The client proved its address. Only now do limits count it: whoever forges senders must not use up
-   * somebody else's share. What is refused for too many handshakes is simply not passed on, and sent again by
-   * the client.
+   * The client proved its address. What is refused for too many handshakes is simply not passed on, and sent
+   * again by the client.
    */
   #admit(flow: Flow): boolean {
-    const { connections, connectionsPerIp, handshakes } = this.#options();
-    const limit =
-      this.#counted >= connections
-        ? 'connections'
-        : (this.#perIp.get(flow.address) ?? 0) >= connectionsPerIp
-          ? 'connectionsPerIp'
-          : this.#handshaking >= handshakes
-            ? 'handshakes'
-            : undefined;
+    const limit = this.#admission.admit(flow, this.#options());
     if (limit === undefined) {
       flow.prove();
-      flow.isCounted = true;
-      this.#counted++;
-      this.#count(flow.address, 1);
       this.#enter(flow, 'handshaking');
       return true;
     }
@@ -279,28 +256,18 @@ export class FlowSteering {
     const header = readLongHeader(datagram);
     // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out
     // what is known.
-    if (header && !(header.isRetry && flow.state !== 'new')) this.#learn(flow, header.source);
+    if (header && !(header.isRetry && flow.state !== 'new')) this.#connectionIds.learn(flow, header.source);
     if (flow.mayReply(datagram.length)) this.#socket?.send(datagram, flow.port, flow.address);
-  }
-
-  #learn(flow: Flow, connectionId: string | undefined): void {
-    const owner = connectionId ? this.#byConnectionId.get(connectionId) : undefined;
-    // The library derives the ID in a Retry from the client's: whoever repeats a client's first datagram is
-    // answered with the ID of its connection, and must not get it.
-    if (!connectionId || owner === flow || (owner && owner.state !== 'new')) return;
-    this.#byConnectionId.set(connectionId, flow);
-    this.#connectionIdBytes = connectionId.length;
-    flow.connectionIds.push(connectionId);
-    // A Retry's ID, then the connection's; more only when one address opens several connections.
-    if (flow.connectionIds.length > 16) this.#byConnectionId.delete(flow.connectionIds.shift()!);
   }
 
   #move(flow: Flow, { address, port }: RemoteInfo): void {
     if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
-    if (flow.isCounted) this.#count(flow.address, -1);
+    this.#admission.move(flow, address);
     flow.move(address, port);
     this.#byAddress.set(flow.key, flow);
-    if (flow.isCounted) this.#count(address, 1);
+    // The library believes that its path is lost, and waits longer each time: what the peer acknowledges now
+    // ends that.
+    for (const session of flow.sessions) session.ping();
   }
 
   #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
@@ -309,10 +276,12 @@ export class FlowSteering {
 
   #enter(flow: Flow, state: Flow['state']): void {
     if (flow.state === 'new') this.#unproven.delete(flow);
-    if (flow.state === 'handshaking') this.#handshaking--;
-    if (state === 'handshaking') this.#handshaking++;
-    if (state === 'closing') this.#uncount(flow);
+    this.#admission.follow(flow, state);
     flow.enter(state, this.#components.clock.monotonic());
+  }
+
+  #closeUnused(flow: Flow): void {
+    if (flow.sessions.size === 0) this.#enter(flow, 'closing');
   }
 
   #sweep(): void {
@@ -330,22 +299,9 @@ export class FlowSteering {
     this.#enter(flow, 'closing');
     if (this.#byAddress.get(flow.key) === flow) this.#byAddress.delete(flow.key);
     if (this.#byLocalPort.get(flow.localPort) === flow) this.#byLocalPort.delete(flow.localPort);
-    for (const id of flow.connectionIds)
-      if (this.#byConnectionId.get(id) === flow) this.#byConnectionId.delete(id);
+    this.#connectionIds.forget(flow);
+    flow.target.flows.delete(flow);
     flow.close();
     this.#components.descriptors?.give();
-  }
-
-  #uncount(flow: Flow): void {
-    if (!flow.isCounted) return;
-    flow.isCounted = false;
-    this.#counted--;
-    this.#count(flow.address, -1);
-  }
-
-  #count(address: string, change: 1 | -1): void {
-    const count = (this.#perIp.get(address) ?? 0) + change;
-    if (count > 0) this.#perIp.set(address, count);
-    else this.#perIp.delete(address);
   }
 }

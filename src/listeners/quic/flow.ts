@@ -3,6 +3,22 @@ import { createSocket, type Socket } from 'node:dgram';
 /** A QUIC server on a loopback port. */
 export interface SteeringTarget {
   readonly port: number;
+  /** Those that lead to it; the steering keeps them. */
+  readonly flows: Set<Flow>;
+}
+
+/** The QUIC servers among which new flows are spread. */
+export interface SteeringTargets {
+  /** The one that takes the next flow. */
+  next(): SteeringTarget;
+  includes(target: SteeringTarget): boolean;
+}
+
+/** A session as a server of the library gives it. */
+export interface SteeredSession {
+  readonly remotePort: number;
+  /** Sends something that the peer has to acknowledge. */
+  ping(): unknown;
 }
 
 /** Before its address is proven, a client is sent at most three times what it sent (RFC 9000 §8.1). */
@@ -41,9 +57,7 @@ export class Flow {
   /** When the first datagram came, and when `state` was entered, milliseconds on the monotonic clock. */
   readonly startedAt: number;
   since: number;
-  sessions = 0;
-  /** Whether it counts against the limits: from the proof of its address to the end of its last session. */
-  isCounted = false;
+  readonly sessions = new Set<SteeredSession>();
   /** Port of the loopback socket, by which a session finds its flow; 0 until bound. */
   localPort = 0;
   readonly #socket: Socket;

@@ -1,33 +1,24 @@
 import type { createQuicServer } from '@currentspace/http3';
-import { SallyportError } from '../../core/errors.ts';
+import { importQuicLibrary, type QuicLibrary } from '../../protocol/quic-library.ts';
 
-export type QuicLibrary = typeof import('@currentspace/http3');
+export type { QuicLibrary };
 export type QuicServer = ReturnType<typeof createQuicServer>;
 
+/** Memory that connections gave back goes to the system soon, and servers share it (jemalloc's options). */
+const ALLOCATOR = 'narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0';
+
 /**
- * Loads the native library, only when QUIC is enabled: 58 MB that nobody else needs. It reads the system's CA
+ * Loads the native library, only when QUIC is wanted: 58 MB that nobody else needs. It reads the system's CA
  * file for every connection, although it is given the CAs to trust; pointing it at nothing halves the cost of
- * a handshake (measured, docs/decisions/quic-library.md). An operator's own setting stays.
+ * a handshake (measured, docs/decisions/quic-library.md). An operator's own settings stay.
  *
- * @throws CONFIG_INVALID when Node may not load it, or it is not installed: for users of the package it is an
- * optional peer (docs/decisions/optional-quic.md)
+ * @throws QUIC_LIBRARY_MISSING
  */
-export async function loadQuicLibrary(): Promise<QuicLibrary> {
-  // The library says nothing of the flag, only that it is incomplete.
-  if (process.permission?.has('addon') === false) {
-    const problem =
-      "quic.enabled is true, but Node's permission model forbids native libraries: add --allow-addons to NODE_OPTIONS";
-    throw new SallyportError('CONFIG_INVALID', { problem });
-  }
+export function loadQuicLibrary(): Promise<QuicLibrary> {
   process.env.SSL_CERT_FILE ??= '/dev/null';
   process.env.SSL_CERT_DIR ??= '/var/empty';
-  try {
-    return await import('@currentspace/http3');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
-    const problem = 'quic.enabled is true, but its library is not installed: npm install @currentspace/http3';
-    throw new SallyportError('CONFIG_INVALID', { problem }, cause);
-  }
+  process.env._RJEM_MALLOC_CONF ??= ALLOCATOR;
+  return importQuicLibrary();
 }
 
 export interface HandshakeObserver {

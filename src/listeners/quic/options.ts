@@ -31,7 +31,9 @@ export interface QuicListenerOptions extends JsonLimits {
   readonly connectionsPerIp: number;
   /** TLS handshakes under way at once. */
   readonly handshakes: number;
-  /** Generations of the server at once; the oldest beyond it is drained. */
+  /** Connections of one server of the library, roughly; further servers are added as they are needed. */
+  readonly connectionsPerServer: number;
+  /** Generations (bundles served) at once; the oldest beyond it is drained. */
   readonly maxGenerations: number;
   /** Window over which a drained generation's connections are asked to reconnect. */
   readonly drainMs: number;

@@ -32,6 +32,7 @@ export interface QuicListenerComponents {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly rejections?: RejectionSink | undefined;
+  /** File descriptors that its flows may use; without it any number. */
   readonly descriptors?: DescriptorShare | undefined;
 }
 
@@ -65,8 +66,9 @@ export class QuicListener implements Listener {
   constructor(components: QuicListenerComponents, options: () => QuicListenerOptions) {
     this.#components = { ...components, log: components.log.child({ listener: 'quic' }) };
     this.#options = options;
-    this.#steering = new FlowSteering(this.#components, options);
     this.#refusals = new RefusalReporter(this.#components, 'quic');
+    const onGoogleQuic = (address: string) => this.#refusals.reportForeign('kubeedge-quic', address);
+    this.#steering = new FlowSteering({ ...this.#components, onGoogleQuic }, options);
   }
 
   async start(): Promise<void> {
@@ -104,7 +106,7 @@ export class QuicListener implements Listener {
       onHandshakeFailed: () => {},
     });
     try {
-      await visit({ host: '127.0.0.1', port: generation.port });
+      await visit({ host: '127.0.0.1', port: generation.ports[0]! });
     } finally {
       await generation.close();
     }
@@ -128,14 +130,26 @@ export class QuicListener implements Listener {
     return address;
   }
 
+  /** Client addresses with state, each with a loopback socket. */
+  get flows(): number {
+    return this.#steering.flows;
+  }
+
   /** Generations that live, the current one included. */
   get generations(): number {
     return this.#generations.length;
   }
 
-  /** Where the generations listen, oldest first. Nobody but the steering has business there. */
-  get generationPorts(): readonly number[] {
-    return this.#generations.map(({ port }) => port);
+  /** Sessions that each server of each generation has, oldest generation first. */
+  get sessionsOfServers(): readonly number[] {
+    return this.#generations.flatMap(({ sessionsOfServers }) => sessionsOfServers);
+  }
+
+  /**
+   * Where the servers of the generations listen, oldest first. Nobody but the steering has business there.
+   */
+  get serverPorts(): readonly number[] {
+    return this.#generations.flatMap(({ ports }) => ports);
   }
 
   /** Connections of the hub live on until the hub or `signal` ends them; the sockets close after the last. */
@@ -146,7 +160,7 @@ export class QuicListener implements Listener {
 
   async #stop(reason: CloseReason, signal: AbortSignal): Promise<void> {
     await this.#applying;
-    this.#steering.target = undefined;
+    this.#steering.targets = undefined;
     for (const opening of this.#openings.values()) opening.end(reason);
     if (!signal.aborted && this.#openings.size > 0)
       await new Promise<void>((resolve) => {
@@ -179,7 +193,7 @@ export class QuicListener implements Listener {
       onHandshakeFailed: (port, code) => this.#onHandshakeFailed(port, code),
     });
     this.#generations.push(generation);
-    this.#steering.target = generation;
+    this.#steering.targets = generation;
     // Bundles that change faster than the sweep must not push out those who sit on an old one.
     this.#retireEmpty();
     this.#drainOldest();
@@ -189,21 +203,17 @@ export class QuicListener implements Listener {
     bundle: CertificateBundle,
     hooks: Pick<GenerationComponents, 'onSession' | 'onHandshakeFailed'>,
   ): Promise<QuicGeneration> {
-    const { keepaliveTimeoutMs, connections, handshakeTimeoutMs } = this.#options();
-    return QuicGeneration.start(
-      bundle,
-      { library: this.#library!, log: this.#components.log, ...hooks },
-      {
-        idleTimeoutMs: keepaliveTimeoutMs + IDLE_SLACK_MS,
-        connections,
-        preflightTimeoutMs: handshakeTimeoutMs,
-      },
-    );
+    const { clock, log } = this.#components;
+    return QuicGeneration.start(bundle, { library: this.#library!, clock, log, ...hooks }, () => ({
+      ...this.#options(),
+      idleTimeoutMs: this.#options().keepaliveTimeoutMs + IDLE_SLACK_MS,
+      preflightTimeoutMs: this.#options().handshakeTimeoutMs,
+    }));
   }
 
   #onSession(session: QuicServerSession): void {
     const { clock, metrics } = this.#components;
-    const flow = session.remoteAddress === '127.0.0.1' ? this.#steering.claim(session.remotePort) : undefined;
+    const flow = session.remoteAddress === '127.0.0.1' ? this.#steering.claim(session) : undefined;
     if (!flow) {
       session.close(closeReason('TryAgainLater').code, 'connect to the public port');
       return;
@@ -222,7 +232,7 @@ export class QuicListener implements Listener {
         onEnded: () => {
           this.#openings.delete(session);
           metrics.connections.dec({ transport: 'quic' });
-          this.#steering.release(session.remotePort, { claimed: true });
+          this.#steering.release(session);
         },
       },
       this.#options(),
@@ -234,14 +244,15 @@ export class QuicListener implements Listener {
   #onHandshakeFailed(port: number, code: number): void {
     const reason = refusalOfAlert(code) ?? 'protocol';
     const detail = `the TLS handshake failed with QUIC error ${code}`;
-    this.#refusals.report({ ok: false, reason, detail }, this.#steering.clientOf(port) ?? '');
-    this.#steering.release(port, { claimed: false });
+    this.#refusals.report({ ok: false, reason, detail }, this.#steering.fail(port) ?? '');
   }
 
   #sweep(): void {
     const now = this.#components.clock.monotonic();
     for (const opening of this.#openings.values()) opening.connection?.sweep(now);
     this.#retireEmpty();
+    for (const generation of this.#generations)
+      generation.shrink({ isCurrent: generation === this.#generations.at(-1) });
   }
 
   /**
@@ -251,10 +262,8 @@ export class QuicListener implements Listener {
   #retireEmpty(): void {
     const { maxGenerations } = this.#options();
     for (const generation of this.#generations.slice(0, -1)) {
-      if (generation.sessions.size > 0) continue;
-      const isCrowded = this.#generations.length > maxGenerations;
-      const flows = isCrowded ? this.#steering.openFlowsOf(generation) : this.#steering.flowsOf(generation);
-      if (flows === 0) this.#retire(generation);
+      const despiteLastWords = this.#generations.length > maxGenerations;
+      if (generation.isIdle({ despiteLastWords })) this.#retire(generation);
     }
   }
 

@@ -16,11 +16,17 @@ export const QUIC_V1 = 1;
 /** A client's first datagram is at least this long (RFC 9000 §14.1); shorter ones get no answer. */
 export const MIN_INITIAL_BYTES = 1200;
 /**
- * What an Ethernet frame carries of UDP over IPv4. Larger datagrams are dropped both ways: the library
- * searches for the largest its path carries, and would find our loopback's 16 KB; the network beyond would
- * have to carry fragments.
+ * Larger datagrams are dropped both ways: the library searches for the largest its path carries, and would
+ * find our loopback's 16 KB; the network beyond would have to carry fragments. An Ethernet frame carries 1472
+ * bytes over IPv4 and 1452 over IPv6; 1350 leaves room for tunnels, because a path that shrinks below what
+ * was found at the start loses every larger datagram.
  */
-export const MAX_UDP_PAYLOAD_BYTES = 1472;
+export const MAX_UDP_PAYLOAD_BYTES = 1350;
+/** EdgeCore's first datagram has 1072. */
+const MIN_GOOGLE_INITIAL_BYTES = 1024;
+/** Lengths less 3, in four bits each, destination first: 8 and none, none and 8. */
+const GOOGLE_CLIENT_ID_LENGTHS = 0x50;
+const GOOGLE_SERVER_ID_LENGTHS = 0x05;
 const LONG = 0x80;
 const FIXED = 0x40;
 
@@ -68,17 +74,19 @@ export function versionNegotiation(datagram: Buffer): Buffer | undefined {
 }
 
 /**
- * The answer to KubeEdge's own QUIC of 2019, gQUIC Q039–Q043: public header with flags (0x01 version, 0x08
- * eight-byte connection ID), then `Q0xx`. Its client understands that no version is shared, and says so,
- * instead of waiting (requirement K3).
+ * The answer to KubeEdge's own QUIC of 2019, gQUIC Q044, as EdgeCore's library (quic-go 0.10.1) reads and
+ * writes it: a long header whose two connection ID lengths share a byte, four bits each. Its client looks for
+ * its connection under the empty destination ID, finds that no version is shared, and says so, instead of
+ * waiting (requirements K3, Q4).
  */
 export function googleVersionNegotiation(datagram: Buffer): Buffer | undefined {
-  if (datagram.length < 64 || (datagram[0]! & 0x8d) !== 0x09) return undefined;
-  if (!/^Q\d{3}$/.test(text(datagram, 9, 13))) return undefined;
-  const answer = Buffer.alloc(13);
-  answer[0] = 0x09;
-  datagram.copy(answer, 1, 1, 9);
-  answer.writeUInt32BE(QUIC_V1, 9);
+  if (datagram.length < MIN_GOOGLE_INITIAL_BYTES || !isLongHeader(datagram)) return undefined;
+  if (!/^Q\d{3}$/.test(text(datagram, 1, 5)) || datagram[5] !== GOOGLE_CLIENT_ID_LENGTHS) return undefined;
+  const answer = Buffer.alloc(18);
+  answer[0] = LONG;
+  answer[5] = GOOGLE_SERVER_ID_LENGTHS;
+  datagram.copy(answer, 6, 6, 14);
+  answer.writeUInt32BE(QUIC_V1, 14);
   return answer;
 }
 

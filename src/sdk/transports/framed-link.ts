@@ -50,8 +50,13 @@ export interface FramedLinkOptions {
   readonly maxMessageBytes: number;
 }
 
-/** Periods of the ping without a word of the hub after which the link ends. */
+/** Periods of the ping after which a link ends on which something is still being written. */
 export const SILENT_PINGS = 3;
+/** How long a quiet hub is waited for before it is asked: a shorter time while it has just been sending. */
+const PROBE_MS = 1_000;
+/** How often it is asked again, and how long it may be silent then (requirement Q3). */
+const ASK_AGAIN_MS = 2_000;
+const LOST_MS = 6_000;
 const PING = encodeFrame(FRAME_TYPES.ping, new Uint8Array());
 
 /** One session with the hub over QUIC or WebTransport, from its first stream on. */
@@ -65,6 +70,10 @@ export class FramedLink implements EdgeLink {
   #control: StreamWriter | undefined;
   #watch: Timer | undefined;
   #heardAt: number;
+  /** When messages came last, and the hub was asked last and first since it was heard. */
+  #trafficAt = Number.NEGATIVE_INFINITY;
+  #lastAskedAt = Number.NEGATIVE_INFINITY;
+  #askedAt: number | undefined;
   #maxMessageBytes: number;
   #handler: EdgeLinkHandler | undefined;
   /** What came before there was a handler. */
@@ -82,7 +91,12 @@ export class FramedLink implements EdgeLink {
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#heardAt = components.clock.monotonic();
     session.follow({
-      onStream: (stream) => this.#read(stream, options.maxMessageBytes, (frame) => this.#onFrame(frame)),
+      onStream: (stream) => {
+        stream.on('data', () => {
+          this.#trafficAt = components.clock.monotonic();
+        });
+        this.#read(stream, options.maxMessageBytes, (frame) => this.#onFrame(frame));
+      },
       onClosed: (ending, problem) => {
         this.#rejectOpening(new Error(problem || 'the connection was closed'));
         this.#ended(ending);
@@ -109,7 +123,8 @@ export class FramedLink implements EdgeLink {
         .catch(reject);
     });
     this.#maxMessageBytes = Math.min(this.#maxMessageBytes, welcome.max_message_bytes);
-    this.#watch = this.#components.clock.setInterval(() => this.#ping(), this.#options.pingIntervalMs);
+    const periodMs = Math.min(PROBE_MS, this.#options.pingIntervalMs);
+    this.#watch = this.#components.clock.setInterval(() => this.#look(), periodMs);
     return welcome;
   }
 
@@ -180,18 +195,36 @@ export class FramedLink implements EdgeLink {
     else this.#early.push(message);
   }
 
-  #ping(): void {
+  /**
+   * Ends the link when the hub is gone, and asks it when it is quiet: after half a period, and soon after it
+   * was sending, because a path may have changed under it that only a packet of ours can show it.
+   */
+  #look(): void {
     const now = this.#components.clock.monotonic();
     const { pingIntervalMs, writeTimeoutMs } = this.#options;
     const control = this.#control!;
-    const isStuck = [control, ...this.#session.writers].some(
-      (writer) => writer.stalledMs(now) >= writeTimeoutMs,
-    );
-    if (isStuck || now - this.#heardAt >= SILENT_PINGS * pingIntervalMs) {
+    const writers = [control, ...this.#session.writers];
+    if (this.#askedAt !== undefined && this.#heardAt >= this.#askedAt) this.#askedAt = undefined;
+    const patienceMs = SILENT_PINGS * pingIntervalMs;
+    const isBusy = writers.some(({ bufferedBytes }) => bufferedBytes > 0);
+    const isGone =
+      now - this.#heardAt >= patienceMs ||
+      (!isBusy && this.#askedAt !== undefined && now - this.#askedAt >= Math.min(LOST_MS, patienceMs));
+    if (isGone || writers.some((writer) => writer.stalledMs(now) >= writeTimeoutMs)) {
       this.#components.logger.warn({ hub: this.remoteAddress }, 'the hub has fallen silent');
       this.#session.cut(closeReason('KeepaliveTimeout').code);
       this.#ended({ reason: undefined, word: undefined, detail: 'the hub has fallen silent' });
-    } else if (control.bufferedBytes === 0) control.write(PING).catch(() => {});
+      return;
+    }
+    const quietMs = now - this.#heardAt;
+    const isDue =
+      this.#askedAt === undefined
+        ? quietMs >= pingIntervalMs / 2 || (this.#trafficAt > this.#lastAskedAt && quietMs >= PROBE_MS)
+        : now - this.#lastAskedAt >= ASK_AGAIN_MS;
+    if (!isDue || control.bufferedBytes > 0) return;
+    this.#askedAt ??= now;
+    this.#lastAskedAt = now;
+    control.write(PING).catch(() => {});
   }
 
   #ended(ending: QuicClose): void {

@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { describeError, SallyportError } from '../../core/errors.ts';
+import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import { QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
+import { importQuicLibrary } from '../../protocol/quic-library.ts';
 import { FramedConnector, type FramedConnectorOptions, refusedByClose } from './framed-connector.ts';
 import { SILENT_PINGS } from './framed-link.ts';
 import { QuicSession } from './quic-session.ts';
@@ -23,9 +24,10 @@ export interface QuicTransportOptions extends FramedConnectorOptions {
 }
 
 /**
- * What an Ethernet frame carries of UDP over IPv4; the library searches for less when the path carries less.
+ * The hub drops what is larger. Leaves room for tunnels, so that a path that shrinks (1500 → 1400) goes on;
+ * the library searches for less when the path carries less at the start.
  */
-const MAX_UDP_PAYLOAD_BYTES = 1472;
+const MAX_UDP_PAYLOAD_BYTES = 1350;
 
 /**
  * Sallyport's own transport (docs/protocol-quic.md): RFC 9000 QUIC with mutual TLS; one large message does
@@ -65,7 +67,7 @@ export class QuicTransport implements EdgeTransport {
     const { host, port } = parseAddress(address);
     try {
       // Loaded here and not above: the native part is large, and not on every platform.
-      const library = await import('@currentspace/http3');
+      const library = await importQuicLibrary();
       return library.connectQuic(
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
@@ -81,6 +83,7 @@ export class QuicTransport implements EdgeTransport {
         },
       );
     } catch (cause) {
+      if (isSallyportError(cause, 'QUIC_LIBRARY_MISSING')) throw cause;
       throw new SallyportError('CONNECT_FAILED', { url, problem: describeError(cause) }, cause);
     }
   }

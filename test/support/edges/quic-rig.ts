@@ -4,9 +4,9 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
-import type { DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
-import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
+import { QuicListener, type QuicListenerComponents } from '../../../src/listeners/quic/quic-listener.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
 import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
 import { createMessage, type Message } from '../../../src/protocol/message.ts';
@@ -62,20 +62,18 @@ export class RecordingAcceptor implements EdgeAcceptor {
 /** A QUIC listener with everything it needs, on a free loopback port. Real time and sockets. */
 export async function startQuic(
   options: Partial<QuicListenerOptions> = {},
-  gateOfOthers?: Pick<PeerGate, 'check'>,
-  descriptors?: DescriptorShare,
+  more: Partial<QuicListenerComponents> = {},
 ) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();
   const metrics = createMetrics({ process: false });
-  const gate =
-    gateOfOthers ??
-    new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
-      allowLegacy: false,
-      legacyNodes: {},
-    }));
+  const rejections = new RejectionLog({ clock: systemClock });
+  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+    allowLegacy: false,
+    legacyNodes: {},
+  }));
   const listener = new QuicListener(
-    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics, descriptors },
+    { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics, rejections, ...more },
     () => ({
       ...QUIC_DEFAULTS,
       host: '127.0.0.1',
@@ -91,6 +89,7 @@ export async function startQuic(
       connections: 1_000,
       connectionsPerIp: 1_000,
       handshakes: 256,
+      connectionsPerServer: 64,
       ...options,
     }),
   );
@@ -101,6 +100,7 @@ export async function startQuic(
     source,
     acceptor,
     metrics,
+    rejections,
     listener,
     port: listener.address().port,
     /** Connects as a node, with its own certificate unless another is given. */
@@ -112,12 +112,22 @@ export async function startQuic(
         port = listener.address().port,
         host = '127.0.0.1',
         maxMessageBytes = 16 * 1024 * 1024,
-      }: { pair?: Pair; trusted?: Pair; port?: number; host?: string; maxMessageBytes?: number } = {},
+        connectTimeoutMs = 5_000,
+        pingIntervalMs = 15_000,
+      }: {
+        pair?: Pair;
+        trusted?: Pair;
+        port?: number;
+        host?: string;
+        maxMessageBytes?: number;
+        connectTimeoutMs?: number;
+        pingIntervalMs?: number;
+      } = {},
     ) {
       const edge = pair ?? (await mintEdge(ca, node));
       const transport = new QuicTransport(
         { clock: systemClock, logger: silentLogger },
-        { address: `${host}:${port}` },
+        { address: `${host}:${port}`, pingIntervalMs },
       );
       const link = await transport.connect(
         { node, ca: trusted.pem, certificate: edge.pem, key: edge.key },
@@ -125,7 +135,7 @@ export async function startQuic(
           projectId: 'p',
           agent: 'test/1',
           maxMessageBytes,
-          connectTimeoutMs: 5_000,
+          connectTimeoutMs,
           writeTimeoutMs: 30_000,
           signal: new AbortController().signal,
         },

@@ -104,6 +104,7 @@ export function launchGateway(
   const all: Record<string, string> = {
     'https.port': '0',
     'websocket.port': '0',
+    'quic.enabled': 'false',
     'admin.port': '0',
     'https.host': '127.0.0.1',
     'websocket.host': '127.0.0.1',

@@ -49,6 +49,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     flags: {
       'https.port': '0',
       'websocket.port': '0',
+      'quic.enabled': 'false',
       'quic.port': '0',
       'webtransport.port': '0',
       'admin.port': '0',

@@ -56,6 +56,7 @@ export async function startOnCluster(
       'secretStore.requestTimeoutMs': '2000',
       'https.port': '0',
       'websocket.port': '0',
+      'quic.enabled': 'false',
       'admin.port': '0',
       'https.host': '127.0.0.1',
       'websocket.host': '127.0.0.1',

@@ -7,6 +7,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
 import { createMessage, createResponse } from '../../../src/protocol/message.ts';
+import { importQuicLibrary } from '../../../src/protocol/quic-library.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import { AutoTransport } from '../../../src/sdk/transports/auto-transport.ts';
@@ -16,7 +17,7 @@ import { WebSocketTransport } from '../../../src/sdk/transports/websocket-transp
 import { MiniHub } from '../../support/edges/mini-hub.ts';
 import { startQuic } from '../../support/edges/quic-rig.ts';
 import { eventuallyHolds } from '../../support/eventually.ts';
-import { mintEdge, type Pair } from '../../support/pki/pki.ts';
+import { mintCa, mintEdge, type Pair } from '../../support/pki/pki.ts';
 import { next } from './edge-fixture.ts';
 
 async function clientOf(ca: Pair, hub: { websocket?: string; quic?: string }, transport?: EdgeTransport) {
@@ -38,6 +39,28 @@ async function clientOf(ca: Pair, hub: { websocket?: string; quic?: string }, tr
   };
   return { client, [Symbol.asyncDispose]: dispose };
 }
+
+test('Q5: where QUIC alone is wanted and its library is missing, the client says so with the command, and does not try again', async () => {
+  const ca = await mintCa();
+  let attempts = 0;
+  const missing: EdgeTransport = {
+    name: 'quic',
+    connect: async () => {
+      attempts++;
+      const absent = Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' });
+      await importQuicLibrary(() => Promise.reject(absent));
+      throw new Error('it was found');
+    },
+  };
+  await using edge = await clientOf(ca, { quic: '127.0.0.1:1' }, missing);
+  const gone = next(edge.client, 'disconnected');
+  await expect(edge.client.connect()).rejects.toMatchObject({
+    code: 'QUIC_LIBRARY_MISSING',
+    fix: expect.stringContaining('npm install @currentspace/http3'),
+  });
+  expect(await gone).toMatchObject({ final: true });
+  expect(attempts).toBe(1);
+});
 
 test('J2: over QUIC: acknowledged both ways, and what was not acknowledged is sent again after the reconnect', async () => {
   await using hub = await startQuic();

@@ -46,7 +46,7 @@ async function report(
 test('CloudCore keeps running: which ports of its Service move is said, and which stay', async () => {
   expect(await report(CLOUDCORE, UPSTREAM)).toEqual([
     'found deployment/cloudcore: 2 of kubeedge/cloudcore:v1.23.1, on the network of its hosts: edges may use their addresses; it keeps running and is not changed',
-    'changes service/cloudcore: by you: edges have to reach the gateway at 10000, 10002, 10004; 10001, 10003 stay with CloudCore; CloudCore needs another Service, which only the gateway uses',
+    'changes service/cloudcore: by you: edges have to reach the gateway at 10000, 10001, 10002, 10004; 10003 stays with CloudCore; CloudCore needs another Service, which only the gateway uses',
     'found lease/cloudcorelease: held by host-1_4f; left alone',
   ]);
 });

@@ -25,7 +25,13 @@ export interface Ill {
 export async function patientOf({ settings = {}, harm, answers, unreachable }: Ill = {}): Promise<Patient> {
   const clock = new ManualClock();
   const store = new MemorySecretStore();
-  const flags = { 'https.port': '0', 'websocket.port': '0', 'admin.port': '0', ...settings };
+  const flags = {
+    'https.port': '0',
+    'websocket.port': '0',
+    'quic.enabled': 'false',
+    'admin.port': '0',
+    ...settings,
+  };
   const { config } = loadConfig({ flags });
   await prepareAllCerts(
     { clock, log: silentLogger, metrics: createMetrics({ process: false }), store },

@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { expect, test } from 'vitest';
 import { readLongHeader } from '../../../../src/listeners/quic/quic-packet.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
+import { capturedLog } from '../../../support/captured-log.ts';
 import { startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -55,14 +56,36 @@ test('K3: a client of an unknown version of QUIC gets version negotiation, and n
   expect(answer.readUInt32BE(answer.length - 4)).toBe(1);
 });
 
-test("K3: KubeEdge's gQUIC (Q043) gets a version negotiation it understands", async () => {
-  await using hub = await startQuic();
+/** The first datagram of EdgeCore with QUIC on, as its library (quic-go 0.10.1) writes the header. */
+function edgeCoreInitial(id: Buffer): Buffer {
+  const header = Buffer.concat([Buffer.from('ff5130343450', 'hex'), id, Buffer.from('00000001', 'hex')]);
+  return Buffer.concat([header, randomBytes(1072 - header.length)]);
+}
+
+test("Q4: EdgeCore's QUIC (Q044) is told at once that its version is not spoken, is counted, and named to the operator once", async () => {
+  const log = capturedLog();
+  await using hub = await startQuic({}, { log });
   using client = await talk(hub.port);
   const id = randomBytes(8);
-  const datagram = Buffer.concat([Buffer.from([0x09]), id, Buffer.from('Q043'), randomBytes(1100)]);
-  client.socket.send(datagram);
-  await eventually('an answer', () => client.answers.length === 1);
-  expect(client.answers[0]).toEqual(Buffer.concat([Buffer.from([0x09]), id, Buffer.from([0, 0, 0, 1])]));
+  for (let i = 0; i < 3; i++) client.socket.send(edgeCoreInitial(id));
+  await eventually('an answer to each', () => client.answers.length === 3);
+  // quic-go 0.10.1 looks for its connection in the empty destination ID, and reads versions after the source.
+  const expected = Buffer.concat([Buffer.from('800000000005', 'hex'), id, Buffer.from('00000001', 'hex')]);
+  expect(client.answers[0]).toEqual(expected);
+  const { values } = await hub.metrics.handshakeFailures.get();
+  expect(values).toMatchObject([{ labels: { transport: 'quic', reason: 'kubeedge-quic' }, value: 3 }]);
+  expect(hub.rejections.list()).toMatchObject([
+    {
+      listener: 'quic',
+      reason: 'kubeedge-quic',
+      count: 3,
+      remoteAddress: '127.0.0.1',
+      fix: expect.stringContaining('edgeHub.websocket.enable'),
+    },
+  ]);
+  expect(log.lines.filter(({ fields }) => fields.reason === 'kubeedge-quic')).toMatchObject([
+    { fields: { remoteAddress: '127.0.0.1', fix: expect.stringContaining('edgeHub.websocket.enable') } },
+  ]);
 });
 
 test('K4: a first datagram is answered with Retry, and by far less than three times its size', async () => {
@@ -142,7 +165,7 @@ test('N6: forged senders use no more descriptors than are to spare, and a real c
     give: () => void spare.used--,
   };
   {
-    await using hub = await startQuic({}, undefined, descriptors);
+    await using hub = await startQuic({}, { descriptors });
     await using relay = await UdpRelay.start({ targetPort: hub.port });
     const first: Buffer[] = [];
     relay.onToServer = (datagram) => first.push(datagram);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { DescriptorBudget } from '../../../../src/listeners/descriptor-budget.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
 import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
@@ -184,6 +185,21 @@ test('I3: an address gets no more flows than its limit', async () => {
   expect(values[0]).toMatchObject({ labels: { transport: 'quic', limit: 'connectionsPerIp' } });
 });
 
+test('N6: a flow takes a descriptor and gives it back; without one to spare it is refused and counted', async () => {
+  const budget = new DescriptorBudget(10);
+  await using hub = await startQuic({}, { descriptors: budget.share({ leaving: 8 }) });
+  const one = await hub.connect('one');
+  await (await hub.connect('two')).echo(2);
+  await expect(hub.connect('three', { connectTimeoutMs: 500 })).rejects.toMatchObject({
+    code: 'CONNECT_FAILED',
+  });
+  const { values } = await hub.metrics.connectionsRefused.get();
+  expect(values[0]).toMatchObject({ labels: { transport: 'quic', limit: 'descriptors' } });
+  one.link.close(closeReason('Normal'));
+  await eventually('its descriptor is free', () => hub.listener.flows === 1);
+  await (await hub.connect('three')).echo(3);
+});
+
 test('K4: a session ticket with early data changes nothing before the handshake is complete', async () => {
   await using hub = await startQuic();
   const pair = await mintEdge(hub.ca, 'edge-1');
@@ -218,9 +234,9 @@ test('an edge does not take the certificate of another edge for the hub, nor a h
   expect(hub.acceptor.connections).toEqual([]);
 });
 
-test('a session that goes straight to the port of a generation, past the steering and its limits, is closed at once', async () => {
+test('a session that goes straight to the port of a server, past the steering and its limits, is closed at once', async () => {
   await using hub = await startQuic();
-  const [port] = hub.listener.generationPorts;
+  const [port] = hub.listener.serverPorts;
   const stranger = await rawQuic(port!, { ca: hub.ca, pair: await mintEdge(hub.ca, 'edge-1') });
   expect(await stranger.ended).toEqual({
     errorCode: closeReason('TryAgainLater').code,

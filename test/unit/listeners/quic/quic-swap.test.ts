@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { indistinguishable } from '../../../../src/listeners/quic/generation.ts';
+import { indistinguishable } from '../../../../src/listeners/quic/trust-order.ts';
+import { createMessage } from '../../../../src/protocol/message.ts';
 import { startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -103,12 +104,43 @@ test('a client whose address changes (NAT rebinding) keeps its connection, on an
   expect(hub.acceptor.closed).toEqual([]);
 });
 
-test('no datagram that leaves is larger than Ethernet carries', async () => {
+test('Q2: a transfer in either direction goes on within 3 s of a NAT rebinding', async () => {
+  await using hub = await startQuic();
+  await using relay = await UdpRelay.start({ targetPort: hub.port, delayMs: 10 });
+  const edge = await hub.connect('edge-1', { port: relay.port });
+  await edge.echo('before');
+  for (const way of ['toClient', 'toServer'] as const) {
+    const from = relay[way].bytes;
+    const message = createMessage(
+      { source: 'edged', operation: 'update', resource: way },
+      'x'.repeat(8_000_000),
+      { now: Date.now() },
+    );
+    hub.acceptor.echo = false;
+    const [sender, received] =
+      way === 'toClient'
+        ? [hub.acceptor.connections[0]!, () => edge.messages]
+        : [edge.link, () => hub.acceptor.received.map((one) => one.message)];
+    sender.send(message).catch(() => {});
+    await eventually('it is under way', () => relay[way].bytes > from + 1_000_000);
+    expect(received().some(({ header }) => header.msg_id === message.header.msg_id)).toBe(false);
+    await relay.rebind();
+    const at = performance.now();
+    await eventually('all of it is there', () =>
+      received().some(({ header }) => header.msg_id === message.header.msg_id),
+    );
+    // Three times the 3 s that are required, for a machine that does much else.
+    expect(performance.now() - at).toBeLessThan(9_000);
+  }
+  expect(hub.acceptor.closed).toEqual([]);
+});
+
+test('Q2: no datagram that leaves is larger than 1350 bytes, so that a path may shrink', async () => {
   await using hub = await startQuic();
   await using relay = await UdpRelay.start({ targetPort: hub.port });
   const edge = await hub.connect('edge-1', { port: relay.port });
   await edge.echo('x'.repeat(2_000_000));
-  expect(relay.toClient.largest).toBeLessThanOrEqual(1472);
+  expect(relay.toClient.largest).toBeLessThanOrEqual(1350);
 });
 
 test('C1: edges of the old and of the new CA are let in, whatever the order of the trust', async () => {

@@ -1,0 +1,149 @@
+/**
+ * QUIC servers for benches, each in a process of its own, so that its CPU and memory are the server's alone.
+ * `steered`: the listener as it runs. `direct`: the same server code on a port of its own, without steering.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { systemClock } from '../../src/core/clock.ts';
+import { silentLogger } from '../../src/core/log.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { PeerGate } from '../../src/identity/peer-gate.ts';
+import { QuicGeneration } from '../../src/listeners/quic/generation.ts';
+import { loadQuicLibrary } from '../../src/listeners/quic/native.ts';
+import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../src/listeners/quic/options.ts';
+import { QuicListener } from '../../src/listeners/quic/quic-listener.ts';
+import { beginQuicOpening } from '../../src/listeners/quic/quic-opening.ts';
+import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
+import { RecordingAcceptor } from '../../test/support/edges/quic-rig.ts';
+import { bundleOf, FixedSource } from '../../test/support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer } from '../../test/support/pki/pki.ts';
+
+export type Mode = 'steered' | 'direct';
+
+export interface Usage {
+  readonly cpuMs: number;
+  readonly rssKb: number;
+  readonly received: number;
+}
+
+/** Where a server is, and who gets in. */
+export interface HubAddress {
+  readonly port: number;
+  readonly ca: string;
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export interface QuicHub extends HubAddress {
+  usage(question?: 'tell' | 'collect and tell'): Promise<Usage>;
+  stop(): void;
+}
+
+/** So long that nothing but what is measured goes on. */
+export const QUIET_MS = 600_000;
+
+const options: QuicListenerOptions = {
+  ...QUIC_DEFAULTS,
+  host: '0.0.0.0',
+  port: 0,
+  epoch: 'bench',
+  keepaliveTimeoutMs: QUIET_MS,
+  ...DEFAULT_JSON_LIMITS,
+  maxMessageBytes: 16 * 1024 * 1024,
+  maxPendingUpstream: 64,
+  handshakeTimeoutMs: 10_000,
+  requestTimeoutMs: 10_000,
+  writeTimeoutMs: 30_000,
+  connections: 10_000,
+  connectionsPerIp: 10_000,
+  handshakes: 256,
+  connectionsPerServer: 96,
+  ...(process.env.BENCH_QUIC ? JSON.parse(process.env.BENCH_QUIC) : {}),
+};
+
+export async function startQuicHub(mode: Mode): Promise<QuicHub> {
+  const child = fork(import.meta.filename, [mode], { execArgv: ['--expose-gc'] });
+  return {
+    ...(await answer<HubAddress>(child)),
+    usage(question = 'tell') {
+      child.send(question);
+      return answer<Usage>(child);
+    },
+    stop: () => void child.kill(),
+  };
+}
+
+export function answer<T>(child: ChildProcess): Promise<T> {
+  return new Promise((resolve) => child.once('message', (message) => resolve(message as T)));
+}
+
+async function serve(mode: Mode): Promise<void> {
+  const ca = await mintCa();
+  const source = new FixedSource(bundleOf({ ca, server: await mintServer(ca) }));
+  const acceptor = new RecordingAcceptor();
+  let received = 0;
+  const accept = acceptor.accept.bind(acceptor);
+  acceptor.accept = (connection) => {
+    accept(connection);
+    connection.receive({
+      onArrival: () => undefined,
+      onMessage: (message) => {
+        received++;
+        if (message.route.operation === 'echo') connection.send(message).catch(() => {});
+      },
+      onAlive() {},
+      onClose() {},
+    });
+  };
+  const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
+    allowLegacy: false,
+    legacyNodes: {},
+  }));
+  const log = silentLogger;
+  let port: number;
+  if (mode === 'steered') {
+    const metrics = createMetrics({ process: false });
+    const listener = new QuicListener(
+      { source, gate, acceptor, clock: systemClock, log, metrics },
+      () => options,
+    );
+    await listener.start();
+    port = listener.address().port;
+  } else {
+    const generation = await QuicGeneration.start(
+      source.current(),
+      {
+        library: await loadQuicLibrary(),
+        log,
+        clock: systemClock,
+        onHandshakeFailed() {},
+        onSession(session) {
+          const own = {
+            session,
+            gate,
+            acceptor,
+            clock: systemClock,
+            onLimited() {},
+            onRefused() {},
+            onDropped() {},
+            onAccepted() {},
+            onEnded() {},
+          };
+          const startedAt = systemClock.monotonic();
+          beginQuicOpening(own, options, { remoteAddress: session.remoteAddress, startedAt });
+        },
+      },
+      () => ({ ...options, idleTimeoutMs: QUIET_MS, preflightTimeoutMs: 5_000 }),
+    );
+    port = generation.ports[0]!;
+  }
+  const edge = await mintEdge(ca, 'edge-1');
+  process.on('message', (question) => {
+    const { user, system } = process.cpuUsage();
+    // What connections hold, not what the engine has not bothered to collect yet.
+    if (question === 'collect and tell') globalThis.gc?.();
+    process.send!({ cpuMs: (user + system) / 1000, rssKb: process.memoryUsage().rss / 1024, received });
+  });
+  process.send!({ port, ca: ca.pem, certificate: edge.pem, key: edge.key } satisfies HubAddress);
+}
+
+if (import.meta.filename === process.argv[1]) await serve(process.argv[2] as Mode);
