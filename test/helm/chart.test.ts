@@ -29,13 +29,14 @@ describe('with the values as they are', () => {
     expect(execFileSync(HELM, ['lint', CHART], { encoding: 'utf8' })).toContain('0 chart(s) failed');
   });
 
-  test('everything but the addresses and the store has the default of the code', () => {
+  test('everything but addresses, store and QUIC, whose port a Service has to offer, has the default of the code', () => {
     const { config } = manifests.configuration();
     const defaults = loadConfig().config;
     expect(config).toEqual({
       ...defaults,
       advertise: config.advertise,
       secretStore: { ...defaults.secretStore, kind: 'kubernetes', path: config.secretStore.path },
+      quic: { ...defaults.quic, enabled: false },
     });
   });
 
