@@ -19,8 +19,8 @@ const shared = {
  */
 export default defineConfig({
   test: {
-    // Most of the time is spent waiting, on timers and on processes of the tests' own.
-    maxWorkers: 2,
+    // One more than the two cores: much of the time is spent waiting, on timers and on processes.
+    maxWorkers: 3,
     projects: [
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'] } },
       { test: { ...shared, name: 'contract', include: ['test/contract/**/*.test.ts'] } },
