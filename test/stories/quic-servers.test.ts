@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { closeReason } from '../../../../src/protocol/close-reasons.ts';
-import { startQuic } from '../../../support/edges/quic-rig.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { bundleOf } from '../../../support/pki/fixed-source.ts';
-import { mintServer } from '../../../support/pki/pki.ts';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { startQuic } from '../support/edges/quic-rig.ts';
+import { eventually } from '../support/eventually.ts';
+import { bundleOf } from '../support/pki/fixed-source.ts';
+import { mintServer } from '../support/pki/pki.ts';
 
 test('Q1: connections are spread over servers of the same bundle, which come as they are needed and go when they are empty', async () => {
   await using hub = await startQuic({ connectionsPerServer: 4 });

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { expect, test } from 'vitest';
-import { readLongHeader } from '../../../../src/listeners/quic/quic-packet.ts';
-import { closeReason } from '../../../../src/protocol/close-reasons.ts';
-import { capturedLog } from '../../../support/captured-log.ts';
-import { startQuic } from '../../../support/edges/quic-rig.ts';
-import { UdpRelay } from '../../../support/edges/udp-relay.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { readLongHeader } from '../../src/listeners/quic/quic-packet.ts';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { capturedLog } from '../support/captured-log.ts';
+import { startQuic } from '../support/edges/quic-rig.ts';
+import { UdpRelay } from '../support/edges/udp-relay.ts';
+import { eventually } from '../support/eventually.ts';
 
 /** A UDP socket that talks to the hub and keeps what it answers. */
 async function talk(port: number, host = '127.0.0.1') {
