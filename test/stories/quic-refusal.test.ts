@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
-import { DescriptorBudget } from '../../../../src/listeners/descriptor-budget.ts';
-import { closeReason } from '../../../../src/protocol/close-reasons.ts';
-import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../../../src/protocol/codec-framed.ts';
-import { createMessage } from '../../../../src/protocol/message.ts';
-import { encodeHello } from '../../../../src/protocol/quic-control.ts';
-import { openRaw, rawQuic, sayHello, startQuic } from '../../../support/edges/quic-rig.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { bundleOf } from '../../../support/pki/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, OID } from '../../../support/pki/pki.ts';
+import { DescriptorBudget } from '../../src/listeners/descriptor-budget.ts';
+import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { encodeFrame, encodeFramed, FRAME_TYPES } from '../../src/protocol/codec-framed.ts';
+import { createMessage } from '../../src/protocol/message.ts';
+import { encodeHello } from '../../src/protocol/quic-control.ts';
+import { openRaw, rawQuic, sayHello, startQuic } from '../support/edges/quic-rig.ts';
+import { eventually } from '../support/eventually.ts';
+import { bundleOf } from '../support/pki/fixed-source.ts';
+import { mintCa, mintEdge, mintServer, OID } from '../support/pki/pki.ts';
 
 const day = 86_400_000;
 const ago = (days: number) => new Date(Date.now() - days * day);
