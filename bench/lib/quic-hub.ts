@@ -9,11 +9,10 @@ import { createMetrics } from '../../src/core/metrics.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { QuicGeneration } from '../../src/listeners/quic/generation.ts';
 import { loadQuicLibrary } from '../../src/listeners/quic/native.ts';
-import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../src/listeners/quic/options.ts';
+import type { QuicListenerOptions } from '../../src/listeners/quic/options.ts';
 import { QuicListener } from '../../src/listeners/quic/quic-listener.ts';
 import { beginQuicOpening } from '../../src/listeners/quic/quic-opening.ts';
-import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
-import { RecordingAcceptor } from '../../test/support/edges/quic-rig.ts';
+import { GENEROUS, RecordingAcceptor } from '../../test/support/edges/quic-rig.ts';
 import { bundleOf, FixedSource } from '../../test/support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer } from '../../test/support/pki/pki.ts';
 
@@ -42,20 +41,11 @@ export interface QuicHub extends HubAddress {
 export const QUIET_MS = 600_000;
 
 const options: QuicListenerOptions = {
-  ...QUIC_DEFAULTS,
+  ...GENEROUS,
   host: '0.0.0.0',
-  port: 0,
-  epoch: 'bench',
   keepaliveTimeoutMs: QUIET_MS,
-  ...DEFAULT_JSON_LIMITS,
-  maxMessageBytes: 16 * 1024 * 1024,
-  maxPendingUpstream: 64,
-  handshakeTimeoutMs: 10_000,
-  requestTimeoutMs: 10_000,
-  writeTimeoutMs: 30_000,
   connections: 10_000,
   connectionsPerIp: 10_000,
-  handshakes: 256,
   connectionsPerServer: 96,
   ...(process.env.BENCH_QUIC ? JSON.parse(process.env.BENCH_QUIC) : {}),
 };

@@ -140,7 +140,7 @@ export class HistoryKeeper {
   /** Stores what is new and reads what others stored, as much as one turn may cost. */
   turn(): Promise<void> {
     const { turnBytes = TURN_BYTES } = this.#options();
-    return this.#serially(() => this.#visit(() => this.#inTurn(), turnBytes));
+    return this.#serially(() => this.#visit((urgent) => this.#inTurn(urgent), turnBytes));
   }
 
   /** Reads everything that was not read within a minute, for a decision that depends on it. */
@@ -156,22 +156,26 @@ export class HistoryKeeper {
     return this.#serially(async () => {
       for (const node of this.#urgent) if (this.#isSaidByRun(node)) this.#urgent.delete(node);
       this.#isLeaving = this.#hadSessions;
-      await this.#visit(() => this.#places().filter((place) => this.#isDue(place, this.#urgentPlaces())));
+      await this.#visit((urgent) => this.#places().filter((place) => this.#isDue(place, urgent)));
     });
   }
 
   /**
    * One after the other, each once, until the budget is spent, and at least one.
-   * @param places asked again each time
+   * @param places asked again each time; told where something urgent is new
    */
-  async #visit(places: () => readonly number[], budget = Number.POSITIVE_INFINITY): Promise<void> {
+  async #visit(
+    places: (urgent: ReadonlySet<number>) => readonly number[],
+    budget = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     const { clock, log, metrics } = this.#components;
     const done = new Set<number>();
     const problems: unknown[] = [];
     for (let spent = 0; ; ) {
-      const place = places().find((one) => !done.has(one));
+      const urgent = this.#urgentPlaces();
+      const place = places(urgent).find((one) => !done.has(one));
       if (place === undefined) break;
-      const isDue = this.#isDue(place, this.#urgentPlaces());
+      const isDue = this.#isDue(place, urgent);
       const cost = this.#shards.bytesOf(place) * (isDue ? 2 : 1);
       if (spent > 0 && spent + cost > budget) break;
       spent += cost;
@@ -232,8 +236,7 @@ export class HistoryKeeper {
   }
 
   /** The first, which tells of all; then where something is new; then by when they had their turn. */
-  #inTurn(): number[] {
-    const urgent = this.#urgentPlaces();
+  #inTurn(urgent: ReadonlySet<number>): number[] {
     const rank = (place: number) => {
       if (place === 0) return LONG_AGO;
       return this.#touchedAt(place) - (this.#isDue(place, urgent) ? AHEAD_MS : 0);

@@ -145,7 +145,7 @@ export class NodeHistoryService implements NodeHistory, Component {
   }
 
   forecast(): readonly NodeForecast[] {
-    return this.#inOrder().map((node) => forecastNode(node, this.#current(node)!, this.#contextOf(node)));
+    return this.#inOrder().map((node) => this.#forecast(node));
   }
 
   /** As it is kept, in no order, for those who look at all of a large fleet. */
@@ -209,11 +209,7 @@ export class NodeHistoryService implements NodeHistory, Component {
     metrics.nodeHistoryForgotten.set(this.forgotten()?.nodes ?? 0);
     for (const node of atRisk) {
       if (this.#atRisk.has(node)) continue;
-      const { certificate, lastSeen, nextContactBy, renewableUntil } = forecastNode(
-        node,
-        this.#current(node)!,
-        this.#contextOf(node),
-      );
+      const { certificate, lastSeen, nextContactBy, renewableUntil } = this.#forecast(node);
       log.warn(
         { node, lastSeen, nextContactBy, notAfter: certificate.notAfter, renewableUntil },
         'a node will probably not be back in time to renew its certificate',
@@ -258,6 +254,10 @@ export class NodeHistoryService implements NodeHistory, Component {
   #current(node: string): KnownNode | undefined {
     const known = this.#keeper.get(node);
     return known && this.#connected.has(node) ? { ...known, lastSeen: this.#components.clock.now() } : known;
+  }
+
+  #forecast(node: string): NodeForecast {
+    return forecastNode(node, this.#current(node)!, this.#contextOf(node));
   }
 
   #contextOf(node: string): ForecastContext {

@@ -43,11 +43,6 @@ export class Throttles {
     this.#left.set(node, budget);
   }
 
-  /** How many nodes that have gone are remembered. */
-  get remembered(): number {
-    return this.#left.size;
-  }
-
   /** Called about once a second. */
   sweep(now: number): void {
     for (const [node, budget] of this.#left) if (budget.isFull(now)) this.#left.delete(node);

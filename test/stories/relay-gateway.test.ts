@@ -1,3 +1,4 @@
+import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/index.ts';
@@ -135,6 +136,27 @@ describe('a gateway in front of a CloudCore', () => {
     await it.cloudcore.kill();
     expect(await refused(task, report)).toBe(503);
     expect(it.cloudcore.reports).toEqual([]);
+  });
+
+  test('reports over one connection leave nothing behind on it', async () => {
+    await using it = await gatewayInFront();
+    const as = await mintEdge(it.ca, NODE);
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error) => void warnings.push(name);
+    process.on('warning', onWarning);
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const to = { host: '127.0.0.1', port: it.hub.port('https'), ca: it.ca.pem, cert: as.pem, key: as.key };
+    const reported = () =>
+      new Promise<number>((resolve, reject) => {
+        const call = request({ ...to, agent, method: 'POST', path: '/nodeupgrade' }, (answer) => {
+          answer.resume().on('end', () => resolve(answer.statusCode!));
+        });
+        call.on('error', reject).end(JSON.stringify({ NodeName: NODE }));
+      });
+    for (let n = 0; n < 15; n++) expect(await reported()).toBe(200);
+    agent.destroy();
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
   });
 
   test('G6: a node that CloudCore knows is known, though it has no session here', async () => {

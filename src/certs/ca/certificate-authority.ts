@@ -3,12 +3,7 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, type X509Certific
 import * as x509 from '@peculiar/x509';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Secret } from '../../contracts/secret-store.ts';
-import {
-  certificateExtensions,
-  KEY_CERT_SIGN,
-  KEY_USAGE,
-  keyUsageBits,
-} from '../../core/certificate-extensions.ts';
+import { allowsKeyUsage, KEY_CERT_SIGN } from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
@@ -312,9 +307,8 @@ function readCertificates(secret: string, bytes: Uint8Array): [X509Certificate, 
 function caProblem(certificate: X509Certificate, key: KeyObject): string | undefined {
   if (!certificate.ca) return 'cadata holds a certificate that is no CA (basicConstraints)';
   try {
-    for (const { id, value } of certificateExtensions(certificate.raw))
-      if (id === KEY_USAGE && (keyUsageBits(value) & KEY_CERT_SIGN) === 0)
-        return 'the key usage of the certificate in cadata lacks keyCertSign';
+    if (!allowsKeyUsage(certificate.raw, KEY_CERT_SIGN))
+      return 'the key usage of the certificate in cadata lacks keyCertSign';
   } catch (error) {
     return `the extensions of the certificate in cadata cannot be read (${describeError(error)})`;
   }

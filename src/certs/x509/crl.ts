@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
+import { allowsKeyUsage, CRL_SIGN } from '../../core/certificate-extensions.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../../identity/revocation-reasons.ts';
 import { keyIdentifierOf, type Signer, signatureOf } from './certificate-signer.ts';
 
@@ -51,8 +52,7 @@ export async function signCrl(
  * everything is allowed.
  */
 export function maySignCrl(certificate: Uint8Array): boolean {
-  const usages = new x509.X509Certificate(certificate).getExtension(x509.KeyUsagesExtension)?.usages;
-  return usages === undefined || (usages & x509.KeyUsageFlags.cRLSign) !== 0;
+  return allowsKeyUsage(certificate, CRL_SIGN);
 }
 
 /** Non-negative, X.690 §8.3. */

@@ -57,7 +57,7 @@ export function reportRoutes(
     if (claimed.length === 0 || claimed.some((name) => name !== node))
       throw new SallyportError('NODE_MISMATCH');
     const gone = new AbortController();
-    request.raw.socket.once('close', () => gone.abort());
+    reply.raw.once('close', () => gone.abort());
     const answer = await upstream!.ask({ node, method: 'POST', path, body, signal: gone.signal });
     return sendText(reply, answer.status, answer.body.toString());
   }

@@ -16,6 +16,25 @@ import type { EdgeLink } from '../../../src/sdk/transports/transport.ts';
 import { freshSource } from '../pki/fixed-source.ts';
 import { mintEdge, type Pair } from '../pki/pki.ts';
 
+/** Limits that nothing reaches, on a free loopback port. */
+export const GENEROUS: QuicListenerOptions = {
+  ...QUIC_DEFAULTS,
+  host: '127.0.0.1',
+  port: 0,
+  epoch: 'test',
+  keepaliveTimeoutMs: 30_000,
+  ...DEFAULT_JSON_LIMITS,
+  maxMessageBytes: 16 * 1024 * 1024,
+  maxPendingUpstream: 64,
+  handshakeTimeoutMs: 10_000,
+  requestTimeoutMs: 10_000,
+  writeTimeoutMs: 30_000,
+  connections: 1_000,
+  connectionsPerIp: 1_000,
+  handshakes: 256,
+  connectionsPerServer: 64,
+};
+
 type QuicClientSession = ReturnType<typeof connectQuic>;
 
 export interface Received {
@@ -74,24 +93,7 @@ export async function startQuic(
   }));
   const listener = new QuicListener(
     { source, gate, acceptor, clock: systemClock, log: silentLogger, metrics, rejections, ...more },
-    () => ({
-      ...QUIC_DEFAULTS,
-      host: '127.0.0.1',
-      port: 0,
-      epoch: 'test',
-      keepaliveTimeoutMs: 30_000,
-      ...DEFAULT_JSON_LIMITS,
-      maxMessageBytes: 16 * 1024 * 1024,
-      maxPendingUpstream: 64,
-      handshakeTimeoutMs: 10_000,
-      requestTimeoutMs: 10_000,
-      writeTimeoutMs: 30_000,
-      connections: 1_000,
-      connectionsPerIp: 1_000,
-      handshakes: 256,
-      connectionsPerServer: 64,
-      ...options,
-    }),
+    () => ({ ...GENEROUS, ...options }),
   );
   await listener.start();
   const links: EdgeLink[] = [];

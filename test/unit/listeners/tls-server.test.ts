@@ -4,80 +4,22 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
-import { afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
-import type { TlsServerLimits } from '../../../src/listeners/accepted-sockets.ts';
-import { DescriptorBudget, type DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
-import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
-import { TlsServer, type TlsServerOptions } from '../../../src/listeners/tls-server.ts';
-import { ManualClock, settle } from '../../fakes/manual-clock.ts';
+import { TlsServer } from '../../../src/listeners/tls-server.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
-import { helloAlone } from '../../support/edges/raw-edge.ts';
 import { clientOptions, readAll, tcpClient, tlsClient } from '../../support/edges/tls-client.ts';
 import { eventually } from '../../support/eventually.ts';
-import { bundleOf, FixedSource } from '../../support/pki/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki/pki.ts';
+import { bundleOf } from '../../support/pki/fixed-source.ts';
+import { mintCa, mintServer, type Pair } from '../../support/pki/pki.ts';
 import { mintRsaServer } from '../../support/pki/rsa.ts';
+import { ca, edge, get, hub, LIMITS, start, useTlsServers } from './tls-fixture.ts';
 
-const LIMITS: TlsServerLimits = {
-  connections: 100,
-  connectionsPerIp: 100,
-  handshakes: 10,
-  handshakeTimeoutMs: 10_000,
-  requestTimeoutMs: 10_000,
-  proxyProtocolFrom: [],
-};
-let ca: Pair;
-let hub: Pair;
-let edge: Pair;
-const running: TlsServer[] = [];
-
-beforeAll(async () => {
-  ca = await mintCa();
-  hub = await mintServer(ca);
-  edge = await mintEdge(ca, 'edge-1');
-});
-
-afterEach(async () => {
-  const now = AbortSignal.abort();
-  for (const server of running.splice(0)) await server.stop(now);
-});
-
-async function start(
-  limits: Partial<TlsServerLimits> = {},
-  options: {
-    tls?: TlsServerOptions['tls'];
-    clock?: ManualClock;
-    onRequest?: RequestListener;
-    descriptors?: DescriptorShare;
-  } = {},
-) {
-  const { tls = { minVersion: 'TLSv1.2' }, clock = systemClock } = options;
-  const log = capturedLog();
-  const metrics = createMetrics({ process: false });
-  const source = new FixedSource(bundleOf({ ca, server: hub }));
-  const live = { ...LIMITS, ...limits };
-  const server = new TlsServer(
-    { source, clock, log, metrics, descriptors: options.descriptors },
-    () => ({ name: 'https', host: '127.0.0.1', port: 0, tls, limits: live }),
-    options.onRequest ??
-      ((request, response) => {
-        const { leaf } = peerCertificates(request.socket as TLSSocket);
-        response.end(`${leaf?.subject ?? 'nobody'} from ${server.remoteAddress(request.socket)}\n`);
-      }),
-  );
-  await server.start();
-  running.push(server);
-  return { server, port: server.address().port, log, metrics, source, live };
-}
-
-const get = async (socket: TLSSocket) => {
-  socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
-  return readAll(socket);
-};
+useTlsServers();
 
 test('serves a client with and without certificate and shows what it presented', async () => {
   const { port } = await start();
@@ -206,123 +148,6 @@ test('L4: tls.ciphers takes AEAD suites only', async () => {
     });
 });
 
-test('I3: caps in all and per address hold at accept, are counted, and places are given back', async () => {
-  const { server, port, metrics, live } = await start({ connections: 3 });
-  const speak = () => tlsClient(clientOptions(port, ca));
-  const open = [await speak(), await speak(), await speak()];
-  await eventually('three sockets', () => server.size === 3);
-  await tcpClient(port).then(readAll, () => 'reset');
-  expect(server.size).toBe(3);
-  live.connections = 100;
-  live.connectionsPerIp = 3;
-  await tcpClient(port).then(readAll, () => 'reset');
-  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections-per-ip".*\} 1/);
-  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections".*\} 1/);
-  open[0]!.destroy();
-  await eventually('two sockets', () => server.size === 2);
-  expect(await get(await tlsClient(clientOptions(port, ca)))).toContain('nobody');
-  for (const socket of open) socket.destroy();
-  await eventually('no socket', () => server.size === 0);
-  expect(await metrics.expose()).toMatch(/sallyport_connections\{transport="https"\} 0/);
-});
-
-test('I1: handshakes beyond the cap wait for a place, which nobody keeps for more than a second', async () => {
-  const clock = new ManualClock();
-  const { server, port } = await start({ handshakes: 2 }, { clock });
-  const slow = [await helloAlone(port), await helloAlone(port)];
-  await Promise.all(slow.map((socket) => once(socket, 'data')));
-  const waiting = tlsConnect(clientOptions(port, ca, edge));
-  waiting.on('error', () => {});
-  await eventually('a third socket', () => server.size === 3);
-  await clock.advance(900);
-  await settle();
-  expect(waiting.getPeerX509Certificate()).toBeUndefined();
-  await clock.advance(250);
-  expect(await get(waiting)).toContain('edge-1');
-  expect(server.size).toBeGreaterThanOrEqual(2);
-});
-
-test('N1: silent sockets take no place among the handshakes', async () => {
-  const { server, port } = await start({ handshakes: 2, connections: 1000, connectionsPerIp: 1000 });
-  await Promise.all(Array.from({ length: 100 }, () => tcpClient(port)));
-  await eventually('the silent ones', () => server.size === 100);
-  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
-});
-
-test('N1: addresses take turns at the places, however often one of them asks', async () => {
-  const clock = new ManualClock();
-  const { server, port } = await start(
-    { handshakes: 1, connections: 1000, connectionsPerIp: 1000 },
-    { clock },
-  );
-  const crowd = await Promise.all(Array.from({ length: 20 }, () => helloAlone(port, '127.0.0.2')));
-  await eventually('the crowd', () => server.size === 20);
-  await Promise.race(crowd.map((socket) => once(socket, 'data')));
-  const node = tlsConnect(clientOptions(port, ca, edge));
-  node.on('error', () => {});
-  await eventually('the node', () => server.size === 21);
-  // Its hello is behind those of the crowd, and has to arrive.
-  await eventually('the sweep', () => clock.pending > 0);
-  await settle(50);
-  for (let turn = 0; turn < 2; turn++) await clock.advance(1_250);
-  expect(await get(node)).toContain('edge-1');
-});
-
-test('N1: at a limit the socket that has been silent longest gives way to a newcomer', async () => {
-  const { server, port, metrics, live } = await start({ connections: 3, connectionsPerIp: 1000 });
-  const silent = [await tcpClient(port), await tcpClient(port), await tcpClient(port)];
-  await eventually('three silent sockets', () => server.size === 3);
-  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
-  await readAll(silent[0]!);
-  live.connections = 1000;
-  live.connectionsPerIp = 2;
-  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
-  await readAll(silent[1]!);
-  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="connections-per-ip".*\} [1-9]/);
-});
-
-test('N6: what the other listeners and the store need is left to them', async () => {
-  const share = new DescriptorBudget(10).share({ leaving: 8 });
-  const { server, port, metrics } = await start({}, { descriptors: share });
-  const open = [await tlsClient(clientOptions(port, ca)), await tlsClient(clientOptions(port, ca))];
-  await eventually('two sockets', () => server.size === 2);
-  await tcpClient(port).then(readAll, () => 'reset');
-  expect(await metrics.expose()).toMatch(/connections_refused_total\{.*limit="descriptors".*\} 1/);
-  open[0]!.destroy();
-  await eventually('one socket', () => server.size === 1);
-  expect(await get(await tlsClient(clientOptions(port, ca, edge)))).toContain('edge-1');
-});
-
-test('I1: 200 clients at once through a cap of 2 are all served', async () => {
-  const { server, port } = await start({ handshakes: 2, connections: 1000, connectionsPerIp: 1000 });
-  const answers = await Promise.all(
-    Array.from({ length: 200 }, async () => get(await tlsClient(clientOptions(port, ca, edge)))),
-  );
-  expect(answers.filter((answer) => answer.includes('edge-1'))).toHaveLength(200);
-  await eventually('all sockets closed', () => server.size === 0);
-});
-
-test('I2: sockets that do not finish the handshake die at their own deadline, a byte a second or waiting', async () => {
-  const clock = new ManualClock();
-  const { server, port, metrics } = await start({ handshakes: 1 }, { clock });
-  const early = await tcpClient(port);
-  await eventually('first', () => server.size === 1);
-  await clock.advance(5_000);
-  const late = await tcpClient(port);
-  await eventually('second, which waits for a place', () => server.size === 2);
-  early.write(Buffer.from([0x16]));
-  await clock.advance(4_000);
-  early.write(Buffer.from([0x03]));
-  expect(server.size).toBe(2);
-  await clock.advance(1_250);
-  await readAll(early);
-  expect(server.size).toBe(1);
-  await clock.advance(5_000);
-  await readAll(late);
-  expect(server.size).toBe(0);
-  expect(await metrics.expose()).toMatch(/handshake_failures_total\{.*reason="timeout".*\} 2/);
-});
-
 test('I2: a request that trickles in after the handshake is ended by its deadline, a good client is served', async () => {
   const { port } = await start({ requestTimeoutMs: 600 });
   const slow = await tlsClient(clientOptions(port, ca, edge));
@@ -449,31 +274,4 @@ test('a port in use is LISTEN_FAILED and names listener and address', async () =
     code: 'LISTEN_FAILED',
     details: { listener: 'websocket', address: `127.0.0.1:${port}` },
   });
-});
-
-test.each([
-  ['version 1', Buffer.from('PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n'), '203.0.113.7'],
-  [
-    'version 2',
-    Buffer.from('0d0a0d0a000d0a515549540a2111000ccb0071080a00000112670 1bb'.replace(' ', ''), 'hex'),
-    '203.0.113.8',
-  ],
-])('H5: a PROXY header %s from a trusted balancer gives the address', async (_, header, address) => {
-  const { port } = await start({ proxyProtocolFrom: ['127.0.0.0/8'] });
-  const raw = await tcpClient(port);
-  raw.write(header.subarray(0, 9));
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  raw.write(header.subarray(9));
-  const { port: _port, host: _host, ...options } = clientOptions(port, ca, edge);
-  expect(await get(await tlsClient({ ...options, socket: raw }))).toContain(`edge-1 from ${address}`);
-});
-
-test('H5: a header from elsewhere is not believed, a balancer without header is ended', async () => {
-  const plain = await start();
-  const raw = await tcpClient(plain.port);
-  raw.write('PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n');
-  await readAll(raw);
-  const trusting = await start({ proxyProtocolFrom: ['127.0.0.1'] });
-  await expect(tlsClient(clientOptions(trusting.port, ca))).rejects.toThrow();
-  expect(await trusting.metrics.expose()).toMatch(/reason="proxy-protocol".*\} 1/);
 });
