@@ -105,7 +105,7 @@ export const configSchema = z.strictObject({
     .strictObject({
       ...endpointFields(10_001, 'QUIC', false),
       enabled: z
-        .union([z.boolean(), z.literal('auto')])
+        .union([z.boolean(), z.literal('auto')], 'it is true, false or auto')
         .default('auto')
         .meta({
           description: 'Whether to listen for QUIC; auto: where its library @currentspace/http3 is installed',

@@ -36,3 +36,7 @@ test('Q5: true without the library is an error that names the command; false nev
   await expect(chooseQuic({ log: silentLogger, load: absent }, true)).rejects.toMatchObject(error);
   expect(await chooseQuic({ log: silentLogger, load: absent }, false)).toEqual({ isOn: false });
 });
+
+test('Q5: another word for quic.enabled is refused with those that are allowed', () => {
+  expect(() => loadConfig({ flags: { 'quic.enabled': 'maybe' } })).toThrow('it is true, false or auto');
+});
