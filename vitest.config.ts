@@ -55,7 +55,16 @@ export default defineConfig({
       { test: { ...shared, name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000 } },
       { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
       { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },
-      { test: { ...shared, name: 'stories', include: ['test/stories/**/*.test.ts'], testTimeout: 300_000 } },
+      {
+        test: {
+          ...shared,
+          name: 'stories',
+          include: ['test/stories/**/*.test.ts'],
+          // Each in a process of its own: what one leaves behind knocks at the ports of the next.
+          isolate: true,
+          testTimeout: 900_000,
+        },
+      },
     ],
   },
 });
