@@ -30,8 +30,8 @@ describe('replicas in processes of their own, on one API server', () => {
       'limits.enrolmentsPerMinute': '1000000',
     });
     replicas = await fleet.start(REPLICAS);
-  }, 120_000);
-  afterAll(() => fleet[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => fleet[Symbol.asyncDispose]());
 
   test('A1: started at once on an empty namespace they have one CA, created once, and serve it byte for byte', async () => {
     const cas = await Promise.all(replicas.map(servedCa));
