@@ -2,8 +2,8 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import { type Content, readElements, readMembers } from '../protocol/content.ts';
 
 /**
- * A request body: one JSON object. `content` is a message's and stays the bytes that came, also in each object
- * of `items`; the rest is parsed. @throws BAD_REQUEST
+ * A request body: one JSON object. `content` is a message's and stays the bytes that came, also in each
+ * object of `items`; the rest is parsed. @throws BAD_REQUEST
  */
 export function readBody(bytes: Uint8Array): Record<string, unknown> {
   try {

@@ -26,7 +26,7 @@ export interface JsonLimits {
  */
 export const DEFAULT_JSON_LIMITS: JsonLimits = { maxMessageDepth: 1_000, maxMessageValues: 1_000_000 };
 
-/** Where one member of an object stands: key with its quotes, and value. An element of an array has no key. */
+/** Where one member of an object stands: key with its quotes, and value. Elements of an array have no key. */
 export interface MemberRange {
   readonly keyFrom: number;
   readonly keyTo: number;
