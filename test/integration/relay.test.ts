@@ -223,6 +223,37 @@ describe('the relay', () => {
     expect(it.cloudcore.connects).toHaveLength(1);
   });
 
+  test('U2: without NATS, a gateway whose edge is gone does not take the node back from the gateway that has it', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const gone = await it.edge(NODE);
+    const [first, second] = it.fronts.map(({ hub }) => hub);
+    await eventually('it is connected', () => first!.get(NODE)?.upstream?.state === 'open');
+    gone.vanish();
+    const edge = await it.edge(NODE);
+    await eventually('it is taken over', () => first!.get(NODE)?.upstream?.state === 'waiting');
+    await advanceUntil(it.clock, () => first!.get(NODE) === undefined, 1_000);
+    expect(it.cloudcore.connects).toHaveLength(2);
+    expect(second!.get(NODE)?.upstream).toMatchObject({ state: 'open', reconnects: 0 });
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });
+  });
+
+  test('U2: two edges of one name at two gateways take CloudCore from each other ever more slowly', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const edges = [await it.edge(NODE), await it.edge(NODE)];
+    await eventually('both came', () => it.cloudcore.connects.length >= 2);
+    const end = it.clock.monotonic() + 60_000;
+    await advanceUntil(it.clock, () => {
+      // CloudCore has something to say to whoever is there.
+      for (const edge of edges) void edge.ask('query', LEASE);
+      return it.clock.monotonic() >= end;
+    });
+    expect(it.cloudcore.connects.length).toBeLessThan(30);
+    expect(it.cloudcore.nodes).toEqual([NODE]);
+  });
+
   test('U1: own messages go beside those of CloudCore, and what the edge answers to them stays here', async () => {
     await using it = await startRelayRig({ copy: true });
     const edge = await it.edge(NODE);
