@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { WebSocket } from 'ws';
 import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
 import { configSchema } from '../../../src/config/schema.ts';
@@ -21,6 +19,7 @@ import { asCaCertificate, mintCa, mintEdge, mintServer, type Pair } from '../pki
 import { FakeApi } from './fake-api.ts';
 import { FakeCloudCore } from './fake-cloudcore.ts';
 import { FakeEdgeCore } from './fake-edgecore.ts';
+import { openTunnel } from './open-tunnel.ts';
 
 export interface RelayRigOptions {
   readonly cloudcores?: number;
@@ -71,9 +70,17 @@ export async function startRelayRig({
   const source = new FixedSource(bundleOf({ ca, server }));
   const events: StoredEvent[] = [];
 
+  /** What other gateways would say: node → address of the CloudCore it has through them. */
+  const elsewhere = new Map<string, string>();
+
   async function startFront() {
     const relay = new CloudCoreRelay(
-      { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
+      {
+        ...parts,
+        authorities: () => [asUpstreamAuthority(authority)],
+        homeElsewhere: async (node) => elsewhere.get(node),
+        random: () => 0.5,
+      },
       () => ({
         addresses,
         tunnelAddresses: addresses.map(
@@ -114,6 +121,10 @@ export async function startRelayRig({
   const [{ hub, relay, tunnelPort }] = fronts as [Awaited<ReturnType<typeof startFront>>];
   const edges: FakeEdgeCore[] = [];
   let connects = 0;
+  const credentialsOf = async (node: string) => {
+    const { pem: cert, key } = await mintEdge(ca, node, dates);
+    return { ca: ca.pem, cert, key };
+  };
   return {
     ...parts,
     ca,
@@ -126,6 +137,7 @@ export async function startRelayRig({
     startFront,
     relay,
     hub,
+    elsewhere,
     events,
     gate,
     revoked,
@@ -134,31 +146,14 @@ export async function startRelayRig({
     },
     metric: (name: string, labels?: Record<string, string>) => metric(metrics, name, labels),
     edge: async (node: string) => {
-      const pair = await mintEdge(ca, node, dates);
-      const edge = new FakeEdgeCore({
-        node,
-        port: () => fronts[connects++ % fronts.length]!.port,
-        credentials: { ca: ca.pem, cert: pair.pem, key: pair.key },
-        clock,
-      });
+      const port = () => fronts[connects++ % fronts.length]!.port;
+      const edge = new FakeEdgeCore({ node, port, credentials: await credentialsOf(node), clock });
       edges.push(edge);
       return edge.start();
     },
-    /** The tunnel of a node, as EdgeCore opens it. @param claims the name in its header */
-    tunnel: async (node: string, claims = node): Promise<WebSocket> => {
-      const pair = await mintEdge(ca, node, dates);
-      const socket = new WebSocket(`wss://127.0.0.1:${tunnelPort}/v1/kubeedge/connect`, {
-        cert: pair.pem,
-        key: pair.key,
-        ca: [],
-        rejectUnauthorized: false,
-        headers: { SessionHostNameOverride: claims, SessionInternalIP: '192.0.2.7' },
-        perMessageDeflate: false,
-        skipUTF8Validation: true,
-      });
-      await once(socket, 'open');
-      return socket;
-    },
+    /** At the first gateway. @param claims the name in its header */
+    tunnel: async (node: string, claims = node) =>
+      openTunnel(tunnelPort, { claims, credentials: await credentialsOf(node) }),
     async [Symbol.asyncDispose]() {
       for (const edge of edges) edge.stop();
       for (const front of fronts) await front.kill();
