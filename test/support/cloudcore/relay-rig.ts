@@ -2,6 +2,7 @@ import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import type { StoredEvent } from '../../../src/contracts/message-bus.ts';
+import type { NodeOwnership } from '../../../src/contracts/node-ownership.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
@@ -25,6 +26,8 @@ export interface RelayRigOptions {
   readonly cloudcores?: number;
   readonly copy?: boolean;
   readonly holdMs?: number;
+  /** In place of that of a gateway alone. */
+  readonly ownership?: NodeOwnership;
 }
 
 /**
@@ -35,6 +38,7 @@ export async function startRelayRig({
   cloudcores: count = 1,
   copy = false,
   holdMs = 300_000,
+  ownership,
 }: RelayRigOptions = {}) {
   const clock = new ManualClock();
   const metrics = createMetrics({ process: false });
@@ -93,7 +97,10 @@ export async function startRelayRig({
     const bus = new LocalBus(parts, () => queue);
     bus.subscribe({}, (event) => events.push(event));
     const hub = new SessionHub(
-      { ...parts, bus, relay, ownership: new LocalOwnership({ clock }, { replica: 'test' }) },
+      {
+        ...{ ...parts, bus, relay },
+        ownership: ownership ?? new LocalOwnership({ clock }, { replica: 'test' }),
+      },
       () => ({ ...hubDefaults, replica: 'test', copyUpstream: copy }),
     );
     const place = { host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits };
