@@ -75,6 +75,7 @@ describe('in front of CloudCores', () => {
       'config.upstream': {
         kind: 'cloudcore',
         addresses: ['cloudcore-0.cloudcore:10000', 'cloudcore-1.cloudcore:10000'],
+        httpsAddresses: ['cloudcore-0.cloudcore:10002', 'cloudcore-1.cloudcore:10002'],
         tunnelAddresses: ['cloudcore-0.cloudcore:10004', 'cloudcore-1.cloudcore:11004'],
         caSecret: 'cloudcore-ca',
       },
@@ -86,7 +87,7 @@ describe('in front of CloudCores', () => {
 
   test('egress leads to the CloudCores only', () => {
     expect(manifests.get('NetworkPolicy').spec!.egress).toContainEqual({
-      ports: [10000, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
+      ports: [10000, 10002, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
       to: [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
     });
   });
