@@ -1,10 +1,16 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { expect, test } from 'vitest';
+import { systemClock } from '../../../../src/core/clock.ts';
+import { silentLogger } from '../../../../src/core/log.ts';
+import { QuicGeneration } from '../../../../src/listeners/quic/generation.ts';
+import { loadQuicLibrary, type QuicLibrary } from '../../../../src/listeners/quic/native.ts';
 import { indistinguishable } from '../../../../src/listeners/quic/trust-order.ts';
 import { createMessage } from '../../../../src/protocol/message.ts';
-import { startQuic } from '../../../support/edges/quic-rig.ts';
+import { GENEROUS, startQuic } from '../../../support/edges/quic-rig.ts';
 import { UdpRelay } from '../../../support/edges/udp-relay.ts';
 import { eventually } from '../../../support/eventually.ts';
-import { bundleOf } from '../../../support/pki/fixed-source.ts';
+import { bundleOf, freshSource } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer } from '../../../support/pki/pki.ts';
 import { scaled } from '../../../support/scale.ts';
 
@@ -59,6 +65,40 @@ test('B6: a key that does not match changes nothing', async () => {
   expect(hub.listener.servedFingerprint()).toBe(before);
   expect(hub.listener.generations).toBe(1);
   await (await hub.connect('edge-1')).echo('old certificate');
+});
+
+/** The library, behind a network that loses the first so many trials. */
+async function losing(trials: number, nobody: number): Promise<QuicLibrary> {
+  const library = await loadQuicLibrary();
+  let left = trials;
+  return {
+    ...library,
+    connectQuic: (endpoint, options) =>
+      left-- > 0
+        ? library.connectQuic(`127.0.0.1:${nobody}`, { ...options, connectTimeoutMs: 50 })
+        : library.connectQuic(endpoint, options),
+  };
+}
+
+test.each([
+  [1, 'serves'],
+  [2, 'is refused'],
+])('Q5: a good bundle whose own trial is lost %d× %s', async (trials, outcome) => {
+  const { source } = await freshSource();
+  const silent = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const library = await losing(trials, silent.address().port);
+  const generation = QuicGeneration.start(
+    source.current(),
+    { library, log: silentLogger, clock: systemClock, onSession() {}, onHandshakeFailed() {} },
+    () => ({ ...GENEROUS, idleTimeoutMs: 30_000, preflightTimeoutMs: GENEROUS.handshakeTimeoutMs }),
+  );
+  try {
+    if (outcome === 'serves') await (await generation).close();
+    else await expect(generation).rejects.toThrow(/time/i);
+  } finally {
+    silent.close();
+  }
 });
 
 test('beyond the bound, the connections of the oldest generation are asked to reconnect', async () => {
