@@ -16,6 +16,7 @@ import {
   MIN_INITIAL_BYTES,
   QUIC_V1,
   readLongHeader,
+  SAFE_UDP_PAYLOAD_BYTES,
   versionNegotiation,
 } from './quic-packet.ts';
 
@@ -190,7 +191,7 @@ export class FlowSteering {
     // A client changes its ID when it likes, and may change its address later.
     if (!owner && id !== undefined && known?.state === 'open') this.#connectionIds.learn(known, id);
     const flow = owner ?? known;
-    if (flow) this.#continue(flow, datagram, from, { proves: false });
+    if (flow && datagram.length <= flow.largest) this.#continue(flow, datagram, from, { proves: false });
   }
 
   #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
@@ -207,7 +208,9 @@ export class FlowSteering {
   #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
     if (!this.#targets || !this.#makeRoom()) return;
     const now = this.#components.clock.monotonic();
-    const flow = new Flow({ address, port, now }, this.#targets.next(), {
+    // A client that begins with larger ones (quic-go: 1280 bytes) counts on a path that carries them.
+    const largest = Math.max(datagram.length, SAFE_UDP_PAYLOAD_BYTES);
+    const flow = new Flow({ address, port, now, largest }, this.#targets.next(), {
       onReply: (self, reply) => this.#fromServer(self, reply),
       onBound: (self) => this.#byLocalPort.set(self.localPort, self),
       onError: (self) => this.#remove(self),
@@ -252,7 +255,7 @@ export class FlowSteering {
   }
 
   #fromServer(flow: Flow, datagram: Buffer): void {
-    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
+    if (datagram.length > SAFE_UDP_PAYLOAD_BYTES) return;
     const header = readLongHeader(datagram);
     // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out
     // what is known.

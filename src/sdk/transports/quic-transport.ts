@@ -25,10 +25,7 @@ export interface QuicTransportOptions extends FramedConnectorOptions {
   readonly serverName?: string;
 }
 
-/**
- * The hub drops what is larger. Leaves room for tunnels, so that a path that shrinks (1500 → 1400) goes on;
- * the library searches for less when the path carries less at the start.
- */
+/** What the library is told, and what it begins with; the size that it finds then is limited by the hub. */
 const MAX_UDP_PAYLOAD_BYTES = 1350;
 
 /**
