@@ -31,6 +31,8 @@ const GOOGLE_CLIENT_ID_LENGTHS = 0x50;
 const GOOGLE_SERVER_ID_LENGTHS = 0x05;
 const LONG = 0x80;
 const FIXED = 0x40;
+/** First byte of an Initial with a packet number of one byte (RFC 9000 §17.2.2). */
+export const LONG_INITIAL = LONG | FIXED;
 
 export function isLongHeader(datagram: Buffer): boolean {
   return datagram.length > 0 && (datagram[0]! & LONG) !== 0;

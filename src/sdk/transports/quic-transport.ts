@@ -107,9 +107,10 @@ function parseAddress(address: string): { host: string; port: number } {
 }
 
 function hint(ending: QuicClose | undefined): string {
-  return ending?.word === undefined
-    ? ''
-    : '; the certificate of the hub does not verify, or not for this name';
+  if (ending?.word === undefined) return '';
+  // Said before anybody has proven who he is: worth a word, and no more.
+  if (ending.word === 'limit') return `; ${ending.detail}`;
+  return '; the certificate of the hub does not verify, or not for this name';
 }
 
 /**
