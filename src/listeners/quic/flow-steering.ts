@@ -22,6 +22,7 @@ import {
   SAFE_UDP_PAYLOAD_BYTES,
   versionNegotiation,
 } from './quic-packet.ts';
+import { UnprovenFlows } from './unproven-flows.ts';
 
 export interface SteeringComponents {
   readonly clock: Clock;
@@ -35,14 +36,10 @@ export interface SteeringComponents {
 
 export interface SteeringOptions extends AdmissionLimits {
   readonly handshakeTimeoutMs: number;
+  /** Flows whose address is not proven yet. */
+  readonly unproven: number;
 }
 
-/**
- * Flows whose address is not proven yet, each with a socket of its own. When full, the oldest goes: at 10,000
- * forged first datagrams a second a real client has 0.4 s to answer its Retry. That is longer than the way
- * around the world and back; what lies further away waits until the flood is over.
- */
-const MAX_UNPROVEN = 4_096;
 /**
  * How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe
  * time-out).
@@ -78,8 +75,7 @@ export class FlowSteering {
   readonly #flows = new Set<Flow>();
   readonly #connectionIds = new ConnectionIds();
   readonly #admission = new FlowAdmission();
-  /** In the order of their beginning. */
-  readonly #unproven = new Set<Flow>();
+  readonly #unproven = new UnprovenFlows();
   #targets: SteeringTargets | undefined;
   #socket: Socket | undefined;
   #sweeper: Timer | undefined;
@@ -144,6 +140,7 @@ export class FlowSteering {
     const flow = this.#byLocalPort.get(session.remotePort);
     if (!flow) return undefined;
     flow.sessions.add(session);
+    this.#unproven.meet(flow.address);
     this.#enter(flow, 'open');
     return flow;
   }
@@ -250,15 +247,15 @@ export class FlowSteering {
   /** For one more flow. @returns false when every descriptor belongs to somebody who has proven himself */
   #makeRoom(): boolean {
     const { descriptors } = this.#components;
-    if (this.#unproven.size >= MAX_UNPROVEN) this.#removeOldestUnproven();
+    if (this.#unproven.size >= this.#options().unproven) this.#removeUnproven();
     if (!descriptors || descriptors.take()) return true;
-    this.#removeOldestUnproven();
+    this.#removeUnproven();
     return descriptors.take();
   }
 
-  #removeOldestUnproven(): void {
-    const [oldest] = this.#unproven;
-    if (oldest) this.#remove(oldest);
+  #removeUnproven(): void {
+    const flow = this.#unproven.next();
+    if (flow) this.#remove(flow);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../../src/core/clock.ts';
@@ -5,6 +6,7 @@ import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
 import type { Flow } from '../../../../src/listeners/quic/flow.ts';
 import { FlowSteering } from '../../../../src/listeners/quic/flow-steering.ts';
+import { UnprovenFlows } from '../../../../src/listeners/quic/unproven-flows.ts';
 import { eventually } from '../../../support/eventually.ts';
 
 const SERVER_ID = Buffer.from('a1a2a3a4a5a6a7a8', 'hex');
@@ -24,9 +26,11 @@ function long(type: number, destination: Buffer, source: Buffer, bytes = 1200): 
 const short = (destination: Buffer, bytes = 49) =>
   Buffer.concat([Buffer.from([0x40]), destination, Buffer.alloc(bytes - destination.length - 1)]);
 
-async function bound(): Promise<Socket & AsyncDisposable> {
+const UNPROVEN = 8;
+
+async function bound(address = '127.0.0.1'): Promise<Socket & AsyncDisposable> {
   const socket = createSocket('udp4');
-  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => socket.bind(0, address, resolve));
   return socket;
 }
 
@@ -48,7 +52,13 @@ async function steered(clients: readonly Socket[]) {
       metrics: createMetrics({ process: false }),
       onGoogleQuic() {},
     },
-    () => ({ connections: 10, connectionsPerIp: 10, handshakes: 10, handshakeTimeoutMs: 10_000 }),
+    () => ({
+      connections: 10,
+      connectionsPerIp: 10,
+      handshakes: 10,
+      handshakeTimeoutMs: 10_000,
+      unproven: UNPROVEN,
+    }),
   );
   steering.targets = { next: () => target, includes: (one) => one === target };
   await steering.start('127.0.0.1', 0);
@@ -118,4 +128,45 @@ test('Q2: datagrams are as large as a path of 1300 bytes carries, and larger onl
     expect(length).toBe(1252);
     expect(hub.answers.length).toBeGreaterThan(answered);
   }
+});
+
+test('first datagrams that nobody stands behind push out strangers, not who was here before', async () => {
+  await using edge = await bound();
+  await using again = await bound();
+  await using stranger = await bound('127.0.0.2');
+  await using hub = await steered([edge, again, stranger]);
+  await hub.open(edge, long(0, Buffer.alloc(8, 1), CLIENT_ID));
+  for (const socket of [again, stranger]) {
+    await hub.say(socket, long(0, randomBytes(8), CLIENT_ID));
+    await eventually('the server answered', () => hub.answers.length === hub.seen.length);
+  }
+  const [known, unknown] = hub.seen.slice(-2).map(({ port }) => port);
+  for (let i = 0; i < 3 * UNPROVEN; i++) {
+    await using forged = await bound('127.0.0.3');
+    await hub.say(forged, long(0, randomBytes(8), CLIENT_ID));
+  }
+  const before = hub.answers.length;
+  for (const port of [unknown, known]) hub.server.send(short(CLIENT_ID), port, '127.0.0.1');
+  await eventually('an answer', () => hub.answers.length > before);
+  expect(hub.answers.slice(before)).toEqual([again]);
+});
+
+test('an address that was here before has half of the places, however much comes in its name', () => {
+  const flows = new UnprovenFlows();
+  const begin = (address: string) => {
+    const flow = { address } as Flow;
+    flows.add(flow);
+    return flow;
+  };
+  flows.meet('10.0.0.1');
+  const stranger = begin('10.0.0.2');
+  const next = begin('10.0.0.3');
+  const known = [begin('10.0.0.1'), begin('10.0.0.1'), begin('10.0.0.1')];
+  expect(flows.next()).toBe(known[0]);
+  flows.delete(known[0]!);
+  expect(flows.next()).toBe(stranger);
+  flows.delete(stranger);
+  flows.delete(next);
+  expect(flows.next()).toBe(known[1]);
+  expect(flows.size).toBe(2);
 });
