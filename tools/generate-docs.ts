@@ -11,7 +11,14 @@ import { ERRORS } from '../src/core/error-table.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
 import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
-import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
+import {
+  CHART_OPTIONAL_RULES_FILE,
+  CHART_RULES_FILE,
+  chartOptionalRules,
+  chartRules,
+  KUSTOMIZE_RULES_FILE,
+  kustomizeRules,
+} from './alert-rules.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
@@ -138,6 +145,7 @@ const whole: Readonly<Record<string, () => string>> = {
   [CHART_SCHEMA_FILE]: chartSchema,
   [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
   [CHART_RULES_FILE]: chartRules,
+  [CHART_OPTIONAL_RULES_FILE]: chartOptionalRules,
   [KUSTOMIZE_RULES_FILE]: kustomizeRules,
   ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };
