@@ -92,9 +92,9 @@ async function metrics(): Promise<string> {
   return table(['metric', 'type', 'meaning'], rows);
 }
 
-function commands(): string {
+async function commands(): Promise<string> {
   const rows: Row[] = [];
-  const walk = (command: ReturnType<typeof createProgram>, prefix: string) => {
+  const walk = (command: Awaited<ReturnType<typeof createProgram>>, prefix: string) => {
     for (const child of command.commands) {
       const usage = `${prefix} ${child.name()}`;
       if (child.commands.length > 0) walk(child, usage);
@@ -108,7 +108,7 @@ function commands(): string {
       }
     }
   };
-  walk(createProgram(), 'sallyport');
+  walk(await createProgram(), 'sallyport');
   return table(['command', 'what it does', 'options'], rows);
 }
 

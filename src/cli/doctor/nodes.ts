@@ -1,4 +1,4 @@
-import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
+import { describeForgotten } from '../../certs/rollover/describe-forgotten.ts';
 import type { NodeInfo } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { Rejection } from '../../contracts/rejections.ts';
