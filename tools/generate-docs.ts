@@ -11,7 +11,14 @@ import { ERRORS } from '../src/core/error-table.ts';
 import { createMetrics } from '../src/core/metrics.ts';
 import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
 import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
-import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
+import {
+  CHART_OPTIONAL_RULES_FILE,
+  CHART_RULES_FILE,
+  chartOptionalRules,
+  chartRules,
+  KUSTOMIZE_RULES_FILE,
+  kustomizeRules,
+} from './alert-rules.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
@@ -85,9 +92,9 @@ async function metrics(): Promise<string> {
   return table(['metric', 'type', 'meaning'], rows);
 }
 
-function commands(): string {
+async function commands(): Promise<string> {
   const rows: Row[] = [];
-  const walk = (command: ReturnType<typeof createProgram>, prefix: string) => {
+  const walk = (command: Awaited<ReturnType<typeof createProgram>>, prefix: string) => {
     for (const child of command.commands) {
       const usage = `${prefix} ${child.name()}`;
       if (child.commands.length > 0) walk(child, usage);
@@ -101,7 +108,7 @@ function commands(): string {
       }
     }
   };
-  walk(createProgram(), 'sallyport');
+  walk(await createProgram(), 'sallyport');
   return table(['command', 'what it does', 'options'], rows);
 }
 
@@ -138,6 +145,7 @@ const whole: Readonly<Record<string, () => string>> = {
   [CHART_SCHEMA_FILE]: chartSchema,
   [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
   [CHART_RULES_FILE]: chartRules,
+  [CHART_OPTIONAL_RULES_FILE]: chartOptionalRules,
   [KUSTOMIZE_RULES_FILE]: kustomizeRules,
   ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };

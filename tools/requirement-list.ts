@@ -83,6 +83,7 @@ export const REQUIREMENTS: Readonly<
   L2: 'refusals by reason, with the node where it can be read',
   L3: 'what is known of each node',
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
+  L6: 'keys are agreed on with a post-quantum group where the client can, and operators see with which',
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',
   N2: 'the largest messages of any shape, and any number of them, end no process and hold nobody up; what is refused has a word',
@@ -111,5 +112,6 @@ export const REQUIREMENTS: Readonly<
   Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',
   Q4: 'the QUIC of EdgeCore (Q044) is told at once that it is not spoken, and the operator sees why',
   Q5: 'QUIC is on where its library is, and says in one line how to get it where it is not',
+  W1: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

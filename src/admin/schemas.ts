@@ -28,6 +28,10 @@ export const nodeInfo = z.object({
   remoteAddress: z.string(),
   agent: z.string().optional(),
   projectId: z.string(),
+  keyExchange: z.object({ group: z.string(), postQuantum: z.boolean() }).optional().meta({
+    description:
+      'Key exchange of its TLS session; over QUIC the group is `unknown`, and never post-quantum; absent over HTTP/3',
+  }),
   connectedSince: time,
   lastHeard: time,
   certificate: z.object({

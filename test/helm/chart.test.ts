@@ -161,10 +161,16 @@ describe('with other settings', () => {
   });
 
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
-    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: unknown };
+    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
     const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
     expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
     expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
+    const optional = render(...set({ 'prometheusRule.enabled': true, 'prometheusRule.optional': true }));
+    expect(optional.get('PrometheusRule').spec!.groups).toEqual([
+      ...groups,
+      ...(parse(readFileSync('deploy/prometheus/optional-rules.yaml', 'utf8')) as { groups: object[] })
+        .groups,
+    ]);
     const map = manifests.get('ConfigMap', 'sallyport-dashboard');
     expect(map.metadata.labels).toMatchObject({ grafana_dashboard: '1' });
     expect(JSON.parse((map as unknown as { data: Record<string, string> }).data['sallyport.json']!)).toEqual(

@@ -163,10 +163,10 @@ export function describeDeployment(manifests: () => Manifests): void {
     expect(container).not.toHaveProperty('command');
   });
 
-  test('the command exists, and reads the mounted configuration', () => {
+  test('the command exists, and reads the mounted configuration', async () => {
     const { pod, container } = manifests();
     const [command, ...flags] = container.args;
-    const program = createProgram();
+    const program = await createProgram();
     expect(program.commands.map((known) => known.name())).toContain(command);
     expect(program.options.map(({ long }) => long)).toContain(flags[0]);
     const mount = container.volumeMounts.find(({ name }) => name === 'config')!;
