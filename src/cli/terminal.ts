@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
-import { createLogger, type Logger, type LogLevel } from '../core/log.ts';
+import type { Logger, LogLevel } from '../core/log.ts';
+import { createLogger } from '../core/pino-log.ts';
 import { printableLines } from '../core/printable.ts';
 import { paint } from './output.ts';
 

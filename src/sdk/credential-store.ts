@@ -14,9 +14,8 @@ import {
 } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { type Logger, silentLogger } from '../core/log.ts';
 import { checkPair } from './credentials.ts';
-import { noLog } from './no-log.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 const CURRENT = 'current';
@@ -44,7 +43,7 @@ export class CredentialStore {
   readonly directory: string;
   readonly #logger: Logger;
 
-  constructor(directory: string, { logger = noLog }: { readonly logger?: Logger } = {}) {
+  constructor(directory: string, { logger = silentLogger }: { readonly logger?: Logger } = {}) {
     this.directory = resolve(directory);
     this.#logger = logger;
   }

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { type Logger, silentLogger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { SDK_AGENT } from '../protocol/agent.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
@@ -19,7 +19,6 @@ import { EdgeIdentity } from './edge-identity.ts';
 import { Inbox } from './inbox.ts';
 import { loadOrJoin } from './join.ts';
 import { type MessageDraft, messageOf } from './message-draft.ts';
-import { noLog } from './no-log.ts';
 import { Outbox } from './outbox.ts';
 import { ask } from './question.ts';
 import { createTransport } from './transports/create-transport.ts';
@@ -90,7 +89,7 @@ export class EdgeClient {
     components: EdgeClientComponents,
   ): Promise<EdgeClient> {
     const settings = withDefaults(options);
-    const { clock = systemClock, logger = noLog } = components;
+    const { clock = systemClock, logger = silentLogger } = components;
     const store = new CredentialStore(settings.directory, { logger });
     const credentials = await loadOrJoin(
       { store, clock, logger },
@@ -114,7 +113,7 @@ export class EdgeClient {
     this.node = settings.node;
     this.#settings = settings;
     this.#clock = components.clock ?? systemClock;
-    this.#logger = (components.logger ?? noLog).child({ node: settings.node });
+    this.#logger = (components.logger ?? silentLogger).child({ node: settings.node });
     this.#random = components.random ?? Math.random;
     const base = { clock: this.#clock, logger: this.#logger };
     this.#transport = components.transport ?? createTransport(base, settings);

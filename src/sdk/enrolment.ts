@@ -45,7 +45,7 @@ export async function joinFleet(
   if (!isNodeName(node)) throw new SallyportError('NODE_NAME_INVALID');
   const { caSha256, jwt } = parseJoinToken(token);
   const ca = await downloadCa(caSha256, options);
-  const { key, csr } = await createCertificateRequest(node);
+  const { key, csr } = createCertificateRequest(node);
   const answer = await askHub(
     {
       ...request(options),
@@ -70,7 +70,7 @@ export async function renewCertificate(
   present: EdgeCredentials,
   options: EnrolOptions & { clock: Clock },
 ): Promise<EdgeCredentials> {
-  const { key, csr } = await createCertificateRequest(present.node);
+  const { key, csr } = createCertificateRequest(present.node);
   const answer = await askHub(
     {
       ...request(options),

@@ -1,4 +1,9 @@
-/** `sallyport/sdk`: everything a program on an edge node needs. */
+/**
+ * `@sallyport/sdk`, and `sallyport/sdk` of the whole package: everything a program on an edge node needs. The
+ * version of Node is checked before anything that an old one could trip over.
+ */
+import './supported-node.ts';
+
 export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
