@@ -107,7 +107,9 @@ export function install(folder: string, ...what: readonly string[]): void {
   run(folder, 'npm', 'ci', ...quiet);
 }
 
-/** Compiles `good`, strictly and without `skipLibCheck`, and sees that `bad` is refused. Files by their names. */
+/**
+ * Compiles `good`, strictly and without `skipLibCheck`, and sees that `bad` is refused. Files by their names.
+ */
 export function checkTypes(
   folder: string,
   good: Readonly<Record<string, string>>,

@@ -240,6 +240,11 @@ export function closeOfRefusal(word: string): CloseReasonName | undefined {
   return REFUSING.has(word) ? (word as CloseReasonName) : undefined;
 }
 
+/** What an operator can do about a session that ended, or never began, for this reason. */
+export function remedyOf(close: CloseReasonName): string {
+  return peerReasons.find(([, reason]) => reason.close === close)?.[1].fix ?? CLOSE_REASONS[close].text;
+}
+
 /** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
 export function refusalStatus(reason: PeerReason): 401 | 403 {
   return CLOSE_REASONS[PEER_REASONS[reason].close].retry === 'never' ? 403 : 401;

@@ -11,7 +11,7 @@ export { Content } from '../protocol/content.ts';
 export type { TransportName } from '../protocol/listener-names.ts';
 export { createMessage, createResponse, Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
-export { EdgeClient, type RequestOptions } from './edge-client.ts';
+export { EdgeClient, type JoinOptions, type RequestOptions } from './edge-client.ts';
 export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './edge-client-options.ts';
 export type { EdgeEventHandler, EdgeEvents } from './edge-events.ts';
 export type { MessageDraft } from './message-draft.ts';

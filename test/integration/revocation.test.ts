@@ -7,9 +7,9 @@ import { expect, test } from 'vitest';
 import type { AdminError } from '../../src/cli/admin/admin-client.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { Revocation, RevocationReceipt } from '../../src/contracts/revocations.ts';
-import type { CloseReason } from '../../src/protocol/close-reasons.ts';
 import type { TransportName } from '../../src/protocol/listener-names.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import type { EdgeEvents } from '../../src/sdk/edge-events.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
@@ -35,7 +35,7 @@ const metricsOf = async (hub: TestGateway) =>
 async function connected(hub: TestGateway, node: string, transport: TransportName) {
   const options = { ...hub.edgeOptions(node), transport };
   const client = await EdgeClient.join({ ...options, token: await hub.nodeToken(node) });
-  const ends: { reason: CloseReason | undefined; final: boolean }[] = [];
+  const ends: EdgeEvents['disconnected'][] = [];
   client.on('disconnected', (end) => void ends.push(end));
   await client.connect();
   return { client, ends, options };
@@ -52,7 +52,7 @@ for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
     const receipt = await revoke(hub, { node: 'edge-1', reason: 'keyCompromise', note: 'stolen van' });
     await eventually('the edge was told', () => ends.length > 0);
     expect(Date.now() - begun).toBeLessThan(10_000);
-    expect(ends[0]).toMatchObject({ reason: { name: 'Revoked' }, final: true });
+    expect(ends[0]).toMatchObject({ reason: { name: 'Revoked' }, final: { code: 'SHUT_OUT' } });
     expect(await nodes(hub)).toEqual(['edge-2']);
     expect(receipt).toMatchObject({
       revocation: { kind: 'node', node: 'edge-1', reason: 'keyCompromise', by: 'admin', note: 'stolen van' },
