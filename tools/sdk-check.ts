@@ -63,7 +63,9 @@ export const join = (): Promise<EdgeClient> => EdgeClient.join({ ...options, tok
 export const isMessage = (value: unknown): boolean => value instanceof Message;
 `;
       const programs = (token: string) => ({ 'program.mts': program(token), 'program.cts': program(token) });
-      return checkTypes(user, programs("'x'"), programs('42'));
+      const shown = readFileSync('docs/sdk.md', 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm);
+      const documented = { 'documented.mts': [...shown].map(([, code]) => code).join('\n') };
+      return checkTypes(user, { ...programs("'x'"), ...documented }, programs('42'));
     },
 
     [`${SDK_PACKAGE} joins, by import and by require, on this Node and on ${OLDEST_NODE}`]: () => {

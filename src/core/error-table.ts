@@ -373,7 +373,7 @@ export const ERRORS = {
   QUEUE_FULL: {
     status: 503,
     message: 'the queue {queue} is full',
-    fix: 'slow down, or raise the limit in hub.queue',
+    fix: 'slow down, or raise the limit: hub.queue of the hub, queue of the edge client',
   },
   NOT_ACKNOWLEDGED: {
     status: 504,
