@@ -9,8 +9,14 @@ import { createProgram } from '../src/cli/program.ts';
 import { listSettings } from '../src/config/settings.ts';
 import { ERRORS, type ErrorDefinition } from '../src/core/error-table.ts';
 import { createMetrics } from '../src/core/metrics.ts';
-import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
-import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
+import { CLOSE_REASONS, type CloseReasonName } from '../src/protocol/close-reasons.ts';
+import {
+  ADMIN_REASONS,
+  HANDSHAKE_REASONS,
+  PEER_REASONS,
+  type PeerReason,
+  refusalStatus,
+} from '../src/protocol/rejection-reasons.ts';
 import { withDefaults } from '../src/sdk/edge-client-options.ts';
 import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
 import {
@@ -56,7 +62,9 @@ const errors = (codes = Object.keys(ERRORS)) =>
 
 /** What the SDK itself makes, wherever it does. */
 function sdkErrors(): string {
-  const code = globSync(['src/sdk/**/*.ts', 'src/protocol/quic-library.ts']).map((file) => readFileSync(file, 'utf8'));
+  const code = globSync(['src/sdk/**/*.ts', 'src/protocol/quic-library.ts']).map((file) =>
+    readFileSync(file, 'utf8'),
+  );
   return errors([...code.join('').matchAll(/SallyportError\(\s*'(\w+)'/g)].map(([, name]) => name!));
 }
 
@@ -105,6 +113,30 @@ const closeReasons = () =>
       retry,
     ]),
   );
+
+/** What an edge does next, by what it was told: the words before there is a connection, the codes after. */
+function edgeConduct(): string {
+  const doing = {
+    soon: 'comes back after the hint, or within a second',
+    backoff: 'tries again after 1 s, then later and later, 60 s at most, half of it random',
+    renew: 'renews its certificate, then as `backoff`',
+    never: '**never**: stays away until a person has acted',
+  } as const;
+  const rows = Object.entries(doing).map(([retry, what]) => {
+    const names = (Object.keys(CLOSE_REASONS) as CloseReasonName[]).filter(
+      (name) => CLOSE_REASONS[name].retry === retry,
+    );
+    const words = (Object.keys(PEER_REASONS) as PeerReason[])
+      .filter((word) => names.includes(PEER_REASONS[word].close))
+      .map((word) => `\`${word}\` (${refusalStatus(word)})`);
+    return [
+      what,
+      names.map((name) => `${CLOSE_REASONS[name].code} ${name}`).join('<br>'),
+      words.join('<br>'),
+    ];
+  });
+  return table(['the edge', 'close code and name', 'word in `Sallyport-Reason` (status)'], rows);
+}
 
 const rejectionReasons = () =>
   table(
@@ -166,6 +198,7 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   'configuration-limits': () => configuration(listSettings().filter(({ path }) => BOUNDS.test(path))),
   errors: () => errors(),
+  'edge-conduct': edgeConduct,
   'sdk-options': sdkOptions,
   'sdk-events': sdkEvents,
   'sdk-errors': sdkErrors,

@@ -113,5 +113,7 @@ export const REQUIREMENTS: Readonly<
   Q5: 'QUIC is on where its library is, and says in one line how to get it where it is not',
   V1: 'a fleet behind one address joins by itself through 429 and Retry-After',
   V2: '`edge run` ends at the first signal in every state, and by itself when the hub says never',
+  V3: 'an edge in Python, written from docs/protocol.md, joins, sends, obeys, renews and knows never',
+  V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };
