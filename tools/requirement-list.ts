@@ -115,5 +115,6 @@ export const REQUIREMENTS: Readonly<
   V2: '`edge run` ends at the first signal in every state, and by itself when the hub says never',
   V3: 'an edge in Python, written from docs/protocol.md, joins, sends, obeys, renews and knows never',
   V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
+  V5: 'a quarantined node waits, and is back by itself when it is lifted',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };
