@@ -1,10 +1,11 @@
 import { retry } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
-import { isSallyportError } from '../core/errors.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { agentWithTrust } from '../protocol/agent.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
+import { remedyOf } from '../protocol/rejection-reasons.ts';
 import { casOf, sha256Of } from './credentials.ts';
 import type { EdgeIdentity } from './edge-identity.ts';
 import { type ReconnectPolicy, reconnectDelayMs } from './reconnect-delay.ts';
@@ -27,8 +28,8 @@ export interface KeeperComponents {
 export interface KeeperHandler {
   /** A link is up; called again, with no `onDown` between, when one link replaces another. */
   onUp(link: EdgeLink): void;
-  /** No link any more, and when `final` no further attempt either. */
-  onDown(reason: CloseReason | undefined, final: boolean): void;
+  /** No link any more, and when there is a `final` error no further attempt either. */
+  onDown(reason: CloseReason | undefined, final: SallyportError | undefined): void;
   onMessage(message: Message): void;
   /** A better transport gets through: {@link ConnectionKeeper.replace} moves to it. */
   onBetter(transport: EdgeTransport): void;
@@ -110,7 +111,7 @@ export class ConnectionKeeper {
       if (signal.aborted) return;
       failures = end.lasted ? 0 : failures + 1;
       const { reason } = end;
-      const final = end.isFinal || reason?.retry === 'never';
+      const final = end.final ?? (reason?.retry === 'never' ? shutOutBy(reason) : undefined);
       if (end.wasUp || final) handler.onDown(reason, final);
       if (final) return;
       // A certificate that is newer than the one the hub complained about is worth a try first.
@@ -135,8 +136,8 @@ export class ConnectionKeeper {
         handler.onError(error);
       }
       // What is not installed does not come by itself.
-      const isFinal = isSallyportError(error, 'QUIC_LIBRARY_MISSING');
-      return { reason, lasted: false, wasUp: false, credentials, isFinal };
+      const final = isSallyportError(error, 'QUIC_LIBRARY_MISSING') ? error : undefined;
+      return { reason, lasted: false, wasUp: false, credentials, final };
     }
     // Renewed while the old certificate was on its way to the hub.
     if (identity.credentials.value !== credentials) void this.replace();
@@ -151,7 +152,7 @@ export class ConnectionKeeper {
       const lasted = clock.monotonic() - held.since >= this.#options.lastingMs;
       logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
       if (!reason && !lasted) await transport.distrust?.(held.link);
-      return { reason, lasted, wasUp: true, credentials: held.credentials, isFinal: false };
+      return { reason, lasted, wasUp: true, credentials: held.credentials, final: undefined };
     }
   }
 
@@ -254,4 +255,8 @@ export class ConnectionKeeper {
     );
     link.send(keepalive).catch(() => {});
   }
+}
+
+function shutOutBy({ name, text }: CloseReason): SallyportError {
+  return new SallyportError('SHUT_OUT', { reason: text, remedy: remedyOf(name) });
 }

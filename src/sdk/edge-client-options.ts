@@ -10,6 +10,7 @@ export interface HubAddresses extends Readonly<Partial<Record<TransportName, str
 }
 
 export interface EdgeClientOptions {
+  /** `{ https, websocket?, quic?, webtransport? }`, each `host:port`; IPv6 in brackets. */
   readonly hub: HubAddresses;
   /** Name of this node. */
   readonly node: string;
@@ -29,7 +30,9 @@ export interface EdgeClientOptions {
   readonly heartbeatMs?: number;
   /** Largest message in either direction, bytes. */
   readonly maxMessageBytes?: number;
+  /** For one attempt to connect, and for one request to join or to renew. */
   readonly connectTimeoutMs?: number;
+  /** How long the hub may take to accept what is written to it; then the link is given up. */
   readonly writeTimeoutMs?: number;
   /** How overdue an acknowledgement may be before messages are sent again on the same link. */
   readonly ackTimeoutMs?: number;
