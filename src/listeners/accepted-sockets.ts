@@ -37,8 +37,8 @@ export interface AcceptedSocket {
   /** Requests without a complete answer. */
   requests: number;
   sni: string | undefined;
-  /** Subject of the client certificate it showed. */
-  subject: string | undefined;
+  /** Over it, once its handshake is done. */
+  secure: TLSSocket | undefined;
   /** It asked for something, or tried to. */
   spoke: boolean;
 }
@@ -136,7 +136,7 @@ export class AcceptedSockets {
       phase: viaProxy ? 'proxy' : 'silent',
       requests: 0,
       sni: undefined,
-      subject: undefined,
+      secure: undefined,
       spoke: false,
     };
     (raw as Tracked)[ACCEPTED] = socket;
@@ -155,6 +155,7 @@ export class AcceptedSockets {
     if (!socket) return undefined;
     (secure as Tracked)[ACCEPTED] = socket;
     socket.sni = undefined;
+    socket.secure = secure;
     this.#leaveHandshake(socket);
     socket.phase = 'open';
     return socket;

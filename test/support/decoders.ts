@@ -5,7 +5,6 @@
 import 'reflect-metadata';
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { brotliCompressSync } from 'node:zlib';
@@ -43,7 +42,8 @@ import {
   readShortDestination,
   versionNegotiation,
 } from '../../src/listeners/quic/quic-packet.ts';
-import { readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
+import { readRequestHead } from '../../src/listeners/websocket/request-head.ts';
+import { asksForUpgrade, readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
 import { CapsuleGuard } from '../../src/listeners/webtransport/capsule-guard.ts';
 import { parseClose } from '../../src/protocol/close-reasons.ts';
 import {
@@ -64,6 +64,7 @@ import { parseRetryAfter } from '../../src/sdk/hub-request.ts';
 import { readRefusal } from '../../src/sdk/transports/transport.ts';
 import { parseSecret } from '../../src/secrets/kubernetes/kube-secret.ts';
 import { parseSecretManifest } from '../../src/secrets/secret-manifest.ts';
+import { upgradeRequest } from './edges/raw-edge.ts';
 import { makeCsr } from './pki/csr.ts';
 import { mintCa, mintEdge, mintServer } from './pki/pki.ts';
 
@@ -81,6 +82,7 @@ export interface Decoder {
   readonly mayThrow?: (error: unknown) => boolean;
 }
 
+const GOOD_KEY = ['sec-websocket-version', '13', 'sec-websocket-key', 'AAAAAAAAAAAAAAAAAAAAAA=='];
 const ours = (error: unknown) => isSallyportError(error);
 const KB = 1024;
 
@@ -189,16 +191,24 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
         parseRetryAfter(text(input)),
       ],
     },
+    'the head of a request': {
+      names: ['readRequestHead'],
+      samples: [upgradeRequest('edge-1')],
+      maxBytes: 64 * KB,
+      decode: (input) => {
+        const head = readRequestHead(input);
+        return head?.ok && [asksForUpgrade(head), readUpgrade(head)];
+      },
+    },
     'an upgrade': {
       names: ['readUpgrade'],
       samples: ['/e632aba927ea4ac2b575ec1603d56f10/edge-1/events'],
       maxBytes: 16 * KB,
-      decode: (input) =>
-        readUpgrade({
-          url: line(input),
-          headers: { 'user-agent': line(input) },
-          rawHeaders: ['node_id', line(input), 'Project_ID', line(input)],
-        } as unknown as IncomingMessage),
+      decode: (input) => {
+        const names = ['user-agent', 'node_id', 'project_id', 'upgrade', 'connection'];
+        const fields = [...names.flatMap((name) => [name, line(input)]), ...GOOD_KEY];
+        return [asksForUpgrade({ fields }), readUpgrade({ target: line(input), fields })];
+      },
     },
     'the header of a balancer': {
       names: ['readProxyHeader'],
