@@ -23,6 +23,10 @@ export interface ApiRoute {
   readonly method: 'GET' | 'POST';
   /** fastify's notation: `/api/v1/nodes/:node`. */
   readonly path: string;
+  /** Name of its function in generated clients. */
+  readonly operationId: string;
+  /** Group of operations it is shown in. */
+  readonly tag: string;
   readonly summary: string;
   readonly params?: z.ZodType;
   readonly query?: z.ZodType;
