@@ -88,7 +88,7 @@ export class TlsServer {
     this.#name = name;
     this.#served = components.source.current();
     this.#handshakeLog = new HandshakeLog(components, name, () => this.#served.server.names);
-    const secure = { ...tlsOptions(this.#served, tls), ...CLIENT_AUTH, SNICallback: rememberName };
+    const secure = { ...tlsOptions(this.#served, tls), ...CLIENT_AUTH };
     if (typeof serve === 'object') {
       this.server = serve.create(secure) as Server;
       this.#alpn = serve.alpn;
@@ -275,14 +275,4 @@ export class TlsServer {
       cause,
     );
   }
-}
-
-/**
- * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that
- * succeeds), and lets Node serve its one context. Node calls it as a method of the TLS socket.
- */
-function rememberName(this: unknown, name: string, done: (error: Error | null) => void): void {
-  const socket = underneath(this as TLSSocket);
-  if (socket) socket.sni = name;
-  done(null);
 }

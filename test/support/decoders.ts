@@ -7,6 +7,8 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import { brotliCompressSync } from 'node:zlib';
 import { headers } from '@nats-io/transport-node';
 import { readBody } from '../../src/admin/request-body.ts';
@@ -35,6 +37,7 @@ import { decodeEntries, decodeReceipts, decodeServed } from '../../src/fleet/rep
 import { decodeHistory } from '../../src/history/node-history-codec.ts';
 import { formProblem } from '../../src/identity/certificate-form.ts';
 import { readNodeSubject } from '../../src/identity/subject.ts';
+import { readServerName } from '../../src/listeners/client-hello.ts';
 import { readProxyHeader } from '../../src/listeners/proxy-protocol.ts';
 import {
   googleVersionNegotiation,
@@ -82,7 +85,10 @@ export interface Decoder {
   readonly mayThrow?: (error: unknown) => boolean;
 }
 
-const GOOD_KEY = ['sec-websocket-version', '13', 'sec-websocket-key', 'AAAAAAAAAAAAAAAAAAAAAA=='];
+const GOOD_KEY = [
+  ['sec-websocket-version', '13'],
+  ['sec-websocket-key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
+] as const;
 const ours = (error: unknown) => isSallyportError(error);
 const KB = 1024;
 
@@ -203,7 +209,7 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       maxBytes: 64 * KB,
       decode: (input) => {
         const head = readRequestHead(input);
-        return head?.ok && [asksForUpgrade(head), readUpgrade(head)];
+        return head?.ok && [asksForUpgrade(head.fields), readUpgrade(head)];
       },
     },
     'an upgrade': {
@@ -212,9 +218,14 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       maxBytes: 16 * KB,
       decode: (input) => {
         const names = ['user-agent', 'node_id', 'project_id', 'upgrade', 'connection'];
-        const fields = [...names.flatMap((name) => [name, line(input)]), ...GOOD_KEY];
-        return [asksForUpgrade({ fields }), readUpgrade({ target: line(input), fields })];
+        const fields = new Map([...GOOD_KEY, ...names.map((name) => [name, line(input)] as const)]);
+        return [asksForUpgrade(fields), readUpgrade({ target: line(input), fields })];
       },
+    },
+    'the first bytes of a handshake': {
+      names: ['readServerName'],
+      samples: [await clientHello('hub.example.com')],
+      ...{ maxBytes: 32 * KB, decode: readServerName },
     },
     'the header of a balancer': {
       names: ['readProxyHeader'],
@@ -454,4 +465,18 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ maxBytes: 4 * KB, mayThrow: ours, decode: (input: Buffer) => decodeBackup(input) },
     },
   };
+}
+
+/** What a client begins its handshake with. */
+function clientHello(servername: string): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const wire = new Duplex({
+      read() {},
+      write(chunk: Buffer) {
+        resolve(chunk);
+        wire.destroy();
+      },
+    });
+    connect({ socket: wire, servername }).on('error', () => {});
+  });
 }

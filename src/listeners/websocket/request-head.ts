@@ -11,12 +11,17 @@ const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP\/1
 const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
 const NOT_HTTP: BadHead = { ok: false, status: 400, detail: 'the request is not HTTP/1.1' };
 
+/**
+ * Name in lower case → value, latin1. Values of a name that came several times are separated by a line feed,
+ * which no value can hold: see {@link only}.
+ */
+export type Fields = ReadonlyMap<string, string>;
+
 /** The head of a request, which has no body. */
 export interface RequestHead {
   readonly ok: true;
   readonly target: string;
-  /** Name in lower case, value, name, value, … in the order they came; each latin1. */
-  readonly fields: readonly string[];
+  readonly fields: Fields;
   /** Bytes it took; what follows is not HTTP any more. */
   readonly bytes: number;
 }
@@ -38,31 +43,31 @@ export function readRequestHead(bytes: Buffer): RequestHead | BadHead | undefine
   const [, method, target] = REQUEST_LINE.exec(first!) ?? [];
   if (method === undefined || target === undefined) return NOT_HTTP;
   if (lines.length > MAX_HEADERS) return tooLarge(`it has more than ${MAX_HEADERS} headers`);
-  const fields: string[] = [];
+  const fields = new Map<string, string>();
   for (const line of lines) {
     const colon = line.indexOf(':');
     const name = line.slice(0, Math.max(colon, 0));
     // A line that goes on with a space (obs-fold), or a space before the colon, fails here as well (§5.1, §5.2).
     if (!TOKEN.test(name) || CONTROL.test(line)) return bad('a header is malformed');
-    fields.push(name.toLowerCase(), withoutSpace(line, colon + 1));
+    const key = name.toLowerCase();
+    const value = withoutSpace(line, colon + 1);
+    const before = fields.get(key);
+    fields.set(key, before === undefined ? value : `${before}\n${value}`);
   }
   return problemOf(method, fields) ?? { ok: true, target, fields, bytes: end + END.length };
 }
 
-/** Every value of a header. @param name in lower case */
-export function fieldValues({ fields }: Pick<RequestHead, 'fields'>, name: string): string[] {
-  const values: string[] = [];
-  for (let at = 0; at < fields.length; at += 2) if (fields[at] === name) values.push(fields[at + 1]!);
-  return values;
+/** The value of a header that is given exactly once: several must not pass for one. @param name in lower case */
+export function only(fields: Fields, name: string): string | undefined {
+  const value = fields.get(name);
+  return value?.includes('\n') ? undefined : value;
 }
 
-function problemOf(method: string, fields: readonly string[]): BadHead | undefined {
-  const head = { fields };
+function problemOf(method: string, fields: Fields): BadHead | undefined {
   if (method !== 'GET')
     return { ok: false, status: 405, detail: `the method ${method} is not served here, only GET` };
-  if (fieldValues(head, 'host').length !== 1) return bad('the header Host has to be given exactly once');
-  const lengths = fieldValues(head, 'content-length');
-  if (fieldValues(head, 'transfer-encoding').length > 0 || lengths.length > 1 || (lengths[0] ?? '0') !== '0')
+  if (only(fields, 'host') === undefined) return bad('the header Host has to be given exactly once');
+  if (fields.has('transfer-encoding') || (fields.get('content-length') ?? '0') !== '0')
     return bad('a request with a body is not served here');
   return undefined;
 }

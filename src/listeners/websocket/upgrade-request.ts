@@ -1,5 +1,5 @@
 import { isNodeName } from '../../protocol/node-name.ts';
-import { fieldValues, type RequestHead } from './request-head.ts';
+import { type Fields, only, type RequestHead } from './request-head.ts';
 
 /** What an edge says it is before the upgrade: nothing of it is believed before it equals its certificate. */
 export interface UpgradeRequest {
@@ -25,37 +25,26 @@ const PATH = /^\/([A-Za-z0-9._-]{1,128})\/([a-z0-9.-]{1,253})\/events$/;
 /** 16 bytes in base64 (RFC 6455 §4.2.1). */
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 
-type Fields = Pick<RequestHead, 'fields'>;
-
 /** Whether an upgrade to WebSocket is asked for at all, rightly or not (RFC 6455 §4.2.1). */
-export function asksForUpgrade(head: Fields): boolean {
-  const [upgrade, another] = fieldValues(head, 'upgrade');
-  if (upgrade?.toLowerCase() !== 'websocket' || another !== undefined) return false;
-  return fieldValues(head, 'connection').some((value) =>
-    value.split(',').some((token) => token.trim().toLowerCase() === 'upgrade'),
-  );
+export function asksForUpgrade(fields: Fields): boolean {
+  if (only(fields, 'upgrade')?.toLowerCase() !== 'websocket') return false;
+  const tokens = fields.get('connection')?.toLowerCase().split(/[,\n]/) ?? [];
+  return tokens.some((token) => token.trim() === 'upgrade');
 }
 
-export function readUpgrade(head: Pick<RequestHead, 'target' | 'fields'>): UpgradeReading {
-  const [, projectId, pathNode] = PATH.exec(head.target) ?? [];
+export function readUpgrade({ target, fields }: Pick<RequestHead, 'target' | 'fields'>): UpgradeReading {
+  const [, projectId, pathNode] = PATH.exec(target) ?? [];
   if (projectId === undefined || !isNodeName(pathNode))
     return { ok: false, status: 404, detail: 'the path has to be /<project_id>/<node>/events' };
-  const projectIds = fieldValues(head, 'project_id');
-  if (projectIds.length > 1 || (projectIds.length === 1 && projectIds[0] !== projectId))
+  if ((fields.get('project_id') ?? projectId) !== projectId)
     return { ok: false, status: 400, detail: 'header project_id has to be the project_id of the path' };
-  if (only(head, 'sec-websocket-version') !== '13')
+  if (only(fields, 'sec-websocket-version') !== '13')
     return { ok: false, status: 426, detail: 'header Sec-WebSocket-Version has to be 13, once' };
-  const key = only(head, 'sec-websocket-key');
+  const key = only(fields, 'sec-websocket-key');
   if (key === undefined || !KEY.test(key))
     return { ok: false, status: 400, detail: 'header Sec-WebSocket-Key has to be 16 bytes in base64, once' };
-  const agent = printable(fieldValues(head, 'user-agent')[0]);
-  return { ok: true, request: { projectId, pathNode, nodeId: only(head, 'node_id'), agent, key } };
-}
-
-/** The value of a header that is given exactly once: several must not pass for one. */
-function only(head: Fields, name: string): string | undefined {
-  const values = fieldValues(head, name);
-  return values.length === 1 ? values[0] : undefined;
+  const agent = printable(fields.get('user-agent'));
+  return { ok: true, request: { projectId, pathNode, nodeId: only(fields, 'node_id'), agent, key } };
 }
 
 const MAX_AGENT = 128;

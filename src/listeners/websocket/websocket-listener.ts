@@ -152,7 +152,7 @@ export class WebSocketListener implements Listener {
 
   #onRequest(socket: TLSSocket, head: RequestHead, rest: Buffer): void {
     try {
-      if (!asksForUpgrade(head)) {
+      if (!asksForUpgrade(head.fields)) {
         this.#answerPlain(socket);
         return;
       }
