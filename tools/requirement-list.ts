@@ -106,6 +106,8 @@ export const REQUIREMENTS: Readonly<
   U4: 'certificates change on either side without the other side noticing',
   U5: 'the nodes of a killed CloudCore are on the others within 15 s, with their tunnels',
   U6: 'tunnel frames pass byte for byte; the name in the header has to be that of the certificate',
+  P1: 'what is issued, refused, revoked, rolled over or asked by an administrator is a line with who, what, why and from where, in a chain that shows each change of it',
+  P2: 'while the audit cannot be written edges are served, administrators change nothing but to shut out, and lost lines are counted and told',
   Q1: 'over QUIC a message costs about the same however many connections are open: servers of one bundle share them',
   Q2: 'a changed NAT address is followed over QUIC, also after the client changed its connection id, and transfers go on',
   Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',

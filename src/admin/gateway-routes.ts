@@ -98,6 +98,7 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
       method: 'POST',
       path: '/api/v1/tokens/revoke-all',
       summary: 'Refuse every token created until now, on every replica',
+      audit: 'wanted',
       answers: { 204: { description: 'they are revoked' } },
       handle: async () => {
         await tokens.revokeAll();

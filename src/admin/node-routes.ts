@@ -39,6 +39,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       method: 'POST',
       path: '/api/v1/nodes/:node/disconnect',
       summary: 'End the session of a node; it returns by itself',
+      audit: 'wanted',
       params: nodeParams,
       answers: { 204: { description: 'the session was ended' } },
       handle: async ({ params: { node }, signal }) => {
@@ -51,6 +52,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       method: 'POST',
       path: '/api/v1/nodes/:node/messages',
       summary: 'Send a message to a node',
+      audit: 'none',
       params: nodeParams,
       body: sendBody,
       answers: {

@@ -51,6 +51,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
       method: 'POST',
       path: '/api/v1/revocations',
       summary: 'Shut out a node or one certificate, on every transport and replica',
+      audit: 'wanted',
       body: revokeBody,
       answers: receiptAnswer,
       handle: async ({ body, caller }) => {
@@ -71,6 +72,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
       method: 'POST',
       path: '/api/v1/revocations/quarantine',
       summary: 'Shut out a node for the time being',
+      audit: 'wanted',
       body: quarantineBody,
       answers: receiptAnswer,
       handle: async ({ body: { node, note }, caller }) => {

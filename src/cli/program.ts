@@ -3,6 +3,7 @@ import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin/admin-client.ts';
 import { adoptCommand } from './commands/adopt.ts';
+import { auditCommand } from './commands/audit.ts';
 import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { certsCommand } from './commands/certs.ts';
@@ -43,6 +44,7 @@ export function createProgram(terminal: Terminal = processTerminal()): Command {
     certsCommand(terminal),
     backupCommand(terminal),
     caCommand(terminal),
+    auditCommand(terminal),
     doctorCommand(terminal),
     edgeCommand(terminal),
     configCommand(terminal),
@@ -92,6 +94,8 @@ const OF_THE_CONFIGURATION = [
   'CONFIG_UNREADABLE',
   'ADDRESS_INVALID',
   'QUIC_LIBRARY_MISSING',
+  'AUDIT_FOLDER_UNUSABLE',
+  'AUDIT_NOT_KEPT',
 ] as const;
 
 /** Commander neither ends the process nor writes to its streams. */
