@@ -155,17 +155,19 @@ function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportErro
 }
 
 /**
- * A browser that holds the admin certificate sends it for requests of any web page; those carry the page's
- * origin (Fetch standard §3.2) and say where they come from (Fetch Metadata §2.1). Programs send neither.
+ * A browser that holds the admin certificate sends it for requests of any web page; those say where they come
+ * from (Fetch Metadata §2.1) and carry the page's origin (Fetch standard §3.2). Programs send neither. So a
+ * browser may read for pages of this origin, and change nothing: what it sends by itself proves no intention.
  */
-function refuseOtherSites({ method, headers }: FastifyRequest): void {
-  const site = headers['sec-fetch-site'];
+function refuseOtherSites(request: FastifyRequest): void {
+  const { 'sec-fetch-site': site, origin } = request.headers;
   // A link that a person follows, or an address that he types, says `none`.
   if (site !== undefined && site !== 'same-origin' && site !== 'none')
     throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
-  if (isRead({ method })) return;
-  if (headers.origin !== undefined && headers.origin !== `https://${headers.host}`)
-    throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
+  if (!isRead(request) && (site !== undefined || origin !== undefined))
+    throw new SallyportError('FORBIDDEN', {
+      reason: 'a browser changes nothing with its certificate; `sallyport dashboard` opens a page that can',
+    });
 }
 
 /**

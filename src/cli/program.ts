@@ -8,6 +8,7 @@ import { backupCommand } from './commands/backup.ts';
 import { caCommand } from './commands/ca.ts';
 import { certsCommand } from './commands/certs.ts';
 import { configCommand } from './commands/config.ts';
+import { dashboardCommand } from './commands/dashboard.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { edgeCommand } from './commands/edge.ts';
 import { healthCommand } from './commands/health.ts';
@@ -45,6 +46,7 @@ export function createProgram(terminal: Terminal = processTerminal()): Command {
     backupCommand(terminal),
     caCommand(terminal),
     auditCommand(terminal),
+    dashboardCommand(terminal),
     doctorCommand(terminal),
     edgeCommand(terminal),
     configCommand(terminal),

@@ -62,6 +62,12 @@ export const ERRORS = {
     fix: 'read the log of CloudCore; it has to trust the CA of upstream.caSecret',
   },
 
+  DASHBOARD_TOKEN: {
+    status: 401,
+    message: 'the page does not show the token of this dashboard',
+    fix: 'open the whole address that `sallyport dashboard` printed; each run has one of its own',
+  },
+
   // — secrets —
   SECRET_STORE_UNAVAILABLE: {
     status: 503,
