@@ -63,6 +63,7 @@ export default defineConfig({
           // Each in a process of its own: what one leaves behind knocks at the ports of the next.
           isolate: true,
           testTimeout: 900_000,
+          hookTimeout: 900_000,
         },
       },
     ],

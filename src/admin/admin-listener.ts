@@ -152,6 +152,7 @@ function createApp(
   });
   requireAdmin(app, components);
   auditCalls(app, components);
+  const refuseOtherMethods = knownMethods(app);
 
   const routes = [
     ...gatewayRoutes(components),
@@ -169,5 +170,34 @@ function createApp(
   serveStatusPage(app);
   const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));
+  refuseOtherMethods();
   return app;
+}
+
+/**
+ * Remembers what each path takes.
+ * @returns to be called when all routes are there: any other method of their paths is METHOD_NOT_ALLOWED
+ */
+function knownMethods(app: FastifyInstance): () => void {
+  const known = new Map<string, Set<string>>();
+  let complete = false;
+  app.addHook('onRoute', ({ url, method }) => {
+    if (complete) return;
+    known.set(url, new Set([...(known.get(url) ?? []), ...[method].flat()]));
+  });
+  return () => {
+    complete = true;
+    for (const [url, methods] of known) {
+      const allow = [...methods].join(', ');
+      app.route({
+        url,
+        method: app.supportedMethods.filter((method) => !methods.has(method)),
+        // Before a body is looked at.
+        onRequest: async () => {
+          throw new SallyportError('METHOD_NOT_ALLOWED', { allow });
+        },
+        handler: async () => {},
+      });
+    }
+  };
 }

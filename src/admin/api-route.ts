@@ -24,6 +24,10 @@ export interface ApiRoute {
   readonly method: 'GET' | 'POST';
   /** fastify's notation: `/api/v1/nodes/:node`. */
   readonly path: string;
+  /** Name of its function in generated clients. */
+  readonly operationId: string;
+  /** Group of operations it is shown in. */
+  readonly tag: string;
   readonly summary: string;
   /** `required` when it is not given; nothing of `GET` is recorded. */
   readonly audit?: AuditNeed;

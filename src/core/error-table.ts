@@ -476,6 +476,16 @@ export const ERRORS = {
     message: 'there is nothing at this path',
     fix: 'see docs/protocol.md and the OpenAPI document at /openapi.json of the admin listener',
   },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    message: 'this path takes {allow} only',
+    fix: 'see the OpenAPI document at /openapi.json of the admin listener',
+  },
+  MEDIA_TYPE_UNSUPPORTED: {
+    status: 415,
+    message: 'the body is not announced as JSON',
+    fix: 'send one JSON object with the header content-type: application/json',
+  },
   BAD_REQUEST: {
     status: 400,
     message: 'the request is not acceptable: {problem}',

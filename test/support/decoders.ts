@@ -54,7 +54,7 @@ import {
   FrameDecoder,
 } from '../../src/protocol/codec-framed.ts';
 import { decodeJson, decodeJsonInTurns, encodeJson } from '../../src/protocol/codec-json.ts';
-import { Content, readMembers } from '../../src/protocol/content.ts';
+import { Content, readElements, readMembers } from '../../src/protocol/content.ts';
 import { Message } from '../../src/protocol/message.ts';
 import { parseFacts } from '../../src/protocol/peer-facts.ts';
 import { parseHello, parseWelcome, readQuicClose } from '../../src/protocol/quic-control.ts';
@@ -97,6 +97,8 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
     Content.of({ items: [1, { name: 'é\n' }] }),
   );
   const json = encodeJson(message);
+  const elements = Buffer.concat([Buffer.from('['), json, Buffer.from(', '), json, Buffer.from(']')]);
+  const batch = Buffer.concat([Buffer.from('{"items":'), elements, Buffer.from('}')]);
   const renew = encodeJson(createRenewRequest({ reason: 'ca-rollover', serial: '0A', withinMs: 5 }, { now }));
   const framed = Buffer.from(encodeFramed(message));
   const ownKey = randomBytes(32);
@@ -133,8 +135,12 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       decode: (input) => decodeJsonInTurns(input),
     },
     'members of an object': {
-      ...{ names: ['readMembers', 'readBody'], samples: [json], maxBytes: 256 * KB, mayThrow: ours },
+      ...{ names: ['readMembers', 'readBody'], samples: [json, batch], maxBytes: 256 * KB, mayThrow: ours },
       decode: (input) => [readMembers(input), readBody(input)],
+    },
+    'elements of an array': {
+      ...{ names: ['readElements'], samples: [elements], maxBytes: 256 * KB, mayThrow: ours },
+      decode: (input) => readElements(new Content(Buffer.from(input))),
     },
     'a request to renew': {
       ...{ names: ['readRenewRequest'], samples: [renew], maxBytes: 16 * KB, mayThrow: ours },
