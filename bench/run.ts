@@ -3,6 +3,7 @@
  * absolute times say little on a shared machine. `npm run bench`, or one of them: `npm run bench --
  * messages`.
  */
+import { benchCli } from './cli.ts';
 import { benchConnects } from './connects.ts';
 import { benchIdle } from './idle.ts';
 import { benchKube } from './kube.ts';
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   connects: benchConnects,
   idle: benchIdle,
   swap: benchSwap,
+  cli: benchCli,
   kube: benchKube,
   quic: benchQuic,
   loss: benchLoss,

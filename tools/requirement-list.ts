@@ -112,6 +112,6 @@ export const REQUIREMENTS: Readonly<
   Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',
   Q4: 'the QUIC of EdgeCore (Q044) is told at once that it is not spoken, and the operator sees why',
   Q5: 'QUIC is on where its library is, and says in one line how to get it where it is not',
-  W1: 'a command line loads what it uses and nothing else; a health check starts no Node',
+  L7: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };
