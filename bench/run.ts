@@ -10,6 +10,7 @@ import { benchLoss } from './loss.ts';
 import { benchMessages } from './messages.ts';
 import { benchNats, benchReconnect } from './nats.ts';
 import { benchQuic } from './quic.ts';
+import { benchQuicRotations } from './quic-rotations.ts';
 import { benchRelay, benchRelaySessions } from './relay.ts';
 import { benchSwap } from './swap.ts';
 
@@ -20,6 +21,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   swap: benchSwap,
   kube: benchKube,
   quic: benchQuic,
+  'quic-rotations': benchQuicRotations,
   loss: benchLoss,
   relay: benchRelay,
   'relay-sessions': benchRelaySessions,

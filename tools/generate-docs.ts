@@ -18,7 +18,14 @@ import {
   refusalStatus,
 } from '../src/protocol/rejection-reasons.ts';
 import { withDefaults } from '../src/sdk/edge-client-options.ts';
-import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
+import {
+  CHART_OPTIONAL_RULES_FILE,
+  CHART_RULES_FILE,
+  chartOptionalRules,
+  chartRules,
+  KUSTOMIZE_RULES_FILE,
+  kustomizeRules,
+} from './alert-rules.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
@@ -156,9 +163,9 @@ async function metrics(): Promise<string> {
   return table(['metric', 'type', 'meaning'], rows);
 }
 
-function commands(): string {
+async function commands(): Promise<string> {
   const rows: Row[] = [];
-  const walk = (command: ReturnType<typeof createProgram>, prefix: string) => {
+  const walk = (command: Awaited<ReturnType<typeof createProgram>>, prefix: string) => {
     for (const child of command.commands) {
       const usage = `${prefix} ${child.name()}`;
       if (child.commands.length > 0) walk(child, usage);
@@ -172,7 +179,7 @@ function commands(): string {
       }
     }
   };
-  walk(createProgram(), 'sallyport');
+  walk(await createProgram(), 'sallyport');
   return table(['command', 'what it does', 'options'], rows);
 }
 
@@ -213,6 +220,7 @@ const whole: Readonly<Record<string, () => string>> = {
   [CHART_SCHEMA_FILE]: chartSchema,
   [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
   [CHART_RULES_FILE]: chartRules,
+  [CHART_OPTIONAL_RULES_FILE]: chartOptionalRules,
   [KUSTOMIZE_RULES_FILE]: kustomizeRules,
   ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };

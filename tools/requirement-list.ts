@@ -83,6 +83,7 @@ export const REQUIREMENTS: Readonly<
   L2: 'refusals by reason, with the node where it can be read',
   L3: 'what is known of each node',
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
+  L6: 'keys are agreed on with a post-quantum group where the client can, and operators see with which',
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',
   N2: 'the largest messages of any shape, and any number of them, end no process and hold nobody up; what is refused has a word',
@@ -116,5 +117,6 @@ export const REQUIREMENTS: Readonly<
   V3: 'an edge in Python, written from docs/protocol.md, joins, sends, obeys, renews and knows never',
   V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
   V5: 'a quarantined node waits, and is back by itself when it is lifted',
+  W1: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

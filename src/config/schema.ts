@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEFAULT_TLS_GROUPS, problemOfGroups } from '../core/tls-groups.ts';
 
 /**
  * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,
@@ -160,6 +161,17 @@ export const configSchema = z.strictObject({
         .string()
         .optional()
         .meta({ description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
+      groups: z
+        .string()
+        .superRefine((groups, context) => {
+          const message = problemOfGroups(groups);
+          if (message !== undefined) context.addIssue({ code: 'custom', message });
+        })
+        .default(DEFAULT_TLS_GROUPS)
+        .meta({
+          description:
+            'Groups for the key exchange of TLS, the preferred first; the default is post-quantum where the client can',
+        }),
     })
     .prefault({}),
 

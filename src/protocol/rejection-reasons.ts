@@ -156,8 +156,8 @@ export const HANDSHAKE_REASONS = {
     fix: "EdgeCore speaks its own old QUIC; in the node's edgecore.yaml set edgeHub.websocket.enable to true and edgeHub.quic.enable to false",
   },
   'no-common-tls': {
-    meaning: 'no TLS version or suite in common',
-    fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',
+    meaning: 'no TLS version, suite or group in common',
+    fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites, or none of the groups; update it, or see tls.minVersion, tls.ciphers and tls.groups',
     blamesHub: true,
   },
   disconnected: {

@@ -14,9 +14,15 @@ export interface EdgeClientOptions {
   readonly hub: HubAddresses;
   /** Name of this node. */
   readonly node: string;
-  /** Folder for key, certificate and CA; made when missing. One client a folder. */
+  /**
+   * Folder for key, certificate and CA, and for what `auto` remembers; made when missing. One client a
+   * folder.
+   */
   readonly directory: string;
-  /** `auto`, the default: QUIC where the hub has it and UDP gets through, else WebSocket. */
+  /**
+   * `auto`, the default: QUIC where the hub has it and it was seen to work, else WebSocket. It is tried once
+   * beside each WebSocket link, which moves when it gets through, and not for ten minutes after it failed.
+   */
   readonly transport?: TransportName | 'auto';
   /** KubeEdge's `project_id`. */
   readonly projectId?: string;

@@ -255,6 +255,7 @@ export class EdgeClient {
           onUp: (link) => this.#up(link),
           onDown: (reason, final) => this.#down(reason, final),
           onMessage: (message) => this.#received(message),
+          onBetter: (transport) => void this.#replaceLink(transport),
           onError: (error) => this.#failed(error),
         },
       },
@@ -314,10 +315,14 @@ export class EdgeClient {
 
   async #useNewCertificate(): Promise<void> {
     this.#emit('renewed', { notAfter: this.#identity.notAfter });
+    await this.#replaceLink();
+  }
+
+  async #replaceLink(better?: EdgeTransport): Promise<void> {
     if (!this.#link || !this.#keeper) return;
     try {
       await this.#outbox.hold(CATCH_UP_MS);
-      await this.#keeper.replace();
+      await this.#keeper?.replace(better);
     } finally {
       this.#outbox.resume();
     }

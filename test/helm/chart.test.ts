@@ -75,6 +75,7 @@ describe('in front of CloudCores', () => {
       'config.upstream': {
         kind: 'cloudcore',
         addresses: ['cloudcore-0.cloudcore:10000', 'cloudcore-1.cloudcore:10000'],
+        httpsAddresses: ['cloudcore-0.cloudcore:10002', 'cloudcore-1.cloudcore:10002'],
         tunnelAddresses: ['cloudcore-0.cloudcore:10004', 'cloudcore-1.cloudcore:11004'],
         caSecret: 'cloudcore-ca',
       },
@@ -86,7 +87,7 @@ describe('in front of CloudCores', () => {
 
   test('egress leads to the CloudCores only', () => {
     expect(manifests.get('NetworkPolicy').spec!.egress).toContainEqual({
-      ports: [10000, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
+      ports: [10000, 10002, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
       to: [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
     });
   });
@@ -160,10 +161,16 @@ describe('with other settings', () => {
   });
 
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
-    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: unknown };
+    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
     const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
     expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
     expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
+    const optional = render(...set({ 'prometheusRule.enabled': true, 'prometheusRule.optional': true }));
+    expect(optional.get('PrometheusRule').spec!.groups).toEqual([
+      ...groups,
+      ...(parse(readFileSync('deploy/prometheus/optional-rules.yaml', 'utf8')) as { groups: object[] })
+        .groups,
+    ]);
     const map = manifests.get('ConfigMap', 'sallyport-dashboard');
     expect(map.metadata.labels).toMatchObject({ grafana_dashboard: '1' });
     expect(JSON.parse((map as unknown as { data: Record<string, string> }).data['sallyport.json']!)).toEqual(

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { AdminError } from '../../src/cli/admin/admin-client.ts';
+import type { AdminError } from '../../src/cli/admin/admin-error.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { Revocation, RevocationReceipt } from '../../src/contracts/revocations.ts';
 import type { TransportName } from '../../src/protocol/listener-names.ts';

@@ -91,12 +91,12 @@ describe('Dockerfile', () => {
       expect(instruction('RUN')[1]).toContain(`mv /tmp/http3 node_modules/${peer}`);
   });
 
-  test('runs as a user that is not root, and starts what the package calls its binary', () => {
+  test('runs as a user that is not root, and starts what the package calls its binary', async () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
     const bin = manifest.bin.sallyport!.replace('./', '');
     expect(imageEntrypoint()[0]).toBe('node');
     expect(imageEntrypoint().at(-1)).toBe(bin);
-    expect(createProgram().commands.map((command) => command.name())).toContain(
+    expect((await createProgram()).commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
     );
     expect(instruction('HEALTHCHECK')[0]).toContain(`"node", "${bin}", "health"`);
@@ -207,8 +207,8 @@ describe('docker-compose.yml', () => {
     expect(gateway.volumes![0]).toContain(/SALLYPORT_SECRET_STORE_PATH=(\S+)/.exec(dockerfile)![1]);
   });
 
-  test('commands and health check exist in the command line, and the grace period covers the drain', () => {
-    const program = createProgram();
+  test('commands and health check exist in the command line, and the grace period covers the drain', async () => {
+    const program = await createProgram();
     for (const { command } of Object.values(compose.services)) {
       let at = program;
       for (const word of command ?? []) {

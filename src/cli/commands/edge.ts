@@ -11,6 +11,7 @@ import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
+import { terminalLog } from '../terminal-log.ts';
 import { UsageError } from '../usage-error.ts';
 
 /** How long what was typed may take to be acknowledged at the end. */
@@ -82,7 +83,7 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
       ),
     },
   };
-  const components = options.verbose ? { logger: terminal.log('debug', 'pretty') } : {};
+  const components = options.verbose ? { logger: terminalLog(terminal, 'debug', 'pretty') } : {};
   const token = readToken(terminal, options);
   const { EdgeClient } = await import('../../sdk/edge-client.ts');
   const say = (text: string) => terminal.printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);

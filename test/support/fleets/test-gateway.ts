@@ -10,7 +10,7 @@ import { createLogger } from '../../../src/core/pino-log.ts';
 import { type Gateway, startGateway } from '../../../src/gateway/start-gateway.ts';
 import type { EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
 
-export type PortName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'admin';
+export type PortName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'tunnel' | 'admin';
 
 /** A whole gateway in this process: free ports, a folder of its own, the real store, real time. */
 export interface TestGateway extends AsyncDisposable {
