@@ -14,6 +14,7 @@ const mayImport: Record<string, readonly string[]> = {
   sdk: ['core', 'protocol'],
   // The rays. They never import each other; `nats` is the one connection that bus and fleet share.
   secrets: star,
+  audit: star,
   certs: star,
   history: star,
   listeners: star,

@@ -28,6 +28,23 @@ export const ERRORS = {
     fix: 'write a plain host name or IP address, without scheme or port',
   },
 
+  // — the audit —
+  AUDIT_FOLDER_UNUSABLE: {
+    status: 503,
+    message: 'the folder of the audit {folder} cannot be used: {problem}',
+    fix: 'give the folder to the user that runs Sallyport, name another one in audit.path, or leave audit.path out to keep no audit',
+  },
+  AUDIT_UNAVAILABLE: {
+    status: 503,
+    message: 'nothing was changed, because the audit cannot be written: {problem}',
+    fix: 'make room on the disk of audit.path; to revoke, quarantine and disconnect works without it',
+  },
+  AUDIT_NOT_KEPT: {
+    status: 400,
+    message: 'there is no audit to read: {problem}',
+    fix: 'name the folder with --folder, or set audit.path; on a cluster run the command in the pod',
+  },
+
   // — the relay —
   UPSTREAM_UNAVAILABLE: {
     status: 503,
@@ -43,6 +60,12 @@ export const ERRORS = {
     status: 502,
     message: 'CloudCore at {address} refuses the connection of a node: HTTP status {status}',
     fix: 'read the log of CloudCore; it has to trust the CA of upstream.caSecret',
+  },
+
+  DASHBOARD_TOKEN: {
+    status: 401,
+    message: 'the page does not show the token of this dashboard',
+    fix: 'open the whole address that `sallyport dashboard` printed; each run has one of its own',
   },
 
   // — secrets —

@@ -1,4 +1,4 @@
-import type { EventRecorder } from '../../contracts/event-recorder.ts';
+import type { Deed, EventRecorder } from '../../contracts/event-recorder.ts';
 import type { ReplicaBoard, ReplicaFacts } from '../../contracts/replica-board.ts';
 import type {
   ClosedSession,
@@ -8,6 +8,7 @@ import type {
   RevocationAdmin,
   RevocationDecisions,
   RevocationReceipt,
+  RevocationTarget,
   RevokeRequest,
 } from '../../contracts/revocations.ts';
 import type { SecretStore } from '../../contracts/secret-store.ts';
@@ -222,6 +223,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       type: 'Warning',
       secret: this.#secret,
       message: `${targetKey(target)} is shut out (${reason}), by ${by}`,
+      deed: { by, why: note === undefined ? reason : `${reason}: ${note}`, ...aboutOf(target) },
     });
     return this.#receiptOf(entry?.version ?? this.#list.value.version, entry);
   }
@@ -238,6 +240,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
       type: 'Normal',
       secret: this.#secret,
       message: `${targetKey(target)} ${rejoin ? 'may join again' : 'is let in again'}, by ${by}`,
+      deed: { by, ...aboutOf(target) },
     });
     return this.#receiptOf(this.#list.value.version, rejoin ? this.#list.value.get(target) : undefined);
   }
@@ -357,6 +360,10 @@ function reasonText(entry: RevocationEntry | undefined): string | undefined {
   if (!entry) return undefined;
   const word = isQuarantine(entry) ? 'quarantined (certificateHold)' : entry.reason;
   return `${word}, since ${isoSeconds(entry.at)}`;
+}
+
+function aboutOf(target: RevocationTarget): Deed {
+  return 'node' in target ? { node: target.node } : { facts: { ...target } };
 }
 
 function isQuarantine({ reason }: RevocationEntry): boolean {
