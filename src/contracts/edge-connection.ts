@@ -1,3 +1,4 @@
+import type { KeyExchange } from '../core/tls-groups.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
@@ -13,6 +14,8 @@ export interface EdgeConnection {
   readonly projectId: string;
   /** Name and version of the SDK, when the edge gave one. */
   readonly agent?: string;
+  /** Of its TLS session; absent where the library of the transport tells nothing of it. */
+  readonly keyExchange?: KeyExchange | undefined;
   /** Live figures; `rttMs` is undefined until measured. */
   stats(): ConnectionStats;
   /**

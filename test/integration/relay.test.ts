@@ -30,6 +30,13 @@ describe('the relay', () => {
     expect(it.cloudcore.connects[0]).toMatchObject({ node: NODE, certificates: 1 });
   });
 
+  test('L6: the relay agrees with CloudCore on a post-quantum group', async () => {
+    await using it = await startRelayRig();
+    await it.edge(NODE);
+    await eventually('it is connected', () => it.cloudcore.connects.length === 1);
+    expect(it.cloudcore.connects[0]?.group).toBe('X25519MLKEM768');
+  });
+
   test('U1: what CloudCore could read in another way than the gateway never reaches it', async () => {
     await using it = await startRelayRig();
     const edge = await it.edge(NODE);

@@ -1,5 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -16,6 +18,7 @@ interface Service {
   readonly volumes?: readonly string[];
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
   readonly read_only?: boolean;
+  readonly tmpfs?: readonly string[];
   readonly cap_drop?: readonly string[];
   readonly stop_grace_period?: string;
   readonly profiles?: readonly string[];
@@ -43,6 +46,8 @@ const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
   packages: Record<string, LockedPackage>;
 };
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+  version: string;
+  license: string;
   bin: Record<string, string>;
   dependencies: Record<string, string>;
   optionalDependencies: Record<string, string>;
@@ -91,15 +96,14 @@ describe('Dockerfile', () => {
       expect(instruction('RUN')[1]).toContain(`mv /tmp/http3 node_modules/${peer}`);
   });
 
-  test('runs as a user that is not root, and starts what the package calls its binary', () => {
+  test('runs as a user that is not root, and starts what the package calls its binary', async () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
     const bin = manifest.bin.sallyport!.replace('./', '');
     expect(imageEntrypoint()[0]).toBe('node');
     expect(imageEntrypoint().at(-1)).toBe(bin);
-    expect(createProgram().commands.map((command) => command.name())).toContain(
+    expect((await createProgram()).commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
     );
-    expect(instruction('HEALTHCHECK')[0]).toContain(`"node", "${bin}", "health"`);
   });
 
   test('exposes exactly the default ports', () => {
@@ -114,6 +118,23 @@ describe('Dockerfile', () => {
       `${config.admin.port}/tcp`,
     ];
     expect(instruction('EXPOSE')[0]!.split(' ').sort()).toEqual(ports.sort());
+  });
+
+  test('its labels say what it is, with the version of the package; sallyport is on the path', () => {
+    const labels = Object.fromEntries(
+      [
+        ...instruction('LABEL')
+          .join(' ')
+          .matchAll(/([\w.]+)="([^"]*)"/g),
+      ].map(([, name, value]) => [name!, value!]),
+    );
+    expect(labels).toMatchObject({
+      'org.opencontainers.image.title': 'Sallyport',
+      'org.opencontainers.image.licenses': manifest.license,
+      'org.opencontainers.image.version': '$VERSION',
+    });
+    expect(instruction('ARG')).toContain(`VERSION=${manifest.version}`);
+    expect(instruction('RUN').join(' ')).toContain('ln -s /app/dist/main.js /usr/local/bin/sallyport');
   });
 
   test('every SALLYPORT_ variable it sets is a setting', () => {
@@ -135,12 +156,26 @@ describe("Node's permission model", () => {
   test('the image has it, with folders of its own and single files of /proc', () => {
     expect(flags[0]).toBe('--permission');
     expect(flags.slice(1).every((flag) => flag.startsWith('--allow-fs-'))).toBe(true);
-    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge']);
+    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge', '/run/sallyport']);
     for (const path of allowed(flags, 'read')) {
       expect(path).not.toContain('*');
       // /proc/self/root is the whole file system.
       expect(path).not.toMatch(/^\/(proc(\/(self|\d+))?)?$/);
     }
+  });
+
+  test('L7: the health check looks at the file that the gateway writes, which it may, also with a read-only root', () => {
+    const [, file] = /SALLYPORT_HEALTH_FILE=(\S+)/.exec(dockerfile)!;
+    expect(instruction('HEALTHCHECK')[0]).toContain(`find ${file} `);
+    const folder = dirname(file!);
+    expect(allowed(flags, 'write')).toContain(folder);
+    expect(instruction('RUN').join()).toContain(` ${folder} `);
+    expect(gateway.read_only).toBe(true);
+    const [user] = instruction('USER');
+    const [uid, gid] = user!.split(':');
+    expect(gateway.tmpfs).toContain(`${folder}:uid=${uid},gid=${gid},mode=0700`);
+    // That of the image is in force.
+    expect(gateway.healthcheck).toBeUndefined();
   });
 
   test('it lets in what the compose file, chart and manifests mount', () => {
@@ -152,14 +187,17 @@ describe("Node's permission model", () => {
         mounts.push(path!);
     // What nobody of ours uses: libraries may look for it.
     for (const path of mounts.filter((mount) => mount !== '/tmp'))
-      expect(allowed(flags, 'read')).toContain(path);
+      expect(
+        allowed(flags, 'read').some((folder) => `${path}/`.startsWith(`${folder}/`)),
+        path,
+      ).toBe(true);
   });
 
   test('the systemd unit has that of the image, without what only containers have', () => {
     const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8').replaceAll('\\\n', ' ');
     const words = /^ExecStart=(.*)$/m.exec(unit)![1]!.split(/\s+/);
     const ofContainers =
-      /=(\/run\/join|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
+      /=(\/run\/join|\/run\/sallyport|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
     expect(words.slice(1, -2)).toEqual(
       flags
         .filter((flag) => !ofContainers.test(flag))
@@ -177,6 +215,24 @@ describe("Node's permission model", () => {
       config.limits.stopTimeoutMs,
     );
   });
+
+  test.skipIf(!existsSync('/usr/bin/systemd-analyze'))(
+    'systemd understands every line of the unit, and finds little left to lock',
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), 'sallyport-unit-'));
+      const file = join(folder, 'sallyport.service');
+      const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8');
+      // Node may be elsewhere on this machine.
+      writeFileSync(file, unit.replace('/usr/bin/node', process.execPath));
+      const analyze = (...words: string[]) =>
+        spawnSync('systemd-analyze', [...words, file], { encoding: 'utf8' });
+      const verified = analyze('verify');
+      const security = analyze('security', '--offline=true', '--no-pager', '--threshold=20');
+      rmSync(folder, { recursive: true });
+      expect([verified.status, verified.stderr]).toEqual([0, '']);
+      expect(security.status, security.stdout.split('\n').at(-2)).toBe(0);
+    },
+  );
 });
 
 describe('docker-compose.yml', () => {
@@ -207,8 +263,8 @@ describe('docker-compose.yml', () => {
     expect(gateway.volumes![0]).toContain(/SALLYPORT_SECRET_STORE_PATH=(\S+)/.exec(dockerfile)![1]);
   });
 
-  test('commands and health check exist in the command line, and the grace period covers the drain', () => {
-    const program = createProgram();
+  test('commands exist in the command line, and the grace period covers the drain', async () => {
+    const program = await createProgram();
     for (const { command } of Object.values(compose.services)) {
       let at = program;
       for (const word of command ?? []) {
@@ -217,7 +273,6 @@ describe('docker-compose.yml', () => {
         else if (word.startsWith('--')) expect(at.options.map(({ long }) => long)).toContain(word);
       }
     }
-    expect(gateway.healthcheck!.test).toEqual(['CMD', 'node', 'dist/main.js', 'health']);
     expect(Number.parseInt(gateway.stop_grace_period!, 10) * 1000).toBeGreaterThan(
       config.limits.stopTimeoutMs,
     );

@@ -9,6 +9,7 @@ import type {
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import {
   type CloseReason,
@@ -37,6 +38,7 @@ export interface ConnectionFacts {
   readonly remoteAddress: string;
   readonly projectId: string;
   readonly agent: string | undefined;
+  readonly keyExchange: KeyExchange | undefined;
 }
 
 /** How long a peer may take to answer a close frame before its socket is destroyed. */
@@ -101,6 +103,9 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   }
   get projectId(): string {
     return this.#facts.projectId;
+  }
+  get keyExchange(): KeyExchange | undefined {
+    return this.#facts.keyExchange;
   }
 
   stats(): ConnectionStats {

@@ -67,7 +67,7 @@ export async function startRelayRig({
     {
       clock,
       trust: () => [asCaCertificate(ca)],
-      isRevoked: ({ nodeName }) => (revoked.has(nodeName) ? 'theft' : undefined),
+      isRevoked: ({ nodeName }) => (revoked.has(nodeName) ? { word: 'revoked', text: 'theft' } : undefined),
     },
     () => config.identity,
   );

@@ -5,7 +5,8 @@ import { AdminClient } from '../../../src/cli/admin/admin-client.ts';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { Clock } from '../../../src/core/clock.ts';
-import { createLogger, type Logger, silentLogger } from '../../../src/core/log.ts';
+import { type Logger, silentLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { type Gateway, startGateway } from '../../../src/gateway/start-gateway.ts';
 import type { EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
 

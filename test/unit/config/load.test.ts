@@ -6,6 +6,7 @@ import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { configJsonSchema, listSettings } from '../../../src/config/settings.ts';
 import { silentLogger } from '../../../src/core/log.ts';
+import { eventually } from '../../support/eventually.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -58,6 +59,25 @@ describe('configuration', () => {
     expect(() => loadConfig({ flags: { 'htps.port': '1' } })).toThrow('did you mean https.port?');
   });
 
+  test.each([
+    ['X25519MLKEM1024:X25519', 'it holds X25519MLKEM1024; '],
+    ['X25519:P256', 'it holds P256; '],
+    ['X25519::P-256', 'it holds an empty name; '],
+    ['', 'it holds an empty name; '],
+    ['ffdhe2048', 'it holds ffdhe2048; '],
+    ['constructor', 'it holds constructor; '],
+    ['P-256:P-256', 'it holds P-256 twice'],
+  ])('L6: tls.groups %s is refused with what is wrong and what is known', (groups, problem) => {
+    const refused = () => loadConfig({ env: { SALLYPORT_TLS_GROUPS: groups } });
+    expect(refused).toThrow(`SALLYPORT_TLS_GROUPS: tls.groups: ${problem}`);
+    if (problem.endsWith('; ')) expect(refused).toThrow('know X25519MLKEM768, SecP256r1MLKEM768, ');
+  });
+
+  test('L6: tls.groups begins with a post-quantum group', () => {
+    expect(loadConfig().config.tls.groups).toBe('X25519MLKEM768:X25519:P-256:P-384');
+    expect(loadConfig({ flags: { 'tls.groups': 'P-384' } }).config.tls.groups).toBe('P-384');
+  });
+
   test('broken YAML and a missing file say so', () => {
     expect(() => loadConfig({ file: write('a: [') })).toThrow('gateway.yaml:');
     expect(() => loadConfig({ file: join(folder, 'none.yaml') })).toThrow(
@@ -92,5 +112,16 @@ describe('configuration', () => {
     write('log:\n  level: loud\n');
     expect(live.reload().problem).toContain('log.level');
     expect(live.current.log.level).toBe('debug');
+  });
+
+  test('a change between the load and the first look is taken over, and each one after it', async () => {
+    const file = write('log:\n  level: info\n');
+    const live = new LiveConfig({ log: silentLogger }, loadConfig({ file }), { file });
+    write('log:\n  level: debug\n');
+    live.watch();
+    await eventually('the first', () => live.current.log.level === 'debug');
+    write('log:\n  level: warn\n');
+    await eventually('the second', () => live.current.log.level === 'warn');
+    live.unwatch();
   });
 });
