@@ -1,5 +1,5 @@
-import { z } from 'zod';
 import { ERRORS } from '../core/error-table.ts';
+import * as z from '../core/zod.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
 import { LISTENER_NAMES, TRANSPORTS } from '../protocol/listener-names.ts';
 import { isNodeName } from '../protocol/node-name.ts';
