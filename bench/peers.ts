@@ -30,7 +30,7 @@ type Answer = Partial<Record<keyof typeof UNITS, number>>;
 
 /** CPU of a connect by mutual TLS with the WebSocket upgrade, never resumed: first contact of a node, and return. */
 export async function benchConnects(): Promise<void> {
-  for (const group of ['X25519'] as const)
+  for (const group of ['X25519', 'X25519MLKEM768'] as const)
     await compare({ what: 'connect', group, nodes: 1_000, warmUps: 2, rounds: 5 });
 }
 

@@ -8,6 +8,7 @@ import { benchLoss } from './loss.ts';
 import { benchNats, benchReconnect } from './nats.ts';
 import { benchConnects, benchIdle, benchMessages } from './peers.ts';
 import { benchQuic } from './quic.ts';
+import { benchQuicRotations } from './quic-rotations.ts';
 import { benchRelay, benchRelaySessions } from './relay.ts';
 import { benchSwap } from './swap.ts';
 
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   swap: benchSwap,
   kube: benchKube,
   quic: benchQuic,
+  'quic-rotations': benchQuicRotations,
   loss: benchLoss,
   relay: benchRelay,
   'relay-sessions': benchRelaySessions,

@@ -114,6 +114,7 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
       operationId: 'revokeAllTokens',
       tag: 'Tokens',
       summary: 'Refuse every token created until now, on every replica',
+      audit: 'wanted',
       answers: { 204: { description: 'they are revoked' } },
       handle: async () => {
         await tokens.revokeAll();

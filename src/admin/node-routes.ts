@@ -84,6 +84,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       operationId: 'disconnectNode',
       tag: 'Nodes',
       summary: 'End the session of a node; it returns by itself',
+      audit: 'wanted',
       params: nodeParams,
       answers: { 204: { description: 'the session was ended' } },
       handle: async ({ params: { node }, signal }) => {
@@ -98,6 +99,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       operationId: 'sendMessage',
       tag: 'Messages',
       summary: 'Send a message to a node',
+      audit: 'none',
       params: nodeParams,
       body: sendBody,
       answers: {
@@ -123,6 +125,7 @@ export function nodeRoutes({ nodes, clock }: NodeRouteComponents): ApiRoute[] {
       operationId: 'sendMessages',
       tag: 'Messages',
       summary: 'Send up to 1,000 messages to nodes; each has an outcome of its own',
+      audit: 'none',
       body: batchBody,
       answers: { 200: { description: 'what became of each', schema: batchAnswer } },
       handle: async ({ body: { items }, signal }) => ({

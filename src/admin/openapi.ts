@@ -70,7 +70,7 @@ function operation(
   };
   const parameters = [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')];
   const requestBody = route.body && {
-    required: true,
+    required: !route.body.safeParse({}).success,
     content: { 'application/json': { schema: refer('input', route.body) } },
   };
   return {

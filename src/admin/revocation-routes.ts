@@ -59,6 +59,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
       operationId: 'revoke',
       tag: 'Revocations',
       summary: 'Shut out a node or one certificate, on every transport and replica',
+      audit: 'wanted',
       body: revokeBody,
       answers: receiptAnswer,
       handle: async ({ body, caller }) => {
@@ -81,6 +82,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
       operationId: 'quarantineNode',
       tag: 'Revocations',
       summary: 'Shut out a node for the time being',
+      audit: 'wanted',
       body: quarantineBody,
       answers: receiptAnswer,
       handle: async ({ body: { node, note }, caller }) => {

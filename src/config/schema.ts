@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEFAULT_TLS_GROUPS, problemOfGroups } from '../core/tls-groups.ts';
 
 /**
  * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,
@@ -160,6 +161,17 @@ export const configSchema = z.strictObject({
         .string()
         .optional()
         .meta({ description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
+      groups: z
+        .string()
+        .superRefine((groups, context) => {
+          const message = problemOfGroups(groups);
+          if (message !== undefined) context.addIssue({ code: 'custom', message });
+        })
+        .default(DEFAULT_TLS_GROUPS)
+        .meta({
+          description:
+            'Groups for the key exchange of TLS, the preferred first; the default is post-quantum where the client can',
+        }),
     })
     .prefault({}),
 
@@ -520,6 +532,24 @@ export const configSchema = z.strictObject({
         .meta({ description: 'CIDRs of balancers whose PROXY protocol header is believed' }),
       drainMs: duration(5_000, 'Window over which sessions are closed at shutdown', { min: 0 }),
       stopTimeoutMs: duration(15_000, 'Deadline for the whole shutdown'),
+    })
+    .prefault({}),
+
+  audit: z
+    .strictObject({
+      path: z.string().min(1).optional().meta({
+        description: 'Folder for the files of the audit, on a local disk; without it none is kept',
+      }),
+      fileBytes: count(
+        64 * 1024 * 1024,
+        'Size at which a file of the audit is followed by another, bytes',
+        4_096,
+      ),
+      files: count(
+        20,
+        'Files of the audit kept of one replica; the oldest one goes when one more is begun',
+        2,
+      ),
     })
     .prefault({}),
 

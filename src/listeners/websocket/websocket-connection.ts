@@ -8,6 +8,7 @@ import type {
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import {
   type CloseReason,
@@ -38,6 +39,7 @@ export interface ConnectionFacts {
   readonly remoteAddress: string;
   readonly projectId: string;
   readonly agent: string | undefined;
+  readonly keyExchange: KeyExchange | undefined;
 }
 
 /** How long a peer may take to answer a close frame before its socket is destroyed. */
@@ -70,6 +72,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
   #pingedAt: number | undefined;
   #rttMs: number | undefined;
+  /** Settled by the next pong. */
+  #there: PromiseWithResolvers<void> | undefined;
 
   /** @param ends the WebSocket, and the stream under it */
   constructor(
@@ -100,6 +104,9 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   get projectId(): string {
     return this.#facts.projectId;
   }
+  get keyExchange(): KeyExchange | undefined {
+    return this.#facts.keyExchange;
+  }
 
   stats(): ConnectionStats {
     return {
@@ -117,6 +124,12 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
       return;
     this.#pingedAt = now;
     this.#socket.ping(String(now));
+  }
+
+  whenThere(): Promise<void> {
+    this.#there ??= Promise.withResolvers<void>();
+    this.ping(this.#context.clock.monotonic(), 0);
+    return this.#there.promise;
   }
 
   receive(handler: EdgeConnectionHandler): void {
@@ -246,6 +259,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
    * lives.
    */
   onPong(data: Buffer): void {
+    this.#there?.resolve();
+    this.#there = undefined;
     if (this.#pingedAt !== undefined && data.toString('latin1') === String(this.#pingedAt))
       this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();

@@ -14,6 +14,7 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
+import { keyExchange } from '../key-exchange.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { protocolRefusal, RefusalReporter } from '../refusals.ts';
 import { TlsServer } from '../tls-server.ts';
@@ -222,6 +223,7 @@ export class WebSocketListener implements Listener {
         remoteAddress: this.#tls.remoteAddress(stream),
         projectId: this.#texts.same(asked.projectId),
         agent: asked.agent === undefined ? undefined : this.#texts.same(asked.agent),
+        keyExchange: keyExchange(stream),
       };
       const connection = new WebSocketConnection(this.#context, facts, { socket, stream });
       this.#tls.handOver(stream);

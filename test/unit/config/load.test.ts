@@ -59,6 +59,25 @@ describe('configuration', () => {
     expect(() => loadConfig({ flags: { 'htps.port': '1' } })).toThrow('did you mean https.port?');
   });
 
+  test.each([
+    ['X25519MLKEM1024:X25519', 'it holds X25519MLKEM1024; '],
+    ['X25519:P256', 'it holds P256; '],
+    ['X25519::P-256', 'it holds an empty name; '],
+    ['', 'it holds an empty name; '],
+    ['ffdhe2048', 'it holds ffdhe2048; '],
+    ['constructor', 'it holds constructor; '],
+    ['P-256:P-256', 'it holds P-256 twice'],
+  ])('L6: tls.groups %s is refused with what is wrong and what is known', (groups, problem) => {
+    const refused = () => loadConfig({ env: { SALLYPORT_TLS_GROUPS: groups } });
+    expect(refused).toThrow(`SALLYPORT_TLS_GROUPS: tls.groups: ${problem}`);
+    if (problem.endsWith('; ')) expect(refused).toThrow('know X25519MLKEM768, SecP256r1MLKEM768, ');
+  });
+
+  test('L6: tls.groups begins with a post-quantum group', () => {
+    expect(loadConfig().config.tls.groups).toBe('X25519MLKEM768:X25519:P-256:P-384');
+    expect(loadConfig({ flags: { 'tls.groups': 'P-384' } }).config.tls.groups).toBe('P-384');
+  });
+
   test('broken YAML and a missing file say so', () => {
     expect(() => loadConfig({ file: write('a: [') })).toThrow('gateway.yaml:');
     expect(() => loadConfig({ file: join(folder, 'none.yaml') })).toThrow(

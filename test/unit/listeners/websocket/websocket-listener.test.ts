@@ -4,6 +4,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../../src/core/tls-groups.ts';
 import { PeerGate } from '../../../../src/identity/peer-gate.ts';
 import type { WebSocketListenerOptions } from '../../../../src/listeners/websocket/options.ts';
 import { WebSocketListener } from '../../../../src/listeners/websocket/websocket-listener.ts';
@@ -58,7 +59,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
     () => ({
       host: '127.0.0.1',
       port: 0,
-      tls: { minVersion: 'TLSv1.2' },
+      tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
       ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 1 << 20,
       maxPendingUpstream: 4,
