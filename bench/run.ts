@@ -3,6 +3,7 @@
  * absolute times say little on a shared machine. `npm run bench`, or one of them: `npm run bench --
  * messages`.
  */
+import { benchCli } from './cli.ts';
 import { benchKube } from './kube.ts';
 import { benchLoss } from './loss.ts';
 import { benchNats, benchReconnect } from './nats.ts';
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   messages: benchMessages,
   idle: benchIdle,
   swap: benchSwap,
+  cli: benchCli,
   kube: benchKube,
   quic: benchQuic,
   'quic-rotations': benchQuicRotations,

@@ -115,11 +115,11 @@ export const REQUIREMENTS: Readonly<
   Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',
   Q4: 'the QUIC of EdgeCore (Q044) is told at once that it is not spoken, and the operator sees why',
   Q5: 'QUIC is on where its library is, and says in one line how to get it where it is not',
-  W1: 'a command line loads what it uses and nothing else; a health check starts no Node',
   V1: 'a fleet behind one address joins by itself through 429 and Retry-After',
   V2: '`edge run` ends at the first signal in every state, and by itself when the hub says never',
   V3: 'an edge in Python, written from docs/protocol.md, joins, sends, obeys, renews and knows never',
   V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
   V5: 'a quarantined node waits, and is back by itself when it is lifted',
+  L7: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

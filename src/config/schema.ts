@@ -553,6 +553,14 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  health: z
+    .strictObject({
+      file: file(
+        'File that is written every 5 s while the gateway is ready, for the health check of a container',
+      ),
+    })
+    .prefault({}),
+
   log: z
     .strictObject({
       level: z

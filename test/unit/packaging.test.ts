@@ -18,6 +18,7 @@ interface Service {
   readonly volumes?: readonly string[];
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
   readonly read_only?: boolean;
+  readonly tmpfs?: readonly string[];
   readonly cap_drop?: readonly string[];
   readonly stop_grace_period?: string;
   readonly profiles?: readonly string[];
@@ -103,7 +104,6 @@ describe('Dockerfile', () => {
     expect((await createProgram()).commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
     );
-    expect(instruction('HEALTHCHECK')[0]).toContain(`"node", "${bin}", "health"`);
   });
 
   test('exposes exactly the default ports', () => {
@@ -156,12 +156,26 @@ describe("Node's permission model", () => {
   test('the image has it, with folders of its own and single files of /proc', () => {
     expect(flags[0]).toBe('--permission');
     expect(flags.slice(1).every((flag) => flag.startsWith('--allow-fs-'))).toBe(true);
-    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge']);
+    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge', '/run/sallyport']);
     for (const path of allowed(flags, 'read')) {
       expect(path).not.toContain('*');
       // /proc/self/root is the whole file system.
       expect(path).not.toMatch(/^\/(proc(\/(self|\d+))?)?$/);
     }
+  });
+
+  test('L7: the health check looks at the file that the gateway writes, which it may, also with a read-only root', () => {
+    const [, file] = /SALLYPORT_HEALTH_FILE=(\S+)/.exec(dockerfile)!;
+    expect(instruction('HEALTHCHECK')[0]).toContain(`find ${file} `);
+    const folder = dirname(file!);
+    expect(allowed(flags, 'write')).toContain(folder);
+    expect(instruction('RUN').join()).toContain(` ${folder} `);
+    expect(gateway.read_only).toBe(true);
+    const [user] = instruction('USER');
+    const [uid, gid] = user!.split(':');
+    expect(gateway.tmpfs).toContain(`${folder}:uid=${uid},gid=${gid},mode=0700`);
+    // That of the image is in force.
+    expect(gateway.healthcheck).toBeUndefined();
   });
 
   test('it lets in what the compose file, chart and manifests mount', () => {
@@ -183,7 +197,7 @@ describe("Node's permission model", () => {
     const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8').replaceAll('\\\n', ' ');
     const words = /^ExecStart=(.*)$/m.exec(unit)![1]!.split(/\s+/);
     const ofContainers =
-      /=(\/run\/join|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
+      /=(\/run\/join|\/run\/sallyport|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
     expect(words.slice(1, -2)).toEqual(
       flags
         .filter((flag) => !ofContainers.test(flag))
@@ -249,7 +263,7 @@ describe('docker-compose.yml', () => {
     expect(gateway.volumes![0]).toContain(/SALLYPORT_SECRET_STORE_PATH=(\S+)/.exec(dockerfile)![1]);
   });
 
-  test('commands and health check exist in the command line, and the grace period covers the drain', async () => {
+  test('commands exist in the command line, and the grace period covers the drain', async () => {
     const program = await createProgram();
     for (const { command } of Object.values(compose.services)) {
       let at = program;
@@ -259,7 +273,6 @@ describe('docker-compose.yml', () => {
         else if (word.startsWith('--')) expect(at.options.map(({ long }) => long)).toContain(word);
       }
     }
-    expect(gateway.healthcheck!.test).toEqual(['CMD', 'node', 'dist/main.js', 'health']);
     expect(Number.parseInt(gateway.stop_grace_period!, 10) * 1000).toBeGreaterThan(
       config.limits.stopTimeoutMs,
     );

@@ -11,14 +11,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
-test('W1: the folder of compiled code is made for its user alone, and used again', () => {
+test('L7: the folder of compiled code is made for its user alone, and used again', () => {
   const folder = join(base, 'a', 'sallyport');
   expect(ownFolder(folder, uid)).toBe(folder);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
   expect(ownFolder(folder, uid)).toBe(folder);
 });
 
-test('W1: a folder that others could write to, a link, and the folder of another user are not used', () => {
+test('L7: a folder that others could write to, a link, and the folder of another user are not used', () => {
   const open = join(base, 'open');
   mkdirSync(open);
   chmodSync(open, 0o770);

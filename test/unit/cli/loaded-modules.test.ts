@@ -23,14 +23,14 @@ async function loadedBy(...words: readonly string[]): Promise<{ libraries: strin
   };
 }
 
-test('W1: --version loads neither configuration nor commands', async () => {
+test('L7: --version loads neither configuration nor commands', async () => {
   const { libraries, own } = await loadedBy('--version');
   expect(libraries).toEqual(['commander']);
   expect(own.filter((file) => /config|commands|admin-client/.test(file))).toEqual([]);
   expect(own).toContain('src/core/version.ts');
 });
 
-test('W1: a command loads itself and what it uses: no YAML, log or X.509 to list nodes', async () => {
+test('L7: a command loads itself and what it uses: no YAML, log or X.509 to list nodes', async () => {
   const { libraries, own } = await loadedBy('--admin', 'localhost:1', 'nodes', 'list');
   expect(libraries).toEqual(['commander', 'zod']);
   expect(own.filter((file) => file.includes('/commands/'))).toEqual([

@@ -177,7 +177,7 @@ async function transfer(hub: Rig, relay: UdpRelay, midway: () => Promise<void> |
   return took;
 }
 
-test('Q2: a transfer in either direction goes on within 3 s of a NAT rebinding', async () => {
+test('Q2: a transfer in either direction goes on after a NAT rebinding', async () => {
   await using hub = await startQuic();
   await using relay = await UdpRelay.start({ targetPort: hub.port, delayMs: 10 });
   const took = await transfer(hub, relay, () => relay.rebind());
