@@ -47,7 +47,7 @@ const libraryHomes: Record<string, RegExp> = {
   ws: /^(listeners\/(websocket|tunnel)|relay|sdk)\//,
   fastify: /^(listeners\/https|admin)\//,
   jose: /^certs\//,
-  zod: /^(config|admin)\//,
+  zod: /^core\/zod/,
   '@nats-io': /^(nats|bus\/nats|fleet)\//,
   commander: /^cli\//,
   preact: /^admin\/ui\//,

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from '../core/zod.ts';
 import type { ApiRoute } from './api-route.ts';
 import * as schemas from './schemas.ts';
 

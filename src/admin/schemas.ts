@@ -1,6 +1,6 @@
-import { z } from 'zod';
 import { ERRORS } from '../core/error-table.ts';
 import type { ErrorCode } from '../core/errors.ts';
+import * as z from '../core/zod.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
 import { TOKEN_LIFETIME_MS } from '../identity/token-lifetime.ts';
 import { LISTENER_NAMES, TRANSPORTS } from '../protocol/listener-names.ts';

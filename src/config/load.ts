@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { Document, LineCounter } from 'yaml';
-import type { z } from 'zod';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { yaml } from '../core/yaml.ts';
+import type * as z from '../core/zod.ts';
 import { type Config, configSchema } from './schema.ts';
 import { listSettings, type Setting } from './settings.ts';
 

@@ -1,5 +1,5 @@
-import { z } from 'zod';
 import { DEFAULT_TLS_GROUPS, problemOfGroups } from '../core/tls-groups.ts';
+import * as z from '../core/zod.ts';
 
 /**
  * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,

@@ -103,6 +103,34 @@ describe('configuration', () => {
     expect(configJsonSchema().additionalProperties).toBe(false);
   });
 
+  test('settings are those of the JSON Schema, with the same types, words and defaults', () => {
+    interface Node {
+      readonly type?: string;
+      readonly anyOf?: readonly Node[];
+      readonly properties?: Record<string, Node>;
+      readonly enum?: readonly string[];
+      readonly const?: string;
+      readonly default?: unknown;
+      readonly description?: string;
+      readonly live?: boolean;
+    }
+    const flat = (node: Node, path: readonly string[] = []): object[] =>
+      node.properties
+        ? Object.entries(node.properties).flatMap(([key, child]) => flat(child, [...path, key]))
+        : [
+            {
+              path: path.join('.'),
+              type: node.type ?? node.anyOf?.[0]?.type,
+              allowed: node.enum ?? (node.const === undefined ? undefined : [node.const]),
+              default: node.default,
+              description: node.description,
+              live: node.live ?? false,
+            },
+          ];
+    const known = listSettings().map(({ env: _, allowed, ...setting }) => ({ ...setting, allowed }));
+    expect(known).toEqual(flat(configJsonSchema()));
+  });
+
   test('a reload takes over what is live, reports what is not, and ignores an invalid file', () => {
     const file = write('log:\n  level: info\n');
     const live = new LiveConfig({ log: silentLogger }, loadConfig({ file }), { file });
