@@ -17,6 +17,13 @@ RUN npm run build \
  && find node_modules/@currentspace/http3 -name '*.node' ! -name "*${keep}*" -delete
 
 FROM node:24-bookworm-slim
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sallyport" \
+      org.opencontainers.image.description="Cloud-side mTLS gateway for fleets of edge nodes" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 ENV NODE_ENV=production \
     SALLYPORT_SECRET_STORE_PATH=/var/lib/sallyport \
     SALLYPORT_ADMIN_HOST=0.0.0.0 \

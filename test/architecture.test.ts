@@ -14,6 +14,7 @@ const mayImport: Record<string, readonly string[]> = {
   sdk: ['core', 'protocol'],
   // The rays. They never import each other; `nats` is the one connection that bus and fleet share.
   secrets: star,
+  audit: star,
   certs: star,
   history: star,
   listeners: star,
@@ -38,11 +39,11 @@ const certsFloors = [
 ];
 const libraryHomes: Record<string, RegExp> = {
   '@kubernetes/client-node': /^secrets\/kubernetes\//,
-  '@peculiar/x509': /^(certs|sdk|backup)\//,
+  '@peculiar/x509': /^(certs|backup)\//,
   '@currentspace/http3': /^(listeners\/quic|sdk|protocol)\//,
   '@fails-components/webtransport': /^(listeners\/webtransport|sdk)\//,
   '@prometheus-io/client': /^core\/metrics/,
-  pino: /^core\/log/,
+  pino: /^core\/pino-log/,
   ws: /^(listeners\/(websocket|tunnel)|relay|sdk)\//,
   fastify: /^(listeners\/https|admin)\//,
   jose: /^certs\//,

@@ -28,6 +28,7 @@ function config(): unknown {
   };
   delete schema.$schema;
   schema.properties.secretStore!.properties!.kind = { const: 'kubernetes' };
+  schema.properties.advertise!.properties!.addresses!.minItems = 1;
   for (const section of Object.values(schema.properties))
     if (section.properties?.port) section.properties.port.minimum = 1024;
   return schema;
@@ -61,7 +62,8 @@ export function chartSchema(): string {
       }),
       serviceAccount: object({ create: boolean, name, annotations: strings }),
       rbac: object({ create: boolean }),
-      admin: object({ bearerTokens: object({ enabled: boolean }) }),
+      admin: object({ access: { enum: ['bearer-tokens', 'none'] } }),
+      audit: object({ enabled: boolean, volume: map }),
       nats: object({ secret: name, port: { type: 'integer', minimum: 1, maximum: 65_535 } }),
       networkPolicy: object({
         enabled: boolean,
@@ -98,6 +100,10 @@ export function chartSchema(): string {
       }),
       grafanaDashboard: object({ enabled: boolean, labels: strings, annotations: strings }),
     }),
+    // Gateways that share no bus share no messages.
+    if: { properties: { replicaCount: { minimum: 2 } } },
+    // biome-ignore lint/suspicious/noThenProperty: a word of JSON Schema
+    then: { properties: { config: { properties: { bus: { properties: { kind: { const: 'nats' } } } } } } },
   };
   return `${JSON.stringify(schema, null, 2)}\n`;
 }

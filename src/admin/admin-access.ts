@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { AuditTrail } from '../contracts/audit-trail.ts';
 import type { BearerReviewer, BearerVerdict } from '../contracts/bearer-reviewer.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
@@ -56,6 +57,7 @@ export interface AdminAccessComponents {
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'handshakeFailures'>;
   readonly rejections: RejectionSink;
+  readonly audit: AuditTrail;
 }
 
 /**
@@ -64,7 +66,7 @@ export interface AdminAccessComponents {
  */
 export function requireAdmin(
   app: FastifyInstance,
-  { authenticate, reviewer, hosts, server, clock, log, metrics, rejections }: AdminAccessComponents,
+  { authenticate, reviewer, hosts, server, clock, log, metrics, rejections, audit }: AdminAccessComponents,
 ): void {
   const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
@@ -83,8 +85,19 @@ export function requireAdmin(
       metrics.handshakeFailures.inc({ transport: 'admin', reason });
       rejections.record({ listener: 'admin', reason, remoteAddress, detail });
       const suppressed = sampler.pass(`${remoteAddress} ${reason}`);
-      if (suppressed !== undefined && reason !== 'no-certificate')
+      if (suppressed !== undefined && reason !== 'no-certificate') {
         log.warn({ remoteAddress, reason, detail, suppressed }, 'not let in as administrator');
+        const what = `${request.method} ${pathOf(request)}`;
+        const facts = { reason, ...(suppressed > 0 ? { suppressed } : {}) };
+        audit.record({
+          action: 'admin-refused',
+          who: 'unknown',
+          what,
+          why: detail,
+          from: remoteAddress,
+          facts,
+        });
+      }
       throw bearer ? bearerRefusal(bearer) : refusalOf(verdict);
     }
     callers.set(request, {
@@ -94,7 +107,7 @@ export function requireAdmin(
     refuseOtherSites(request);
     refuseOtherHosts(request, hosts());
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
-    if (request.method !== 'GET' && request.method !== 'HEAD')
+    if (!isRead(request))
       log.info(
         { admin: nameOf(verdict, bearer), method: request.method, path: pathOf(request), remoteAddress },
         'admin action',
@@ -142,17 +155,19 @@ function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportErro
 }
 
 /**
- * A browser that holds the admin certificate sends it for requests of any web page; those carry the page's
- * origin (Fetch standard §3.2) and say where they come from (Fetch Metadata §2.1). Programs send neither.
+ * A browser that holds the admin certificate sends it for requests of any web page; those say where they come
+ * from (Fetch Metadata §2.1) and carry the page's origin (Fetch standard §3.2). Programs send neither. So a
+ * browser may read for pages of this origin, and change nothing: what it sends by itself proves no intention.
  */
-function refuseOtherSites({ method, headers }: FastifyRequest): void {
-  const site = headers['sec-fetch-site'];
+function refuseOtherSites(request: FastifyRequest): void {
+  const { 'sec-fetch-site': site, origin } = request.headers;
   // A link that a person follows, or an address that he types, says `none`.
   if (site !== undefined && site !== 'same-origin' && site !== 'none')
     throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
-  if (method === 'GET' || method === 'HEAD') return;
-  if (headers.origin !== undefined && headers.origin !== `https://${headers.host}`)
-    throw new SallyportError('FORBIDDEN', { reason: 'the request comes from another site' });
+  if (!isRead(request) && (site !== undefined || origin !== undefined))
+    throw new SallyportError('FORBIDDEN', {
+      reason: 'a browser changes nothing with its certificate; `sallyport dashboard` opens a page that can',
+    });
 }
 
 /**
@@ -169,4 +184,5 @@ function refuseOtherHosts({ headers: { host = '' } }: FastifyRequest, known: rea
   if (!isKnown) throw new SallyportError('HOST_UNKNOWN', { host: name.slice(0, 253) });
 }
 
-const pathOf = (request: FastifyRequest) => request.url.split('?', 1)[0]!.slice(0, 300);
+export const isRead = ({ method }: Pick<FastifyRequest, 'method'>) => method === 'GET' || method === 'HEAD';
+export const pathOf = (request: FastifyRequest) => request.url.split('?', 1)[0]!.slice(0, 300);

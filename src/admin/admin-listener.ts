@@ -1,4 +1,5 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import type { AuditTrail } from '../contracts/audit-trail.ts';
 import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../contracts/handshake.ts';
@@ -15,6 +16,7 @@ import type { Unsubscribe } from '../core/property.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import { type Authenticate, isAdmin, requireAdmin } from './admin-access.ts';
 import { serveRoutes } from './api-route.ts';
+import { auditCalls } from './audited-calls.ts';
 import { eventRoute, serveEvents } from './event-route.ts';
 import { type EventStreamComponents, EventStreams } from './event-stream.ts';
 import { type GatewayRouteComponents, gatewayRoutes } from './gateway-routes.ts';
@@ -49,6 +51,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly log: Logger;
     readonly metrics: Metrics;
     readonly rejections: RejectionDirectory & RejectionSink;
+    readonly audit: AuditTrail;
   };
 
 /** The API for operators and cloud programs, over mutual TLS with the hub's certificate. */
@@ -148,6 +151,8 @@ function createApp(
     void reply.headers({ ...SECURITY_HEADERS, ...(reply.getHeaders() as Record<string, string>) });
   });
   requireAdmin(app, components);
+  auditCalls(app, components);
+  const refuseOtherMethods = knownMethods(app);
 
   const routes = [
     ...gatewayRoutes(components),
@@ -165,5 +170,34 @@ function createApp(
   serveStatusPage(app);
   const documented = [...routes, eventRoute, ...plainRoutes, statusPageRoute];
   app.get('/openapi.json', async () => openApiDocument(documented, info().version));
+  refuseOtherMethods();
   return app;
+}
+
+/**
+ * Remembers what each path takes.
+ * @returns to be called when all routes are there: any other method of their paths is METHOD_NOT_ALLOWED
+ */
+function knownMethods(app: FastifyInstance): () => void {
+  const known = new Map<string, Set<string>>();
+  let complete = false;
+  app.addHook('onRoute', ({ url, method }) => {
+    if (complete) return;
+    known.set(url, new Set([...(known.get(url) ?? []), ...[method].flat()]));
+  });
+  return () => {
+    complete = true;
+    for (const [url, methods] of known) {
+      const allow = [...methods].join(', ');
+      app.route({
+        url,
+        method: app.supportedMethods.filter((method) => !methods.has(method)),
+        // Before a body is looked at.
+        onRequest: async () => {
+          throw new SallyportError('METHOD_NOT_ALLOWED', { allow });
+        },
+        handler: async () => {},
+      });
+    }
+  };
 }

@@ -3,6 +3,7 @@ import { SallyportError } from '../core/errors.ts';
 import * as z from '../core/zod.ts';
 import { exactJson } from '../protocol/content.ts';
 import { type AdminCaller, callerOf } from './admin-access.ts';
+import type { AuditNeed } from './audited-calls.ts';
 
 /** What a handler gets: checked input, and a signal that fires when the caller went away. */
 export interface ApiInput<P, Q, B> {
@@ -23,7 +24,13 @@ export interface ApiRoute {
   readonly method: 'GET' | 'POST';
   /** fastify's notation: `/api/v1/nodes/:node`. */
   readonly path: string;
+  /** Name of its function in generated clients. */
+  readonly operationId: string;
+  /** Group of operations it is shown in. */
+  readonly tag: string;
   readonly summary: string;
+  /** `required` when it is not given; nothing of `GET` is recorded. */
+  readonly audit?: AuditNeed;
   readonly params?: z.ZodType;
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
@@ -77,6 +84,7 @@ export function serveRoutes(app: FastifyInstance, routes: readonly ApiRoute[]): 
     app.route({
       method: route.method,
       url: route.path,
+      config: { audit: route.audit },
       handler: async (request, reply) => {
         const gone = new AbortController();
         // Every answer ends with `close`; to abort then would cost an error each, which nobody hears.

@@ -3,15 +3,18 @@ import type * as z from '../core/zod.ts';
 import { parse } from './api-route.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { DocumentedRoute } from './openapi.ts';
-import { eventQuery } from './schemas.ts';
+import { eventQuery, upstreamEvent } from './schemas.ts';
 
 export const eventRoute = {
   method: 'GET',
   path: '/api/v1/events',
+  operationId: 'followEvents',
+  tag: 'Messages',
   summary:
     'Follow what nodes send, and their coming and going; Last-Event-ID resumes within the bounded buffer of the hub',
   query: eventQuery,
   produces: 'text/event-stream',
+  events: upstreamEvent,
   answers: {
     200: { description: 'Server-Sent Events: id, event (message, connected, disconnected), data (JSON)' },
   },

@@ -37,6 +37,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/info',
+      operationId: 'getInfo',
+      tag: 'Gateway',
       summary: 'What runs here',
       answers: { 200: { description: 'the gateway', schema: infoShape } },
       handle: async () => ({ status: 200, body: info() }),
@@ -44,6 +46,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/certificates',
+      operationId: 'getCertificates',
+      tag: 'Certificates',
       summary: 'Certificates that are stored, wanted and served',
       answers: { 200: { description: 'their state', schema: certificatesShape } },
       handle: async () => ({ status: 200, body: certificateState() }),
@@ -51,6 +55,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/backup',
+      operationId: 'getBackup',
+      tag: 'Gateway',
       summary: 'When the last backup was made',
       answers: { 200: { description: 'what is recorded of it', schema: backup } },
       handle: async () => ({ status: 200, body: await backups.status() }),
@@ -58,6 +64,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'POST',
       path: '/api/v1/certificates/hub/rotate',
+      operationId: 'rotateHubCertificate',
+      tag: 'Certificates',
       summary: 'Issue a new hub certificate now; open connections stay',
       answers: { 200: { description: 'the state after it', schema: certificatesShape } },
       handle: async () => {
@@ -68,6 +76,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/certificates/served',
+      operationId: 'listServedCertificates',
+      tag: 'Certificates',
       summary: 'What the listeners of every replica were seen to serve, by handshakes with them',
       answers: { 200: { description: 'one item a replica and listener', schema: servedCertificates } },
       handle: async () => ({ status: 200, body: { items: await served.list() } }),
@@ -75,6 +85,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'POST',
       path: '/api/v1/certificates/accept',
+      operationId: 'acceptHubCertificate',
+      tag: 'Certificates',
       summary: 'Keep the stored hub certificate, also when it was taken back because nodes could not connect',
       answers: { 200: { description: 'the state after it', schema: certificatesShape } },
       handle: async () => {
@@ -85,6 +97,8 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'POST',
       path: '/api/v1/tokens',
+      operationId: 'createToken',
+      tag: 'Tokens',
       summary: 'Create a token for one node, or hand out the fleet token',
       body: tokenBody,
       answers: { 200: { description: 'the token', schema: token } },
@@ -97,7 +111,10 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'POST',
       path: '/api/v1/tokens/revoke-all',
+      operationId: 'revokeAllTokens',
+      tag: 'Tokens',
       summary: 'Refuse every token created until now, on every replica',
+      audit: 'wanted',
       answers: { 204: { description: 'they are revoked' } },
       handle: async () => {
         await tokens.revokeAll();

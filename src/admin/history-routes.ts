@@ -17,6 +17,8 @@ export function historyRoutes({ history }: HistoryRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/nodes/history',
+      operationId: 'listNodeHistory',
+      tag: 'Nodes',
       summary: 'Every node that was issued a certificate or connected, on any replica',
       answers: { 200: { description: 'the nodes', schema: nodeRecordList } },
       handle: async () => ({ status: 200, body: withForgotten(history.list()) }),
@@ -24,6 +26,8 @@ export function historyRoutes({ history }: HistoryRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'GET',
       path: '/api/v1/nodes/forecast',
+      operationId: 'forecastNodes',
+      tag: 'Nodes',
       summary: 'Which nodes will be back in time to renew their certificate, going by their past',
       answers: { 200: { description: 'a verdict for each node', schema: nodeForecastList } },
       handle: async () => ({ status: 200, body: withForgotten(history.forecast()) }),
@@ -31,6 +35,8 @@ export function historyRoutes({ history }: HistoryRouteComponents): ApiRoute[] {
     apiRoute({
       method: 'POST',
       path: '/api/v1/nodes/:node/forget',
+      operationId: 'forgetNode',
+      tag: 'Nodes',
       summary: 'Forget a node whose hardware is gone; nobody waits for it any more',
       params: nodeParams,
       answers: { 204: { description: 'it is forgotten' } },

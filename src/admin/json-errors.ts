@@ -20,12 +20,18 @@ export function sendFailure(reply: FastifyReply, error: SallyportError): Fastify
 }
 
 /**
- * Anything thrown while a request is answered; a body over the limit gets the code that messages have for it.
+ * Anything thrown while a request is answered. What the framework says of a body gets a code of its own; one
+ * over the limit that of a message.
  */
 export function toAdminError(error: unknown, bodyBytes: number): SallyportError {
-  if ((error as { code?: unknown } | null)?.code === 'FST_ERR_CTP_BODY_TOO_LARGE')
-    return new SallyportError('MESSAGE_TOO_LARGE', { limitBytes: bodyBytes }, error);
-  return toSallyportError(error);
+  switch ((error as { code?: unknown } | null)?.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new SallyportError('MESSAGE_TOO_LARGE', { limitBytes: bodyBytes }, error);
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new SallyportError('MEDIA_TYPE_UNSUPPORTED', {}, error);
+    default:
+      return toSallyportError(error);
+  }
 }
 
 /** Answers a connection whose bytes are no HTTP, and closes it. */
@@ -36,6 +42,6 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   }));
 }
 
-function failureBody({ code, message, fix, details }: SallyportError): object {
+export function failureBody({ code, message, fix, details }: SallyportError): { readonly error: object } {
   return { error: { code, message, fix, details } };
 }

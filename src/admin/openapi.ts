@@ -1,6 +1,6 @@
 import * as z from '../core/zod.ts';
 import type { ApiRoute } from './api-route.ts';
-import { failure } from './schemas.ts';
+import * as schemas from './schemas.ts';
 
 /** What the document tells of a route that is served by hand (event stream, metrics, probes). */
 export type DocumentedRoute = Omit<ApiRoute, 'handle'> & {
@@ -8,55 +8,77 @@ export type DocumentedRoute = Omit<ApiRoute, 'handle'> & {
   readonly produces?: string;
   /** False for what is served without a certificate. */
   readonly authenticated?: boolean;
+  /** What each `data` of an event stream holds. */
+  readonly events?: z.ZodType;
 };
 
-/** The OpenAPI 3.1 document of the admin API, made of the very routes and schemas that serve it. */
+type Direction = 'input' | 'output';
+
+/**
+ * The OpenAPI 3.1 document of the admin API, made of the very routes and schemas that serve it. A schema is
+ * named as it is exported by `schemas.ts`.
+ */
 export function openApiDocument(routes: readonly DocumentedRoute[], version: string): object {
+  const used: Record<Direction, Set<z.ZodType>> = { input: new Set(), output: new Set([schemas.failure]) };
+  const refer = (direction: Direction, schema: z.ZodType): object => {
+    used[direction].add(schema);
+    return { $ref: refOf(nameOf(schema)) };
+  };
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
     const path = route.path.replaceAll(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, refer) };
   }
   return {
     openapi: '3.1.0',
     info: {
       title: 'Sallyport admin API',
       version,
-      description: 'For cloud programs and operators. Authentication is mutual TLS with O=sallyport:admins.',
+      description:
+        'For cloud programs and operators. They authenticate with a certificate of O=sallyport:admins, or in a cluster with a bearer token whose owner may use the non-resource URL /sallyport/admin.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
+    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
     components: {
-      schemas: { Error: jsonSchema(failure, 'output') },
-      securitySchemes: { mutualTLS: { type: 'mutualTLS' } },
+      schemas: { ...namedSchemas('output', used.output), ...namedSchemas('input', used.input) },
+      securitySchemes: {
+        mutualTLS: { type: 'mutualTLS', description: 'Certificate of O=sallyport:admins' },
+        bearer: { type: 'http', scheme: 'bearer', description: 'Kubernetes token; in a cluster only' },
+      },
     },
-    security: [{ mutualTLS: [] }],
+    security: [{ mutualTLS: [] }, { bearer: [] }],
   };
 }
 
-function operation(route: DocumentedRoute): object {
+function operation(
+  route: DocumentedRoute,
+  refer: (direction: Direction, schema: z.ZodType) => object,
+): object {
   const produces = route.produces ?? 'application/json';
+  const isText = produces.startsWith('text/');
   const responses: Record<string, object> = {};
   for (const [status, { description, schema }] of Object.entries(route.answers)) {
-    const content = schema && { [produces]: { schema: jsonSchema(schema, 'output') } };
-    responses[status] = { description, ...(content ? { content } : {}) };
+    const body = schema ? refer('output', schema) : isText ? { type: 'string' } : undefined;
+    const events = route.events && { 'x-event-data': refer('output', route.events) };
+    const content = body && { content: { [produces]: { schema: body, ...events } } };
+    responses[status] = { description, ...content };
   }
   responses.default = {
     description: 'what went wrong and what to do',
-    content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+    content: { 'application/json': { schema: refer('output', schemas.failure) } },
   };
   const parameters = [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')];
+  const requestBody = route.body && {
+    required: !route.body.safeParse({}).success,
+    content: { 'application/json': { schema: refer('input', route.body) } },
+  };
   return {
-    operationId: operationId(route),
+    operationId: route.operationId,
+    tags: [route.tag],
     summary: route.summary,
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(route.body
-      ? {
-          requestBody: {
-            required: true,
-            content: { 'application/json': { schema: jsonSchema(route.body, 'input') } },
-          },
-        }
-      : {}),
+    ...(requestBody ? { requestBody } : {}),
     responses,
     ...(route.authenticated === false ? { security: [] } : {}),
   };
@@ -64,29 +86,37 @@ function operation(route: DocumentedRoute): object {
 
 function parametersOf(schema: z.ZodType | undefined, where: 'path' | 'query'): object[] {
   if (schema === undefined) return [];
-  const { properties = {}, required = [] } = jsonSchema(schema, 'input') as {
-    properties?: Record<string, { description?: string }>;
-    required?: string[];
-  };
-  return Object.entries(properties).map(([name, { description, ...rest }]) => ({
-    name,
-    in: where,
-    required: required.includes(name),
-    ...(description === undefined ? {} : { description }),
-    schema: rest,
-  }));
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input' });
+  return Object.entries(properties).map(([name, property]) => {
+    const { description, ...rest } = property as { readonly description?: string };
+    return {
+      name,
+      in: where,
+      required: required.includes(name),
+      ...(description === undefined ? {} : { description }),
+      schema: rest,
+    };
+  });
 }
 
-/** `GET /api/v1/nodes/:node` → `getNodesNode`. */
-function operationId({ method, path }: DocumentedRoute): string {
-  const words = path.replace(/^\/api\/v1/, '').match(/[a-z0-9]+/gi) ?? [];
-  return method.toLowerCase() + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('');
+/** JSON Schemas by name. What one holds of the others it refers to. */
+function namedSchemas(io: Direction, used: ReadonlySet<z.ZodType>): Record<string, object> {
+  const registry = z.registry<{ id: string }>();
+  for (const schema of used) registry.add(schema, { id: nameOf(schema) });
+  const { schemas: named } = z.toJSONSchema(registry, { io, uri: refOf, unrepresentable: 'any' });
+  return Object.fromEntries(
+    Object.entries(named).map(([name, { $id, $schema, ...schema }]) => [name, schema]),
+  );
 }
 
-function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Record<string, unknown> {
-  const { $schema, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Record<
-    string,
-    unknown
-  >;
-  return rest;
+const refOf = (name: string) => `#/components/schemas/${name}`;
+
+const names = new Map<unknown, string>(
+  Object.entries(schemas).map(([name, schema]) => [schema, name[0]!.toUpperCase() + name.slice(1)]),
+);
+
+function nameOf(schema: z.ZodType): string {
+  const name = names.get(schema);
+  if (name === undefined) throw new TypeError('a schema of the admin API is not exported by schemas.ts');
+  return name;
 }

@@ -12,6 +12,8 @@ export const plainRoutes: readonly DocumentedRoute[] = [
   {
     method: 'GET',
     path: '/metrics',
+    operationId: 'getMetrics',
+    tag: 'Gateway',
     summary: 'Metrics for Prometheus',
     produces: 'text/plain',
     answers: { 200: { description: 'exposition format' } },
@@ -19,6 +21,8 @@ export const plainRoutes: readonly DocumentedRoute[] = [
   ...PROBES.map((probe) => ({
     method: 'GET' as const,
     path: `/${probe}`,
+    operationId: probe === 'livez' ? 'getLiveness' : 'getReadiness',
+    tag: 'Gateway',
     summary: probe === 'livez' ? 'Whether the process works' : 'Whether it should get traffic',
     produces: 'text/plain',
     authenticated: false,

@@ -12,6 +12,8 @@ export function rejectionRoutes({ rejections }: RejectionRouteComponents): ApiRo
     apiRoute({
       method: 'GET',
       path: '/api/v1/rejections',
+      operationId: 'listRejections',
+      tag: 'Nodes',
       summary: 'Nodes and addresses this replica refused, by reason and listener, latest first',
       query: rejectionQuery,
       answers: { 200: { description: 'what is remembered of them', schema: rejectionList } },

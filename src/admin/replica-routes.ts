@@ -12,6 +12,8 @@ export function replicaRoutes({ replicas }: ReplicaRouteComponents): ApiRoute[] 
     apiRoute({
       method: 'GET',
       path: '/api/v1/replicas',
+      operationId: 'listReplicas',
+      tag: 'Gateway',
       summary: 'Every replica that is alive: what runs there, and the fingerprints it serves',
       answers: { 200: { description: 'the replicas, and which did not answer', schema: replicaList } },
       handle: async ({ signal }) => ({ status: 200, body: await replicas.list(signal) }),

@@ -24,6 +24,8 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'GET',
       path: '/api/v1/revocations',
+      operationId: 'listRevocations',
+      tag: 'Revocations',
       summary: 'Revoked and quarantined nodes and certificates',
       answers: { 200: { description: 'the list in force here', schema: revocationList } },
       handle: async () => ({ status: 200, body: revocations.list() }),
@@ -31,6 +33,8 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'GET',
       path: '/api/v1/revocations/replicas',
+      operationId: 'getRevocationReceipts',
+      tag: 'Revocations',
       summary: 'Which version of the list each replica has in force, and the sessions it closed',
       answers: { 200: { description: 'the receipts of all replicas', schema: revocationReceipt } },
       handle: async () => ({ status: 200, body: revocations.replicas() }),
@@ -38,6 +42,8 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'GET',
       path: '/api/v1/revocations/:id',
+      operationId: 'getRevocation',
+      tag: 'Revocations',
       summary: 'One entry, and what each replica has done about it',
       params: revocationParams,
       answers: { 200: { description: 'the entry and its receipts', schema: revocationReceipt } },
@@ -50,7 +56,10 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'POST',
       path: '/api/v1/revocations',
+      operationId: 'revoke',
+      tag: 'Revocations',
       summary: 'Shut out a node or one certificate, on every transport and replica',
+      audit: 'wanted',
       body: revokeBody,
       answers: receiptAnswer,
       handle: async ({ body, caller }) => {
@@ -70,7 +79,10 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'POST',
       path: '/api/v1/revocations/quarantine',
+      operationId: 'quarantineNode',
+      tag: 'Revocations',
       summary: 'Shut out a node for the time being',
+      audit: 'wanted',
       body: quarantineBody,
       answers: receiptAnswer,
       handle: async ({ body: { node, note }, caller }) => {
@@ -86,6 +98,8 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
     apiRoute({
       method: 'POST',
       path: '/api/v1/revocations/lift',
+      operationId: 'liftRevocation',
+      tag: 'Revocations',
       summary: 'Let a node or certificate in again',
       body: liftBody,
       answers: receiptAnswer,

@@ -12,6 +12,8 @@ export function rolloverRoutes({ rollover }: RolloverRouteComponents): ApiRoute[
     apiRoute({
       method: 'GET',
       path: '/api/v1/ca/rollover',
+      operationId: 'getRollover',
+      tag: 'CA rollover',
       summary: 'Where the CA rollover is, which nodes depend on which CA, and what blocks the next step',
       query: rolloverQuery,
       answers: { 200: { description: 'its state', schema: rolloverStatus } },
@@ -20,6 +22,8 @@ export function rolloverRoutes({ rollover }: RolloverRouteComponents): ApiRoute[
     apiRoute({
       method: 'POST',
       path: '/api/v1/ca/rollover/:step',
+      operationId: 'takeRolloverStep',
+      tag: 'CA rollover',
       summary: 'Take a step of the CA rollover; abort takes the last one back',
       params: rolloverParams,
       body: rolloverBody,

@@ -1,14 +1,17 @@
 import { ERRORS } from '../core/error-table.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import * as z from '../core/zod.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
+import { TOKEN_LIFETIME_MS } from '../identity/token-lifetime.ts';
 import { LISTENER_NAMES, TRANSPORTS } from '../protocol/listener-names.ts';
-import { isNodeName } from '../protocol/node-name.ts';
+import { NODE_NAME } from '../protocol/node-name.ts';
 
 /** Shapes of the admin API: requests are checked with them, and the OpenAPI document is made of them. */
 
 const nodeName = z
   .string()
-  .refine(isNodeName, 'is not a node name')
+  .max(253)
+  .regex(NODE_NAME, 'is not a node name')
   .meta({ description: 'Name of a node: a DNS subdomain, at most 253 characters' });
 const time = z.string().meta({ format: 'date-time', description: 'ISO 8601' });
 const durationMs = (max: number, description: string) => z.int().min(1).max(max).meta({ description });
@@ -118,6 +121,13 @@ export const sendBody = z.strictObject({
     .meta({ description: 'ack: answer with the outcome; queued: answer at once' }),
   timeoutMs: durationMs(600_000, 'Longest wait for the outcome, milliseconds').optional(),
 });
+export const batchBody = z.strictObject({
+  items: z
+    .array(sendBody.extend({ node: nodeName }))
+    .min(1)
+    .max(1_000)
+    .meta({ description: 'Messages; those to one node are sent in this order' }),
+});
 export const queued = z.object({ kind: z.literal('queued'), msgId: z.string() });
 export const outcome = z.object({
   kind: z.enum(['acknowledged', 'sent', 'rejected', 'unacknowledged', 'superseded', 'expired', 'dropped']),
@@ -138,6 +148,18 @@ export const eventQuery = z.strictObject({
   resourcePrefix: z.string().min(1).max(4096).optional(),
   afterId: label.optional().meta({ description: 'As the header Last-Event-ID, which has precedence' }),
 });
+
+const sessionEvent = { node: z.string(), sessionId: z.string() };
+const cameOrWent = {
+  transport: z.enum(TRANSPORTS),
+  at: z.number().meta({ description: 'Milliseconds since 1970' }),
+  epoch: count.optional().meta({ description: 'Grows with each session of the node, on whatever replica' }),
+};
+export const upstreamEvent = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('message'), ...sessionEvent, message, bytes: count }),
+  z.object({ type: z.literal('connected'), ...sessionEvent, ...cameOrWent }),
+  z.object({ type: z.literal('disconnected'), ...sessionEvent, ...cameOrWent, reason: z.string() }),
+]);
 
 export const certificateInfo = z.object({
   kind: z.enum(['ca', 'client-ca', 'hub', 'fleet-token']),
@@ -206,17 +228,32 @@ export const replicaList = z.object({ items: z.array(info), unanswered });
 export const tokenBody = z
   .strictObject({
     node: nodeName.optional(),
-    ttlMs: durationMs(2 ** 40, 'Lifetime, milliseconds; only with node').optional(),
+    ttlMs: z
+      .int()
+      .min(TOKEN_LIFETIME_MS.min)
+      .max(TOKEN_LIFETIME_MS.max)
+      .optional()
+      .meta({ description: 'Lifetime, milliseconds; only with node' }),
     fleet: z.boolean().default(false).meta({ description: 'The fleet token, which enrols any node' }),
   })
   .refine(({ node, fleet }) => (node !== undefined) !== fleet, 'needs either node or fleet, not both')
-  .refine(({ ttlMs, fleet }) => !(fleet && ttlMs !== undefined), 'cannot set ttlMs of the fleet token');
+  .refine(({ ttlMs, fleet }) => !(fleet && ttlMs !== undefined), 'cannot set ttlMs of the fleet token')
+  .meta({
+    oneOf: [
+      { required: ['node'], properties: { fleet: { const: false } } },
+      {
+        required: ['fleet'],
+        properties: { fleet: { const: true } },
+        not: { anyOf: [{ required: ['node'] }, { required: ['ttlMs'] }] },
+      },
+    ],
+  });
 export const token = z.object({ token: z.string(), expiresAt: time });
 
 const serial = z
   .string()
-  .regex(/^[0-9a-fA-F: ]{1,60}$/, 'is not a serial number in hexadecimal')
-  .refine((text) => /^[0-9a-f]{1,40}$/i.test(text.replace(/[: ]/g, '')), 'has not 1 to 20 octets')
+  .max(60)
+  .regex(/^[: ]*(?:[0-9a-fA-F][: ]*){1,40}$/, 'is not a serial number of 1 to 20 octets in hexadecimal')
   .meta({ description: 'Serial number, hexadecimal, colons allowed' });
 const reason = z
   .enum(Object.keys(REVOCATION_REASONS) as [RevocationReason, ...RevocationReason[]])
@@ -224,7 +261,8 @@ const reason = z
 const note = z
   .string()
   .max(200)
-  .regex(/^\P{Cc}*$/u, 'holds control characters')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  .regex(/^[^\u0000-\u001f\u007f-\u009f]*$/, 'holds control characters')
   .meta({ description: 'For people; edges are not told' });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'is not a SHA-256 in lower-case hexadecimal');
 const issuerSha256 = sha256.meta({
@@ -232,6 +270,7 @@ const issuerSha256 = sha256.meta({
 });
 const oneTarget = ({ node, serial }: { node?: string | undefined; serial?: string | undefined }) =>
   (node !== undefined) !== (serial !== undefined);
+const ONE_TARGET = { oneOf: [{ required: ['node'] }, { required: ['serial'] }] };
 export const revokeBody = z
   .strictObject({
     node: nodeName.optional(),
@@ -240,7 +279,8 @@ export const revokeBody = z
     reason: reason.default('unspecified'),
     note: note.optional(),
   })
-  .refine(oneTarget, 'needs either node or serial');
+  .refine(oneTarget, 'needs either node or serial')
+  .meta(ONE_TARGET);
 export const quarantineBody = z.strictObject({ node: nodeName, note: note.optional() });
 export const liftBody = z
   .strictObject({
@@ -251,7 +291,8 @@ export const liftBody = z
       description: 'Of a node: it may join again, and its certificates of before stay revoked',
     }),
   })
-  .refine(oneTarget, 'needs either node or serial');
+  .refine(oneTarget, 'needs either node or serial')
+  .meta(ONE_TARGET);
 export const revocationParams = z.strictObject({ id: label });
 export const revocation = z.object({
   id: z.string(),
@@ -428,13 +469,23 @@ export const rolloverStatus = z.object({
   ),
 });
 
-export const failure = z.object({
-  error: z.object({
-    code: z
-      .string()
-      .meta({ description: `One of ${Object.keys(ERRORS).length} codes; docs/errors.md lists them` }),
-    message: z.string(),
-    fix: z.string().meta({ description: 'What to do about it' }),
-    details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
-  }),
+const error = z.object({
+  code: z
+    .enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]])
+    .meta({ description: 'docs/errors.md lists them' }),
+  message: z.string(),
+  fix: z.string().meta({ description: 'What to do about it' }),
+  details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+});
+export const failure = z.object({ error });
+export const batchAnswer = z.object({
+  items: z
+    .array(
+      z.union([
+        queued.extend({ node: z.string() }),
+        outcome.extend({ node: z.string() }),
+        z.object({ kind: z.literal('failed'), node: z.string(), msgId: z.string(), error }),
+      ]),
+    )
+    .meta({ description: 'What became of each message, in the order of the request' }),
 });

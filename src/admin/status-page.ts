@@ -17,6 +17,8 @@ const TYPES: Readonly<Record<string, string>> = {
 export const statusPageRoute = {
   method: 'GET',
   path: '/',
+  operationId: 'getStatusPage',
+  tag: 'Gateway',
   summary: 'The status page, for a browser with the admin certificate',
   produces: 'text/html',
   answers: { 200: { description: 'the page' } },

@@ -25,6 +25,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<(terminal: Terminal) => Co
   certs: async () => (await import('./commands/certs.ts')).certsCommand,
   backup: async () => (await import('./commands/backup.ts')).backupCommand,
   ca: async () => (await import('./commands/ca.ts')).caCommand,
+  audit: async () => (await import('./commands/audit.ts')).auditCommand,
+  dashboard: async () => (await import('./commands/dashboard.ts')).dashboardCommand,
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand,
   edge: async () => (await import('./commands/edge.ts')).edgeCommand,
   config: async () => (await import('./commands/config.ts')).configCommand,
@@ -97,6 +99,8 @@ const OF_THE_CONFIGURATION = [
   'CONFIG_UNREADABLE',
   'ADDRESS_INVALID',
   'QUIC_LIBRARY_MISSING',
+  'AUDIT_FOLDER_UNUSABLE',
+  'AUDIT_NOT_KEPT',
 ] as const;
 
 /** Commander neither ends the process nor writes to its streams. */

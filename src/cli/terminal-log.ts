@@ -1,4 +1,5 @@
-import { createLogger, type Logger, type LogLevel } from '../core/log.ts';
+import type { Logger, LogLevel } from '../core/log.ts';
+import { createLogger } from '../core/pino-log.ts';
 import type { Terminal } from './terminal.ts';
 
 /** A log on standard error, made for a person where one looks at it. */

@@ -1,4 +1,4 @@
-import { unwatchFile, watchFile } from 'node:fs';
+import { statSync } from 'node:fs';
 import { describeError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { Property, type Unsubscribe } from '../core/property.ts';
@@ -21,6 +21,7 @@ export class LiveConfig {
   readonly #sources: ConfigSources;
   readonly #log: Logger;
   readonly #onSignal = () => this.reload();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor({ log }: { log: Logger }, loaded: LoadedConfig, sources: ConfigSources) {
     this.#property = new Property(loaded.config);
@@ -52,19 +53,26 @@ export class LiveConfig {
     return this.#property.onChange(listener);
   }
 
-  /** Re-reads on SIGHUP and when the file changes. */
+  /**
+   * Re-reads on SIGHUP and when the file changes. The first look always reads: the file may have changed
+   * since it was loaded, while the gateway started.
+   */
   watch(): void {
     process.on('SIGHUP', this.#onSignal);
-    if (this.#sources.file) {
-      watchFile(this.#sources.file, { interval: POLL_MS, persistent: false }, (now, before) => {
-        if (now.mtimeMs !== before.mtimeMs || now.ino !== before.ino) this.reload();
-      });
-    }
+    const { file } = this.#sources;
+    if (!file) return;
+    let seen: string | undefined;
+    this.#timer = setInterval(() => {
+      const now = versionOf(file);
+      if (now === seen) return;
+      seen = now;
+      this.reload();
+    }, POLL_MS).unref();
   }
 
   unwatch(): void {
     process.off('SIGHUP', this.#onSignal);
-    if (this.#sources.file) unwatchFile(this.#sources.file);
+    clearInterval(this.#timer);
   }
 
   /** @returns the setting paths taken over, and those that need a restart */
@@ -87,6 +95,16 @@ export class LiveConfig {
       this.#log.info({ settings: applied }, 'configuration taken over');
     }
     return { applied, needRestart };
+  }
+}
+
+/** Changes with the file; empty where it cannot be looked at. */
+function versionOf(file: string): string {
+  try {
+    const { ino, mtimeMs } = statSync(file);
+    return `${ino} ${mtimeMs}`;
+  } catch {
+    return '';
   }
 }
 

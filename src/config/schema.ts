@@ -535,6 +535,24 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  audit: z
+    .strictObject({
+      path: z.string().min(1).optional().meta({
+        description: 'Folder for the files of the audit, on a local disk; without it none is kept',
+      }),
+      fileBytes: count(
+        64 * 1024 * 1024,
+        'Size at which a file of the audit is followed by another, bytes',
+        4_096,
+      ),
+      files: count(
+        20,
+        'Files of the audit kept of one replica; the oldest one goes when one more is begun',
+        2,
+      ),
+    })
+    .prefault({}),
+
   health: z
     .strictObject({
       file: file(

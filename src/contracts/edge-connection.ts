@@ -34,6 +34,11 @@ export interface EdgeConnection {
    * the wire. A promise means: the transport takes no more until it settles. It rejects as {@link send} does.
    */
   sendJson?(bytes: Uint8Array): void | Promise<void>;
+  /**
+   * Asks the peer for a sign of life, and resolves when it comes; never when the peer is gone. Absent where
+   * the transport cannot ask.
+   */
+  whenThere?(): Promise<void>;
   close(reason: CloseReason): void;
 }
 

@@ -1,3 +1,5 @@
+import type { AuditFacts } from './audit-trail.ts';
+
 /** Something an operator may want to find later with `kubectl get events`. Holds nothing secret. */
 export interface GatewayEvent {
   /** Machine-readable, in CamelCase, as in Kubernetes. */
@@ -8,6 +10,19 @@ export interface GatewayEvent {
   readonly secret: string;
   /** One sentence for a person. Equal texts are counted, so it must hold no times and no counters. */
   readonly message: string;
+  /** For the audit: what is known of whoever did it; without it the gateway did it by itself. */
+  readonly deed?: Deed | undefined;
+}
+
+/** Who did something, why and from where. */
+export interface Deed {
+  /** An administrator's or a node's name. */
+  readonly by?: string | undefined;
+  readonly why?: string | undefined;
+  /** Address of whoever asked. */
+  readonly from?: string | undefined;
+  readonly node?: string | undefined;
+  readonly facts?: AuditFacts | undefined;
 }
 
 export type EventReason =

@@ -12,6 +12,7 @@ export const TAG = {
   bitString: 0x03,
   null: 0x05,
   oid: 0x06,
+  utf8String: 0x0c,
   sequence: 0x30,
   set: 0x31,
 } as const;

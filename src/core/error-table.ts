@@ -28,6 +28,23 @@ export const ERRORS = {
     fix: 'write a plain host name or IP address, without scheme or port',
   },
 
+  // — the audit —
+  AUDIT_FOLDER_UNUSABLE: {
+    status: 503,
+    message: 'the folder of the audit {folder} cannot be used: {problem}',
+    fix: 'give the folder to the user that runs Sallyport, name another one in audit.path, or leave audit.path out to keep no audit',
+  },
+  AUDIT_UNAVAILABLE: {
+    status: 503,
+    message: 'nothing was changed, because the audit cannot be written: {problem}',
+    fix: 'make room on the disk of audit.path; to revoke, quarantine and disconnect works without it',
+  },
+  AUDIT_NOT_KEPT: {
+    status: 400,
+    message: 'there is no audit to read: {problem}',
+    fix: 'name the folder with --folder, or set audit.path; on a cluster run the command in the pod',
+  },
+
   // — the relay —
   UPSTREAM_UNAVAILABLE: {
     status: 503,
@@ -43,6 +60,12 @@ export const ERRORS = {
     status: 502,
     message: 'CloudCore at {address} refuses the connection of a node: HTTP status {status}',
     fix: 'read the log of CloudCore; it has to trust the CA of upstream.caSecret',
+  },
+
+  DASHBOARD_TOKEN: {
+    status: 401,
+    message: 'the page does not show the token of this dashboard',
+    fix: 'open the whole address that `sallyport dashboard` printed; each run has one of its own',
   },
 
   // — secrets —
@@ -373,7 +396,7 @@ export const ERRORS = {
   QUEUE_FULL: {
     status: 503,
     message: 'the queue {queue} is full',
-    fix: 'slow down, or raise the limit in hub.queue',
+    fix: 'slow down, or raise the limit: hub.queue of the hub, queue of the edge client',
   },
   NOT_ACKNOWLEDGED: {
     status: 504,
@@ -453,6 +476,16 @@ export const ERRORS = {
     message: 'there is nothing at this path',
     fix: 'see docs/protocol.md and the OpenAPI document at /openapi.json of the admin listener',
   },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    message: 'this path takes {allow} only',
+    fix: 'see the OpenAPI document at /openapi.json of the admin listener',
+  },
+  MEDIA_TYPE_UNSUPPORTED: {
+    status: 415,
+    message: 'the body is not announced as JSON',
+    fix: 'send one JSON object with the header content-type: application/json',
+  },
   BAD_REQUEST: {
     status: 400,
     message: 'the request is not acceptable: {problem}',
@@ -493,7 +526,7 @@ export const ERRORS = {
   JOIN_REFUSED: {
     status: 403,
     message: 'the hub refused to enrol this node: {problem}',
-    fix: 'do what the answer of the hub says',
+    fix: 'for this answer: {remedy}',
   },
   CONNECT_FAILED: {
     status: 503,
@@ -504,6 +537,11 @@ export const ERRORS = {
     status: 403,
     message: 'the hub at {url} refuses the connection: {problem}',
     fix: 'do what the answer of the hub says; if waiting or a new certificate can help, the client retries by itself',
+  },
+  SHUT_OUT: {
+    status: 403,
+    message: 'the hub does not let this node in: {reason}',
+    fix: 'a person has to act, the client does not try again: {remedy}',
   },
   NOT_JOINED: {
     status: 400,

@@ -14,15 +14,17 @@ export function toSallyportError(error: unknown): SallyportError {
 }
 
 /**
- * Headers every error answer carries: when to come back (RFC 9110 §10.2.3), how to authenticate (§11.6.1).
+ * Headers every error answer carries: when to come back (RFC 9110 §10.2.3), how to authenticate (§11.6.1),
+ * which methods there are (§10.2.1).
  */
 export function errorHeaders(error: SallyportError): Record<string, string> {
-  const { retryAfterMs } = error.details;
+  const { retryAfterMs, allow } = error.details;
   return {
     ...(typeof retryAfterMs === 'number'
       ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) }
       : {}),
     ...(error.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    ...(error.status === 405 ? { allow: String(allow) } : {}),
   };
 }
 

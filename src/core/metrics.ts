@@ -36,6 +36,13 @@ export function createMetrics(options: { process?: boolean } = {}) {
     ready: gauge('ready', '1 when /readyz answers 200.', []),
     healthCheck: gauge('health_check_passing', '1 when the check of /readyz passes.', ['check']),
 
+    auditLines: counter('audit_lines_total', 'Lines written to the audit.', []),
+    auditLinesLost: counter(
+      'audit_lines_lost_total',
+      'Lines of the audit that could not be written: the disk is full, or the folder is gone.',
+      [],
+    ),
+
     // — certificates and Secrets (L1) —
     certificateNotAfter: gauge('certificate_not_after_timestamp_seconds', 'When a certificate in use ends.', [
       'kind',

@@ -1,3 +1,4 @@
+import { auditedEvents } from '../audit/audited-events.ts';
 import { CertificateManager } from '../certs/certificate-manager.ts';
 import { CurrentCertificates } from '../certs/current-certificates.ts';
 import { type PreparedCerts, prepareAllCerts } from '../certs/prepare-all-certs.ts';
@@ -16,7 +17,8 @@ export type Certificates = Awaited<ReturnType<typeof composeCertificates>>;
 
 /** Step 2: the Secrets and all that is made of them. Nothing listens before they are whole. */
 export async function composeCertificates(world: GatewayWorld, { hub }: Messaging, signal: AbortSignal) {
-  const cluster = await openCluster(world, { ...world.config.current.secretStore, replica: world.replica });
+  const opened = await openCluster(world, { ...world.config.current.secretStore, replica: world.replica });
+  const cluster = { ...opened, events: auditedEvents(opened.events, world.audit) };
   const { board, revocations, history } = composeRecords(world, cluster, hub);
   const { config, clock, log, metrics } = world;
   const { store, events } = cluster;

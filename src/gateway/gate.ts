@@ -51,11 +51,11 @@ function composeIssuer(
   { hub }: Messaging,
   { current, events, revocations, history, tokens }: Certificates & { readonly tokens: TokenService },
 ): EdgeCertificateIssuer {
-  const { config, clock, log, metrics, replica } = world;
+  const { config, clock, log, metrics, replica, audit: trail } = world;
   const trust = () => current.current().clientCAs;
   const isRevoked = (peer: RevocablePeer) => revocations.isRevoked(peer);
   const audit = new IssuanceLog(
-    { log, events, onIssued: (record) => history.certificateIssued(record) },
+    { log, events, trail, onIssued: (record) => history.certificateIssued(record) },
     { caSecret: config.current.certificates.caSecret },
   );
   const grace = new RenewalGrace(

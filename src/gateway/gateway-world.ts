@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
+import { openAuditTrail } from '../audit/open-audit-trail.ts';
 import type { LiveConfig } from '../config/live-config.ts';
+import type { AuditTrail } from '../contracts/audit-trail.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { HealthRegistry } from '../core/health.ts';
 import type { Logger } from '../core/log.ts';
@@ -19,6 +21,7 @@ export interface GatewayWorld {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly health: HealthRegistry;
+  readonly audit: AuditTrail;
   /** Names this process in its fleet. */
   readonly replica: string;
   /** Names this run of the gateway. */
@@ -28,21 +31,31 @@ export interface GatewayWorld {
   readonly quic: QuicChoice;
 }
 
-/** @throws QUIC_LIBRARY_MISSING when QUIC has to be spoken and cannot be; nothing has been written yet */
+/**
+ * @throws QUIC_LIBRARY_MISSING when QUIC has to be spoken and cannot be, AUDIT_FOLDER_UNUSABLE; nothing else
+ * has been written yet
+ */
 export async function createWorld({
   config,
   log,
   clock = systemClock,
 }: GatewayComponents): Promise<GatewayWorld> {
+  const quic = await chooseQuic({ log }, config.current.quic.enabled);
+  const metrics = createMetrics();
+  const replica = config.current.hub.replica ?? hostname();
   return {
     config,
     clock,
     log,
-    metrics: createMetrics(),
+    metrics,
     health: new HealthRegistry(),
-    replica: config.current.hub.replica ?? hostname(),
+    audit: openAuditTrail(
+      { clock, log, metrics },
+      config.view(({ audit }) => ({ ...audit, replica })),
+    ),
+    replica,
     startedAt: new Date(clock.now()).toISOString(),
     run: { isDraining: false },
-    quic: await chooseQuic({ log }, config.current.quic.enabled),
+    quic,
   };
 }

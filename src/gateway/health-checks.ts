@@ -5,7 +5,7 @@ import type { Messaging } from './messaging.ts';
 
 /** What `/livez` and `/readyz` look at. What quotes an error is for administrators. */
 export function registerHealthChecks(
-  { health, run, quic }: GatewayWorld,
+  { health, run, quic, audit }: GatewayWorld,
   { bus, ownership, relaying }: Messaging,
   { manager, revocations, listeners, store }: Certificates,
 ): void {
@@ -24,6 +24,11 @@ export function registerHealthChecks(
   // A remark and no failure, because the bundle in use is as good as before. To take every replica out at
   // once would end the fleet's only hub.
   health.register('store', ['readyz'], () => store.problem());
+  // A remark and no failure: edges are served without an audit (docs/decisions/audit.md).
+  health.register('audit', ['readyz'], () => {
+    const problem = audit.problem();
+    return problem === undefined ? undefined : `lines are being lost: ${problem}`;
+  });
   openly('listeners', () => {
     if (listeners.listeners.length === 0) throw new Error('no listener is enabled');
     const all = listeners.listeners

@@ -31,7 +31,7 @@ export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Life
       gate.tokens,
       gate.backups,
       ...messaging.components,
-      following('session events', () => followSessions(parts)),
+      following('session events', () => followSessions(world, parts)),
       ...messaging.relaying.components(certificates.store),
       messaging.hub,
       gate.rollover,

@@ -159,6 +159,7 @@ function admin(parts: Built): Listener {
     ...shared(parts),
     server: tlsServer('admin', parts),
     health: world.health,
+    audit: world.audit,
     bus,
     nodes,
     replicas: parts.replicas,

@@ -22,7 +22,10 @@ export function followTrust({ messaging, certificates, gate }: GatewayParts): Un
 }
 
 /** Who has to know that a session begins or ends. */
-export function followSessions({ messaging, certificates, doors }: GatewayParts): Unsubscribe[] {
+export function followSessions(
+  { audit }: GatewayWorld,
+  { messaging, certificates, doors }: GatewayParts,
+): Unsubscribe[] {
   const { history, revocations } = certificates;
   const { swapWatch } = doors.recovery;
   return [
@@ -35,6 +38,9 @@ export function followSessions({ messaging, certificates, doors }: GatewayParts)
         swapWatch.nodeDisconnected(event.node);
       } else {
         const { peer, sessionId, transport } = event;
+        const { nodeName: node, certificate } = peer;
+        const facts = { transport, session: sessionId, serial: certificate.serial };
+        audit.record({ action: 'session-shut-out', who: 'gateway', why: 'it is revoked', node, facts });
         revocations.sessionEnded({
           peer: { ...peer.certificate, nodeName: peer.nodeName },
           sessionId,

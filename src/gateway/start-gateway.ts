@@ -1,8 +1,9 @@
-import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import type { GatewayInfo, ReadyInfo } from '../contracts/gateway-info.ts';
+import { VERSION } from '../core/version.ts';
 import { composeCertificates } from './certificates.ts';
 import { composeDoors } from './doors.ts';
 import { composeGate } from './gate.ts';
-import { type ReadyInfo, readyInfo } from './gateway-info.ts';
+import { readyInfo } from './gateway-info.ts';
 import { createWorld, type GatewayComponents } from './gateway-world.ts';
 import { composeLifecycle } from './lifecycle.ts';
 import { composeMessaging } from './messaging.ts';
@@ -31,15 +32,17 @@ export async function startGateway(
   const doors = composeDoors(world, { messaging, certificates, gate });
   const lifecycle = composeLifecycle(world, { messaging, certificates, gate, doors });
 
-  const { config, log, run, replica } = world;
+  const { audit, config, log, run, replica } = world;
   const ready = () => readyInfo(certificates);
   await lifecycle.start({ signal, stopTimeoutMs: config.current.limits.stopTimeoutMs });
   log.info({ ...ready(), replica }, 'gateway is ready');
+  audit.record({ action: 'gateway-ready', who: 'gateway', what: `version ${VERSION}` });
 
   async function stop(): Promise<void> {
     if (!run.isDraining) log.info({ nodes: messaging.hub.list().length }, 'gateway is stopping');
     run.isDraining = true;
     await lifecycle.stop({ timeoutMs: config.current.limits.stopTimeoutMs });
+    audit.record({ action: 'gateway-stopped', who: 'gateway' });
     log.info({}, 'gateway has stopped');
   }
   return { ready, info: doors.info, stop, [Symbol.asyncDispose]: stop };

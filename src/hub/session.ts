@@ -225,7 +225,11 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     return this.#outbox?.answer(parentId, response) ?? false;
   }
 
-  // — what comes from upstream —
+  // — what comes from upstream, and what is asked there —
+
+  whenThere(): Promise<void> {
+    return this.connection.whenThere?.() ?? Promise.resolve();
+  }
 
   /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
   fromUpstream(frame: Buffer): void | Promise<void> {

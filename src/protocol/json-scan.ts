@@ -26,7 +26,7 @@ export interface JsonLimits {
  */
 export const DEFAULT_JSON_LIMITS: JsonLimits = { maxMessageDepth: 1_000, maxMessageValues: 1_000_000 };
 
-/** Where one member of an object stands: key with its quotes, and value. */
+/** Where one member of an object stands: key with its quotes, and value. Elements of an array have no key. */
 export interface MemberRange {
   readonly keyFrom: number;
   readonly keyTo: number;
@@ -36,8 +36,8 @@ export interface MemberRange {
   readonly fields: number;
 }
 
-/** An object of ours has few fields; a list of millions is not kept. */
-const MAX_MEMBERS = 64;
+/** An object of ours has few fields, a list of messages is short; a list of millions is not kept. */
+const MAX_MEMBERS = { [OPEN_OBJECT]: 64, [OPEN_ARRAY]: 1_000 };
 
 /** What comes next, in the order in which things come. */
 const OPENED = 0;
@@ -53,11 +53,12 @@ const VALUE_ENDED = 6;
  * likes. JSON.parse takes what it has accepted.
  */
 export class JsonScanner {
-  /** Where the members of an {@link JsonScanner.ofObject object} stand. */
+  /** Where the members of an {@link JsonScanner.ofObject object} or an array stand. */
   readonly members: MemberRange[] = [];
   readonly #bytes: Uint8Array;
   readonly #limits: JsonLimits;
-  readonly #isObject: boolean;
+  /** What the text has to be, when its members are wanted. */
+  readonly #wanted: typeof OPEN_OBJECT | typeof OPEN_ARRAY | undefined;
   #at = 0;
   #next = VALUE;
   #values = 0;
@@ -70,20 +71,29 @@ export class JsonScanner {
   #from = 0;
   #fields = 0;
 
-  private constructor(bytes: Uint8Array, limits: JsonLimits, isObject: boolean) {
+  private constructor(
+    bytes: Uint8Array,
+    limits: JsonLimits,
+    wanted?: typeof OPEN_OBJECT | typeof OPEN_ARRAY,
+  ) {
     this.#bytes = bytes;
     this.#limits = limits;
-    this.#isObject = isObject;
+    this.#wanted = wanted;
   }
 
   /** For a text that is any value. */
   static ofValue(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): JsonScanner {
-    return new JsonScanner(bytes, limits, false);
+    return new JsonScanner(bytes, limits);
   }
 
   /** For a text that has to be an object, and whose members are wanted. */
   static ofObject(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): JsonScanner {
-    return new JsonScanner(bytes, limits, true);
+    return new JsonScanner(bytes, limits, OPEN_OBJECT);
+  }
+
+  /** For a text that has to be an array of at most 1,000 elements, which are wanted. */
+  static ofArray(bytes: Uint8Array, limits: JsonLimits = DEFAULT_JSON_LIMITS): JsonScanner {
+    return new JsonScanner(bytes, limits, OPEN_ARRAY);
   }
 
   /**
@@ -183,12 +193,13 @@ export class JsonScanner {
 
   #memberBegins(depth: number, char: number, at: number): void {
     if (depth === 1) this.#from = at;
-    else if (this.#isObject && char !== OPEN_OBJECT) throw notJson('it is not an object');
+    else if (this.#wanted !== undefined && char !== this.#wanted)
+      throw notJson(`it is not an ${this.#wanted === OPEN_OBJECT ? 'object' : 'array'}`);
   }
 
   #memberEnds(to: number): void {
-    if (!this.#isObject) return;
-    if (this.members.length === MAX_MEMBERS) throw notJson('it has too many fields');
+    if (this.#wanted === undefined) return;
+    if (this.members.length === MAX_MEMBERS[this.#wanted]) throw notJson('it has too many members');
     this.members.push({
       keyFrom: this.#keyFrom,
       keyTo: this.#keyTo,

@@ -30,6 +30,8 @@ export interface HubAnswer {
   readonly body: Buffer;
   /** From `Retry-After`. */
   readonly retryAfterMs?: number;
+  /** Why the hub refused, a word of docs/errors.md; from `Sallyport-Reason`. */
+  readonly word?: string;
 }
 
 /**
@@ -81,10 +83,12 @@ async function readAnswer(answer: IncomingMessage): Promise<HubAnswer> {
     chunks.push(chunk);
   }
   const retryAfterMs = parseRetryAfter(answer.headers['retry-after']);
+  const word = answer.headers['sallyport-reason'];
   return {
     status: answer.statusCode ?? 0,
     body: Buffer.concat(chunks),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(typeof word === 'string' ? { word } : {}),
   };
 }
 

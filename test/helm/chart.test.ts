@@ -1,32 +1,40 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { createProgram } from '../../src/cli/program.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
+import { imageEntrypoint } from '../support/fleets/image.ts';
 import { describeDeployment } from '../support/kube/deployment-tests.ts';
 import { type Manifest, Manifests } from '../support/kube/manifests.ts';
 
 const HELM = process.env.HELM ?? 'helm';
 const CHART = 'deploy/helm/sallyport';
 
+/** What has to be decided at an install. */
+const CHOICES = { 'config.advertise.addresses': ['hub.example.com'], 'admin.access': 'none' };
+
 /** Needs Helm 3; `--kube-version` because a Helm built by `go install` thinks of an old one. */
 function template(...flags: readonly string[]): string {
   const words = ['template', 'sallyport', CHART, '-n', 'edge', '--kube-version', '1.30.0', ...flags];
   return execFileSync(HELM, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
-const render = (...flags: readonly string[]) => new Manifests(template(...flags));
+const render = (...flags: readonly string[]) => new Manifests(template(...set(CHOICES), ...flags));
 const set = (values: Readonly<Record<string, unknown>>) =>
   Object.entries(values).flatMap(([path, value]) => ['--set-json', `${path}=${JSON.stringify(value)}`]);
 const checksum = (manifests: Manifests) =>
   manifests.get('Deployment').spec!.template!.metadata.annotations!['checksum/restart'];
 
-describe('with the values as they are', () => {
+describe('with nothing but what has to be decided', () => {
   const manifests = render();
   describeDeployment(() => manifests);
 
   test('helm lint finds nothing wrong', () => {
-    expect(execFileSync(HELM, ['lint', CHART], { encoding: 'utf8' })).toContain('0 chart(s) failed');
+    expect(execFileSync(HELM, ['lint', CHART, ...set(CHOICES)], { encoding: 'utf8' })).toContain(
+      '0 chart(s) failed',
+    );
   });
 
   test('everything but addresses, store and QUIC, whose port a Service has to offer, has the default of the code', () => {
@@ -50,6 +58,7 @@ describe('with the values as they are', () => {
 describe('with NATS', () => {
   const manifests = render(
     ...set({
+      replicaCount: 3,
       'config.bus': {
         kind: 'nats',
         nats: { servers: ['nats://nats:4222'], credsFile: '/etc/sallyport-nats/nats.creds' },
@@ -62,6 +71,7 @@ describe('with NATS', () => {
   test('credentials come from a mounted Secret, never from the configuration, and NATS can be reached', () => {
     const { config } = manifests.configuration();
     expect(config.bus.kind).toBe('nats');
+    expect(manifests.get('Deployment').spec!.replicas).toBe(3);
     const mount = manifests.pod.containers[0]!.volumeMounts!.find(({ name }) => name === 'nats')!;
     expect(config.bus.nats.credsFile!.startsWith(`${mount.mountPath}/`)).toBe(true);
     expect(JSON.stringify(manifests.pod.volumes)).toContain('"secretName":"nats-credentials"');
@@ -75,6 +85,7 @@ describe('in front of CloudCores', () => {
       'config.upstream': {
         kind: 'cloudcore',
         addresses: ['cloudcore-0.cloudcore:10000', 'cloudcore-1.cloudcore:10000'],
+        httpsAddresses: ['cloudcore-0.cloudcore:10002', 'cloudcore-1.cloudcore:10002'],
         tunnelAddresses: ['cloudcore-0.cloudcore:10004', 'cloudcore-1.cloudcore:11004'],
         caSecret: 'cloudcore-ca',
       },
@@ -86,7 +97,7 @@ describe('in front of CloudCores', () => {
 
   test('egress leads to the CloudCores only', () => {
     expect(manifests.get('NetworkPolicy').spec!.egress).toContainEqual({
-      ports: [10000, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
+      ports: [10000, 10002, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
       to: [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
     });
   });
@@ -131,7 +142,9 @@ describe('with other settings', () => {
       'prometheusRule.enabled': true,
       'prometheusRule.runbookBase': 'https://git.example.com/docs/',
       'grafanaDashboard.enabled': true,
-      'admin.bearerTokens.enabled': true,
+      'admin.access': 'bearer-tokens',
+      'audit.enabled': true,
+      'audit.volume': { persistentVolumeClaim: { claimName: 'audit' } },
       'networkPolicy.adminFrom': [{ namespaceSelector: {} }],
     }),
   );
@@ -157,6 +170,37 @@ describe('with other settings', () => {
     expect(endpoint).toMatchObject({ port: 'admin', scheme: 'https', path: '/metrics' });
     expect(config.advertise.addresses).toContain((endpoint!.tlsConfig as { serverName: string }).serverName);
     expect(JSON.stringify(endpoint)).not.toContain('insecureSkipVerify');
+  });
+
+  test('the audit is in files on the volume, which the image may write', () => {
+    const { config } = manifests.configuration();
+    const mount = manifests.container.volumeMounts.find(({ name }) => name === 'audit')!;
+    expect(config.audit.path).toBe(mount.mountPath);
+    expect(manifests.pod.volumes).toContainEqual({
+      name: 'audit',
+      persistentVolumeClaim: { claimName: 'audit' },
+    });
+    expect(imageEntrypoint()).toContain(`--allow-fs-write=${dirname(mount.mountPath)}`);
+  });
+
+  test('helm test looks at the Service as an edge does', async () => {
+    const pod = manifests.get('Pod', 'sallyport-test-connection');
+    expect(pod.metadata.annotations!['helm.sh/hook']).toBe('test');
+    const [{ command }] = (pod.spec as unknown as { containers: [{ command: string[] }] }).containers;
+    const { config } = manifests.configuration();
+    const [host, port] = command[3]!.split(':');
+    expect(config.advertise.addresses).toContain(host);
+    expect([port, ...command.slice(4)].map(Number)).toEqual([
+      config.https.port,
+      config.websocket.port,
+      config.quic.port,
+    ]);
+    const doctor = (await createProgram()).commands.find((known) => known.name() === 'doctor')!;
+    for (const [flag] of command[2]!.matchAll(/--[a-z-]+/g))
+      expect(doctor.options.map(({ long }) => long)).toContain(flag);
+    // It is no gateway: no Service leads to it.
+    for (const { spec } of manifests.ofKind('Service'))
+      expect(pod.metadata.labels).not.toMatchObject(spec!.selector!);
   });
 
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
@@ -229,6 +273,11 @@ describe('values that make no sense are refused before anything is installed', (
     [{ 'config.secretStore.kind': 'directory' }, /kubernetes/],
     [{ 'config.limits.drainMs': 'soon' }, /drainMs/],
     [{ replicas: 2 }, /replicas/],
+    [{ replicaCount: 2 }, /config\/bus\/kind.*nats/],
+    [{ replicaCount: 2, 'config.bus.kind': 'local' }, /config\/bus\/kind.*nats/],
+    [{ 'config.advertise.addresses': [] }, /config\/advertise\/addresses/],
+    [{ 'admin.access': '' }, /admin\/access/],
+    [{ 'admin.access': 'everybody' }, /admin\/access/],
   ])('%j', (values, problem) => {
     expect(() => render(...set(values))).toThrow(problem);
   });

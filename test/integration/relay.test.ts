@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createMessage } from '../../src/protocol/message.ts';
+import { SlowOwnership } from '../fakes/slow-ownership.ts';
 import { frameText, recordedFrame } from '../support/cloudcore/frames.ts';
 import { startRelayRig } from '../support/cloudcore/relay-rig.ts';
 import { eventually } from '../support/eventually.ts';
@@ -230,8 +231,40 @@ describe('the relay', () => {
     expect(it.cloudcore.connects).toHaveLength(1);
   });
 
+  test('U2: without NATS, a gateway whose edge is gone does not take the node back from the gateway that has it', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const gone = await it.edge(NODE);
+    const [first, second] = it.fronts.map(({ hub }) => hub);
+    await eventually('it is connected', () => first!.get(NODE)?.upstream?.state === 'open');
+    gone.vanish();
+    const edge = await it.edge(NODE);
+    await eventually('it is taken over', () => first!.get(NODE)?.upstream?.state === 'waiting');
+    await advanceUntil(it.clock, () => first!.get(NODE) === undefined, 1_000);
+    expect(it.cloudcore.connects).toHaveLength(2);
+    expect(second!.get(NODE)?.upstream).toMatchObject({ state: 'open', reconnects: 0 });
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });
+  });
+
+  test('U2: two edges of one name at two gateways take CloudCore from each other ever more slowly', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const edges = [await it.edge(NODE), await it.edge(NODE)];
+    await eventually('both came', () => it.cloudcore.connects.length >= 2);
+    const end = it.clock.monotonic() + 30_000;
+    const isOver = () => {
+      // CloudCore has something to say to whoever is there.
+      for (const edge of edges) void edge.ask('query', LEASE);
+      return it.clock.monotonic() >= end;
+    };
+    await advanceUntil(it.clock, isOver, 500);
+    expect(it.cloudcore.connects.length).toBeLessThan(25);
+    expect(it.cloudcore.nodes).toEqual([NODE]);
+  });
+
   test('U1: own messages go beside those of CloudCore, and what the edge answers to them stays here', async () => {
-    await using it = await startRelayRig({ copy: true });
+    await using it = await startRelayRig();
     const edge = await it.edge(NODE);
     const message = createMessage(
       { source: 'app', group: 'resource', operation: 'update', resource: 'default/x/y' },
@@ -246,8 +279,21 @@ describe('the relay', () => {
     expect(it.cloudcore.heard.some(({ message: { header } }) => header.parent_msg_id === 'own-1')).toBe(
       false,
     );
-    const copied = it.events.map(({ event }) => event.type === 'message' && event.message.route.resource);
-    expect(copied).toContain(`node/${NODE}/${LEASE}`);
+  });
+
+  test('U1: nothing is said to CloudCore, nor copied for cloud programs, before it is known that the node is ours', async () => {
+    const ownership = new SlowOwnership();
+    await using it = await startRelayRig({ copy: true, ownership });
+    const edge = await it.edge(NODE);
+    const answer = edge.ask('query', LEASE);
+    await eventually('it waits', () => it.hub.get(NODE)?.upstream?.questions === 1);
+    expect([it.events, it.cloudcore.connects]).toEqual([[], []]);
+    ownership.claims[0]!.holder.held(5);
+    expect(await answer).toBeDefined();
+    const told = it.events.map(({ event }) =>
+      event.type === 'message' ? event.message.route.resource : event.type,
+    );
+    expect(told).toEqual(['connected', `node/${NODE}/membership/detail`, `node/${NODE}/${LEASE}`]);
   });
 });
 

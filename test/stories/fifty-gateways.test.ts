@@ -67,4 +67,4 @@ test('fifty gateways that started and stopped in one process leave nothing behin
   } finally {
     rmSync(base, { recursive: true, force: true });
   }
-}, 180_000);
+});

@@ -114,4 +114,4 @@ test('R3: 100,000 nodes fit into the Secrets, none is forgotten, and a replica m
   expect(turns).toBeLessThanOrEqual(12);
   expect(service.forgotten()).toBeUndefined();
   await service.stop();
-}, 240_000);
+});

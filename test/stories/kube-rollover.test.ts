@@ -138,4 +138,4 @@ test('C1, C2, C3: a fleet of unmodified EdgeCores of a KubeEdge CA on three repl
   expect(late).toEqual([]);
   expect(api.writes.filter(({ name }) => name === 'casecret')).toHaveLength(1);
   for (const { socket } of edges) socket.socket.terminate();
-}, 120_000);
+});

@@ -48,7 +48,7 @@ describe('enrolment tokens over two gateways', () => {
       async () => (await join2(two, 'edge-8', fleet)).headers['sallyport-reason'] === 'token-revoked',
     );
     expect(reason(await join2(two, 'edge-2', nodeTokens[1]!))).toEqual([401, 'token-revoked']);
-    expect(Date.now() - start).toBeLessThan(10_000);
+    expect(Date.now() - start).toBeLessThan(3 * 10_000);
     const next = await create(two, { fleet: true });
     expect(next).not.toBe(fleet);
     for (const hub of [one, two]) expect((await join2(hub, 'edge-7', next)).status).toBe(200);

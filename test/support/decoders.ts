@@ -5,12 +5,15 @@
 import 'reflect-metadata';
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import { brotliCompressSync } from 'node:zlib';
 import { headers } from '@nats-io/transport-node';
 import { readBody } from '../../src/admin/request-body.ts';
+import { auditFile } from '../../src/audit/audit-files.ts';
+import { readAudit, verifyAudit } from '../../src/audit/read-audit.ts';
 import { decodeBackup } from '../../src/backup/backup-content.ts';
 import { decodeEvent, decodeItem, decodeOutcome } from '../../src/bus/nats/nats-messages.ts';
 import { decodeToken, Subjects } from '../../src/bus/nats/subjects.ts';
@@ -36,6 +39,7 @@ import { decodeEntries, decodeReceipts, decodeServed } from '../../src/fleet/rep
 import { decodeHistory } from '../../src/history/node-history-codec.ts';
 import { formProblem } from '../../src/identity/certificate-form.ts';
 import { readNodeSubject } from '../../src/identity/subject.ts';
+import { readServerName } from '../../src/listeners/client-hello.ts';
 import { readProxyHeader } from '../../src/listeners/proxy-protocol.ts';
 import {
   googleVersionNegotiation,
@@ -43,7 +47,8 @@ import {
   readShortDestination,
   versionNegotiation,
 } from '../../src/listeners/quic/quic-packet.ts';
-import { readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
+import { readRequestHead } from '../../src/listeners/websocket/request-head.ts';
+import { asksForUpgrade, readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
 import { CapsuleGuard } from '../../src/listeners/webtransport/capsule-guard.ts';
 import { parseClose } from '../../src/protocol/close-reasons.ts';
 import {
@@ -54,7 +59,7 @@ import {
   FrameDecoder,
 } from '../../src/protocol/codec-framed.ts';
 import { decodeJson, decodeJsonInTurns, encodeJson } from '../../src/protocol/codec-json.ts';
-import { Content, readMembers } from '../../src/protocol/content.ts';
+import { Content, readElements, readMembers } from '../../src/protocol/content.ts';
 import { Message } from '../../src/protocol/message.ts';
 import { parseFacts } from '../../src/protocol/peer-facts.ts';
 import { parseHello, parseWelcome, readQuicClose } from '../../src/protocol/quic-control.ts';
@@ -64,6 +69,7 @@ import { parseRetryAfter } from '../../src/sdk/hub-request.ts';
 import { readRefusal } from '../../src/sdk/transports/transport.ts';
 import { parseSecret } from '../../src/secrets/kubernetes/kube-secret.ts';
 import { parseSecretManifest } from '../../src/secrets/secret-manifest.ts';
+import { upgradeRequest } from './edges/raw-edge.ts';
 import { makeCsr } from './pki/csr.ts';
 import { mintCa, mintEdge, mintServer } from './pki/pki.ts';
 
@@ -81,6 +87,10 @@ export interface Decoder {
   readonly mayThrow?: (error: unknown) => boolean;
 }
 
+const GOOD_KEY = [
+  ['sec-websocket-version', '13'],
+  ['sec-websocket-key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
+] as const;
 const ours = (error: unknown) => isSallyportError(error);
 const KB = 1024;
 
@@ -97,12 +107,16 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
     Content.of({ items: [1, { name: 'é\n' }] }),
   );
   const json = encodeJson(message);
+  const elements = Buffer.concat([Buffer.from('['), json, Buffer.from(', '), json, Buffer.from(']')]);
+  const batch = Buffer.concat([Buffer.from('{"items":'), elements, Buffer.from('}')]);
   const renew = encodeJson(createRenewRequest({ reason: 'ca-rollover', serial: '0A', withinMs: 5 }, { now }));
   const framed = Buffer.from(encodeFramed(message));
   const ownKey = randomBytes(32);
   const { token } = await mintToken({ key: ownKey, caSha256: ca.sha256, epoch: 0, now, ttlMs: 60_000 });
   const subjects = new Subjects('sallyport');
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-decoders-'));
+  const auditFolder = mkdtempSync(join(tmpdir(), 'sallyport-decoders-'));
+  const auditLine = `${JSON.stringify({ at: '2026-11-28T00:00:00Z', action: 'a', who: 'b', previous: 'c' })}\n`;
   const sec1 = server.privateKey.export({ type: 'sec1', format: 'der' });
   const secretOf = (key: string, bytes: Uint8Array): Secret =>
     ({ name: 's', data: { [key]: bytes } }) as Secret;
@@ -133,8 +147,19 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       decode: (input) => decodeJsonInTurns(input),
     },
     'members of an object': {
-      ...{ names: ['readMembers', 'readBody'], samples: [json], maxBytes: 256 * KB, mayThrow: ours },
+      ...{ names: ['readMembers', 'readBody'], samples: [json, batch], maxBytes: 256 * KB, mayThrow: ours },
       decode: (input) => [readMembers(input), readBody(input)],
+    },
+    'lines of an audit': {
+      ...{ names: ['readAudit'], samples: [auditLine], maxBytes: 256 * KB },
+      decode: (input) => {
+        writeFileSync(auditFile(auditFolder, 'a', 1).path, input);
+        return [readAudit(auditFolder), verifyAudit(auditFolder)];
+      },
+    },
+    'elements of an array': {
+      ...{ names: ['readElements'], samples: [elements], maxBytes: 256 * KB, mayThrow: ours },
+      decode: (input) => readElements(new Content(Buffer.from(input))),
     },
     'a request to renew': {
       ...{ names: ['readRenewRequest'], samples: [renew], maxBytes: 16 * KB, mayThrow: ours },
@@ -189,16 +214,29 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
         parseRetryAfter(text(input)),
       ],
     },
+    'the head of a request': {
+      names: ['readRequestHead'],
+      samples: [upgradeRequest('edge-1')],
+      maxBytes: 64 * KB,
+      decode: (input) => {
+        const head = readRequestHead(input);
+        return head?.ok && [asksForUpgrade(head.fields), readUpgrade(head)];
+      },
+    },
     'an upgrade': {
       names: ['readUpgrade'],
       samples: ['/e632aba927ea4ac2b575ec1603d56f10/edge-1/events'],
       maxBytes: 16 * KB,
-      decode: (input) =>
-        readUpgrade({
-          url: line(input),
-          headers: { 'user-agent': line(input) },
-          rawHeaders: ['node_id', line(input), 'Project_ID', line(input)],
-        } as unknown as IncomingMessage),
+      decode: (input) => {
+        const names = ['user-agent', 'node_id', 'project_id', 'upgrade', 'connection'];
+        const fields = new Map([...GOOD_KEY, ...names.map((name) => [name, line(input)] as const)]);
+        return [asksForUpgrade(fields), readUpgrade({ target: line(input), fields })];
+      },
+    },
+    'the first bytes of a handshake': {
+      names: ['readServerName'],
+      samples: [await clientHello('hub.example.com')],
+      ...{ maxBytes: 32 * KB, decode: readServerName },
     },
     'the header of a balancer': {
       names: ['readProxyHeader'],
@@ -438,4 +476,18 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ maxBytes: 4 * KB, mayThrow: ours, decode: (input: Buffer) => decodeBackup(input) },
     },
   };
+}
+
+/** What a client begins its handshake with. */
+function clientHello(servername: string): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const wire = new Duplex({
+      read() {},
+      write(chunk: Buffer) {
+        resolve(chunk);
+        wire.destroy();
+      },
+    });
+    connect({ socket: wire, servername }).on('error', () => {});
+  });
 }

@@ -1,5 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -44,6 +46,8 @@ const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
   packages: Record<string, LockedPackage>;
 };
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+  version: string;
+  license: string;
   bin: Record<string, string>;
   dependencies: Record<string, string>;
   optionalDependencies: Record<string, string>;
@@ -116,6 +120,23 @@ describe('Dockerfile', () => {
     expect(instruction('EXPOSE')[0]!.split(' ').sort()).toEqual(ports.sort());
   });
 
+  test('its labels say what it is, with the version of the package; sallyport is on the path', () => {
+    const labels = Object.fromEntries(
+      [
+        ...instruction('LABEL')
+          .join(' ')
+          .matchAll(/([\w.]+)="([^"]*)"/g),
+      ].map(([, name, value]) => [name!, value!]),
+    );
+    expect(labels).toMatchObject({
+      'org.opencontainers.image.title': 'Sallyport',
+      'org.opencontainers.image.licenses': manifest.license,
+      'org.opencontainers.image.version': '$VERSION',
+    });
+    expect(instruction('ARG')).toContain(`VERSION=${manifest.version}`);
+    expect(instruction('RUN').join(' ')).toContain('ln -s /app/dist/main.js /usr/local/bin/sallyport');
+  });
+
   test('every SALLYPORT_ variable it sets is a setting', () => {
     const names = [
       ...instruction('ENV')
@@ -166,7 +187,10 @@ describe("Node's permission model", () => {
         mounts.push(path!);
     // What nobody of ours uses: libraries may look for it.
     for (const path of mounts.filter((mount) => mount !== '/tmp'))
-      expect(allowed(flags, 'read')).toContain(path);
+      expect(
+        allowed(flags, 'read').some((folder) => `${path}/`.startsWith(`${folder}/`)),
+        path,
+      ).toBe(true);
   });
 
   test('the systemd unit has that of the image, without what only containers have', () => {
@@ -191,6 +215,24 @@ describe("Node's permission model", () => {
       config.limits.stopTimeoutMs,
     );
   });
+
+  test.skipIf(!existsSync('/usr/bin/systemd-analyze'))(
+    'systemd understands every line of the unit, and finds little left to lock',
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), 'sallyport-unit-'));
+      const file = join(folder, 'sallyport.service');
+      const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8');
+      // Node may be elsewhere on this machine.
+      writeFileSync(file, unit.replace('/usr/bin/node', process.execPath));
+      const analyze = (...words: string[]) =>
+        spawnSync('systemd-analyze', [...words, file], { encoding: 'utf8' });
+      const verified = analyze('verify');
+      const security = analyze('security', '--offline=true', '--no-pager', '--threshold=20');
+      rmSync(folder, { recursive: true });
+      expect([verified.status, verified.stderr]).toEqual([0, '']);
+      expect(security.status, security.stdout.split('\n').at(-2)).toBe(0);
+    },
+  );
 });
 
 describe('docker-compose.yml', () => {

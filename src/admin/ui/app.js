@@ -1,9 +1,12 @@
 import { useEffect, useState } from 'preact/hooks';
+import { createToken, rotateHub } from './actions.js';
 import { findings } from './findings.js';
 import { html } from './lib.js';
+import { Act } from './parts/act.js';
 import { Attention } from './parts/attention.js';
 import { CertificateTimeline } from './parts/certificate-timeline.js';
 import { Checks } from './parts/checks.js';
+import { Desk } from './parts/desk.js';
 import { Forecasts } from './parts/forecasts.js';
 import { Header } from './parts/header.js';
 import { Nodes } from './parts/nodes.js';
@@ -12,6 +15,7 @@ import { Revocations } from './parts/revocations.js';
 import { RolloverProgress } from './parts/rollover.js';
 import { ServedTable } from './parts/served.js';
 import { Sessions } from './parts/sessions.js';
+import { canAct } from './session.js';
 
 /** @param {{ store: import('./store.js').Store }} props */
 export function App({ store }) {
@@ -33,6 +37,7 @@ export function App({ store }) {
     <a class="skip" href="#main">Skip to content</a>
     <${Header} snapshot=${snapshot} />
     <main id="main" tabindex="-1">
+      <div class="acts"><${Act} make=${createToken} /><${Act} make=${rotateHub} /></div>
       <${Attention} items=${findings(data, now)} loading=${data.info.state === 'loading'} />
       <${CertificateTimeline} data=${data} now=${now} />
       <div class="columns">
@@ -50,9 +55,15 @@ export function App({ store }) {
       </div>
       <${Checks} checks=${data.checks} />
     </main>
+    <${Desk} onDone=${() => store.refresh()} />
     <footer>
       <p>
-        This page only reads. Every figure is also in the <a href="/openapi.json">admin API</a> and in <a href="/metrics">/metrics</a>.
+        ${
+          canAct
+            ? 'What you change here is done in your name, with your reason, and is in the audit.'
+            : html`This page only reads. <code>sallyport dashboard</code> opens one that also changes things.`
+        }
+        Every figure is also in the <a href="/openapi.json">admin API</a> and in <a href="/metrics">/metrics</a>.
       </p>
     </footer>
   `;

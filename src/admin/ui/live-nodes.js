@@ -1,4 +1,5 @@
 import { read } from './api.js';
+import { followEvents } from './event-stream.js';
 
 /** @import { Live, Node } from './types.js' */
 
@@ -11,7 +12,7 @@ const CALM_MS = 3_000;
 /** Nodes as they come and go, by Server-Sent Events of this replica. */
 export class LiveNodes {
   #callbacks;
-  #source = /** @type {EventSource | undefined} */ (undefined);
+  #stop = /** @type {(() => void) | undefined} */ (undefined);
   #recent = /** @type {number[]} */ ([]);
   #reload = 0;
 
@@ -24,20 +25,18 @@ export class LiveNodes {
   }
 
   start() {
-    if (this.#source) return;
+    if (this.#stop) return;
     this.#callbacks.onState('connecting');
-    const source = new EventSource('/api/v1/events?type=connected&type=disconnected');
-    this.#source = source;
-    source.onopen = () => this.#callbacks.onState('live');
-    // The browser tries again by itself, and resumes after the last event it had.
-    source.onerror = () => this.#callbacks.onState('interrupted');
-    for (const type of ['connected', 'disconnected'])
-      source.addEventListener(type, (event) => void this.#heard(JSON.parse(event.data)));
+    this.#stop = followEvents('/api/v1/events?type=connected&type=disconnected', {
+      onOpen: () => this.#callbacks.onState('live'),
+      onInterrupted: () => this.#callbacks.onState('interrupted'),
+      onData: (data) => void this.#heard(JSON.parse(data)),
+    });
   }
 
   stop() {
-    this.#source?.close();
-    this.#source = undefined;
+    this.#stop?.();
+    this.#stop = undefined;
     this.#callbacks.onState('paused');
   }
 

@@ -66,6 +66,11 @@ export class Store {
     return () => void this.#listeners.delete(listener);
   }
 
+  /** After something was changed. */
+  refresh() {
+    for (const name of Object.keys(SOURCES)) void this.#load(/** @type {keyof Data} */ (name));
+  }
+
   #follow() {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -74,7 +79,7 @@ export class Store {
       return;
     }
     this.#nodes.start();
-    for (const name of Object.keys(SOURCES)) void this.#load(/** @type {keyof Data} */ (name));
+    this.refresh();
   }
 
   /** @param {keyof Data} name */

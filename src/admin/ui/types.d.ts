@@ -1,4 +1,5 @@
 import type { TransportName } from '../../protocol/listener-names.ts';
+import type { Answer } from './api.js';
 
 /**
  * What the page knows of the admin API: `undefined` while it is asked for, `missing` where this gateway has
@@ -164,3 +165,26 @@ export interface Snapshot {
   /** When something was last read, by the browser's clock; 0 before. */
   readonly updatedAt: number;
 }
+
+/** Something that changes the gateway, and what a person is asked before. */
+export interface Action {
+  readonly title: string;
+  /** What it does, in a sentence or two. */
+  readonly what: string;
+  /** The word on the button. */
+  readonly verb: string;
+  /** What cannot be taken back easily. */
+  readonly isSevere?: boolean;
+  readonly choice?: { readonly label: string; readonly options: readonly string[] };
+  /** Label of a field for a name, when one is needed. */
+  readonly name?: string;
+  /** What is said when it is done. */
+  readonly done: string;
+  run(values: { readonly reason: string; readonly chosen: string; readonly name: string }): Promise<Answer>;
+  /** What is to be copied from the answer, which is shown once. */
+  result?(body: unknown): string;
+}
+
+export type Shown =
+  | { readonly kind: 'action'; readonly action: Action }
+  | { readonly kind: 'node'; readonly node: Node };

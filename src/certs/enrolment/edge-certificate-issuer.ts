@@ -34,7 +34,7 @@ export interface IssuerComponents {
   readonly isConnected: (node: string) => boolean | Promise<boolean>;
   /** Why nothing is issued to the node; undefined when it may have a certificate. */
   readonly isNodeRevoked?: RevocationDecisions['isNodeRevoked'];
-  readonly audit: Pick<IssuanceLog, 'record'>;
+  readonly audit: Pick<IssuanceLog, 'record' | 'refused'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'issued' | 'enrolmentRefused'>;
@@ -127,7 +127,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     const { peer, peerCertificate, token } = request;
     const { tokens, grace } = this.#components;
     if (peer?.ok) return this.#renewal(peer.identity);
-    if (peer?.reason === 'revoked') throw new SallyportError('PEER_REFUSED', { reason: peer.detail });
+    if (peer?.reason === 'revoked' || peer?.reason === 'quarantined')
+      throw new SallyportError('PEER_REFUSED', { reason: peer.detail });
     if (token !== undefined) {
       if (claimedNode === undefined) throw new SallyportError('NODE_NAME_INVALID');
       const verified = await tokens.verify(token, claimedNode);
@@ -247,19 +248,15 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
    */
   #refused(cause: unknown, { nodeName, remoteAddress, peer }: IssueRequest): SallyportError {
     const error = isSallyportError(cause) ? cause : new SallyportError('INTERNAL', {}, cause);
-    const { log, metrics } = this.#components;
+    const { log, metrics, audit } = this.#components;
     const reason = rejectionReason(error, peer);
     metrics.enrolmentRefused.inc({ reason });
     const suppressed = this.#sampler.pass(`${error.code} ${remoteAddress}`);
     if (suppressed === undefined) return error;
-    const fields = {
-      code: error.code,
-      reason,
-      problem: error.message,
-      remoteAddress,
-      suppressed,
-      ...(isNodeName(nodeName) ? { node: nodeName } : {}),
-    };
+    const refusal = { code: error.code, problem: error.message, remoteAddress, suppressed };
+    const claimedNode = isNodeName(nodeName) ? nodeName : undefined;
+    audit.refused({ ...refusal, claimedNode, node: peer?.ok ? peer.identity.nodeName : undefined });
+    const fields = { ...refusal, reason, ...(claimedNode === undefined ? {} : { node: claimedNode }) };
     if (error.status >= 500) log.error({ ...fields, err: error }, 'edge certificate could not be issued');
     else log.warn(fields, 'edge certificate refused');
     return error;

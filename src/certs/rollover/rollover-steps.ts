@@ -156,6 +156,7 @@ export class RolloverSteps {
       type: force || step === 'revoke' ? 'Warning' : 'Normal',
       secret: this.#options().rolloverSecret,
       message: `CA rollover: ${step}${force ? ' (forced)' : ''}, from ${from} to ${phase}, by ${by}`,
+      deed: { by, facts: { step, from, phase, forced: force, version, old, new: next } },
     });
   }
 

@@ -76,7 +76,7 @@ export class AdminClient {
 
   /** Plain text, whatever the status: the answer of a probe is worth reading when it fails, too. */
   async text(path: string): Promise<{ status: number; text: string }> {
-    const response = await this.#open('GET', path, { signal: AbortSignal.timeout(30_000), headers: {} });
+    const response = await this.request('GET', path, { signal: AbortSignal.timeout(30_000), headers: {} });
     return { status: response.statusCode ?? 500, text: await readAll(response) };
   }
 
@@ -92,7 +92,7 @@ export class AdminClient {
     path: string,
     signal?: AbortSignal,
   ): AsyncGenerator<{ id: string; data: unknown; text: string }> {
-    const response = await this.#open('GET', path, { signal, headers: { accept: 'text/event-stream' } });
+    const response = await this.request('GET', path, { signal, headers: { accept: 'text/event-stream' } });
     if (response.statusCode !== 200) throw await toError(response);
     response.setEncoding('utf8');
     let buffer = '';
@@ -113,7 +113,7 @@ export class AdminClient {
   }
 
   async #json(method: string, path: string, body?: unknown, timeoutMs = 30_000): Promise<unknown> {
-    const response = await this.#open(method, path, {
+    const response = await this.request(method, path, {
       body: body === undefined ? undefined : exactJson(body),
       signal: AbortSignal.timeout(timeoutMs),
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
@@ -123,27 +123,28 @@ export class AdminClient {
     return text === '' ? undefined : JSON.parse(text);
   }
 
-  async #open(
+  /**
+   * One request as it is, with the credentials. @throws ADMIN_UNREACHABLE, BAD_REQUEST for a path that leads
+   * to another host
+   */
+  async request(
     method: string,
     path: string,
     options: {
-      body?: string | Buffer | undefined;
-      headers: Record<string, string>;
-      signal?: AbortSignal | undefined;
+      readonly body?: string | Buffer | undefined;
+      readonly headers: Readonly<Record<string, string>>;
+      readonly signal?: AbortSignal | undefined;
     },
   ): Promise<IncomingMessage> {
-    const url = new URL(path, `https://${this.#address}`);
+    const base = new URL(`https://${this.#address}`);
+    const url = new URL(path, base);
+    // `//host` and `/\\host` are other hosts, which must not see the credentials.
+    if (url.origin !== base.origin) throw new SallyportError('BAD_REQUEST', { problem: 'it is no path' });
     const { tls, headers } = await this.#identify();
     return new Promise((resolve, reject) => {
       const call = request(
         url,
-        {
-          method,
-          ...tls,
-          headers: { ...headers, ...options.headers },
-          signal: options.signal,
-          agent: false,
-        },
+        { method, ...tls, headers: { ...headers, ...options.headers }, signal: options.signal, agent: false },
         resolve,
       );
       call.on('error', (cause) => {

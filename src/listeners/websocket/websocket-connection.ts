@@ -72,6 +72,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
   #pingedAt: number | undefined;
   #rttMs: number | undefined;
+  /** Settled by the next pong. */
+  #there: PromiseWithResolvers<void> | undefined;
 
   /** @param ends the WebSocket, and the stream under it */
   constructor(
@@ -122,6 +124,12 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
       return;
     this.#pingedAt = now;
     this.#socket.ping(String(now));
+  }
+
+  whenThere(): Promise<void> {
+    this.#there ??= Promise.withResolvers<void>();
+    this.ping(this.#context.clock.monotonic(), 0);
+    return this.#there.promise;
   }
 
   receive(handler: EdgeConnectionHandler): void {
@@ -251,6 +259,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
    * lives.
    */
   onPong(data: Buffer): void {
+    this.#there?.resolve();
+    this.#there = undefined;
     if (this.#pingedAt !== undefined && data.toString('latin1') === String(this.#pingedAt))
       this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();

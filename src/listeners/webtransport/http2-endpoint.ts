@@ -78,6 +78,7 @@ export class Http2Endpoint {
     this.#engine = components.engine;
     this.#events = components.events;
     this.tls = new TlsServer(components, () => ({ ...options(), name: 'webtransport' as const }), {
+      alpn: 'h2',
       create: (tls) => {
         const server = createSecureServer({
           ...tls,

@@ -164,6 +164,13 @@ export class FakeEdgeCore {
     question.settle(message);
   }
 
+  /** Its network is gone while its connection looks open: it reads nothing and says nothing. */
+  vanish(): void {
+    this.#stopped = true;
+    this.#beat?.cancel();
+    this.#socket?.pause();
+  }
+
   /** Loses its connection without a word, and returns as it does. */
   lose(): void {
     this.#socket?.terminate();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
 import { mintCa, mintEdge, OID } from '../../support/pki/pki.ts';
 import { mintAdmin, startAdmin } from './admin-fixture.ts';
@@ -57,14 +57,19 @@ test('a good certificate of anybody but an administrator is 403: edges do not ge
   );
 });
 
-test('a page of another site in a browser that holds the certificate changes nothing', async () => {
+test('P3: a browser that holds the certificate changes nothing, whatever page asks it to', async () => {
   await using hub = await startAdmin();
   const { host, port } = hub.listener.address();
-  const headers = { origin: 'https://evil.example' };
-  const answer = await hub.post('/api/v1/tokens/revoke-all', undefined, { headers });
-  expect([answer.status, hub.calls]).toEqual([403, []]);
-  const own = { origin: `https://${host}:${port}` };
-  expect((await hub.post('/api/v1/tokens/revoke-all', undefined, { headers: own })).status).toBe(204);
+  for (const headers of [
+    { origin: 'https://evil.example' },
+    { origin: `https://${host}:${port}` },
+    { 'sec-fetch-site': 'same-origin' },
+    { 'sec-fetch-site': 'none' },
+  ]) {
+    const answer = await hub.post('/api/v1/tokens/revoke-all', undefined, { headers });
+    expect([answer.status, hub.calls], JSON.stringify(headers)).toEqual([403, []]);
+  }
+  expect((await hub.post('/api/v1/tokens/revoke-all')).status).toBe(204);
 });
 
 test('bad HTTP and unreadable paths are answered in JSON, and the listener goes on', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import * as schemas from '../../../src/admin/schemas.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { bundleOf } from '../../support/pki/fixed-source.ts';
 import { mintServer } from '../../support/pki/pki.ts';
@@ -123,10 +124,68 @@ describe('messages', () => {
     expect(hub.nodes.sent).toEqual([]);
   });
 
+  test('a batch: each message has its outcome, content is passed byte for byte, one failure is not that of others', async () => {
+    await using hub = await startAdmin();
+    hub.nodes.result = () => {
+      const { node, wait } = hub.nodes.sent.at(-1)!;
+      if (node === 'edge-2') throw new SallyportError('NODE_OFFLINE', { node });
+      return wait === 'ack' ? { kind: 'acknowledged' } : { kind: 'queued' };
+    };
+    const item = (node: string, more: string) =>
+      `{"node":"${node}","resource":"a/b","operation":"update",${more}}`;
+    const items = [
+      item('edge-1', '"content": 12345678901234567890.10'),
+      item('edge-2', '"wait":"ack","id":"m-2"'),
+      item('edge-1', '"wait":"ack","content":{"b":1,"a":"\\u0041"}'),
+    ];
+    const answer = await hub.post('/api/v1/messages', undefined, {
+      body: `{"items": [${items.join(' ,\n')}]}`,
+      headers: { 'content-type': 'application/json' },
+    });
+    expect(answer.status).toBe(200);
+    schemas.batchAnswer.parse(answer.json);
+    expect(answer.json).toMatchObject({
+      items: [
+        { node: 'edge-1', kind: 'queued', msgId: expect.any(String) },
+        { node: 'edge-2', kind: 'failed', msgId: 'm-2', error: { code: 'NODE_OFFLINE' } },
+        { node: 'edge-1', kind: 'acknowledged' },
+      ],
+    });
+    expect(hub.nodes.sent.map(({ message }) => message.body.bytes.toString())).toEqual([
+      '12345678901234567890.10',
+      'null',
+      '{"b":1,"a":"\\u0041"}',
+    ]);
+  });
+
+  test.each([
+    [{}, 'body.items'],
+    [{ items: [] }, 'body.items'],
+    [{ items: {} }, 'body'],
+    [{ items: [1] }, 'body'],
+    [{ items: [message] }, 'body.items.0.node'],
+    [
+      {
+        items: [
+          { ...message, node: 'edge-1' },
+          { ...message, node: 'EDGE' },
+        ],
+      },
+      'body.items.1.node',
+    ],
+    [{ items: Array.from({ length: 1_001 }, () => ({ ...message, node: 'edge-1' })) }, 'body'],
+  ])('the batch %.60j is refused whole, and the field named', async (body, field) => {
+    await using hub = await startAdmin();
+    const answer = await hub.post('/api/v1/messages', body);
+    expect([answer.status, errorOf(answer).code]).toEqual([400, 'BAD_REQUEST']);
+    expect(errorOf(answer).message).toContain(`${field}:`);
+    expect(hub.nodes.sent).toEqual([]);
+  });
+
   test.each([
     ['{', 'application/json', 400],
     ['{"__proto__":{"x":1}}', 'application/json', 400],
-    ['resource=a', 'application/x-www-form-urlencoded', 400],
+    ['resource=a', 'application/x-www-form-urlencoded', 415],
     [JSON.stringify({ ...message, content: 'x'.repeat(2000) }), 'application/json', 413],
   ])('the body %.30s of type %s is %i', async (body, type, status) => {
     await using hub = await startAdmin({ options: { bodyBytes: 1000 } });

@@ -1,6 +1,7 @@
 import { AdminListener } from '../../../src/admin/admin-listener.ts';
 import type { AdminOptions } from '../../../src/admin/options.ts';
 import { RevocationService } from '../../../src/certs/revocation/revocation-service.ts';
+import type { AuditEntry, AuditTrail } from '../../../src/contracts/audit-trail.ts';
 import type { BearerReviewer } from '../../../src/contracts/bearer-reviewer.ts';
 import type {
   CaRolloverAdmin,
@@ -109,6 +110,19 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   }
 }
 
+/** Remembers what was recorded; a full disk when `full`. */
+export class FakeAudit implements AuditTrail {
+  readonly entries: AuditEntry[] = [];
+  full = false;
+
+  record(entry: AuditEntry): boolean {
+    if (!this.full) this.entries.push(entry);
+    return !this.full;
+  }
+
+  problem = () => (this.full ? 'no space left' : undefined);
+}
+
 export class FakeRollover implements CaRolloverAdmin {
   readonly requests: RolloverRequest[] = [];
   refusal: Error | undefined;
@@ -192,6 +206,7 @@ export async function startAdmin({
     edgeDays: 365,
   }));
   const rejections = new RejectionLog({ clock });
+  const audit = new FakeAudit();
   const info = (): GatewayInfo => ({
     version: '1.2.3',
     replica: 'hub-1',
@@ -228,6 +243,7 @@ export async function startAdmin({
       history,
       served: { list: async () => [] },
       rejections,
+      audit,
       health,
       info,
       replicas: { list: async () => ({ items: [info()], unanswered: [] }) },
@@ -250,6 +266,7 @@ export async function startAdmin({
     rollover,
     history,
     rejections,
+    audit,
     health,
     metrics,
     calls,

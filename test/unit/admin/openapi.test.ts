@@ -31,6 +31,7 @@ test('the document names every route, each operation once, and is served as JSON
     'get /api/v1/nodes/{node}',
     'post /api/v1/nodes/{node}/disconnect',
     'post /api/v1/nodes/{node}/messages',
+    'post /api/v1/messages',
     'get /api/v1/revocations',
     'post /api/v1/revocations',
     'get /api/v1/revocations/replicas',
@@ -54,6 +55,43 @@ test('the document names every route, each operation once, and is served as JSON
   expect(document.paths['/api/v1/nodes/{node}']!.get!.parameters).toMatchObject([
     { name: 'node', in: 'path', required: true, schema: { type: 'string' } },
   ]);
+});
+
+test('schemas have names, references lead to them, and what a body must fulfil can be seen', async () => {
+  await using hub = await startAdmin();
+  const document = (await hub.get('/openapi.json')).json as Document & {
+    components: { schemas: Record<string, { oneOf?: unknown; properties: Record<string, object> }> };
+  };
+  const { schemas: named } = document.components;
+  const referred = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)];
+  expect(referred.length).toBeGreaterThan(40);
+  for (const [, name] of referred) expect(named).toHaveProperty(name!);
+  expect(Object.keys(named)).toEqual(expect.arrayContaining(['NodeInfo', 'TokenBody', 'UpstreamEvent']));
+  expect(named.TokenBody!.oneOf).toHaveLength(2);
+  expect(named.RevokeBody!.properties.node).toMatchObject({ maxLength: 253, pattern: expect.any(String) });
+  expect(JSON.stringify(named.Failure)).toContain('"NODE_NOT_FOUND"');
+  expect(document.paths['/api/v1/events']!.get!.responses).toMatchObject({
+    200: {
+      content: {
+        'text/event-stream': { 'x-event-data': { $ref: '#/components/schemas/UpstreamEvent' } },
+      },
+    },
+  });
+});
+
+test('a wrong method is 405 with those there are, another body than JSON 415, before anything is done', async () => {
+  await using hub = await startAdmin();
+  for (const method of ['DELETE', 'PUT', 'TRACE', 'OPTIONS']) {
+    const answer = await hub.get('/api/v1/nodes/edge-1', { method });
+    expect(answer, method).toMatchObject({ status: 405, headers: { allow: 'GET, HEAD' } });
+  }
+  const form = await hub.get('/api/v1/tokens/revoke-all', {
+    method: 'POST',
+    body: 'a=b',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  });
+  expect(form.status).toBe(415);
+  expect(form.json).toMatchObject({ error: { code: 'MEDIA_TYPE_UNSUPPORTED' } });
 });
 
 test('what is answered has the documented shape', async () => {

@@ -6,6 +6,7 @@ import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { configJsonSchema, listSettings } from '../../../src/config/settings.ts';
 import { silentLogger } from '../../../src/core/log.ts';
+import { eventually } from '../../support/eventually.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -139,5 +140,16 @@ describe('configuration', () => {
     write('log:\n  level: loud\n');
     expect(live.reload().problem).toContain('log.level');
     expect(live.current.log.level).toBe('debug');
+  });
+
+  test('a change between the load and the first look is taken over, and each one after it', async () => {
+    const file = write('log:\n  level: info\n');
+    const live = new LiveConfig({ log: silentLogger }, loadConfig({ file }), { file });
+    write('log:\n  level: debug\n');
+    live.watch();
+    await eventually('the first', () => live.current.log.level === 'debug');
+    write('log:\n  level: warn\n');
+    await eventually('the second', () => live.current.log.level === 'warn');
+    live.unwatch();
   });
 });

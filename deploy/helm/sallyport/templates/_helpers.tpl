@@ -81,6 +81,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.serviceMonitor.enabled (not (dig "admin" "host" "" $config)) -}}
 {{- $_ := set $config "admin" (merge (dict "host" "0.0.0.0") (dig "admin" dict $config)) -}}
 {{- end -}}
+{{- if .Values.audit.enabled -}}
+{{- $_ := set $config "audit" (merge (dict "path" "/var/lib/sallyport/audit") (dig "audit" dict $config)) -}}
+{{- end -}}
 {{- $head := dict "apiVersion" "sallyport/v1" "kind" "Gateway" -}}
 {{- toYaml (merge $head $config) -}}
 {{- end -}}

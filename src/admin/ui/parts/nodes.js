@@ -1,4 +1,5 @@
 import { useMemo, useState } from 'preact/hooks';
+import { look } from '../actions.js';
 import { count, day, plural, quote, relative } from '../format.js';
 import { html } from '../lib.js';
 import { cloudCoreOf, selectNodes } from '../node-list.js';
@@ -65,7 +66,11 @@ function NodePage({ all, search, order, onOrder, page, onPage, now }) {
   const from = view.page * SIZE + 1;
   const to = from + view.rows.length - 1;
   const columns = /** @type {import('./data-table.js').Column<Node>[]} */ ([
-    { name: 'Node', cell: ({ node }) => html`<span class="name">${node}</span>` },
+    {
+      name: 'Node',
+      cell: (node) =>
+        html`<button type="button" class="name link" onClick=${() => look(node)}>${node.node}</button>`,
+    },
     { name: 'Transport', minor: true, cell: ({ transport }) => transport },
     { name: 'Replica', minor: true, cell: ({ replica }) => replica },
     { name: 'Address', minor: true, cell: ({ remoteAddress }) => remoteAddress },

@@ -1,5 +1,8 @@
+import { lift } from '../actions.js';
 import { count, quote, relative } from '../format.js';
 import { html } from '../lib.js';
+import { canAct } from '../session.js';
+import { Act } from './act.js';
 import { Command } from './command.js';
 import { DataTable } from './data-table.js';
 import { Loaded, Section } from './section.js';
@@ -44,4 +47,13 @@ const columns = (now) => [
   { name: 'Reason', cell: ({ reason }) => (reason === HOLD ? 'quarantine' : reason) },
   { name: 'By', minor: true, cell: ({ by }) => by },
   { name: 'When', kind: 'number', cell: ({ at }) => relative(at, now) },
+  ...(canAct
+    ? [
+        {
+          name: 'Lift',
+          cell: (/** @type {Revocation} */ entry) =>
+            html`<${Act} make=${() => lift(entry)} label="Let in" />`,
+        },
+      ]
+    : []),
 ];

@@ -1,5 +1,7 @@
+import { takeStep } from '../actions.js';
 import { count, day, short } from '../format.js';
 import { html } from '../lib.js';
+import { Act } from './act.js';
 import { Command } from './command.js';
 import { Loaded, Section } from './section.js';
 
@@ -29,7 +31,8 @@ function Progress({ value }) {
   const { phase, nodes, next = [], old, new: successor, summary } = value;
   if (phase === 'idle')
     return html`<p class="calm">No rollover is under way.</p>
-      <${Command} text="sallyport ca rollover prepare" />`;
+      <${Command} text="sallyport ca rollover prepare" />
+      <${Steps} next=${next} />`;
   const reached = STEPS.findIndex((one) => one.phase === phase);
   const following = next.find(({ step }) => STEPS.some((one) => one.step === step));
   return html`
@@ -54,7 +57,13 @@ function Progress({ value }) {
       ${successor ? html` → new <code>${short(successor.sha256)}</code> until ${day(successor.notAfter)}` : null}
     </p>
     ${following ? html`<${Blockers} step=${following.step} blockers=${following.blockers} />` : null}
+    <${Steps} next=${next} />
   `;
+}
+
+/** @param {{ next: NonNullable<Rollover['next']> }} props */
+function Steps({ next }) {
+  return html`<div class="acts">${next.map((one) => html`<${Act} key=${one.step} make=${() => takeStep(one)} />`)}</div>`;
 }
 
 /** @param {{ step: string, blockers: readonly string[] }} props */
