@@ -28,13 +28,19 @@ interface Question {
 const UNITS = { first: 'ms', return: 'ms', message: 'µs', down: 'µs', idle: 'KB' } as const;
 type Answer = Partial<Record<keyof typeof UNITS, number>>;
 
-/** CPU of a connect by mutual TLS with the WebSocket upgrade, never resumed: first contact of a node, and return. */
+/**
+ * CPU of a connect, by mutual TLS with the WebSocket upgrade and never resumed: first contact of a node, and
+ * return.
+ */
 export async function benchConnects(): Promise<void> {
-  for (const group of ['X25519'] as const)
+  for (const group of ['X25519', 'X25519MLKEM768'] as const)
     await compare({ what: 'connect', group, nodes: 1_000, warmUps: 2, rounds: 5 });
 }
 
-/** CPU of a message of 256 bytes over 200 connections, up; and down, over HTTPS and until the edge has acknowledged it. */
+/**
+ * CPU of a message of 256 bytes over 200 connections, up; and down, over HTTPS and until the edge has
+ * acknowledged it.
+ */
 export async function benchMessages(): Promise<void> {
   await compare({ what: 'message', nodes: 200, count: 100_000, warmUps: 1, rounds: 5 });
   await compare({ what: 'down', nodes: 200, count: 4_000, warmUps: 1, rounds: 3 });
@@ -45,7 +51,10 @@ export function benchIdle(): Promise<void> {
   return compare({ what: 'idle', nodes: 5_500, warmUps: 0, rounds: 1 });
 }
 
-/** The gateway, a hub in Go as KubeEdge has it, and the least in Node: in one run, in turns, with the same certificates. */
+/**
+ * The gateway, a hub in Go as KubeEdge has it, and the least in Node: in one run, in turns, with the same
+ * certificates.
+ */
 async function compare(question: Question): Promise<void> {
   const peers = buildGoPeers();
   if (!peers) {

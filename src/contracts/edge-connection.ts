@@ -6,7 +6,6 @@ import type { Message } from '../protocol/message.ts';
 
 /** One connection of one authenticated edge node. The hub never knows which library is behind it. */
 export interface EdgeConnection {
-  readonly id: string;
   readonly transport: TransportName;
   readonly peer: NodeIdentity;
   readonly remoteAddress: string;

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { MAX_HINT_MS } from './reconnect-delay.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 /** Certificates and one line of text are all the hub ever answers with. */
@@ -97,7 +98,9 @@ async function readAnswer(answer: IncomingMessage): Promise<HubAnswer> {
  * the hub.
  */
 export function parseRetryAfter(value: string | undefined): number | undefined {
-  return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
+  return value !== undefined && /^\d{1,6}$/.test(value)
+    ? Math.min(Number(value) * 1000, MAX_HINT_MS)
+    : undefined;
 }
 
 /** The first line of a text answer, fit for a log: bounded, and without control characters. */

@@ -147,6 +147,21 @@ describe('the relay', () => {
     expect(edge.counts.closes).toBe(0);
   });
 
+  test('U2: a CloudCore that refuses is passed over for one that does not, and the edge stays', async () => {
+    await using it = await startRelayRig({ cloudcores: 2 });
+    for (const one of it.cloudcores) one.illness = 'refuses';
+    const edge = await it.edge(NODE);
+    const answer = edge.ask('query', LEASE);
+    const refused = async (): Promise<boolean> =>
+      (await it.metric('upstream_connects_total', { result: 'upstream-refused' })) > 0;
+    await eventually('it is refused', refused);
+    const well = it.cloudcores[1]!;
+    well.illness = 'none';
+    await advanceUntil(it.clock, () => well.nodes.includes(NODE));
+    expect(await answer).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0 });
+  });
+
   test('U2: nothing is sent to a CloudCore whose certificate is not from the CA, and the edge stays', async () => {
     await using it = await startRelayRig();
     const stranger = it.newCloudCore(await mintServer(await mintCa()));
@@ -178,6 +193,37 @@ describe('the relay', () => {
     await advanceUntil(it.clock, () => it.relay.problem() !== undefined, 5_000);
     for (let minute = 0; minute < 10; minute++) await advanceUntil(it.clock, () => true, 60_000);
     expect(edge.counts.closes).toBe(0);
+  });
+
+  test('U2: an edge that does not read holds CloudCore up, not the gateway, and loses nothing', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    edge.read(false);
+    for (let n = 0; n < MANY; n++) it.cloudcore.sendText(NODE, event(n));
+    await eventually('the gateway reads no more', () => it.hub.get(NODE)!.messagesSent > 0);
+    await standsStill(() => it.cloudcore.unsentBytes(NODE));
+    expect(it.cloudcore.unsentBytes(NODE)).toBeGreaterThan((MANY / 4) * MIB);
+    edge.read(true);
+    await eventually('it has everything', () => edge.pushed.length === MANY);
+    expect(edge.pushed.map(({ header }) => header.msg_id)).toEqual(numbers());
+  });
+
+  test('U2: a CloudCore that does not read holds the edge up, not the gateway, and nothing is lost', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    it.cloudcore.freeze();
+    for (let n = 0; n < MANY; n++) edge.sendText(event(n));
+    await standsStill(() => edge.unsentBytes);
+    expect(edge.unsentBytes).toBeGreaterThan((MANY / 4) * MIB);
+    it.cloudcore.freeze(false);
+    const heard = () =>
+      it.cloudcore.heard
+        .filter(({ message }) => message.route.resource === 'default/event/e')
+        .map(({ message }) => message.header.msg_id);
+    await eventually('it has everything', () => heard().length === MANY);
+    expect(heard()).toEqual(numbers());
   });
 
   test('U3: a node that is revoked at the front is shut out, and its CloudCore session ends', async () => {
@@ -296,6 +342,30 @@ describe('the relay', () => {
     expect(told).toEqual(['connected', `node/${NODE}/membership/detail`, `node/${NODE}/${LEASE}`]);
   });
 });
+
+/** Less than `hub.rate` lets a node send at once. */
+const MANY = 32;
+const MIB = 1024 * 1024;
+const PADDING = 'x'.repeat(MIB);
+const numbers = () => Array.from({ length: MANY }, (_, n) => `m-${n}`);
+
+/** A large message that nobody answers. */
+function event(n: number): string {
+  const route = { source: 'edged', group: 'meta', operation: 'insert', resource: 'default/event/e' };
+  return frameText({ header: { msg_id: `m-${n}`, timestamp: 1 }, route, content: PADDING });
+}
+
+/** Until a number has been the same, and not 0, in many looks one after the other. */
+async function standsStill(read: () => number): Promise<void> {
+  let last = -1;
+  let same = 0;
+  await eventually('it stands still', async () => {
+    const now = read();
+    same = now === last && now > 0 ? same + 1 : 0;
+    last = now;
+    return same >= 30;
+  });
+}
 
 function recordedText(line: number): string {
   return frameText(recordedFrame(line));

@@ -12,8 +12,6 @@ import { connect } from 'node:tls';
 import { brotliCompressSync } from 'node:zlib';
 import { headers } from '@nats-io/transport-node';
 import { readBody } from '../../src/admin/request-body.ts';
-import { auditFile } from '../../src/audit/audit-files.ts';
-import { readAudit, verifyAudit } from '../../src/audit/read-audit.ts';
 import { decodeBackup } from '../../src/backup/backup-content.ts';
 import { decodeEvent, decodeItem, decodeOutcome } from '../../src/bus/nats/nats-messages.ts';
 import { decodeToken, Subjects } from '../../src/bus/nats/subjects.ts';
@@ -115,8 +113,6 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
   const { token } = await mintToken({ key: ownKey, caSha256: ca.sha256, epoch: 0, now, ttlMs: 60_000 });
   const subjects = new Subjects('sallyport');
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-decoders-'));
-  const auditFolder = mkdtempSync(join(tmpdir(), 'sallyport-decoders-'));
-  const auditLine = `${JSON.stringify({ at: '2026-11-28T00:00:00Z', action: 'a', who: 'b', previous: 'c' })}\n`;
   const sec1 = server.privateKey.export({ type: 'sec1', format: 'der' });
   const secretOf = (key: string, bytes: Uint8Array): Secret =>
     ({ name: 's', data: { [key]: bytes } }) as Secret;
@@ -149,13 +145,6 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
     'members of an object': {
       ...{ names: ['readMembers', 'readBody'], samples: [json, batch], maxBytes: 256 * KB, mayThrow: ours },
       decode: (input) => [readMembers(input), readBody(input)],
-    },
-    'lines of an audit': {
-      ...{ names: ['readAudit'], samples: [auditLine], maxBytes: 256 * KB },
-      decode: (input) => {
-        writeFileSync(auditFile(auditFolder, 'a', 1).path, input);
-        return [readAudit(auditFolder), verifyAudit(auditFolder)];
-      },
     },
     'elements of an array': {
       ...{ names: ['readElements'], samples: [elements], maxBytes: 256 * KB, mayThrow: ours },

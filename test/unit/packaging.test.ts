@@ -106,6 +106,11 @@ describe('Dockerfile', () => {
     );
   });
 
+  test('preloads the allocator that it installs, by a name that is right on every platform', () => {
+    expect(instruction('RUN').join()).toContain('--no-install-recommends libjemalloc2');
+    expect(instruction('ENV').join()).toMatch(/\bLD_PRELOAD=libjemalloc\.so\.2(?=\s|$)/);
+  });
+
   test('exposes exactly the default ports', () => {
     const ports = [
       `${config.https.port}/tcp`,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { request } from 'node:https';
+import { type Agent, request } from 'node:https';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { exactJson } from '../../protocol/content.ts';
@@ -134,6 +134,8 @@ export class AdminClient {
       readonly body?: string | Buffer | undefined;
       readonly headers: Readonly<Record<string, string>>;
       readonly signal?: AbortSignal | undefined;
+      /** Keeps connections; without it each request has its own. */
+      readonly agent?: Agent;
     },
   ): Promise<IncomingMessage> {
     const base = new URL(`https://${this.#address}`);
@@ -144,7 +146,13 @@ export class AdminClient {
     return new Promise((resolve, reject) => {
       const call = request(
         url,
-        { method, ...tls, headers: { ...headers, ...options.headers }, signal: options.signal, agent: false },
+        {
+          method,
+          ...tls,
+          headers: { ...headers, ...options.headers },
+          signal: options.signal,
+          agent: options.agent ?? false,
+        },
         resolve,
       );
       call.on('error', (cause) => {

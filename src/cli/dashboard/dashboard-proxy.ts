@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
@@ -30,10 +31,12 @@ export async function startDashboard(
   { port = 0 }: { readonly port?: number } = {},
 ): Promise<Dashboard> {
   const token = randomBytes(32).toString('base64url');
+  // The page is many files; a handshake for each would be felt.
+  const agent = new Agent({ keepAlive: true });
   const server = createServer((request, response) => {
     const { port: bound } = server.address() as AddressInfo;
     const access = { token, hosts: [`127.0.0.1:${bound}`, `localhost:${bound}`] };
-    answer(request, response, { client, access }).catch((error) => fail(response, error));
+    answer(request, response, { client, access, agent }).catch((error) => fail(response, error));
   });
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
@@ -42,6 +45,7 @@ export async function startDashboard(
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       server.close();
+      agent.destroy();
       await once(server, 'close');
     },
   };
@@ -55,7 +59,7 @@ interface Access {
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { client, access }: { client: Pick<AdminClient, 'request'>; access: Access },
+  { client, access, agent }: { client: Pick<AdminClient, 'request'>; access: Access; agent: Agent },
 ): Promise<void> {
   // As the gateway will read it: `/ui/../api` is no part of the page.
   const { pathname, search } = new URL(request.url ?? '/', 'http://127.0.0.1');
@@ -67,6 +71,7 @@ async function answer(
   const upstream = await client.request(method, `${pathname}${search}`, {
     headers: pick(headers),
     signal: gone.signal,
+    agent,
     ...(body.length > 0 ? { body } : {}),
   });
   const kept = Object.entries(upstream.headers).filter(([name]) => !HOP_BY_HOP.has(name));
@@ -78,7 +83,7 @@ async function answer(
 
 /**
  * A name of somebody else's may lead here (DNS rebinding), so the host is compared; and a page of another
- * origin cannot send the header without being asked for leave first, which nobody gives (Fetch standard §4.8).
+ * origin cannot send the header without asking for leave first, which nobody gives (Fetch standard §4.8).
  * @throws HOST_UNKNOWN, FORBIDDEN, DASHBOARD_TOKEN
  */
 function checkAccess({ method, headers }: IncomingMessage, path: string, { token, hosts }: Access): void {

@@ -20,7 +20,7 @@ interface Waiting {
 }
 
 export interface HttpIntakeEvents {
-  /** A whole request, and what came behind it. The socket is the callee's; it may be given to {@link HttpIntake.end}. */
+  /** A whole request, and what came behind it. */
   onRequest(socket: TLSSocket, head: RequestHead, rest: Buffer): void;
   /** It gets `answer` and is closed. */
   onBroken(socket: TLSSocket, answer: HttpAnswer): void;

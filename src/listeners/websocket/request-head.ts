@@ -7,7 +7,7 @@ const END = '\r\n\r\n';
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** RFC 9112 §3; a target of visible ASCII, whatever its form. */
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP\/1\.1$/;
-/** What a field value must not hold (RFC 9110 §5.5): a lone CR or LF among it, which others take for an end. */
+/** What a field value must not hold (RFC 9110 §5.5). Others take a lone CR or LF for an end. */
 const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
 const NOT_HTTP: BadHead = { ok: false, status: 400, detail: 'the request is not HTTP/1.1' };
 
@@ -47,7 +47,7 @@ export function readRequestHead(bytes: Buffer): RequestHead | BadHead | undefine
   for (const line of lines) {
     const colon = line.indexOf(':');
     const name = line.slice(0, Math.max(colon, 0));
-    // A line that goes on with a space (obs-fold), or a space before the colon, fails here as well (§5.1, §5.2).
+    // A folded line, and a space before the colon, fail here as well (§5.1, §5.2).
     if (!TOKEN.test(name) || CONTROL.test(line)) return bad('a header is malformed');
     const key = name.toLowerCase();
     const value = withoutSpace(line, colon + 1);
@@ -57,7 +57,7 @@ export function readRequestHead(bytes: Buffer): RequestHead | BadHead | undefine
   return problemOf(method, fields) ?? { ok: true, target, fields, bytes: end + END.length };
 }
 
-/** The value of a header that is given exactly once: several must not pass for one. @param name in lower case */
+/** The value of a header given exactly once: several must not pass for one. @param name in lower case */
 export function only(fields: Fields, name: string): string | undefined {
   const value = fields.get(name);
   return value?.includes('\n') ? undefined : value;

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type {
@@ -31,6 +30,8 @@ export interface ConnectionContext extends WriterContext {
   readonly metrics: Metrics;
   /** Connections the sweep has to look at: writing, paused or closing. All others cost it nothing. */
   readonly watched: Set<WebSocketConnection>;
+  /** It is gone. */
+  ended(connection: WebSocketConnection): void;
 }
 
 export interface ConnectionFacts {
@@ -58,7 +59,6 @@ type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
  */
 export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterOwner {
   readonly transport = 'websocket';
-  readonly id = randomUUID();
   readonly agent?: string;
   readonly #context: ConnectionContext;
   readonly #facts: ConnectionFacts;
@@ -268,6 +268,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
 
   onEnd(code: number): void {
     this.#context.watched.delete(this);
+    this.#context.ended(this);
     const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
     this.#endIntake();

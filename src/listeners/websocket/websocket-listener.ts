@@ -22,6 +22,7 @@ import type { HttpAnswer } from './http-answer.ts';
 import { HttpIntake } from './http-intake.ts';
 import type { WebSocketListenerOptions } from './options.ts';
 import type { RequestHead } from './request-head.ts';
+import { SharedTexts } from './shared-texts.ts';
 import { asksForUpgrade, readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
 import { type ConnectionContext, WebSocketConnection } from './websocket-connection.ts';
 import { knockWebSocket } from './websocket-knock.ts';
@@ -61,6 +62,8 @@ export class WebSocketListener implements Listener {
   readonly #refusals: RefusalReporter;
   readonly #context: ConnectionContext;
   readonly #open = new Set<WebSocketConnection>();
+  /** Projects and agents, of which a fleet has few. */
+  readonly #texts = new SharedTexts();
   readonly #http: HttpIntake;
   #sweep: Timer | undefined;
   /** Goes round the open connections, which may come and go meanwhile. */
@@ -79,6 +82,7 @@ export class WebSocketListener implements Listener {
       metrics,
       options,
       watched: new Set(),
+      ended: (connection) => this.#forget(connection),
     };
     this.#tls = new TlsServer(
       { source: components.source, clock, log, metrics, rejections, descriptors: components.descriptors },
@@ -214,13 +218,16 @@ export class WebSocketListener implements Listener {
     const { acceptor, clock, metrics } = this.#components;
     this.#upgrader.options.maxPayload = this.#options().maxMessageBytes;
     this.#upgrader.handleUpgrade(forLibrary(asked), stream, rest, (socket: WebSocket) => {
-      const { projectId, agent } = asked;
-      const remoteAddress = this.#tls.remoteAddress(stream);
-      const facts = { peer, remoteAddress, projectId, agent, keyExchange: keyExchange(stream) };
+      const facts = {
+        peer,
+        remoteAddress: this.#tls.remoteAddress(stream),
+        projectId: this.#texts.same(asked.projectId),
+        agent: asked.agent === undefined ? undefined : this.#texts.same(asked.agent),
+        keyExchange: keyExchange(stream),
+      };
       const connection = new WebSocketConnection(this.#context, facts, { socket, stream });
       this.#tls.handOver(stream);
       this.#open.add(connection);
-      socket.on('close', () => this.#forget(connection));
       const acceptedAt = this.#tls.acceptedAt(stream) ?? clock.monotonic();
       metrics.connectSeconds.observe({ transport: this.name }, (clock.monotonic() - acceptedAt) / 1000);
       acceptor.accept(connection);

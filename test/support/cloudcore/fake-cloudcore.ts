@@ -171,6 +171,11 @@ export class FakeCloudCore {
     this.#sessions.get(node)?.socket.send(text);
   }
 
+  /** Bytes for a node that nobody has taken yet. */
+  unsentBytes(node: string): number {
+    return this.#sessions.get(node)?.socket.bufferedAmount ?? 0;
+  }
+
   /** A metaserver's watch is told of an object. */
   tellWatchers(resource: string, object: object): number {
     const [, kind = ''] = resource.split('/');
