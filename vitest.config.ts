@@ -14,8 +14,8 @@ const shared = {
 
 /**
  * unit and contract: no process is started. integration: whole gateways. stories: the longer ones, for CI.
- * helm, browser, rules, nats, chaos, cluster: need Helm 3, Chromium, promtool, nats-server, a built
- * kube-apiserver.
+ * helm, browser, rules, nats, chaos, cluster, python: need Helm 3, Chromium, promtool, nats-server, a built
+ * kube-apiserver, Python with examples/python-edge/requirements.txt.
  */
 export default defineConfig({
   test: {
@@ -52,6 +52,7 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
+      { test: { ...shared, name: 'python', include: ['test/python/**/*.test.ts'] } },
       { test: { ...shared, name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000 } },
       { test: { ...shared, name: 'rules', include: ['test/rules/**/*.test.ts'], testTimeout: 120_000 } },
       { test: { ...shared, name: 'chaos', include: ['test/chaos/**/*.test.ts'], testTimeout: 240_000 } },

@@ -2,8 +2,9 @@
 export { LiveConfig } from './config/live-config.ts';
 export { type ConfigSources, type LoadedConfig, loadConfig } from './config/load.ts';
 export type { Config, ConfigInput } from './config/schema.ts';
+export type { ReadyInfo } from './contracts/gateway-info.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from './core/errors.ts';
-export { createLogger, type Logger } from './core/log.ts';
-export type { ReadyInfo } from './gateway/gateway-info.ts';
+export type { Logger } from './core/log.ts';
+export { createLogger } from './core/pino-log.ts';
 export { type Gateway, startGateway } from './gateway/start-gateway.ts';
 export type { Message } from './protocol/message.ts';

@@ -39,15 +39,15 @@ const certsFloors = [
 ];
 const libraryHomes: Record<string, RegExp> = {
   '@kubernetes/client-node': /^secrets\/kubernetes\//,
-  '@peculiar/x509': /^(certs|sdk|backup)\//,
+  '@peculiar/x509': /^(certs|backup)\//,
   '@currentspace/http3': /^(listeners\/quic|sdk|protocol)\//,
   '@fails-components/webtransport': /^(listeners\/webtransport|sdk)\//,
   '@prometheus-io/client': /^core\/metrics/,
-  pino: /^core\/log/,
+  pino: /^core\/pino-log/,
   ws: /^(listeners\/(websocket|tunnel)|relay|sdk)\//,
   fastify: /^(listeners\/https|admin)\//,
   jose: /^certs\//,
-  zod: /^(config|admin)\//,
+  zod: /^core\/zod/,
   '@nats-io': /^(nats|bus\/nats|fleet)\//,
   commander: /^cli\//,
   preact: /^admin\/ui\//,

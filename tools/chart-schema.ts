@@ -92,7 +92,12 @@ export function chartSchema(): string {
         caConfigMap: { type: 'string', minLength: 1 },
         authorization: map,
       }),
-      prometheusRule: object({ enabled: boolean, labels: strings, runbookBase: { type: 'string' } }),
+      prometheusRule: object({
+        enabled: boolean,
+        optional: boolean,
+        labels: strings,
+        runbookBase: { type: 'string' },
+      }),
       grafanaDashboard: object({ enabled: boolean, labels: strings, annotations: strings }),
     }),
     // Gateways that share no bus share no messages.

@@ -88,7 +88,16 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     graph('Sessions by replica', 'How nodes are spread.', 'short', 8, {
       '{{instance}}': `sum by (instance) (sallyport_sessions{${own}})`,
     }),
-    graph('Sessions that end', 'By reason.', 'ops', 8, {
+    graph(
+      'Sessions by key exchange',
+      'Group of TLS; with a classical one, recorded traffic may be read with a quantum computer later.',
+      'short',
+      8,
+      {
+        '{{group}}, post-quantum: {{post_quantum}}': `sum by (group, post_quantum) (sallyport_sessions{${own}})`,
+      },
+    ),
+    graph('Sessions that end', 'By reason.', 'ops', 12, {
       '{{reason}}': rate('sessions_ended_total', 'reason'),
     }),
     graph('Refused connections', 'Handshakes by reason, and what limits refuse.', 'ops', 12, {

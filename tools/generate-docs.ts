@@ -4,14 +4,28 @@
  * generated:NAME -->` and `<!-- /generated:NAME -->`. A test runs this with `--check`.
  */
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createProgram } from '../src/cli/program.ts';
 import { listSettings } from '../src/config/settings.ts';
-import { ERRORS } from '../src/core/error-table.ts';
+import { ERRORS, type ErrorDefinition } from '../src/core/error-table.ts';
 import { createMetrics } from '../src/core/metrics.ts';
-import { CLOSE_REASONS } from '../src/protocol/close-reasons.ts';
-import { ADMIN_REASONS, HANDSHAKE_REASONS, PEER_REASONS } from '../src/protocol/rejection-reasons.ts';
-import { CHART_RULES_FILE, chartRules, KUSTOMIZE_RULES_FILE, kustomizeRules } from './alert-rules.ts';
+import { CLOSE_REASONS, type CloseReasonName } from '../src/protocol/close-reasons.ts';
+import {
+  ADMIN_REASONS,
+  HANDSHAKE_REASONS,
+  PEER_REASONS,
+  type PeerReason,
+  refusalStatus,
+} from '../src/protocol/rejection-reasons.ts';
+import { withDefaults } from '../src/sdk/edge-client-options.ts';
+import {
+  CHART_OPTIONAL_RULES_FILE,
+  CHART_RULES_FILE,
+  chartOptionalRules,
+  chartRules,
+  KUSTOMIZE_RULES_FILE,
+  kustomizeRules,
+} from './alert-rules.ts';
 import {
   CHART_RESTART_SETTINGS_FILE,
   CHART_SCHEMA_FILE,
@@ -45,15 +59,55 @@ function configuration(settings = listSettings()): string {
 const BOUNDS =
   /^(limits\.|hub\.(nodeLimit|keepalive|max|window|queue\.|flap|.*[rR]ate|.*PerSecond)|tokens\.(fleetTtlMs|nodeTtlMs)|certificates\.(edgeDays|graceDays)|quic\..*(onnections|erver))/;
 
-const errors = () =>
+const errors = (codes = Object.keys(ERRORS)) =>
   table(
     ['code', 'status', 'message', 'what to do'],
-    Object.entries(ERRORS).map(([code, { status, message, fix }]) => [
-      `\`${code}\``,
-      String(status),
-      cell(message),
-      cell(fix),
-    ]),
+    Object.entries<ErrorDefinition>(ERRORS)
+      .filter(([code]) => codes.includes(code))
+      .map(([code, { status, message, fix }]) => [`\`${code}\``, String(status), cell(message), cell(fix)]),
+  );
+
+/** What the SDK itself makes, wherever it does. */
+function sdkErrors(): string {
+  const code = globSync(['src/sdk/**/*.ts', 'src/protocol/quic-library.ts']).map((file) =>
+    readFileSync(file, 'utf8'),
+  );
+  return errors([...code.join('').matchAll(/SallyportError\(\s*'(\w+)'/g)].map(([, name]) => name!));
+}
+
+/** The members of an interface, with their comments. */
+function membersOf(file: string, name: string): readonly { readonly name: string; readonly text: string }[] {
+  const source = readFileSync(file, 'utf8');
+  const body = new RegExp(`interface ${name} {\\n([\\s\\S]*?)\\n}`).exec(source)![1]!;
+  return [...body.matchAll(/(?:\/\*\*([\s\S]*?)\*\/\s+)?^ {2}(?:readonly )?(\w+)\??:/gm)].map(
+    ([, text = '', member]) => ({
+      name: member!,
+      text: text.replaceAll(/\s*\n\s*\*\s*/g, ' ').trim(),
+    }),
+  );
+}
+
+function sdkOptions(): string {
+  const defaults: Readonly<Record<string, unknown>> = withDefaults({
+    hub: { https: '' },
+    node: '',
+    directory: '',
+  });
+  const rows = membersOf('src/sdk/edge-client-options.ts', 'EdgeClientOptions').map(({ name, text }) => {
+    const value = defaults[name];
+    const needed = value === '' || name === 'hub';
+    const shown = Object.entries(typeof value === 'object' ? value! : { '': value }).map(
+      ([part, one]) => `${part && `${part}: `}\`${JSON.stringify(one).replaceAll('"', "'")}\``,
+    );
+    return [`\`${name}\``, needed ? 'has to be given' : shown.join('<br>'), cell(text)];
+  });
+  return table(['option', 'default', 'what it is'], rows);
+}
+
+const sdkEvents = () =>
+  table(
+    ['event', 'when'],
+    membersOf('src/sdk/edge-events.ts', 'EdgeEvents').map(({ name, text }) => [`\`${name}\``, cell(text)]),
   );
 
 const closeReasons = () =>
@@ -66,6 +120,30 @@ const closeReasons = () =>
       retry,
     ]),
   );
+
+/** What an edge does next, by what it was told: the words before there is a connection, the codes after. */
+function edgeConduct(): string {
+  const doing = {
+    soon: 'comes back after the hint, or within a second',
+    backoff: 'tries again after 1 s, then later and later, 60 s at most, half of it random',
+    renew: 'renews its certificate, then as `backoff`',
+    never: '**never**: stays away until a person has acted',
+  } as const;
+  const rows = Object.entries(doing).map(([retry, what]) => {
+    const names = (Object.keys(CLOSE_REASONS) as CloseReasonName[]).filter(
+      (name) => CLOSE_REASONS[name].retry === retry,
+    );
+    const words = (Object.keys(PEER_REASONS) as PeerReason[])
+      .filter((word) => names.includes(PEER_REASONS[word].close))
+      .map((word) => `\`${word}\` (${refusalStatus(word)})`);
+    return [
+      what,
+      names.map((name) => `${CLOSE_REASONS[name].code} ${name}`).join('<br>'),
+      words.join('<br>'),
+    ];
+  });
+  return table(['the edge', 'close code and name', 'word in `Sallyport-Reason` (status)'], rows);
+}
 
 const rejectionReasons = () =>
   table(
@@ -85,9 +163,9 @@ async function metrics(): Promise<string> {
   return table(['metric', 'type', 'meaning'], rows);
 }
 
-function commands(): string {
+async function commands(): Promise<string> {
   const rows: Row[] = [];
-  const walk = (command: ReturnType<typeof createProgram>, prefix: string) => {
+  const walk = (command: Awaited<ReturnType<typeof createProgram>>, prefix: string) => {
     for (const child of command.commands) {
       const usage = `${prefix} ${child.name()}`;
       if (child.commands.length > 0) walk(child, usage);
@@ -101,7 +179,7 @@ function commands(): string {
       }
     }
   };
-  walk(createProgram(), 'sallyport');
+  walk(await createProgram(), 'sallyport');
   return table(['command', 'what it does', 'options'], rows);
 }
 
@@ -126,7 +204,11 @@ const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
   'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   'configuration-limits': () => configuration(listSettings().filter(({ path }) => BOUNDS.test(path))),
-  errors,
+  errors: () => errors(),
+  'edge-conduct': edgeConduct,
+  'sdk-options': sdkOptions,
+  'sdk-events': sdkEvents,
+  'sdk-errors': sdkErrors,
   'close-reasons': closeReasons,
   'rejection-reasons': rejectionReasons,
   metrics,
@@ -138,6 +220,7 @@ const whole: Readonly<Record<string, () => string>> = {
   [CHART_SCHEMA_FILE]: chartSchema,
   [CHART_RESTART_SETTINGS_FILE]: chartRestartSettings,
   [CHART_RULES_FILE]: chartRules,
+  [CHART_OPTIONAL_RULES_FILE]: chartOptionalRules,
   [KUSTOMIZE_RULES_FILE]: kustomizeRules,
   ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };
@@ -146,6 +229,7 @@ const files = [
   'docs/configuration.md',
   'docs/errors.md',
   'docs/protocol.md',
+  'docs/sdk.md',
   'docs/operations.md',
   'docs/security.md',
   ...Object.keys(whole),

@@ -1,51 +1,34 @@
 /**
- * `npm run release:check`: builds and packs the package, installs the tarball into an empty folder as a user
- * would, and tries there what the package promises: both commands, both imports, their types. Tarball and
+ * `npm run release:check`: builds and packs both packages, installs each tarball into empty folders as a user
+ * would, and tries there what they promise: both commands, all imports, their types, a join. Tarballs and
  * SBOM are left in `.tmp/release`.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { npmPack, type Packed, run } from './pack-sdk.ts';
+import { checkTypes, type Hub, install, joinByImport, joinByRequire, sdkSteps } from './sdk-check.ts';
+import { assert, type Steps } from './steps.ts';
 
 const out = resolve('.tmp/release');
 const user = mkdtempSync(join(tmpdir(), 'sallyport-release-'));
 const children: ChildProcess[] = [];
-const run = (cwd: string, command: string, ...args: readonly string[]) =>
-  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 const bin = join(user, 'node_modules', '.bin', 'sallyport');
 
-interface Packed {
-  readonly filename: string;
-  readonly unpackedSize: number;
-  readonly files: readonly { readonly path: string }[];
-}
 let packed: Packed;
 let connection: readonly string[] = [];
+let hub: Hub;
 
 /** In order; each throws what is wrong, and may say what it found. */
-const steps: Readonly<Record<string, () => Promise<string | undefined> | string | undefined>> = {
+const steps: Steps = {
   build: () => void run('.', 'npm', 'run', '-s', 'build'),
 
   pack: () => {
     rmSync(out, { recursive: true, force: true });
-    mkdirSync(out, { recursive: true });
-    // Version 12 of npm prints an object by name, earlier ones a list.
-    const answer = JSON.parse(run('.', 'npm', 'pack', '--json', '--pack-destination', out)) as Record<
-      string,
-      Packed
-    >;
-    packed = Object.values(answer)[0]!;
+    packed = npmPack('.', out);
     const paths = packed.files.map(({ path }) => path);
     for (const wanted of [
       'LICENSE',
@@ -71,8 +54,7 @@ const steps: Readonly<Record<string, () => Promise<string | undefined> | string 
       join(user, 'package.json'),
       JSON.stringify({ name: 'user-of-sallyport', version: '0.0.0', private: true, type: 'module' }),
     );
-    run(user, 'npm', 'install', '--no-audit', '--no-fund', '--loglevel=error', join(out, packed.filename));
-    run(user, 'npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error');
+    install(user, join(out, packed.filename));
     assert(!existsSync(join(user, 'node_modules/@currentspace')), 'the QUIC library was installed unasked');
     assert(existsSync(bin), 'there is no command sallyport');
     return `${readdirSync(join(user, 'node_modules')).length} folders in node_modules`;
@@ -114,37 +96,7 @@ const options: EdgeClientOptions = { node: 'edge-1', hub: { https: 'localhost:10
 export const join = (): Promise<EdgeClient> => EdgeClient.join({ ...options, token: ${token} });
 export const message = createMessage;
 `;
-    writeFileSync(
-      join(user, 'tsconfig.json'),
-      JSON.stringify({
-        compilerOptions: {
-          target: 'es2024',
-          lib: ['es2024', 'esnext.disposable'],
-          module: 'nodenext',
-          strict: true,
-          noEmit: true,
-          types: ['node'],
-          typeRoots: [resolve('node_modules/@types')],
-        },
-        files: ['program.ts'],
-      }),
-    );
-    const check = () => run(user, resolve('node_modules/.bin/tsc'), '-p', 'tsconfig.json');
-    writeFileSync(join(user, 'program.ts'), program("'x'"));
-    try {
-      check();
-    } catch (error) {
-      throw new Error((error as { stdout: string }).stdout);
-    }
-    writeFileSync(join(user, 'program.ts'), program('42'));
-    let refused = false;
-    try {
-      check();
-    } catch {
-      refused = true;
-    }
-    assert(refused, 'a number was taken as a token: the types are not there');
-    return undefined;
+    return checkTypes(user, { 'program.ts': program("'x'") }, { 'program.ts': program('42') });
   },
 
   'sallyport serve --print-ready': async () => {
@@ -163,12 +115,17 @@ export const message = createMessage;
       'websocket.port': port(ready.websocket),
       'admin.port': port(ready.admin),
     });
+    const local = (address: string) => `localhost:${port(address)}`;
+    hub = {
+      https: local(ready.https),
+      websocket: local(ready.websocket),
+      token: (node) => run(user, bin, 'token', 'create', '--node', node, ...connection).trim(),
+    };
     return `https ${ready.https}, websocket ${ready.websocket}`;
   },
 
   'sallyport edge run, and a message to it': async () => {
-    const token = run(user, bin, 'token', 'create', '--node', 'edge-1', ...connection).trim();
-    const edge = start('edge', 'run', '--node', 'edge-1', '--token', token, ...connection);
+    const edge = start('edge', 'run', '--node', 'edge-1', '--token', hub.token('edge-1'), ...connection);
     const arrived = line(edge, (text) => text.includes('"hello"'));
     for (
       let left = 100;
@@ -182,6 +139,13 @@ export const message = createMessage;
     run(user, bin, 'send', 'edge-1', ...message, ...connection);
     return (await arrived).trim();
   },
+
+  'sallyport/sdk joins, by import and by require': () => {
+    joinByImport(user, 'sallyport/sdk', { hub });
+    return joinByRequire(user, 'sallyport/sdk', { hub });
+  },
+
+  ...sdkSteps(out, () => hub),
 
   'quic.enabled without its library is refused with the remedy': async () => {
     const child = start(
@@ -243,10 +207,6 @@ function line(child: ChildProcess, fits: (text: string) => boolean): Promise<str
 
 function fullName(component: { readonly name: string; readonly group?: string }): string {
   return component.group ? `${component.group}/${component.name}` : component.name;
-}
-
-function assert(condition: boolean, problem: string): asserts condition {
-  if (!condition) throw new Error(problem);
 }
 
 let failed = 0;

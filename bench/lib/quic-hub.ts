@@ -22,7 +22,12 @@ export interface Usage {
   readonly cpuMs: number;
   readonly rssKb: number;
   readonly received: number;
+  /** Connections that ended. */
+  readonly ended: number;
 }
+
+/** `rotate`: serve a new certificate, then tell. */
+type Question = 'tell' | 'collect and tell' | 'rotate';
 
 /** Where a server is, and who gets in. */
 export interface HubAddress {
@@ -33,7 +38,7 @@ export interface HubAddress {
 }
 
 export interface QuicHub extends HubAddress {
-  usage(question?: 'tell' | 'collect and tell'): Promise<Usage>;
+  usage(question?: Question): Promise<Usage>;
   stop(): void;
 }
 
@@ -71,6 +76,7 @@ async function serve(mode: Mode): Promise<void> {
   const source = new FixedSource(bundleOf({ ca, server: await mintServer(ca) }));
   const acceptor = new RecordingAcceptor();
   let received = 0;
+  let ended = 0;
   const accept = acceptor.accept.bind(acceptor);
   acceptor.accept = (connection) => {
     accept(connection);
@@ -81,7 +87,7 @@ async function serve(mode: Mode): Promise<void> {
         if (message.route.operation === 'echo') connection.send(message).catch(() => {});
       },
       onAlive() {},
-      onClose() {},
+      onClose: () => void ended++,
     });
   };
   const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
@@ -90,6 +96,7 @@ async function serve(mode: Mode): Promise<void> {
   }));
   const log = silentLogger;
   let port: number;
+  let rotate = async () => {};
   if (mode === 'steered') {
     const metrics = createMetrics({ process: false });
     const listener = new QuicListener(
@@ -98,6 +105,11 @@ async function serve(mode: Mode): Promise<void> {
     );
     await listener.start();
     port = listener.address().port;
+    rotate = async () => {
+      const next = bundleOf({ ca, server: await mintServer(ca) });
+      source.set(next);
+      await listener.applyBundle(next);
+    };
   } else {
     const generation = await QuicGeneration.start(
       source.current(),
@@ -127,11 +139,13 @@ async function serve(mode: Mode): Promise<void> {
     port = generation.ports[0]!;
   }
   const edge = await mintEdge(ca, 'edge-1');
-  process.on('message', (question) => {
+  process.on('message', async (question: Question) => {
+    if (question === 'rotate') await rotate();
     const { user, system } = process.cpuUsage();
     // What connections hold, not what the engine has not bothered to collect yet.
     if (question === 'collect and tell') globalThis.gc?.();
-    process.send!({ cpuMs: (user + system) / 1000, rssKb: process.memoryUsage().rss / 1024, received });
+    const rssKb = process.memoryUsage().rss / 1024;
+    process.send!({ cpuMs: (user + system) / 1000, rssKb, received, ended } satisfies Usage);
   });
   process.send!({ port, ca: ca.pem, certificate: edge.pem, key: edge.key } satisfies HubAddress);
 }

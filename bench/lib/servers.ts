@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -61,26 +61,32 @@ export async function startBenchGateway(
   };
 }
 
-/** The bare server with the gateway's own certificate, so that the cryptography is the same. */
-export async function startBareServer(
-  gateway: BenchGateway,
-): Promise<{ pid: number; port: number } & AsyncDisposable> {
-  const folder = join(gateway.folder, 'bare');
-  mkdirSync(folder, { mode: 0o700 });
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text, { mode: 0o600 });
-    return join(folder, name);
-  };
+/** Whoever is compared with a gateway: a process that is given CERT KEY CA and prints its port. */
+export interface BenchPeer extends AsyncDisposable {
+  readonly pid: number;
+  readonly port: number;
+}
+
+/** Started with the gateway's own certificate, so that the cryptography is the same. */
+export async function startPeer(gateway: BenchGateway, ...command: readonly string[]): Promise<BenchPeer> {
+  const folder = mkdtempSync(join(gateway.folder, 'peer-'));
   const paths = [
-    file('hub.crt', gateway.hub.cert),
-    file('hub.key', gateway.hub.key),
-    file('ca.crt', gateway.ca.pem),
+    writeSecret(folder, 'hub.crt', gateway.hub.cert),
+    writeSecret(folder, 'hub.key', gateway.hub.key),
+    writeSecret(folder, 'ca.crt', gateway.ca.pem),
   ];
-  const child = spawn(process.execPath, ['bench/lib/bare-server.ts', ...paths], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(command[0]!, [...command.slice(1), ...paths], { stdio: ['ignore', 'pipe', 'inherit'] });
   const port = Number(await firstLine(child));
   return { pid: child.pid!, port, [Symbol.asyncDispose]: () => stop(child) };
+}
+
+export const startBareServer = (gateway: BenchGateway): Promise<BenchPeer> =>
+  startPeer(gateway, process.execPath, 'bench/lib/bare-server.ts');
+
+/** @returns where it is */
+export function writeSecret(folder: string, name: string, text: string): string {
+  writeFileSync(join(folder, name), text, { mode: 0o600 });
+  return join(folder, name);
 }
 
 export function readPair(folder: string, secret: string, certKey: string, keyKey: string): Pair {

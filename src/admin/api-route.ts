@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
 import { SallyportError } from '../core/errors.ts';
+import * as z from '../core/zod.ts';
 import { exactJson } from '../protocol/content.ts';
 import { type AdminCaller, callerOf } from './admin-access.ts';
 import type { AuditNeed } from './audited-calls.ts';

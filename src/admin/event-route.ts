@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { z } from 'zod';
+import type * as z from '../core/zod.ts';
 import { parse } from './api-route.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { DocumentedRoute } from './openapi.ts';

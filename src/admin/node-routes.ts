@@ -1,8 +1,8 @@
-import type { z } from 'zod';
 import type { NodeDirectory } from '../contracts/node-directory.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { toSallyportError } from '../core/http-errors.ts';
+import type * as z from '../core/zod.ts';
 import { closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from '../core/zod.ts';
 import type { ApiRoute } from './api-route.ts';
 import * as schemas from './schemas.ts';
 
@@ -70,7 +70,7 @@ function operation(
   };
   const parameters = [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')];
   const requestBody = route.body && {
-    required: true,
+    required: !route.body.safeParse({}).success,
     content: { 'application/json': { schema: refer('input', route.body) } },
   };
   return {

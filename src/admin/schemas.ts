@@ -1,7 +1,8 @@
-import { z } from 'zod';
 import { ERRORS } from '../core/error-table.ts';
 import type { ErrorCode } from '../core/errors.ts';
+import * as z from '../core/zod.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../identity/revocation-reasons.ts';
+import { TOKEN_LIFETIME_MS } from '../identity/token-lifetime.ts';
 import { LISTENER_NAMES, TRANSPORTS } from '../protocol/listener-names.ts';
 import { NODE_NAME } from '../protocol/node-name.ts';
 
@@ -27,6 +28,10 @@ export const nodeInfo = z.object({
   remoteAddress: z.string(),
   agent: z.string().optional(),
   projectId: z.string(),
+  keyExchange: z.object({ group: z.string(), postQuantum: z.boolean() }).optional().meta({
+    description:
+      'Key exchange of its TLS session; over QUIC the group is `unknown`, and never post-quantum; absent over HTTP/3',
+  }),
   connectedSince: time,
   lastHeard: time,
   certificate: z.object({
@@ -223,7 +228,12 @@ export const replicaList = z.object({ items: z.array(info), unanswered });
 export const tokenBody = z
   .strictObject({
     node: nodeName.optional(),
-    ttlMs: durationMs(2 ** 40, 'Lifetime, milliseconds; only with node').optional(),
+    ttlMs: z
+      .int()
+      .min(TOKEN_LIFETIME_MS.min)
+      .max(TOKEN_LIFETIME_MS.max)
+      .optional()
+      .meta({ description: 'Lifetime, milliseconds; only with node' }),
     fleet: z.boolean().default(false).meta({ description: 'The fleet token, which enrols any node' }),
   })
   .refine(({ node, fleet }) => (node !== undefined) !== fleet, 'needs either node or fleet, not both')

@@ -21,7 +21,8 @@ export interface Slot {
 /** One session's hold on a backlog. */
 export interface Attachment {
   readonly consumer: DownstreamConsumer;
-  readonly underWay: Set<Slot>;
+  /** Undefined until the first. */
+  underWay?: Set<Slot>;
   /** False once the session said it is gone. */
   live: boolean;
 }
@@ -41,8 +42,9 @@ export class NodeBacklog {
   waitingBytes = 0;
   #head: Slot | undefined;
   #tail: Slot | undefined;
-  readonly #waiting = new Map<string, Slot>();
-  readonly #underWay = new Map<string, Slot>();
+  // Undefined until the first: most nodes have nothing waiting, and an empty map takes 300 bytes.
+  #waiting: Map<string, Slot> | undefined;
+  #underWay: Map<string, Slot> | undefined;
 
   constructor(node: string) {
     this.node = node;
@@ -50,18 +52,18 @@ export class NodeBacklog {
 
   /** The waiting message about the same object. */
   waitingFor(key: string | undefined): Slot | undefined {
-    return key === undefined ? undefined : this.#waiting.get(key);
+    return key === undefined ? undefined : this.#waiting?.get(key);
   }
 
   /** The newest message held about the same object. */
   newestFor(key: string | undefined): Slot | undefined {
-    return key === undefined ? undefined : (this.#waiting.get(key) ?? this.#underWay.get(key));
+    return key === undefined ? undefined : (this.#waiting?.get(key) ?? this.#underWay?.get(key));
   }
 
   append(slot: Slot): void {
     this.#link(slot, this.#tail);
     this.#count(slot, 1);
-    if (slot.key !== undefined) this.#waiting.set(slot.key, slot);
+    if (slot.key !== undefined) this.#setWaiting(slot.key, slot);
   }
 
   /** `slot` takes the place of `old`, which waits about the same object. */
@@ -70,7 +72,7 @@ export class NodeBacklog {
     this.remove(old);
     this.#link(slot, place);
     this.#count(slot, 1);
-    this.#waiting.set(slot.key!, slot);
+    this.#setWaiting(slot.key!, slot);
   }
 
   /**
@@ -79,13 +81,15 @@ export class NodeBacklog {
    */
   take(owner: Attachment): Slot | undefined {
     for (let slot = this.#head; slot; slot = slot.next) {
-      if (slot.owner || (slot.key !== undefined && this.#underWay.has(slot.key))) continue;
+      if (slot.owner || (slot.key !== undefined && this.#underWay?.has(slot.key))) continue;
       slot.owner = owner;
+      owner.underWay ??= new Set();
       owner.underWay.add(slot);
       this.waitingMessages--;
       this.waitingBytes -= slot.bytes;
       if (slot.key !== undefined) {
-        this.#waiting.delete(slot.key);
+        this.#waiting?.delete(slot.key);
+        this.#underWay ??= new Map();
         this.#underWay.set(slot.key, slot);
       }
       return slot;
@@ -98,14 +102,14 @@ export class NodeBacklog {
    * already: the caller removes it
    */
   putBack(slot: Slot): boolean {
-    slot.owner?.underWay.delete(slot);
+    slot.owner?.underWay?.delete(slot);
     slot.owner = undefined;
     this.waitingMessages++;
     this.waitingBytes += slot.bytes;
     if (slot.key === undefined) return true;
-    this.#underWay.delete(slot.key);
-    if (this.#waiting.has(slot.key)) return false;
-    this.#waiting.set(slot.key, slot);
+    this.#underWay?.delete(slot.key);
+    if (this.#waiting?.has(slot.key)) return false;
+    this.#setWaiting(slot.key, slot);
     return true;
   }
 
@@ -116,10 +120,10 @@ export class NodeBacklog {
     else this.#head = slot.next;
     if (slot.next) slot.next.previous = slot.previous;
     else this.#tail = slot.previous;
-    slot.owner?.underWay.delete(slot);
+    slot.owner?.underWay?.delete(slot);
     if (slot.key === undefined) return;
-    if (this.#waiting.get(slot.key) === slot) this.#waiting.delete(slot.key);
-    if (this.#underWay.get(slot.key) === slot) this.#underWay.delete(slot.key);
+    if (this.#waiting?.get(slot.key) === slot) this.#waiting?.delete(slot.key);
+    if (this.#underWay?.get(slot.key) === slot) this.#underWay?.delete(slot.key);
   }
 
   oldestWaiting(): Slot | undefined {
@@ -134,6 +138,11 @@ export class NodeBacklog {
       yield slot;
       slot = next;
     }
+  }
+
+  #setWaiting(key: string, slot: Slot): void {
+    this.#waiting ??= new Map();
+    this.#waiting.set(key, slot);
   }
 
   #link(slot: Slot, after: Slot | undefined): void {

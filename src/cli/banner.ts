@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
+import type { ReadyInfo } from '../contracts/gateway-info.ts';
 import { VERSION } from '../core/version.ts';
-import type { ReadyInfo } from '../gateway/gateway-info.ts';
 import type { Gateway } from '../gateway/start-gateway.ts';
 import { LISTENER_NAMES } from '../protocol/listener-names.ts';
 import { configSources, type GlobalOptions } from './context.ts';

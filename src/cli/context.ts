@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SallyportError } from '../core/errors.ts';
 import { AdminClient } from './admin/admin-client.ts';
 import { bearerCredentials } from './admin/bearer-credentials.ts';
+import { DEFAULT_FILE } from './global-options.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -19,38 +20,6 @@ export interface GlobalOptions {
   readonly bearerToken?: string;
   readonly bearerTokenFile?: string;
   readonly output?: OutputFormat;
-}
-
-/** The file that is read when none is named, so that every command in a folder means the same gateway. */
-const DEFAULT_FILE = 'sallyport.yaml';
-
-export function addGlobalOptions(program: Command): Command {
-  return program
-    .option(
-      '-c, --config <file>',
-      `configuration file (default: $SALLYPORT_CONFIG, or ${DEFAULT_FILE} when it exists)`,
-    )
-    .option(
-      '--set <path=value>',
-      'set one setting, for example --set https.port=0; may be repeated',
-      collectSettings,
-      {},
-    )
-    .option(
-      '--admin <host:port>',
-      'admin address of the gateway (default: $SALLYPORT_ADMIN, or what the configuration says)',
-    )
-    .option('--cert <file>', 'admin certificate')
-    .option('--key <file>', 'key of the admin certificate')
-    .option('--ca <file>', 'CA of the gateway')
-    .option(
-      '--bearer-token-file <file>',
-      'file with a token of the cluster, instead of an admin certificate (default: $SALLYPORT_BEARER_TOKEN_FILE)',
-    )
-    .option(
-      '--bearer-token <token>',
-      'the token itself, which other users of this machine can see here (default: $SALLYPORT_BEARER_TOKEN)',
-    );
 }
 
 export function outputOption(): Option {
@@ -126,10 +95,4 @@ export function durationArgument(text: string): number {
   if (ms === undefined || ms <= 0)
     throw new InvalidArgumentError('write a duration such as 90s, 15m, 12h or 7d');
   return ms;
-}
-
-function collectSettings(text: string, previous: Record<string, string>): Record<string, string> {
-  const at = text.indexOf('=');
-  if (at < 1) throw new InvalidArgumentError('write path=value, for example https.port=0');
-  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
 }

@@ -2,6 +2,7 @@ import type { LoadedConfig } from '../config/load.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import { systemClock } from '../core/clock.ts';
 import type { Terminal } from './terminal.ts';
+import { terminalLog } from './terminal-log.ts';
 
 /**
  * Gives `task` the store the configuration names, and closes it. What the store logs goes to standard error,
@@ -16,7 +17,7 @@ export async function withStore<T>(
     import('../secrets/open-secret-store.ts'),
     import('../core/metrics.ts'),
   ]);
-  const log = terminal.log('error');
+  const log = terminalLog(terminal, 'error');
   const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
   const store = await openSecretStore(components, config.secretStore);
   try {

@@ -1,5 +1,5 @@
-import { stringify } from 'yaml';
 import { printable } from '../core/printable.ts';
+import { yaml } from '../core/yaml.ts';
 
 export type OutputFormat = 'table' | 'json' | 'yaml' | 'name';
 export const OUTPUT_FORMATS: readonly OutputFormat[] = ['table', 'json', 'yaml', 'name'];
@@ -37,7 +37,7 @@ export function formatList<T>(rows: readonly T[], format: OutputFormat, view: Li
 }
 
 export function formatValue(value: unknown, format: OutputFormat): string {
-  return format === 'json' ? JSON.stringify(value, undefined, 2) : stringify(value).trimEnd();
+  return format === 'json' ? JSON.stringify(value, undefined, 2) : yaml().stringify(value).trimEnd();
 }
 
 /** `3d4h`, `12m`, `8s`: kubectl's short durations. */

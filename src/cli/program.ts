@@ -1,67 +1,70 @@
 import { Command, CommanderError } from 'commander';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
-import { AdminError } from './admin/admin-client.ts';
-import { adoptCommand } from './commands/adopt.ts';
-import { auditCommand } from './commands/audit.ts';
-import { backupCommand } from './commands/backup.ts';
-import { caCommand } from './commands/ca.ts';
-import { certsCommand } from './commands/certs.ts';
-import { configCommand } from './commands/config.ts';
-import { dashboardCommand } from './commands/dashboard.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { edgeCommand } from './commands/edge.ts';
-import { healthCommand } from './commands/health.ts';
-import { nodesCommand } from './commands/nodes.ts';
-import { prepareCertsCommand } from './commands/prepare-certs.ts';
-import { replicasCommand } from './commands/replicas.ts';
-import { revocationCommands } from './commands/revocation.ts';
-import { sendCommand } from './commands/send.ts';
-import { serveCommand } from './commands/serve.ts';
-import { tokenCommand } from './commands/token.ts';
-import { watchCommand } from './commands/watch.ts';
-import { addGlobalOptions } from './context.ts';
+import { AdminError } from './admin/admin-error.ts';
+import { addGlobalOptions } from './global-options.ts';
 import { processTerminal, type Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
 
 export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
-export function createProgram(terminal: Terminal = processTerminal()): Command {
+/** Name → its module, which is imported when its command is wanted; in the order of the help. */
+const COMMANDS: Readonly<Record<string, () => Promise<(terminal: Terminal) => Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serveCommand,
+  'prepare-certs': async () => (await import('./commands/prepare-certs.ts')).prepareCertsCommand,
+  adopt: async () => (await import('./commands/adopt.ts')).adoptCommand,
+  token: async () => (await import('./commands/token.ts')).tokenCommand,
+  nodes: async () => (await import('./commands/nodes.ts')).nodesCommand,
+  replicas: async () => (await import('./commands/replicas.ts')).replicasCommand,
+  revoke: async () => (await import('./commands/revocation.ts')).revokeCommand,
+  quarantine: async () => (await import('./commands/revocation.ts')).quarantineCommand,
+  lift: async () => (await import('./commands/revocation.ts')).liftCommand,
+  revocations: async () => (await import('./commands/revocation.ts')).revocationsCommand,
+  send: async () => (await import('./commands/send.ts')).sendCommand,
+  watch: async () => (await import('./commands/watch.ts')).watchCommand,
+  certs: async () => (await import('./commands/certs.ts')).certsCommand,
+  backup: async () => (await import('./commands/backup.ts')).backupCommand,
+  ca: async () => (await import('./commands/ca.ts')).caCommand,
+  audit: async () => (await import('./commands/audit.ts')).auditCommand,
+  dashboard: async () => (await import('./commands/dashboard.ts')).dashboardCommand,
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  edge: async () => (await import('./commands/edge.ts')).edgeCommand,
+  config: async () => (await import('./commands/config.ts')).configCommand,
+  health: async () => (await import('./commands/health.ts')).healthCommand,
+};
+
+/** @param names of the commands it shall have; all of them by default */
+export async function createProgram(
+  terminal: Terminal = processTerminal(),
+  names: readonly string[] = Object.keys(COMMANDS),
+): Promise<Command> {
   const program = addGlobalOptions(new Command('sallyport'))
     .description('Cloud-side mTLS gateway for fleets of edge nodes')
     .version(VERSION)
     .showHelpAfterError('(run with --help for the options)')
     .showSuggestionAfterError();
-  const commands = [
-    serveCommand(terminal),
-    prepareCertsCommand(terminal),
-    adoptCommand(terminal),
-    tokenCommand(terminal),
-    nodesCommand(terminal),
-    replicasCommand(terminal),
-    ...revocationCommands(terminal),
-    sendCommand(terminal),
-    watchCommand(terminal),
-    certsCommand(terminal),
-    backupCommand(terminal),
-    caCommand(terminal),
-    auditCommand(terminal),
-    dashboardCommand(terminal),
-    doctorCommand(terminal),
-    edgeCommand(terminal),
-    configCommand(terminal),
-    healthCommand(terminal),
-  ];
-  for (const command of commands) {
+  for (const name of names) {
+    const build = await COMMANDS[name]!();
+    const command = build(terminal);
     command.copyInheritedSettings(program);
     program.addCommand(command);
   }
   return program;
 }
 
+/**
+ * The commands that these words may mean. Which word is the command is for commander to say; so every word
+ * counts that is one's name, and without any all of them: for the help, and for what was meant by a typo.
+ */
+function wantedOf(argv: readonly string[]): readonly string[] | undefined {
+  if (argv[0] === '--version' || argv[0] === '-V') return [];
+  const named = Object.keys(COMMANDS).filter((name) => argv.includes(name));
+  return named.length === 0 || argv[0] === 'help' ? undefined : named;
+}
+
 /** Runs one command line. @returns the exit code: 0 ok, 1 failure, 2 usage */
 export async function runProgram(terminal: Terminal, argv: readonly string[]): Promise<number> {
-  const program = createProgram(terminal);
+  const program = await createProgram(terminal, wantedOf(argv));
   settle(program, terminal);
   try {
     await program.parseAsync([...argv], { from: 'user' });

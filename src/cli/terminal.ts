@@ -1,5 +1,4 @@
 import type { Writable } from 'node:stream';
-import { createLogger, type Logger, type LogLevel } from '../core/log.ts';
 import { printableLines } from '../core/printable.ts';
 import { paint } from './output.ts';
 
@@ -56,16 +55,6 @@ export class Terminal {
 
   paint(stream: 'stdout' | 'stderr') {
     return paint(this[stream], this.env);
-  }
-
-  /** A log on standard error, made for a person where one looks at it. */
-  log(level: LogLevel, format: 'auto' | 'json' | 'pretty' = 'auto'): Logger {
-    return createLogger({
-      level,
-      format: format === 'auto' ? (this.stderr.isTTY ? 'pretty' : 'json') : format,
-      // The standard error of this process is written to synchronously: its last lines must not be lost.
-      ...(this.stderr === process.stderr ? {} : { destination: this.stderr }),
-    });
   }
 
   interrupted(): AbortSignal {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import type { Document, LineCounter } from 'yaml';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { yaml } from '../core/yaml.ts';
+import type * as z from '../core/zod.ts';
 import { type Config, configSchema } from './schema.ts';
 import { listSettings, type Setting } from './settings.ts';
 
@@ -54,7 +55,8 @@ export function loadConfig({ file, env = {}, flags = {} }: ConfigSources = {}): 
     put(values, origins, setting, text, `--set ${path}`);
   }
 
-  const parsed = configSchema.safeParse(values);
+  // Zod would compile a parser for each object first, which pays only where many values are parsed.
+  const parsed = configSchema.safeParse(values, { jitless: true });
   if (!parsed.success)
     throw invalid(
       parsed.error.issues.flatMap((issue) => describeIssue(issue, file, source, origins)).join('; '),
@@ -74,6 +76,7 @@ function readSource(file: string): Source {
   } catch (cause) {
     throw new SallyportError('CONFIG_UNREADABLE', { file }, cause);
   }
+  const { LineCounter, parseDocument } = yaml();
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const problem = document.errors[0];
@@ -92,6 +95,7 @@ function toValues(document: Document, file: string): unknown {
 
 /** The line of the key that `path` ends in. */
 function findLine(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number | undefined {
+  const { isMap } = yaml();
   let node: unknown = document.contents;
   let offset: number | undefined;
   for (const key of path) {

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import { DEFAULT_TLS_GROUPS, problemOfGroups } from '../core/tls-groups.ts';
+import * as z from '../core/zod.ts';
 
 /**
  * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,
@@ -160,6 +161,17 @@ export const configSchema = z.strictObject({
         .string()
         .optional()
         .meta({ description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
+      groups: z
+        .string()
+        .superRefine((groups, context) => {
+          const message = problemOfGroups(groups);
+          if (message !== undefined) context.addIssue({ code: 'custom', message });
+        })
+        .default(DEFAULT_TLS_GROUPS)
+        .meta({
+          description:
+            'Groups for the key exchange of TLS, the preferred first; the default is post-quantum where the client can',
+        }),
     })
     .prefault({}),
 
@@ -537,6 +549,14 @@ export const configSchema = z.strictObject({
         20,
         'Files of the audit kept of one replica; the oldest one goes when one more is begun',
         2,
+      ),
+    })
+    .prefault({}),
+
+  health: z
+    .strictObject({
+      file: file(
+        'File that is written every 5 s while the gateway is ready, for the health check of a container',
       ),
     })
     .prefault({}),

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from '../core/zod.ts';
 import { configSchema } from './schema.ts';
 
 /** One leaf of the configuration, as documentation, environment and flags see it. */
@@ -15,16 +15,19 @@ export interface Setting {
   readonly live: boolean;
 }
 
+/** What we read of a schema of Zod. */
 interface SchemaNode {
-  readonly type?: Setting['type'];
-  /** A setting of one type that also takes some words; the type comes first. */
-  readonly anyOf?: readonly SchemaNode[];
-  readonly properties?: Record<string, SchemaNode>;
-  readonly enum?: readonly string[];
-  readonly const?: string;
-  readonly default?: unknown;
-  readonly description?: string;
-  readonly live?: boolean;
+  readonly def: {
+    readonly type: string;
+    readonly format?: string;
+    readonly innerType?: SchemaNode;
+    readonly defaultValue?: unknown;
+    readonly shape?: Readonly<Record<string, SchemaNode>>;
+    readonly entries?: Readonly<Record<string, string>>;
+    readonly values?: readonly string[];
+    readonly options?: readonly SchemaNode[];
+  };
+  meta(): { readonly description?: string; readonly live?: boolean } | undefined;
 }
 
 /** JSON Schema (draft 2020-12) of a configuration file. */
@@ -40,26 +43,52 @@ export function listSettings(): readonly Setting[] {
   return known;
 }
 
+/** Not out of the JSON Schema, whose making would cost every command line a third of its CPU. */
 function readSettings(): readonly Setting[] {
   const settings: Setting[] = [];
-  const walk = (node: SchemaNode, path: readonly string[]) => {
-    if (node.properties) {
-      for (const [key, child] of Object.entries(node.properties)) walk(child, [...path, key]);
+  const walk = (node: SchemaNode, path: readonly string[], around: Partial<Setting> = {}): void => {
+    const { type, innerType, defaultValue, shape } = node.def;
+    const found = { ...node.meta(), ...around };
+    if (type === 'default') return walk(innerType!, path, { ...found, default: defaultValue });
+    if (innerType) return walk(innerType, path, found);
+    if (shape) {
+      for (const [key, child] of Object.entries(shape)) walk(child, [...path, key]);
       return;
     }
-    const allowed = node.enum ?? (node.const === undefined ? undefined : [node.const]);
+    const allowed = allowedIn(node);
     settings.push({
       path: path.join('.'),
       env: environmentName(path),
-      type: node.type ?? node.anyOf?.[0]?.type ?? 'string',
+      type: typeOf(node),
       ...(allowed ? { allowed } : {}),
-      default: node.default,
-      description: node.description ?? '',
-      live: node.live ?? false,
+      default: found.default,
+      description: found.description ?? '',
+      live: found.live ?? false,
     });
   };
-  walk(configJsonSchema() as SchemaNode, []);
+  walk(configSchema as unknown as SchemaNode, []);
   return settings;
+}
+
+function allowedIn({ def: { entries, values } }: SchemaNode): readonly string[] | undefined {
+  return entries ? Object.values(entries) : values;
+}
+
+/** Of a setting of one type that also takes some words, the type comes first. */
+function typeOf({ def: { type, format, options } }: SchemaNode): Setting['type'] {
+  switch (type) {
+    case 'union':
+      return typeOf(options![0]!);
+    case 'number':
+      return format === 'safeint' ? 'integer' : 'number';
+    case 'boolean':
+    case 'array':
+      return type;
+    case 'record':
+      return 'object';
+    default:
+      return 'string';
+  }
 }
 
 function environmentName(path: readonly string[]): string {

@@ -1,3 +1,4 @@
+import type { KeyExchange } from '../core/tls-groups.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
@@ -5,7 +6,6 @@ import type { Message } from '../protocol/message.ts';
 
 /** One connection of one authenticated edge node. The hub never knows which library is behind it. */
 export interface EdgeConnection {
-  readonly id: string;
   readonly transport: TransportName;
   readonly peer: NodeIdentity;
   readonly remoteAddress: string;
@@ -13,6 +13,8 @@ export interface EdgeConnection {
   readonly projectId: string;
   /** Name and version of the SDK, when the edge gave one. */
   readonly agent?: string;
+  /** Of its TLS session; absent where the library of the transport tells nothing of it. */
+  readonly keyExchange?: KeyExchange | undefined;
   /** Live figures; `rttMs` is undefined until measured. */
   stats(): ConnectionStats;
   /**
@@ -31,6 +33,11 @@ export interface EdgeConnection {
    * the wire. A promise means: the transport takes no more until it settles. It rejects as {@link send} does.
    */
   sendJson?(bytes: Uint8Array): void | Promise<void>;
+  /**
+   * Asks the peer for a sign of life, and resolves when it comes; never when the peer is gone. Absent where
+   * the transport cannot ask.
+   */
+  whenThere?(): Promise<void>;
   close(reason: CloseReason): void;
 }
 

@@ -30,3 +30,11 @@ export interface ListenerInfo {
   /** How the listener serves, where that is not obvious: `HTTP/2 only: …`. */
   readonly detail?: string;
 }
+
+/** What `--print-ready` prints: addresses are `host:port`, of enabled listeners only. */
+export interface ReadyInfo extends Readonly<Partial<Record<ListenerName, string>>> {
+  readonly ready: true;
+  readonly caSha256: string;
+  /** Where the Secrets are. */
+  readonly store: string;
+}

@@ -1,3 +1,4 @@
+import type { KeyExchange } from '../core/tls-groups.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 import type { Message } from '../protocol/message.ts';
@@ -62,6 +63,8 @@ export interface NodeInfo {
   readonly remoteAddress: string;
   readonly agent?: string;
   readonly projectId: string;
+  /** Absent over HTTP/3, whose library tells nothing of it. */
+  readonly keyExchange?: KeyExchange;
   readonly connectedSince: string;
   readonly lastHeard: string;
   readonly certificate: {

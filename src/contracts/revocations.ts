@@ -1,5 +1,5 @@
 import type { Unsubscribe } from '../core/property.ts';
-import type { RevocationReason } from '../identity/revocation-reasons.ts';
+import type { RevocationReason, ShutOut } from '../identity/revocation-reasons.ts';
 
 /** What the decision about a peer depends on. */
 export interface RevocablePeer {
@@ -17,9 +17,9 @@ export interface RevocablePeer {
  * synchronous and answers from memory.
  */
 export interface RevocationDecisions {
-  /** Why this certificate or its node is not accepted; undefined when it is. The edge may read this text. */
-  isRevoked(peer: RevocablePeer): string | undefined;
-  /** Why nothing is issued to this node; undefined when it may join. */
+  /** Why this certificate or its node is not accepted; undefined when it is. */
+  isRevoked(peer: RevocablePeer): ShutOut | undefined;
+  /** Why nothing is issued to this node; undefined when it may join. The edge may read this text. */
   isNodeRevoked(node: string): string | undefined;
   /** Called after each change of the decision, before anybody gets its receipt. */
   onChange(listener: () => void): Unsubscribe;

@@ -5,6 +5,10 @@ import type { TunnelEnd } from '../protocol/tunnel-end.ts';
 export interface RelayedEdge {
   readonly node: string;
   readonly projectId: string;
+  /** Settles when it is known whether the node is this gateway's; undefined once it is. */
+  readonly whenPlaced: Promise<void> | undefined;
+  /** Settles when the edge has shown that it is still there; never when it is gone. */
+  whenThere(): Promise<void>;
   /**
    * Hands a JSON frame to the edge, as it came. A promise means: the edge takes nothing more until it
    * settles; it never rejects.

@@ -12,6 +12,7 @@ export const TAG = {
   bitString: 0x03,
   null: 0x05,
   oid: 0x06,
+  utf8String: 0x0c,
   sequence: 0x30,
   set: 0x31,
 } as const;
@@ -50,36 +51,46 @@ export function oid(dotted: string): Buffer {
 
 /** Reads elements one after the other; whatever is not as expected is one error, which `fail` makes. */
 export class DerReader {
-  #rest: Buffer;
+  readonly #bytes: Buffer;
   readonly #fail: (problem: string) => Error;
+  #at = 0;
 
   constructor(bytes: Uint8Array, fail: (problem: string) => Error = (problem) => new Error(problem)) {
     this.#fail = fail;
-    this.#rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = Buffer.isBuffer(bytes)
+      ? bytes
+      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get isAtEnd(): boolean {
-    return this.#rest.length === 0;
+    return this.#at === this.#bytes.length;
   }
 
   /** Tag of the next element; undefined at the end. */
   get tag(): number | undefined {
-    return this.#rest[0];
+    return this.#bytes[this.#at];
   }
 
   /** The content of the next element, which has to have this tag. */
   next(tag: number): Buffer {
-    const [found, first] = [this.#rest[0], this.#rest[1]];
-    if (found !== tag || first === undefined) throw this.#fail('its structure is not the expected one');
+    if (this.tag !== tag) throw this.#fail('its structure is not the expected one');
+    const start = this.skip();
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  /** Goes past the next element. @returns where its content began */
+  skip(): number {
+    const bytes = this.#bytes;
+    const first = bytes[this.#at + 1];
+    if (first === undefined) throw this.#fail('its structure is not the expected one');
     const lengthOctets = first & 0x80 ? first & 0x7f : 0;
-    if (lengthOctets > 4 || this.#rest.length < 2 + lengthOctets) throw this.#fail('it is cut off');
-    const length = lengthOctets === 0 ? first : this.#rest.readUIntBE(2, lengthOctets);
-    const start = 2 + lengthOctets;
-    if ((first & 0x80 && lengthOctets === 0) || this.#rest.length < start + length)
+    const start = this.#at + 2 + lengthOctets;
+    if (lengthOctets > 4 || bytes.length < start) throw this.#fail('it is cut off');
+    const length = lengthOctets === 0 ? first : bytes.readUIntBE(this.#at + 2, lengthOctets);
+    if ((first & 0x80 && lengthOctets === 0) || bytes.length < start + length)
       throw this.#fail('it is cut off');
-    const content = this.#rest.subarray(start, start + length);
-    this.#rest = this.#rest.subarray(start + length);
-    return content;
+    this.#at = start + length;
+    return start;
   }
 
   enter(tag: number = TAG.sequence): DerReader {

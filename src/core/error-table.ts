@@ -396,7 +396,7 @@ export const ERRORS = {
   QUEUE_FULL: {
     status: 503,
     message: 'the queue {queue} is full',
-    fix: 'slow down, or raise the limit in hub.queue',
+    fix: 'slow down, or raise the limit: hub.queue of the hub, queue of the edge client',
   },
   NOT_ACKNOWLEDGED: {
     status: 504,
@@ -526,7 +526,7 @@ export const ERRORS = {
   JOIN_REFUSED: {
     status: 403,
     message: 'the hub refused to enrol this node: {problem}',
-    fix: 'do what the answer of the hub says',
+    fix: 'for this answer: {remedy}',
   },
   CONNECT_FAILED: {
     status: 503,
@@ -537,6 +537,11 @@ export const ERRORS = {
     status: 403,
     message: 'the hub at {url} refuses the connection: {problem}',
     fix: 'do what the answer of the hub says; if waiting or a new certificate can help, the client retries by itself',
+  },
+  SHUT_OUT: {
+    status: 403,
+    message: 'the hub does not let this node in: {reason}',
+    fix: 'a person has to act, the client does not try again: {remedy}',
   },
   NOT_JOINED: {
     status: 400,

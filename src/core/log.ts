@@ -1,8 +1,4 @@
-import { Writable } from 'node:stream';
-import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
-import pretty from 'pino-pretty';
 import type { Clock } from './clock.ts';
-import { printableLines } from './printable.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -19,106 +15,18 @@ export interface Logger {
   child(fields: LogFields): Logger;
 }
 
-/** Defence in depth: should a field of such a name ever be logged, its value is not. */
-const REDACTED = [
-  'key',
-  'privateKey',
-  'token',
-  'authorization',
-  'cakeydata',
-  'cloudcorekeydata',
-  'tokendata',
-  'tls.key',
-].flatMap((name) => [`["${name}"]`, `*["${name}"]`, `*.*["${name}"]`]);
+const nothing = () => {};
 
-export interface LoggerOptions {
-  readonly level: LogLevel;
-  readonly format: 'json' | 'pretty';
-  /** Where lines go; standard error by default, because standard output belongs to the commands. */
-  readonly destination?: DestinationStream;
-}
-
-export function createLogger({ level, format, destination }: LoggerOptions): Logger {
-  const out = destination ?? pino.destination({ dest: 2, sync: true });
-  const write = (line: string) => out.write(printableLines(line));
-  const stream =
-    format === 'pretty'
-      ? pretty({
-          destination: new Writable({
-            write: (line, _encoding, done) => {
-              write(String(line));
-              done();
-            },
-          }),
-          colorize: !process.env.NO_COLOR,
-          ignore: 'pid,hostname',
-          singleLine: true,
-          sync: true,
-        })
-      : { write };
-  const root = pino(
-    {
-      level,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: REDACTED, censor: '[redacted]' },
-      serializers: { err: pino.stdSerializers.errWithCause },
-    },
-    stream,
-  );
-  return new FamilyLogger(root, [root]);
-}
-
-/**
- * A child of pino's keeps the level it was born with; a family has one level, because it can change while a
- * gateway runs.
- */
-class FamilyLogger implements Logger {
-  readonly #own: PinoLogger;
-  readonly #family: PinoLogger[];
-
-  constructor(own: PinoLogger, family: PinoLogger[]) {
-    this.#own = own;
-    this.#family = family;
-  }
-
-  get level(): string {
-    return this.#own.level;
-  }
-
-  set level(next: string) {
-    for (const logger of this.#family) logger.level = next;
-  }
-
-  trace(fields: LogFields, message: string): void {
-    this.#own.trace(fields, message);
-  }
-
-  debug(fields: LogFields, message: string): void {
-    this.#own.debug(fields, message);
-  }
-
-  info(fields: LogFields, message: string): void {
-    this.#own.info(fields, message);
-  }
-
-  warn(fields: LogFields, message: string): void {
-    this.#own.warn(fields, message);
-  }
-
-  error(fields: LogFields, message: string): void {
-    this.#own.error(fields, message);
-  }
-
-  child(fields: LogFields): Logger {
-    const child = this.#own.child(fields);
-    this.#family.push(child);
-    return new FamilyLogger(child, this.#family);
-  }
-}
-
-export const silentLogger: Logger = pino({ level: 'silent' }) as unknown as Logger;
+/** Writes nothing. */
+export const silentLogger: Logger = {
+  trace: nothing,
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+  level: 'silent',
+  child: () => silentLogger,
+};
 
 /**
  * Lets one line a key through each period and says with the next how many were held back (requirements B3,

@@ -218,7 +218,11 @@ export function createMetrics(options: { process?: boolean } = {}) {
       'limit',
     ]),
     connections: gauge('connections', 'Open sockets.', ['transport']),
-    sessions: gauge('sessions', 'Nodes with a session.', ['transport']),
+    sessions: gauge('sessions', 'Nodes with a session, by transport and key exchange of TLS.', [
+      'transport',
+      'group',
+      'post_quantum',
+    ]),
     sessionLimit: gauge('session_limit', 'Nodes that may have a session (hub.nodeLimit).', []),
     nodeNotAfter: gauge(
       'node_certificate_not_after_timestamp_seconds',

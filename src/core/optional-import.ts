@@ -1,4 +1,5 @@
-import { registerHooks } from 'node:module';
+// As a whole: Node before 22.15 has no `registerHooks`, and has to come as far as the sentence that says so.
+import nodeModule from 'node:module';
 import { describeError } from './errors.ts';
 
 export interface OptionalImport<T> {
@@ -23,7 +24,7 @@ export async function importWithOptional<T>(
     (error: unknown) => whyMissing(optional, error),
   );
   if (missing === undefined) return { module: await load(), missing };
-  const hooks = registerHooks({
+  const hooks = nodeModule.registerHooks({
     resolve: (specifier, context, next) =>
       specifier === optional ? { url: EMPTY_MODULE, shortCircuit: true } : next(specifier, context),
   });

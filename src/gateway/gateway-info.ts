@@ -1,17 +1,8 @@
-import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import type { GatewayInfo, ReadyInfo } from '../contracts/gateway-info.ts';
 import { VERSION } from '../core/version.ts';
-import type { ListenerName } from '../protocol/listener-names.ts';
 import type { Certificates } from './certificates.ts';
 import type { GatewayWorld } from './gateway-world.ts';
 import type { Messaging } from './messaging.ts';
-
-/** What `--print-ready` prints: addresses are `host:port`, of enabled listeners only. */
-export interface ReadyInfo extends Readonly<Partial<Record<ListenerName, string>>> {
-  readonly ready: true;
-  readonly caSha256: string;
-  /** Where the Secrets are. */
-  readonly store: string;
-}
 
 /** What this gateway is, at this moment. */
 export function gatewayInfo(

@@ -7,6 +7,7 @@ import { selfTest } from '../selfcheck/self-test.ts';
 import type { Certificates } from './certificates.ts';
 import type { Doors, GatewayParts } from './doors.ts';
 import type { GatewayWorld } from './gateway-world.ts';
+import { HealthFile } from './health-file.ts';
 import type { Messaging } from './messaging.ts';
 import { followSessions, followSettings, followTrust } from './reactions.ts';
 
@@ -39,6 +40,7 @@ export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Life
       listening(world, messaging, { certificates, doors }),
       proof(world, certificates, doors),
       following('settings', () => followSettings(world, certificates)),
+      ...healthFile(world),
     ],
     clock,
   );
@@ -50,6 +52,12 @@ function adminCertificate({ config, clock, log }: GatewayWorld, { current }: Cer
   if (kind !== 'directory') return [];
   const parts = { clock, log, authority: () => current.authority(), source: current };
   return [new AdminCertificateKeeper(parts, { directory: path, days: 365 })];
+}
+
+/** Started last: it says that the gateway is ready. */
+function healthFile({ clock, log, health, config }: GatewayWorld): Component[] {
+  const { file } = config.current.health;
+  return file === undefined ? [] : [new HealthFile({ clock, log, health }, file)];
 }
 
 /** Stops in two halves: the doors for edges close while their sessions drain, those for operators last. */

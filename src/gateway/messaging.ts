@@ -16,11 +16,12 @@ export function composeMessaging(world: GatewayWorld) {
   const { bus, connection } = opened;
   const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
-  const relaying = composeRelay(world);
+  const relaying = composeRelay(world, { nodes: () => nodes });
   const hub = new SessionHub(
     { ...shared, bus, ownership, relay: relaying.relay },
     config.view((now) => ({ ...now.hub, replica, copyUpstream: now.upstream.copy })),
   );
+  const nodes = new FleetDirectory({ local: hub, ownership, calls });
   return {
     bus,
     ownership,
@@ -28,7 +29,7 @@ export function composeMessaging(world: GatewayWorld) {
     hub,
     /** The way to CloudCore, off without `upstream.kind`. */
     relaying,
-    nodes: new FleetDirectory({ local: hub, ownership, calls }),
+    nodes,
     /** What carries the messages, in the order it starts; the hub comes after it. */
     components: [...opened.components, ...fleet.components],
   };

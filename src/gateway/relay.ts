@@ -1,4 +1,5 @@
 import { CertificateAuthority } from '../certs/ca/certificate-authority.ts';
+import type { NodeDirectory } from '../contracts/node-directory.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { TunnelDialer, UpstreamAuthority } from '../contracts/upstream-relay.ts';
 import { retry } from '../core/backoff.ts';
@@ -40,10 +41,13 @@ export interface Relay {
 }
 
 /**
- * The relay and its CA. A CloudCore trusts the CA it loaded when it started, so when the Secret changes the
+ * The relay and its CA. `nodes` knows the nodes of all gateways; it is asked only once they are there. A CloudCore trusts the CA it loaded when it started, so when the Secret changes the
  * CA before stays good for those that still have it.
  */
-export function composeRelay({ clock, log, metrics, config }: RelayParts): Relay {
+export function composeRelay(
+  { clock, log, metrics, config }: RelayParts,
+  { nodes }: { readonly nodes: () => Pick<NodeDirectory, 'get'> },
+): Relay {
   const { upstream, certificates } = config.current;
   if (upstream.kind === 'none')
     return {
@@ -55,7 +59,14 @@ export function composeRelay({ clock, log, metrics, config }: RelayParts): Relay
     };
   const cas = new RelayCas({ clock, log }, upstream.caSecret ?? certificates.caSecret);
   const relay = new CloudCoreRelay(
-    { clock, log, metrics, authorities: () => cas.list },
+    {
+      ...{ clock, log, metrics },
+      authorities: () => cas.list,
+      homeElsewhere: async (node) => {
+        const upstream = (await nodes().get(node))?.upstream;
+        return upstream?.state === 'open' ? upstream.address : undefined;
+      },
+    },
     config.view((now) => now.upstream),
   );
   return {

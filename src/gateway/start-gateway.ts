@@ -1,9 +1,9 @@
-import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import type { GatewayInfo, ReadyInfo } from '../contracts/gateway-info.ts';
 import { VERSION } from '../core/version.ts';
 import { composeCertificates } from './certificates.ts';
 import { composeDoors } from './doors.ts';
 import { composeGate } from './gate.ts';
-import { type ReadyInfo, readyInfo } from './gateway-info.ts';
+import { readyInfo } from './gateway-info.ts';
 import { createWorld, type GatewayComponents } from './gateway-world.ts';
 import { composeLifecycle } from './lifecycle.ts';
 import { composeMessaging } from './messaging.ts';

@@ -87,12 +87,8 @@ export class Dispatcher {
       if (!sync) return taken;
       return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
     }
-    const resource = withNodePrefix(node, message.route.resource);
-    const event = message.withRoute({ ...message.route, resource });
     session.pendingUpstream++;
-    const publishNow = () =>
-      this.#bus.publish({ type: 'message', node, sessionId: session.id, message: event, bytes });
-    const publish = () => session.whenPlaced?.then(publishNow) ?? publishNow();
+    const publish = () => this.#publish(session, message, bytes);
     // Who asks for an acknowledgement sends again until it comes.
     return (sync ? this.#recent.once(node, msg_id, publish) : publish()).then(
       () => {
@@ -108,12 +104,18 @@ export class Dispatcher {
 
   /** For cloud programs that look on; it must not hold up what goes to the system behind. */
   #copy(session: Session, message: Message, bytes: number): void {
-    const { node, id: sessionId } = session;
+    this.#publish(session, message, bytes).catch(() =>
+      this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }),
+    );
+  }
+
+  /** Tells the world what the node said, once it is known that the node is ours. */
+  #publish(session: Session, message: Message, bytes: number): Promise<void> {
+    const { node, id: sessionId, whenPlaced } = session;
     const resource = withNodePrefix(node, message.route.resource);
-    const copy = message.withRoute({ ...message.route, resource });
-    this.#bus
-      .publish({ type: 'message', node, sessionId, message: copy, bytes })
-      .catch(() => this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }));
+    const said = message.withRoute({ ...message.route, resource });
+    const publish = () => this.#bus.publish({ type: 'message', node, sessionId, message: said, bytes });
+    return whenPlaced?.then(publish) ?? publish();
   }
 
   /**

@@ -19,6 +19,7 @@ export function nodeInfo(
     remoteAddress: connection.remoteAddress,
     ...(connection.agent === undefined ? {} : { agent: connection.agent }),
     projectId: connection.projectId,
+    ...(connection.keyExchange ? { keyExchange: connection.keyExchange } : {}),
     connectedSince: new Date(session.since).toISOString(),
     lastHeard: new Date(clock.now() - (clock.monotonic() - session.lastHeard)).toISOString(),
     certificate: {

@@ -295,7 +295,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const { peer, transport, remoteAddress } = connection;
     this.#events.tell({ type: 'begun', peer, transport, remoteAddress });
     const { metrics } = this.#parts;
-    metrics.sessions.inc({ transport });
+    metrics.sessions.inc(sessionLabels(connection));
     // A series a node is much for a large fleet, so it is asked for (L1).
     if (this.#options().nodeMetrics) metrics.nodeNotAfter.set({ node }, peer.certificate.notAfter / 1000);
   }
@@ -330,7 +330,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     const { transport } = connection;
     const why = reason?.name ?? 'Gone';
     const { metrics, log } = this.#parts;
-    metrics.sessions.dec({ transport });
+    metrics.sessions.dec(sessionLabels(connection));
     metrics.nodeNotAfter.remove({ node });
     metrics.sessionsEnded.inc({ transport, reason: why });
     log.info({ node, session: id, transport, reason: why }, 'node disconnected');
@@ -345,4 +345,10 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       clock: this.#parts.clock,
     });
   }
+}
+
+function sessionLabels({ transport, keyExchange }: EdgeConnection) {
+  const { group = 'unknown', postQuantum } = keyExchange ?? {};
+  const post_quantum = postQuantum === undefined ? 'unknown' : postQuantum ? 'yes' : 'no';
+  return { transport, group, post_quantum };
 }

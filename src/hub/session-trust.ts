@@ -44,7 +44,7 @@ export class SessionTrust {
         continue;
       }
       refused++;
-      if (reason.name === 'Revoked') this.#hooks.shutOut(session, reason);
+      if (reason.name === 'Revoked' || reason.name === 'Quarantined') this.#hooks.shutOut(session, reason);
       else if (session.plannedEnd?.reason.name !== reason.name) this.#hooks.planEnd(session, reason);
     }
     if (refused > 0) this.#log.warn({ sessions: refused }, 'sessions are no longer trusted and will end');

@@ -84,7 +84,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   #outbox: Outbox | undefined;
   #ended = false;
   /** Ids of what was sent to the edge and is not the system's behind, the last {@link MAX_OWN}. */
-  readonly #own = new Set<string>();
+  #own: Set<string> | undefined;
   #meteredBytes = 0;
 
   constructor(services: SessionServices, { id, connection, timeoutMs }: SessionStart) {
@@ -217,7 +217,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
 
   /** Whether the message was one of ours, not of the system behind: its answers stay here, late ones too. */
   isOwn(id: string): boolean {
-    return this.#own.has(id);
+    return this.#own?.has(id) ?? false;
   }
 
   /** An acknowledgement came. @returns false when this very session waits for no such answer (J3) */
@@ -225,7 +225,11 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     return this.#outbox?.answer(parentId, response) ?? false;
   }
 
-  // — what comes from upstream —
+  // — what comes from upstream, and what is asked there —
+
+  whenThere(): Promise<void> {
+    return this.connection.whenThere?.() ?? Promise.resolve();
+  }
 
   /** Past the queue: the system behind keeps what was not acknowledged, and sends it again. */
   fromUpstream(frame: Buffer): void | Promise<void> {
@@ -304,6 +308,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
   }
 
   #remember(id: string): void {
+    this.#own ??= new Set();
     this.#own.delete(id);
     this.#own.add(id);
     if (this.#own.size > MAX_OWN) this.#own.delete(this.#own.values().next().value!);

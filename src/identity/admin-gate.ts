@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import type { TrustedCaInput } from './chain.ts';
 import type { PeerCertificate, Refusal } from './node-identity.ts';
 import { PeerGate } from './peer-gate.ts';
+import type { ShutOut } from './revocation-reasons.ts';
 import { subjectAttributes } from './subject.ts';
 
 /**
@@ -18,7 +19,7 @@ export interface AdminGateComponents {
   readonly cas: () => readonly TrustedCaInput[];
   readonly clock: Pick<Clock, 'now'>;
   /** Why the certificate is revoked; undefined when it is not. */
-  readonly isRevoked?: (peer: PeerCertificate) => string | undefined;
+  readonly isRevoked?: (peer: PeerCertificate) => ShutOut | undefined;
 }
 
 export type AdminVerdict =

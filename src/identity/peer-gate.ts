@@ -13,6 +13,7 @@ import {
   VERIFICATIONS,
 } from './chain.ts';
 import type { NodeIdentity, PeerCertificate, Refusal, Verdict } from './node-identity.ts';
+import type { ShutOut } from './revocation-reasons.ts';
 import { ago, isoSeconds } from './since.ts';
 import { readNodeSubject, type SubjectReading } from './subject.ts';
 
@@ -20,8 +21,8 @@ export interface PeerGateComponents {
   /** The CAs whose edges are accepted now, as in `CertificateBundle.clientCAs`. */
   readonly trust: () => readonly TrustedCaInput[];
   readonly clock: Pick<Clock, 'now'>;
-  /** Why the certificate or its node is revoked; undefined when it is not. Asked each time, never cached. */
-  readonly isRevoked?: (peer: PeerCertificate & { readonly nodeName: string }) => string | undefined;
+  /** Why the certificate or its node is shut out; undefined when it is not. Asked each time, never cached. */
+  readonly isRevoked?: (peer: PeerCertificate & { readonly nodeName: string }) => ShutOut | undefined;
 }
 
 export interface PeerGateOptions {
@@ -161,9 +162,10 @@ export class PeerGate {
     const nodeName = named?.nodeName ?? '';
     const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
     if (revoked === undefined) return undefined;
-    if (!named) return refuse('revoked', revoked || 'the certificate is revoked');
+    const { word, text } = revoked;
+    if (!named) return refuse(word, text);
     const claim = named.legacy ? { claimedNode: nodeName } : verified(nodeName);
-    return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, claim);
+    return refuse(word, `node ${nodeName}, ${word}: ${text}`, claim);
   }
 
   #verify(leaf: X509Certificate | undefined, intermediates: readonly X509Certificate[]): Facts | Refusal {
@@ -298,7 +300,7 @@ export class PeerGate {
     const now = this.#components.clock.now();
     const revoked = this.#components.isRevoked?.({ ...certificate, nodeName });
     if (revoked !== undefined)
-      return refuse('revoked', `node ${nodeName}, revoked: ${revoked}`, verified(nodeName));
+      return refuse(revoked.word, `node ${nodeName}, ${revoked.word}: ${revoked.text}`, verified(nodeName));
     const issuer = this.#knownCas.get(certificate.issuerSha256);
     const trusted = this.#trusted();
     const ca =

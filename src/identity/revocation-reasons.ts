@@ -15,6 +15,14 @@ export const REVOCATION_REASONS = {
 } as const;
 export type RevocationReason = keyof typeof REVOCATION_REASONS;
 
+/** Why a peer is shut out. */
+export interface ShutOut {
+  /** `quarantined` is meant to be lifted, so the edge waits; `revoked` is for good. */
+  readonly word: 'revoked' | 'quarantined';
+  /** The edge may read it. */
+  readonly text: string;
+}
+
 export function isRevocationReason(text: unknown): text is RevocationReason {
   return typeof text === 'string' && Object.hasOwn(REVOCATION_REASONS, text);
 }

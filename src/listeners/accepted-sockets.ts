@@ -36,9 +36,10 @@ export interface AcceptedSocket {
   phase: Phase;
   /** Requests without a complete answer. */
   requests: number;
-  sni: string | undefined;
-  /** Subject of the client certificate it showed. */
-  subject: string | undefined;
+  /** What it began its handshake with, until that is done. */
+  hello: Buffer | undefined;
+  /** Over it, once its handshake is done. */
+  secure: TLSSocket | undefined;
   /** It asked for something, or tried to. */
   spoke: boolean;
 }
@@ -135,8 +136,8 @@ export class AcceptedSockets {
       acceptedAt: clock.monotonic(),
       phase: viaProxy ? 'proxy' : 'silent',
       requests: 0,
-      sni: undefined,
-      subject: undefined,
+      hello: undefined,
+      secure: undefined,
       spoke: false,
     };
     (raw as Tracked)[ACCEPTED] = socket;
@@ -154,7 +155,8 @@ export class AcceptedSockets {
     const socket = underneath(secure);
     if (!socket) return undefined;
     (secure as Tracked)[ACCEPTED] = socket;
-    socket.sni = undefined;
+    socket.hello = undefined;
+    socket.secure = secure;
     this.#leaveHandshake(socket);
     socket.phase = 'open';
     return socket;
@@ -198,7 +200,8 @@ export class AcceptedSockets {
   /** A place among the handshakes is asked for when there is something to do (N1, I2). */
   #listen(socket: AcceptedSocket): void {
     socket.phase = 'silent';
-    awaitClientHello(socket.raw, () => {
+    awaitClientHello(socket.raw, (hello) => {
+      socket.hello = hello;
       socket.phase = 'handshake';
       this.#places.ask(socket);
     });

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 
 /** What one listener may take of the process's file descriptors. */
 export interface DescriptorShare {
-  /** @returns false when there is none to spare */
-  take(): boolean;
-  give(): void;
+  /** @returns false, and nothing is taken, when there are not so many to spare; one by default */
+  take(count?: number): boolean;
+  give(count?: number): void;
 }
 
 /**
@@ -23,13 +23,13 @@ export class DescriptorBudget {
   /** @param leaving descriptors that others than this listener are left, at least */
   share({ leaving }: { readonly leaving: number }): DescriptorShare {
     return {
-      take: () => {
-        if (this.#used >= this.#limit - leaving) return false;
-        this.#used++;
+      take: (count = 1) => {
+        if (this.#used + count > this.#limit - leaving) return false;
+        this.#used += count;
         return true;
       },
-      give: () => {
-        this.#used--;
+      give: (count = 1) => {
+        this.#used -= count;
       },
     };
   }

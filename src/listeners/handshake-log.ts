@@ -5,6 +5,7 @@ import type { Metrics } from '../core/metrics.ts';
 import { readNodeSubject } from '../identity/subject.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
+import { readServerName } from './client-hello.ts';
 import { explainHandshakeError } from './handshake-errors.ts';
 
 export interface HandshakeLogComponents {
@@ -17,7 +18,8 @@ export interface HandshakeLogComponents {
 /** What is known of a socket whose handshake failed. */
 export interface HandshakePeer {
   readonly address: string;
-  readonly sni: string | undefined;
+  /** What it began with, as far as that came. */
+  readonly hello: Buffer | undefined;
   readonly raw: { readonly bytesRead: number };
 }
 
@@ -89,7 +91,8 @@ export class HandshakeLog {
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason });
     if (!peer) return;
-    const asked = peer.sni === undefined ? '' : ` (asked for ${peer.sni.slice(0, 255)})`;
+    const name = serverNameOf(peer);
+    const asked = name === undefined ? '' : ` (asked for ${name})`;
     rejections?.record({
       listener: this.#transport,
       reason,
@@ -98,13 +101,14 @@ export class HandshakeLog {
     });
   }
 
-  #warn({ address, sni }: HandshakePeer, reason: string, fix: string, error?: string): void {
-    const suppressed = this.#sampler.pass(`${address} ${reason}`);
+  #warn(peer: HandshakePeer, reason: string, fix: string, error?: string): void {
+    const suppressed = this.#sampler.pass(`${peer.address} ${reason}`);
     if (suppressed === undefined) return;
+    const sni = serverNameOf(peer);
     this.#components.log.warn(
       {
-        remoteAddress: address,
-        ...(sni === undefined ? {} : { sni: sni.slice(0, 255) }),
+        remoteAddress: peer.address,
+        ...(sni === undefined ? {} : { sni }),
         servedNames: this.#servedNames(),
         reason,
         ...(error === undefined ? {} : { error }),
@@ -114,4 +118,8 @@ export class HandshakeLog {
       'a TLS handshake failed',
     );
   }
+}
+
+function serverNameOf({ hello }: HandshakePeer): string | undefined {
+  return hello && readServerName(hello);
 }

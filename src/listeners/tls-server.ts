@@ -64,7 +64,9 @@ export class TlsServer {
   readonly #components: TlsServerComponents;
   readonly #options: () => TlsServerOptions;
   readonly #name: ListenerName;
-  readonly #speaksHttp1: boolean;
+  /** Where Node's HTTP/1.1 answers requests; undefined where something else is spoken over TLS. */
+  readonly #http: Server | undefined;
+  readonly #alpn: string | undefined;
   readonly #sockets: AcceptedSockets;
   readonly #handshakeLog: HandshakeLog;
   #served: CertificateBundle;
@@ -72,12 +74,13 @@ export class TlsServer {
   #stopping = false;
 
   /**
-   * @param serve what answers requests, or makes a server that speaks something else than HTTP/1.1 over TLS
+   * @param serve what answers requests over HTTP/1.1, or makes a server that hands over its TLS sockets; with
+   * `alpn`, what its clients have to ask for
    */
   constructor(
     components: TlsServerComponents,
     options: () => TlsServerOptions,
-    serve?: RequestListener | { create(tls: TlsOptions): TlsOnlyServer },
+    serve?: RequestListener | { create(tls: TlsOptions): TlsOnlyServer; readonly alpn?: string },
   ) {
     const { name, tls, limits } = options();
     this.#components = components;
@@ -85,21 +88,16 @@ export class TlsServer {
     this.#name = name;
     this.#served = components.source.current();
     this.#handshakeLog = new HandshakeLog(components, name, () => this.#served.server.names);
-    const secure = { ...tlsOptions(this.#served, tls), ...CLIENT_AUTH, SNICallback: rememberName };
-    this.#speaksHttp1 = typeof serve !== 'object';
-    this.server =
-      typeof serve === 'object'
-        ? (serve.create(secure) as Server)
-        : createServer(
-            {
-              ...secure,
-              noDelay: true,
-              connectionsCheckingInterval: 500,
-              requestTimeout: limits.requestTimeoutMs,
-              headersTimeout: limits.requestTimeoutMs,
-            },
-            serve,
-          );
+    const secure = { ...tlsOptions(this.#served, tls), ...CLIENT_AUTH };
+    if (typeof serve === 'object') {
+      this.server = serve.create(secure) as Server;
+      this.#alpn = serve.alpn;
+    } else {
+      const { requestTimeoutMs: requestTimeout } = limits;
+      const deadlines = { connectionsCheckingInterval: 500, requestTimeout, headersTimeout: requestTimeout };
+      this.#http = createServer({ ...secure, ...deadlines, noDelay: true }, serve);
+      this.server = this.#http;
+    }
     // Node's own handlers of `connection`, which start the handshake.
     const begin = this.server.listeners('connection') as ((socket: Socket) => void)[];
     this.#sockets = new AcceptedSockets(
@@ -121,8 +119,7 @@ export class TlsServer {
     // Before the HTTP part's own listener, so that whoever sees the socket finds it tracked.
     this.server.prependListener('secureConnection', (secure) => this.#secured(secure));
     this.server.on('tlsClientError', (error, secure) => this.#handshakeLog.failed(error, underneath(secure)));
-    if (this.#speaksHttp1)
-      this.server.prependListener('request', (request, response) => this.#countRequest(request, response));
+    this.#http?.prependListener('request', (request, response) => this.#countRequest(request, response));
   }
 
   /** Binds and serves `source.current()`. @throws LISTEN_FAILED */
@@ -155,11 +152,11 @@ export class TlsServer {
   /** Serves `next` off to the side, with the options the real server would have. */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     const policy = this.#options().tls;
-    return tryTlsBundle(next, { policy, ...(this.#speaksHttp1 ? {} : { alpn: 'h2' }) }, visit);
+    return tryTlsBundle(next, { policy, alpn: this.#alpn }, visit);
   }
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
-    return tlsHandshake(request, this.#speaksHttp1 ? undefined : 'h2');
+    return tlsHandshake(request, this.#alpn);
   }
 
   servedFingerprint(): string {
@@ -251,20 +248,21 @@ export class TlsServer {
     // OpenSSL's own look at a client's chain may leave a failed signature in its error queue (two CAs of one
     // name), which Node 24 would take for a failure of the next read on any connection. Reading the
     // certificate empties the queue.
-    socket.subject = peerCertificates(secure).leaf?.subject;
+    peerCertificates(secure);
   }
 
   #closed(socket: AcceptedSocket): void {
-    const { phase, subject, spoke } = socket;
-    if (this.#speaksHttp1 && phase === 'open' && subject !== undefined && !spoke && !this.#stopping)
-      this.#handshakeLog.left(socket, subject);
+    const { phase, secure, spoke } = socket;
+    if (phase !== 'open' || !secure || spoke || this.#alpn !== undefined || this.#stopping) return;
+    const { leaf } = peerCertificates(secure);
+    if (leaf) this.#handshakeLog.left(socket, leaf.subject);
   }
 
   #sweepDeadlines(): void {
-    if (this.#speaksHttp1) {
+    if (this.#http) {
       const { requestTimeoutMs } = this.#options().limits;
-      this.server.headersTimeout = requestTimeoutMs;
-      this.server.requestTimeout = requestTimeoutMs;
+      this.#http.headersTimeout = requestTimeoutMs;
+      this.#http.requestTimeout = requestTimeoutMs;
     }
     this.#sockets.sweep();
   }
@@ -277,14 +275,4 @@ export class TlsServer {
       cause,
     );
   }
-}
-
-/**
- * Only keeps the name for the log of a handshake that fails (B3; Node tells it afterwards only for one that
- * succeeds), and lets Node serve its one context. Node calls it as a method of the TLS socket.
- */
-function rememberName(this: unknown, name: string, done: (error: Error | null) => void): void {
-  const socket = underneath(this as TLSSocket);
-  if (socket) socket.sni = name;
-  done(null);
 }

@@ -10,7 +10,7 @@ import { trialReply } from './trial-reply.ts';
 /** Serves `bundle` with the options of the real listeners on a loopback port, while `visit` lasts. */
 export async function tryTlsBundle(
   bundle: CertificateBundle,
-  { policy, alpn }: { policy: TlsPolicy; alpn?: string },
+  { policy, alpn }: { policy: TlsPolicy; alpn?: string | undefined },
   visit: (trial: BundleTrial) => Promise<void>,
 ): Promise<void> {
   const sockets = new Set<TLSSocket>();

@@ -26,6 +26,11 @@ export const CLOSE_REASONS = {
   TrustRemoved: { code: 4411, text: 'the CA of this certificate is no longer trusted', retry: 'renew' },
   CertificateExpired: { code: 4412, text: 'the certificate of this node has expired', retry: 'renew' },
   Revoked: { code: 4413, text: 'the certificate or node is revoked', retry: 'never' },
+  Quarantined: {
+    code: 4418,
+    text: 'the node is quarantined until an administrator lifts it',
+    retry: 'backoff',
+  },
   SlowConsumer: { code: 4414, text: 'the node did not take its messages in time', retry: 'backoff' },
   Disconnected: { code: 4415, text: 'an operator disconnected the node', retry: 'backoff' },
   StreamTimeout: {

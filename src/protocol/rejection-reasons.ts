@@ -102,6 +102,11 @@ export const PEER_REASONS = {
     close: 'Revoked',
     alerts: [44],
   },
+  quarantined: {
+    meaning: 'the node is quarantined; it asks again by itself',
+    fix: 'see `sallyport revocations list`; `sallyport lift NODE` lets it in again',
+    close: 'Quarantined',
+  },
   'node-mismatch': {
     meaning: 'the request names another node than the certificate',
     fix: 'correct the node name of the edge',
@@ -151,8 +156,8 @@ export const HANDSHAKE_REASONS = {
     fix: "EdgeCore speaks its own old QUIC; in the node's edgecore.yaml set edgeHub.websocket.enable to true and edgeHub.quic.enable to false",
   },
   'no-common-tls': {
-    meaning: 'no TLS version or suite in common',
-    fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites; update it, or see tls.minVersion and tls.ciphers',
+    meaning: 'no TLS version, suite or group in common',
+    fix: 'the client offers no TLS 1.2 or 1.3 with AEAD suites, or none of the groups; update it, or see tls.minVersion, tls.ciphers and tls.groups',
     blamesHub: true,
   },
   disconnected: {
@@ -240,9 +245,15 @@ export function closeOfRefusal(word: string): CloseReasonName | undefined {
   return REFUSING.has(word) ? (word as CloseReasonName) : undefined;
 }
 
+/** What an operator can do about a session that ended, or never began, for this reason. */
+export function remedyOf(close: CloseReasonName): string {
+  return peerReasons.find(([, reason]) => reason.close === close)?.[1].fix ?? CLOSE_REASONS[close].text;
+}
+
 /** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
 export function refusalStatus(reason: PeerReason): 401 | 403 {
-  return CLOSE_REASONS[PEER_REASONS[reason].close].retry === 'never' ? 403 : 401;
+  const { close } = PEER_REASONS[reason];
+  return close === 'Quarantined' || CLOSE_REASONS[close].retry === 'never' ? 403 : 401;
 }
 
 /** Whether a hub certificate can be the cause of a refusal with this word, at a listener with this TLS. */

@@ -21,10 +21,22 @@ import { NodeCertificates } from './node-certificates.ts';
 import { CloudCoreLink, type LinkParts } from './upstream-link.ts';
 
 const SWEEP_MS = 1_000;
+/** How often tunnels are looked at whose node has its session at another gateway. */
+const TUNNELS_MS = 30_000;
 
 export interface RelayOptions extends CloudCoreAddresses {
   /** How long a node may be without CloudCore before the gateway says that it is not ready, milliseconds. */
   readonly holdMs: number;
+}
+
+interface RelayParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly authorities: () => readonly UpstreamAuthority[];
+  /** Address of the CloudCore that a node has through another gateway; undefined when nobody knows. */
+  readonly homeElsewhere?: (node: string) => Promise<string | undefined>;
+  readonly random?: () => number;
 }
 
 /** Stands, for each node, between its session and an unmodified CloudCore. */
@@ -38,19 +50,13 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAske
   readonly #links = new Map<string, CloudCoreLink>();
   /** By node; both sockets of a node have to be at one CloudCore. */
   readonly #tunnels = new Map<string, { readonly cloudcore: CloudCore; readonly end: TunnelEnd }>();
-  #sweep: Timer | undefined;
+  readonly #homeElsewhere: NonNullable<RelayParts['homeElsewhere']>;
+  readonly #timers: Timer[] = [];
+  #isFollowing = false;
 
-  constructor(
-    components: {
-      readonly clock: Clock;
-      readonly log: Logger;
-      readonly metrics: Metrics;
-      readonly authorities: () => readonly UpstreamAuthority[];
-      readonly random?: () => number;
-    },
-    options: () => RelayOptions,
-  ) {
+  constructor(components: RelayParts, options: () => RelayOptions) {
     const { clock, metrics, random = Math.random } = components;
+    this.#homeElsewhere = components.homeElsewhere ?? (async () => undefined);
     this.#clock = clock;
     this.#metrics = metrics;
     this.#options = options;
@@ -63,7 +69,7 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAske
       certificates: new NodeCertificates({ clock }),
       cloudcores: this.#cloudcores,
       answers: { lastAt: 0 },
-      opened: (link) => this.#moveTunnel(link),
+      opened: ({ node, cloudcore }) => this.#moveTunnel(node, cloudcore),
       closed: (link) => {
         if (this.#links.get(link.node) === link) this.#links.delete(link.node);
       },
@@ -72,14 +78,18 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAske
   }
 
   async start(): Promise<void> {
-    this.#sweep = this.#clock.setInterval(() => {
+    const sweep = () => {
       const now = this.#clock.monotonic();
       for (const link of this.#links.values()) link.sweep(now);
-    }, SWEEP_MS);
+    };
+    this.#timers.push(
+      this.#clock.setInterval(sweep, SWEEP_MS),
+      this.#clock.setInterval(() => void this.#followTunnels(), TUNNELS_MS),
+    );
   }
 
   async stop(): Promise<void> {
-    this.#sweep?.cancel();
+    for (const timer of this.#timers) timer.cancel();
     for (const link of [...this.#links.values()]) link.close();
     for (const { end } of this.#tunnels.values()) end.close();
   }
@@ -92,7 +102,7 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAske
 
   async dialTunnel(request: Parameters<TunnelDialer['dialTunnel']>[0]): Promise<TunnelEnd> {
     const { node } = request;
-    const cloudcore = this.#homeOf(node, 'tunnel');
+    const cloudcore = await this.#homeOf(node, 'tunnel');
     const { socket, stream } = await dial(this.#parts, { ...request, cloudcore, to: 'tunnel' });
     const end = new TunnelEnd(socket, stream);
     this.#tunnels.set(node, { cloudcore, end });
@@ -102,23 +112,37 @@ export class CloudCoreRelay implements UpstreamRelay, TunnelDialer, UpstreamAske
     return end;
   }
 
-  ask(request: UpstreamRequest): Promise<UpstreamAnswer> {
-    return ask(this.#parts, { ...request, cloudcore: this.#homeOf(request.node, 'https') });
+  async ask(request: UpstreamRequest): Promise<UpstreamAnswer> {
+    return ask(this.#parts, { ...request, cloudcore: await this.#homeOf(request.node, 'https') });
   }
 
   /** The CloudCore that has the messages of a node. @throws UPSTREAM_UNAVAILABLE when it has no such place */
-  #homeOf(node: string, to: 'tunnel' | 'https'): CloudCore {
-    const link = this.#links.get(node);
-    const cloudcore = (link?.isOpen ? link.cloudcore : undefined) ?? this.#cloudcores.pick(node);
+  async #homeOf(node: string, to: 'tunnel' | 'https'): Promise<CloudCore> {
+    const cloudcore = (await this.#knownHome(node)) ?? this.#cloudcores.pick(node);
     if (addressOf(cloudcore, to) !== undefined) return cloudcore;
     const problem = `upstream.${to}Addresses names no address of it`;
     throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: cloudcore.address, problem });
   }
 
+  async #knownHome(node: string): Promise<CloudCore | undefined> {
+    const link = this.#links.get(node);
+    if (link?.isOpen) return link.cloudcore;
+    const address = await this.#homeElsewhere(node).catch(() => undefined);
+    return this.#cloudcores.list().find((one) => one.address === address);
+  }
+
   /** The edge opens its tunnel again, to where its messages are now. */
-  #moveTunnel({ node, cloudcore }: CloudCoreLink): void {
+  #moveTunnel(node: string, home: CloudCore | undefined): void {
     const tunnel = this.#tunnels.get(node);
-    if (tunnel && tunnel.cloudcore !== cloudcore) tunnel.end.close();
+    if (tunnel && home && tunnel.cloudcore !== home) tunnel.end.close();
+  }
+
+  /** One after the other: they are not urgent, and each may be a question to another gateway. */
+  async #followTunnels(): Promise<void> {
+    if (this.#isFollowing) return;
+    this.#isFollowing = true;
+    for (const node of [...this.#tunnels.keys()]) this.#moveTunnel(node, await this.#knownHome(node));
+    this.#isFollowing = false;
   }
 
   /** Why the gateway should get no new edges: nodes have been without CloudCore for too long. */

@@ -16,6 +16,11 @@ import { NodeBooks, QUESTION_MS } from './node-books.ts';
 
 /** EdgeCore returns after 30 s at the earliest; the relay long before. */
 const BACKOFF = { minMs: 250, maxMs: 15_000 };
+/**
+ * A connection that was lost earlier counts as one more failure in a row: two gateways that both have an edge
+ * of this name take it from each other.
+ */
+const STEADY_MS = 30_000;
 const PING_MS = 10_000;
 /** A CloudCore that answers no ping for so long is frozen. */
 const FROZEN_MS = 20_000;
@@ -58,6 +63,9 @@ export class CloudCoreLink implements UpstreamLink {
   #attempt = 0;
   #reconnects = 0;
   #retry: Timer | undefined;
+  /** CloudCore has ended the connection, and it is not known yet whether the edge is still here. */
+  #isAsking = false;
+  #openedAt = 0;
   #heardAt = 0;
   #pingedAt = 0;
   #answeredAt = 0;
@@ -75,7 +83,8 @@ export class CloudCoreLink implements UpstreamLink {
     this.#books = new NodeBooks({
       onDropped: (reason, count) => metrics.messagesDropped.inc({ direction: 'upstream', reason }, count),
     });
-    void this.#connect();
+    if (edge.whenPlaced) void edge.whenPlaced.then(() => this.#connect());
+    else void this.#connect();
   }
 
   get cloudcore(): CloudCore | undefined {
@@ -106,6 +115,7 @@ export class CloudCoreLink implements UpstreamLink {
   take(message: Message): void | Promise<void> {
     const isAnswer = !!message.header.parent_msg_id;
     const { isOpen } = this;
+    this.#edgeIsThere();
     if (isAnswer && !isOpen) {
       // It is for a connection that is over: CloudCore sends again what was not acknowledged.
       this.#parts.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'upstream-lost' });
@@ -117,6 +127,7 @@ export class CloudCoreLink implements UpstreamLink {
   }
 
   keepalive(message: Message): void {
+    this.#edgeIsThere();
     if (this.isOpen) void this.#write(message.frame ?? encodeJson(message));
   }
 
@@ -124,6 +135,7 @@ export class CloudCoreLink implements UpstreamLink {
     this.#edge = edge;
     this.#undelivered = 0;
     this.#socket?.resume();
+    this.#edgeIsThere();
   }
 
   close(): void {
@@ -169,6 +181,7 @@ export class CloudCoreLink implements UpstreamLink {
   // — CloudCore —
 
   async #connect(except?: CloudCore): Promise<void> {
+    if (this.#end.signal.aborted) return;
     const { cloudcores, clock, metrics } = this.#parts;
     const cloudcore = cloudcores.pick(this.node, except);
     this.#cloudcore = cloudcore;
@@ -206,7 +219,7 @@ export class CloudCoreLink implements UpstreamLink {
     const now = this.#parts.clock.monotonic();
     this.#socket = socket;
     this.#stream = stream;
-    this.#heardAt = this.#pingedAt = this.#answeredAt = now;
+    this.#openedAt = this.#heardAt = this.#pingedAt = this.#answeredAt = now;
     this.#lostAt = undefined;
     this.#become('open');
     this.#parts.log.debug(
@@ -230,7 +243,6 @@ export class CloudCoreLink implements UpstreamLink {
 
   #fromCloud(data: Buffer): void {
     this.#heard();
-    this.#attempt = 0;
     const parent = answeredId(data);
     if (parent) {
       const now = this.#parts.clock.monotonic();
@@ -280,13 +292,32 @@ export class CloudCoreLink implements UpstreamLink {
     this.#socket = undefined;
     socket.terminate();
     this.#lostAt = clock.monotonic();
+    if (this.#lostAt - this.#openedAt >= STEADY_MS) this.#attempt = 0;
     this.#reconnects++;
     this.#books.lost();
     this.#settleDrained();
     metrics.upstreamLosses.inc({ cloudcore: cloudcore.address, reason });
     if (reason === 'frozen') cloudcores.failed(cloudcore);
     this.#warn(`lost ${reason}`, { reason }, 'a connection to CloudCore is lost; the edge stays');
-    this.#later(reason === 'closed' || reason === 'moved' ? undefined : cloudcore);
+    if (reason === 'closed') this.#askEdge();
+    else this.#later(reason === 'moved' ? undefined : cloudcore);
+  }
+
+  /**
+   * CloudCore gives a node to whoever connects last: perhaps to another gateway, because the edge went there.
+   * Only a gateway that still hears the edge may take the node back.
+   */
+  #askEdge(): void {
+    this.#become('waiting');
+    this.#isAsking = true;
+    const edge = this.#edge;
+    void edge.whenThere().then(() => edge === this.#edge && this.#edgeIsThere());
+  }
+
+  #edgeIsThere(): void {
+    if (!this.#isAsking) return;
+    this.#isAsking = false;
+    this.#later(undefined);
   }
 
   #later(except: CloudCore | undefined): void {

@@ -1,6 +1,5 @@
-import { createPrivateKey, webcrypto } from 'node:crypto';
-
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' };
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { contextTag, der, integer, oid, sequence, TAG } from '../core/der.ts';
 
 export interface CertificateRequest {
   /** PKCS#8 PEM. */
@@ -9,27 +8,31 @@ export interface CertificateRequest {
   readonly csr: Uint8Array;
 }
 
+const ORGANIZATION = '2.5.4.10';
+const COMMON_NAME = '2.5.4.3';
+/** RFC 5758 section 3.2; the parameters are absent. */
+const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
+
 /**
- * A fresh EC P-256 key and its certificate signing request for `node`, with the subject of Kubernetes' nodes.
- * The X.509 library is loaded only here, when a certificate is due: once a join and once a renewal.
+ * A fresh EC P-256 key and its certificate signing request (RFC 2986) for `node`, with the subject of
+ * Kubernetes' nodes. Written by hand: an X.509 library would be most of what a node has to install.
  */
-export async function createCertificateRequest(node: string): Promise<CertificateRequest> {
-  await import('reflect-metadata');
-  const { Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
-  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  const request = await Pkcs10CertificateRequestGenerator.create(
-    {
-      name: [{ O: ['system:nodes'] }, { CN: [`system:node:${node}`] }],
-      keys,
-      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    },
-    webcrypto as never,
+export function createCertificateRequest(node: string): CertificateRequest {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const info = sequence(
+    integer(0),
+    sequence(attribute(ORGANIZATION, 'system:nodes'), attribute(COMMON_NAME, `system:node:${node}`)),
+    publicKey.export({ format: 'der', type: 'spki' }),
+    der(contextTag(0)),
   );
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
+  const signature = der(TAG.bitString, Buffer.of(0), sign('sha256', info, privateKey));
   return {
-    key: createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
-      .export({ format: 'pem', type: 'pkcs8' })
-      .toString(),
-    csr: new Uint8Array(request.rawData),
+    key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    csr: sequence(info, sequence(oid(ECDSA_WITH_SHA256)), signature),
   };
+}
+
+/** One RelativeDistinguishedName. */
+function attribute(type: string, value: string): Buffer {
+  return der(TAG.set, sequence(oid(type), der(TAG.utf8String, Buffer.from(value))));
 }

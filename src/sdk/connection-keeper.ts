@@ -1,10 +1,11 @@
 import { retry } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
-import { isSallyportError } from '../core/errors.ts';
+import { isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { agentWithTrust } from '../protocol/agent.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
+import { remedyOf } from '../protocol/rejection-reasons.ts';
 import { casOf, sha256Of } from './credentials.ts';
 import type { EdgeIdentity } from './edge-identity.ts';
 import { type ReconnectPolicy, reconnectDelayMs } from './reconnect-delay.ts';
@@ -27,9 +28,11 @@ export interface KeeperComponents {
 export interface KeeperHandler {
   /** A link is up; called again, with no `onDown` between, when one link replaces another. */
   onUp(link: EdgeLink): void;
-  /** No link any more, and when `final` no further attempt either. */
-  onDown(reason: CloseReason | undefined, final: boolean): void;
+  /** No link any more, and when there is a `final` error no further attempt either. */
+  onDown(reason: CloseReason | undefined, final: SallyportError | undefined): void;
   onMessage(message: Message): void;
+  /** A better transport gets through: {@link ConnectionKeeper.replace} moves to it. */
+  onBetter(transport: EdgeTransport): void;
   /** An attempt to connect or to renew failed. */
   onError(error: unknown): void;
 }
@@ -48,6 +51,11 @@ interface Held {
   readonly credentials: EdgeCredentials;
   readonly since: number;
   readonly ended: Promise<CloseReason | undefined>;
+}
+
+interface ConnectHow {
+  readonly signal?: AbortSignal | undefined;
+  readonly through?: EdgeTransport | undefined;
 }
 
 /** Keeps one link to the hub: connects, beats, obeys why it was closed, and comes back. */
@@ -85,9 +93,10 @@ export class ConnectionKeeper {
   /**
    * A new link with the present certificate, made before the old one is let go; when that fails the old one
    * goes on meanwhile.
+   * @param better through this transport, and tried once; else through the usual one until it is there
    */
-  replace(): Promise<void> {
-    this.#replacing ??= this.#replace().finally(() => {
+  replace(better?: EdgeTransport): Promise<void> {
+    this.#replacing ??= this.#replace(better).finally(() => {
       this.#replacing = undefined;
     });
     return this.#replacing;
@@ -102,7 +111,7 @@ export class ConnectionKeeper {
       if (signal.aborted) return;
       failures = end.lasted ? 0 : failures + 1;
       const { reason } = end;
-      const final = end.isFinal || reason?.retry === 'never';
+      const final = end.final ?? (reason?.retry === 'never' ? shutOutBy(reason) : undefined);
       if (end.wasUp || final) handler.onDown(reason, final);
       if (final) return;
       // A certificate that is newer than the one the hub complained about is worth a try first.
@@ -116,7 +125,7 @@ export class ConnectionKeeper {
   }
 
   async #connectAndServe() {
-    const { clock, handler, logger, identity } = this.#components;
+    const { clock, handler, logger, identity, transport } = this.#components;
     const credentials = identity.credentials.value;
     try {
       this.#adopt(await this.#connect(credentials));
@@ -127,8 +136,8 @@ export class ConnectionKeeper {
         handler.onError(error);
       }
       // What is not installed does not come by itself.
-      const isFinal = isSallyportError(error, 'QUIC_LIBRARY_MISSING');
-      return { reason, lasted: false, wasUp: false, credentials, isFinal };
+      const final = isSallyportError(error, 'QUIC_LIBRARY_MISSING') ? error : undefined;
+      return { reason, lasted: false, wasUp: false, credentials, final };
     }
     // Renewed while the old certificate was on its way to the hub.
     if (identity.credentials.value !== credentials) void this.replace();
@@ -142,7 +151,8 @@ export class ConnectionKeeper {
       this.#current = undefined;
       const lasted = clock.monotonic() - held.since >= this.#options.lastingMs;
       logger.info({ reason: reason?.name ?? 'lost', transport: held.link.transport }, 'disconnected');
-      return { reason, lasted, wasUp: true, credentials: held.credentials, isFinal: false };
+      if (!reason && !lasted) await transport.distrust?.(held.link);
+      return { reason, lasted, wasUp: true, credentials: held.credentials, final: undefined };
     }
   }
 
@@ -156,7 +166,7 @@ export class ConnectionKeeper {
     }
   }
 
-  async #replace(): Promise<void> {
+  async #replace(better: EdgeTransport | undefined): Promise<void> {
     const { clock, identity, handler, logger } = this.#components;
     const old = this.#current;
     if (!old) return;
@@ -166,30 +176,33 @@ export class ConnectionKeeper {
     });
     const signal = AbortSignal.any([this.#stop.signal, ended.signal]);
     try {
-      const fresh = await retry(() => this.#connect(identity.credentials.value, signal), {
-        clock,
-        signal,
-        ...this.#options.reconnect,
-        isRetryable: (error) => refusalOf(error)?.retry !== 'never',
-        onRetry: (error) => handler.onError(error),
-      });
+      const fresh = await retry(
+        () => this.#connect(identity.credentials.value, { signal, through: better }),
+        {
+          clock,
+          signal,
+          ...this.#options.reconnect,
+          isRetryable: (error) => !better && refusalOf(error)?.retry !== 'never',
+          onRetry: (error) => handler.onError(error),
+        },
+      );
       if (this.#current !== old) return fresh.link.close(closeReason('Normal'));
       this.#adopt(fresh);
       old.link.close(closeReason('Normal'));
     } catch (error) {
       if (!signal.aborted) logger.warn({ err: error }, 'the link could not be replaced; the old one goes on');
     }
+    // Renewed while the certificate before it was on its way to the hub.
+    if (better && this.#current && this.#current.credentials !== identity.credentials.value)
+      await this.#replace(undefined);
   }
 
-  async #connect(credentials: EdgeCredentials, signal: AbortSignal = this.#stop.signal): Promise<Held> {
-    const { clock, transport } = this.#components;
-    const { agent } = this.#options.connect;
-    const link = await transport.connect(credentials, {
-      ...this.#options.connect,
-      // So that the hub knows whom a change of CA would cut off.
-      agent: agentWithTrust(agent, casOf(credentials).map(sha256Of)),
-      signal,
-    });
+  async #connect(
+    credentials: EdgeCredentials,
+    { signal = this.#stop.signal, through = this.#components.transport }: ConnectHow = {},
+  ): Promise<Held> {
+    const { clock } = this.#components;
+    const link = await through.connect(credentials, this.#connectOptions(credentials, signal));
     const { promise: ended, resolve } = Promise.withResolvers<CloseReason | undefined>();
     const held = { link, credentials, since: clock.monotonic(), ended };
     link.receive({
@@ -200,14 +213,34 @@ export class ConnectionKeeper {
     return held;
   }
 
+  #connectOptions(credentials: EdgeCredentials, signal: AbortSignal): ConnectOptions {
+    const { connect } = this.#options;
+    // So that the hub knows whom a change of CA would cut off.
+    const agent = agentWithTrust(connect.agent, casOf(credentials).map(sha256Of));
+    return { ...connect, agent, signal };
+  }
+
   #adopt(held: Held): void {
     const { clock, handler, logger } = this.#components;
     this.#current = held;
     logger.info({ transport: held.link.transport, hub: held.link.remoteAddress }, 'connected');
     this.#beat(held);
-    const timer: Timer = clock.setInterval(() => this.#beat(held), this.#options.heartbeatMs);
-    void held.ended.then(() => timer.cancel());
+    const { heartbeatMs, reconnect } = this.#options;
+    const timers: Timer[] = [clock.setInterval(() => this.#beat(held), heartbeatMs)];
+    // At a random moment: a fleet that comes back must not do so twice at once.
+    if (this.#components.transport.findBetter)
+      timers.push(clock.setTimeout(() => void this.#findBetter(held), heartbeatMs * reconnect.random()));
+    void held.ended.then(() => {
+      for (const timer of timers) timer.cancel();
+    });
     handler.onUp(held.link);
+  }
+
+  async #findBetter(held: Held): Promise<void> {
+    const { transport, handler } = this.#components;
+    const options = this.#connectOptions(held.credentials, this.#stop.signal);
+    const better = await transport.findBetter?.(held.link, held.credentials, options);
+    if (better && this.#current === held) handler.onBetter(better);
   }
 
   /**
@@ -222,4 +255,8 @@ export class ConnectionKeeper {
     );
     link.send(keepalive).catch(() => {});
   }
+}
+
+function shutOutBy({ name, text }: CloseReason): SallyportError {
+  return new SallyportError('SHUT_OUT', { reason: text, remedy: remedyOf(name) });
 }

@@ -11,12 +11,12 @@ import {
   rm,
   stat,
   symlink,
+  writeFile,
 } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { type Logger, silentLogger } from '../core/log.ts';
 import { checkPair } from './credentials.ts';
-import { noLog } from './no-log.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 const CURRENT = 'current';
@@ -31,6 +31,7 @@ const READ_ATTEMPTS = 5;
  *
  * ```
  * <directory>/                     0700
+ *   .gitignore                     no key of a node belongs in a repository
  *   current -> generation-…        the only thing that ever changes
  *   generation-…/                  0700
  *     key.pem certificate.pem ca.pem   0600
@@ -44,7 +45,7 @@ export class CredentialStore {
   readonly directory: string;
   readonly #logger: Logger;
 
-  constructor(directory: string, { logger = noLog }: { readonly logger?: Logger } = {}) {
+  constructor(directory: string, { logger = silentLogger }: { readonly logger?: Logger } = {}) {
     this.directory = resolve(directory);
     this.#logger = logger;
   }
@@ -74,6 +75,7 @@ export class CredentialStore {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     // The folder may have been there before, made by a careless hand.
     await chmod(this.directory, 0o700);
+    await writeFile(join(this.directory, '.gitignore'), '*\n');
     const name = `generation-${randomBytes(8).toString('hex')}`;
     const folder = join(this.directory, name);
     await mkdir(folder, { mode: 0o700 });

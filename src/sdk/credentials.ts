@@ -1,4 +1,4 @@
-import { createPrivateKey, hash, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { describeError } from '../core/errors.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
@@ -55,7 +55,7 @@ export function casOf({ ca }: Pick<EdgeCredentials, 'ca'>): X509Certificate[] {
 
 /** SHA-256 of the DER, lower-case hexadecimal. */
 export function sha256Of(certificate: X509Certificate): string {
-  return hash('sha256', certificate.raw, 'hex');
+  return createHash('sha256').update(certificate.raw).digest('hex');
 }
 
 /** The node a certificate names (`CN=system:node:<name>`), as Kubernetes' node authorizer reads it. */

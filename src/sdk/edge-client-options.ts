@@ -10,12 +10,19 @@ export interface HubAddresses extends Readonly<Partial<Record<TransportName, str
 }
 
 export interface EdgeClientOptions {
+  /** `{ https, websocket?, quic?, webtransport? }`, each `host:port`; IPv6 in brackets. */
   readonly hub: HubAddresses;
   /** Name of this node. */
   readonly node: string;
-  /** Folder for key, certificate and CA; made when missing. One client a folder. */
+  /**
+   * Folder for key, certificate and CA, and for what `auto` remembers; made when missing. One client a
+   * folder.
+   */
   readonly directory: string;
-  /** `auto`, the default: QUIC where the hub has it and UDP gets through, else WebSocket. */
+  /**
+   * `auto`, the default: QUIC where the hub has it and it was seen to work, else WebSocket. It is tried once
+   * beside each WebSocket link, which moves when it gets through, and not for ten minutes after it failed.
+   */
   readonly transport?: TransportName | 'auto';
   /** KubeEdge's `project_id`. */
   readonly projectId?: string;
@@ -23,7 +30,9 @@ export interface EdgeClientOptions {
   readonly heartbeatMs?: number;
   /** Largest message in either direction, bytes. */
   readonly maxMessageBytes?: number;
+  /** For one attempt to connect, and for one request to join or to renew. */
   readonly connectTimeoutMs?: number;
+  /** How long the hub may take to accept what is written to it; then the link is given up. */
   readonly writeTimeoutMs?: number;
   /** How overdue an acknowledgement may be before messages are sent again on the same link. */
   readonly ackTimeoutMs?: number;

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts';
-import { isSallyportError, SallyportError } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
+import { SallyportError } from '../core/errors.ts';
+import { type Logger, silentLogger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { SDK_AGENT } from '../protocol/agent.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
@@ -19,7 +19,6 @@ import { EdgeIdentity } from './edge-identity.ts';
 import { Inbox } from './inbox.ts';
 import { loadOrJoin } from './join.ts';
 import { type MessageDraft, messageOf } from './message-draft.ts';
-import { noLog } from './no-log.ts';
 import { Outbox } from './outbox.ts';
 import { ask } from './question.ts';
 import { createTransport } from './transports/create-transport.ts';
@@ -31,6 +30,15 @@ const AGENT = `${SDK_AGENT}0.1`;
 const LASTING_MS = 10_000;
 /** How long acknowledgements may catch up before a link is replaced. */
 const CATCH_UP_MS = 2_000;
+
+export interface JoinOptions {
+  /** From `sallyport token create`; not looked at once the node has joined. */
+  readonly token: string;
+  /** Ends the attempt to join. */
+  readonly signal?: AbortSignal;
+  /** Told when the hub asks to come back later: for how long, milliseconds, and why. */
+  readonly onWait?: (delayMs: number, problem: string) => void;
+}
 
 export interface RequestOptions {
   readonly timeoutMs?: number;
@@ -68,11 +76,11 @@ export class EdgeClient {
 
   /**
    * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it
-   * joins with the token first.
+   * joins with the token first. Where the hub asks it to come back later, it waits, until the signal ends it.
    * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
    */
   static join(
-    options: EdgeClientOptions & { readonly token: string; readonly signal?: AbortSignal },
+    options: EdgeClientOptions & JoinOptions,
     components: EdgeClientComponents = {},
   ): Promise<EdgeClient> {
     return EdgeClient.#create(options, components);
@@ -86,11 +94,11 @@ export class EdgeClient {
   }
 
   static async #create(
-    options: EdgeClientOptions & { token?: string; signal?: AbortSignal },
+    options: EdgeClientOptions & Partial<JoinOptions>,
     components: EdgeClientComponents,
   ): Promise<EdgeClient> {
     const settings = withDefaults(options);
-    const { clock = systemClock, logger = noLog } = components;
+    const { clock = systemClock, logger = silentLogger } = components;
     const store = new CredentialStore(settings.directory, { logger });
     const credentials = await loadOrJoin(
       { store, clock, logger },
@@ -98,6 +106,8 @@ export class EdgeClient {
         node: settings.node,
         address: settings.hub.https,
         timeoutMs: settings.connectTimeoutMs,
+        random: components.random ?? Math.random,
+        ...(options.onWait ? { onWait: options.onWait } : {}),
         ...(options.token === undefined ? {} : { token: options.token }),
         ...(options.signal ? { signal: options.signal } : {}),
       },
@@ -114,7 +124,7 @@ export class EdgeClient {
     this.node = settings.node;
     this.#settings = settings;
     this.#clock = components.clock ?? systemClock;
-    this.#logger = (components.logger ?? noLog).child({ node: settings.node });
+    this.#logger = (components.logger ?? silentLogger).child({ node: settings.node });
     this.#random = components.random ?? Math.random;
     const base = { clock: this.#clock, logger: this.#logger };
     this.#transport = components.transport ?? createTransport(base, settings);
@@ -154,7 +164,7 @@ export class EdgeClient {
   /**
    * Connects and stays connected until {@link close}; resolves with the first link. Messages may be sent
    * before.
-   * @throws SESSION_CLOSED when the hub says never, QUIC_LIBRARY_MISSING where QUIC alone is wanted,
+   * @throws SHUT_OUT when the hub says never, QUIC_LIBRARY_MISSING where QUIC alone is wanted,
    * CLIENT_CLOSED; the signal's reason ends the waiting, not the trying
    */
   async connect({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
@@ -166,12 +176,8 @@ export class EdgeClient {
     signal?.addEventListener('abort', onAbort, { once: true });
     const offs = [
       this.on('connected', () => resolve()),
-      // The end that follows does not say why.
-      this.on('error', (error) => {
-        if (isSallyportError(error, 'QUIC_LIBRARY_MISSING')) reject(error);
-      }),
-      this.on('disconnected', ({ reason, final }) => {
-        if (final) reject(this.#closed ? new SallyportError('CLIENT_CLOSED') : closedBy(reason));
+      this.on('disconnected', ({ final }) => {
+        if (final) reject(final);
       }),
     ];
     this.#start();
@@ -187,8 +193,7 @@ export class EdgeClient {
    * Sends a message, now or after the next connect. Resolves when the hub has it for good; with
    * `acknowledged: false` when it went out, which is all that CloudCore can tell. `query` and `patch` are
    * questions in KubeEdge, which the hub does not acknowledge by itself: use {@link request} for them.
-   * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SESSION_CLOSED when the hub says
-   * never
+   * @throws QUEUE_FULL, HUB_REFUSED_MESSAGE, MESSAGE_INVALID, CLIENT_CLOSED, SHUT_OUT when the hub says never
    */
   async send(
     message: Message | MessageDraft,
@@ -250,6 +255,7 @@ export class EdgeClient {
           onUp: (link) => this.#up(link),
           onDown: (reason, final) => this.#down(reason, final),
           onMessage: (message) => this.#received(message),
+          onBetter: (transport) => void this.#replaceLink(transport),
           onError: (error) => this.#failed(error),
         },
       },
@@ -272,7 +278,7 @@ export class EdgeClient {
     this.#outbox.detach();
     await keeper?.close();
     clearInterval(this.#processGuard);
-    if (keeper) this.#emit('disconnected', { reason: undefined, final: true });
+    if (keeper) this.#emit('disconnected', { reason: undefined, final: error });
   }
 
   #up(link: EdgeLink): void {
@@ -281,7 +287,7 @@ export class EdgeClient {
     this.#emit('connected', { transport: link.transport, hub: link.remoteAddress });
   }
 
-  #down(reason: CloseReason | undefined, final: boolean): void {
+  #down(reason: CloseReason | undefined, final: SallyportError | undefined): void {
     this.#link = undefined;
     this.#outbox.detach();
     if (final) {
@@ -289,7 +295,7 @@ export class EdgeClient {
       this.#keeper = undefined;
       this.#identity.stop();
       clearInterval(this.#processGuard);
-      this.#outbox.failAll(closedBy(reason));
+      this.#outbox.failAll(final);
     }
     this.#emit('disconnected', { reason, final });
   }
@@ -309,10 +315,14 @@ export class EdgeClient {
 
   async #useNewCertificate(): Promise<void> {
     this.#emit('renewed', { notAfter: this.#identity.notAfter });
+    await this.#replaceLink();
+  }
+
+  async #replaceLink(better?: EdgeTransport): Promise<void> {
     if (!this.#link || !this.#keeper) return;
     try {
       await this.#outbox.hold(CATCH_UP_MS);
-      await this.#keeper.replace();
+      await this.#keeper?.replace(better);
     } finally {
       this.#outbox.resume();
     }
@@ -331,8 +341,4 @@ export class EdgeClient {
   #throwIfClosed(): void {
     if (this.#closed) throw new SallyportError('CLIENT_CLOSED');
   }
-}
-
-function closedBy(reason: CloseReason | undefined): SallyportError {
-  return new SallyportError('SESSION_CLOSED', { reason: reason?.text ?? 'connection lost' });
 }

@@ -15,10 +15,10 @@ export interface EdgeEvents {
   /** A link is up; also when it replaces an older one. */
   connected: { readonly transport: TransportName; readonly hub: string };
   /**
-   * The link is gone; `reason` is undefined when the hub just vanished. `final`: the client does not come
-   * back by itself, because it was closed or the hub said never.
+   * The link is gone; `reason` is undefined when the hub just vanished. `final`: why the client does not come
+   * back by itself: SHUT_OUT when the hub said never, QUIC_LIBRARY_MISSING, CLIENT_CLOSED.
    */
-  disconnected: { readonly reason: CloseReason | undefined; readonly final: boolean };
+  disconnected: { readonly reason: CloseReason | undefined; readonly final: SallyportError | undefined };
   /** A new certificate is stored and in use from the next connection on, which follows at once. */
   renewed: { readonly notAfter: Date };
   /** An attempt to connect or to renew failed; the client goes on trying where that can help. */

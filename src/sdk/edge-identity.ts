@@ -120,10 +120,9 @@ export class EdgeIdentity {
   #failed(error: unknown): void {
     // Stopped meanwhile: nobody is interested.
     if (!this.#onError) return;
-    const delayMs = Math.max(
-      backoffDelayMs(this.#attempt++, { ...RETRY, random: this.#components.random }),
-      retryAfterMs(error) ?? 0,
-    );
+    // Added, not the larger of both: all whom the hub told the same time would come at that moment.
+    const delayMs =
+      backoffDelayMs(this.#attempt++, { ...RETRY, random: this.#components.random }) + retryAfterMs(error);
     this.#components.logger.warn({ err: error, delayMs }, 'the certificate could not be renewed');
     this.#onError(error);
     this.#arm(delayMs);
@@ -138,7 +137,7 @@ export function renewAt({ notBefore, notAfter }: Validity, random: number): numb
   return notBefore + (notAfter - notBefore) * (0.7 + 0.2 * random);
 }
 
-function retryAfterMs(error: unknown): number | undefined {
+function retryAfterMs(error: unknown): number {
   const value = error instanceof SallyportError ? error.details.retryAfterMs : undefined;
-  return typeof value === 'number' ? value : undefined;
+  return typeof value === 'number' ? value : 0;
 }

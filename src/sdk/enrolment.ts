@@ -1,12 +1,16 @@
 import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
+import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
-import { SallyportError } from '../core/errors.ts';
+import { type ErrorDetails, SallyportError } from '../core/errors.ts';
 import { isNodeName } from '../protocol/node-name.ts';
+import { fixOf } from '../protocol/rejection-reasons.ts';
 import { createCertificateRequest } from './certificate-request.ts';
 import { casOf, checkFresh, isIssuedBy } from './credentials.ts';
-import { askHub, firstLine, type HubAnswer } from './hub-request.ts';
+import { askHub, firstLine, type HubAnswer, type HubRequest } from './hub-request.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
+/** What a node adds to the time that a busy hub names. */
+const BUSY = { minMs: 1_000, maxMs: 60_000 };
 /** CAs a node believes at once: two of a rollover, and one of another that followed at once. */
 const MAX_CAS = 3;
 
@@ -15,6 +19,14 @@ export interface EnrolOptions {
   readonly address: string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+}
+
+/** How a join waits for a hub that has no time for it now. */
+export interface JoinPatience {
+  /** Source of randomness in [0, 1). */
+  readonly random: () => number;
+  /** Told of each wait, milliseconds, and of the hub's line. */
+  readonly onWait?: (delayMs: number, problem: string) => void;
 }
 
 export interface JoinToken {
@@ -34,26 +46,26 @@ export function parseJoinToken(token: string): JoinToken {
 
 /**
  * Joins a fleet in named steps: take the CA and hold it against the token, make a key, have it certified,
- * check what came.
+ * check what came. Where the hub asks to come back later, it does, until the signal ends it.
  * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
  */
 export async function joinFleet(
   node: string,
   token: string,
-  options: EnrolOptions & { clock: Clock },
+  options: EnrolOptions & JoinPatience & { clock: Clock },
 ): Promise<EdgeCredentials> {
   if (!isNodeName(node)) throw new SallyportError('NODE_NAME_INVALID');
   const { caSha256, jwt } = parseJoinToken(token);
   const ca = await downloadCa(caSha256, options);
-  const { key, csr } = await createCertificateRequest(node);
-  const answer = await askHub(
+  const { key, csr } = createCertificateRequest(node);
+  const answer = await askPatiently(
     {
       ...request(options),
       trust: { ca },
       headers: { NodeName: node, Authorization: `Bearer ${jwt}` },
       body: csr,
     },
-    options.clock,
+    options,
   );
   const credentials = { node, ca, key, certificate: readCertificate(answer) };
   refuse(checkFresh(credentials, options.clock.now()));
@@ -70,7 +82,7 @@ export async function renewCertificate(
   present: EdgeCredentials,
   options: EnrolOptions & { clock: Clock },
 ): Promise<EdgeCredentials> {
-  const { key, csr } = await createCertificateRequest(present.node);
+  const { key, csr } = createCertificateRequest(present.node);
   const answer = await askHub(
     {
       ...request(options),
@@ -122,12 +134,32 @@ function inOrder(cas: readonly X509Certificate[]): string {
  * TLS cannot be verified yet, so the bytes themselves are: against the hash that came with the token, by
  * another way.
  */
-async function downloadCa(expected: Buffer, options: EnrolOptions & { clock: Clock }): Promise<string> {
-  const answer = await askHub({ ...request(options), path: '/ca.crt', trust: 'unverified' }, options.clock);
+async function downloadCa(
+  expected: Buffer,
+  options: EnrolOptions & JoinPatience & { clock: Clock },
+): Promise<string> {
+  const answer = await askPatiently({ ...request(options), path: '/ca.crt', trust: 'unverified' }, options);
   if (answer.status !== 200) throw refused(answer);
   const sha256 = createHash('sha256').update(answer.body).digest();
   if (!timingSafeEqual(sha256, expected)) throw new SallyportError('CA_MISMATCH', { hub: options.address });
   return new X509Certificate(answer.body).toString();
+}
+
+/**
+ * Asks again while the hub says when to come back (429, 503). Many nodes behind one address are told the same
+ * time, and one of them gets the place that is free then: so each adds more of its own with each attempt.
+ */
+async function askPatiently(
+  hubRequest: HubRequest,
+  { clock, random, onWait, signal }: EnrolOptions & JoinPatience & { clock: Clock },
+): Promise<HubAnswer> {
+  for (let attempt = 0; ; attempt++) {
+    const answer = await askHub(hubRequest, clock);
+    if ((answer.status !== 429 && answer.status !== 503) || answer.retryAfterMs === undefined) return answer;
+    const delayMs = answer.retryAfterMs + backoffDelayMs(attempt, { ...BUSY, random });
+    onWait?.(delayMs, lineOf(answer));
+    await clock.sleep(delayMs, signal);
+  }
 }
 
 function request({ address, timeoutMs, signal }: EnrolOptions) {
@@ -139,19 +171,30 @@ function readCertificate(answer: HubAnswer): string {
   try {
     return new X509Certificate(answer.body).toString();
   } catch (cause) {
-    throw new SallyportError('JOIN_REFUSED', { problem: 'its answer is not a certificate' }, cause);
+    throw joinRefused('its answer is not a certificate', {}, cause);
   }
 }
 
-function refused({ status, body, retryAfterMs }: HubAnswer): SallyportError {
-  const problem = firstLine(body.toString('utf8')) || `status ${status}`;
-  return new SallyportError('JOIN_REFUSED', {
-    problem,
+function refused(answer: HubAnswer): SallyportError {
+  const { status, word, retryAfterMs } = answer;
+  return joinRefused(lineOf(answer), {
+    remedy: (word && fixOf(word)) || 'do what the hub says',
     status,
+    ...(word === undefined ? {} : { word }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   });
 }
 
+function lineOf({ status, body }: HubAnswer): string {
+  return firstLine(body.toString('utf8')) || `status ${status}`;
+}
+
 function refuse(problem: string | undefined): void {
-  if (problem !== undefined) throw new SallyportError('JOIN_REFUSED', { problem });
+  if (problem !== undefined) throw joinRefused(problem);
+}
+
+function joinRefused(problem: string, details: ErrorDetails = {}, cause?: unknown): SallyportError {
+  // By default for an answer that no hub of ours gives.
+  const remedy = 'check that the address is that of the hub, and that nothing between answers for it';
+  return new SallyportError('JOIN_REFUSED', { problem, remedy, ...details }, cause);
 }

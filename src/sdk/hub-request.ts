@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { MAX_HINT_MS } from './reconnect-delay.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 /** Certificates and one line of text are all the hub ever answers with. */
@@ -30,6 +31,8 @@ export interface HubAnswer {
   readonly body: Buffer;
   /** From `Retry-After`. */
   readonly retryAfterMs?: number;
+  /** Why the hub refused, a word of docs/errors.md; from `Sallyport-Reason`. */
+  readonly word?: string;
 }
 
 /**
@@ -81,10 +84,12 @@ async function readAnswer(answer: IncomingMessage): Promise<HubAnswer> {
     chunks.push(chunk);
   }
   const retryAfterMs = parseRetryAfter(answer.headers['retry-after']);
+  const word = answer.headers['sallyport-reason'];
   return {
     status: answer.statusCode ?? 0,
     body: Buffer.concat(chunks),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(typeof word === 'string' ? { word } : {}),
   };
 }
 
@@ -93,7 +98,9 @@ async function readAnswer(answer: IncomingMessage): Promise<HubAnswer> {
  * the hub.
  */
 export function parseRetryAfter(value: string | undefined): number | undefined {
-  return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
+  return value !== undefined && /^\d{1,6}$/.test(value)
+    ? Math.min(Number(value) * 1000, MAX_HINT_MS)
+    : undefined;
 }
 
 /** The first line of a text answer, fit for a log: bounded, and without control characters. */

@@ -1,4 +1,9 @@
-/** `sallyport/sdk`: everything a program on an edge node needs. */
+/**
+ * `@sallyport/sdk`, and `sallyport/sdk` of the whole package: everything a program on an edge node needs. The
+ * version of Node is checked before anything that an old one could trip over.
+ */
+import './supported-node.ts';
+
 export type { Clock } from '../core/clock.ts';
 export { type ErrorCode, isSallyportError, SallyportError } from '../core/errors.ts';
 export type { CloseReason, CloseReasonName } from '../protocol/close-reasons.ts';
@@ -6,7 +11,7 @@ export { Content } from '../protocol/content.ts';
 export type { TransportName } from '../protocol/listener-names.ts';
 export { createMessage, createResponse, Message } from '../protocol/message.ts';
 export { CredentialStore } from './credential-store.ts';
-export { EdgeClient, type RequestOptions } from './edge-client.ts';
+export { EdgeClient, type JoinOptions, type RequestOptions } from './edge-client.ts';
 export type { EdgeClientComponents, EdgeClientOptions, HubAddresses } from './edge-client-options.ts';
 export type { EdgeEventHandler, EdgeEvents } from './edge-events.ts';
 export type { MessageDraft } from './message-draft.ts';

@@ -4,7 +4,7 @@ import { isSallyportError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { CredentialStore } from './credential-store.ts';
 import { casOf, sha256Of, validityOf } from './credentials.ts';
-import { type EnrolOptions, joinFleet, parseJoinToken } from './enrolment.ts';
+import { type EnrolOptions, type JoinPatience, joinFleet, parseJoinToken } from './enrolment.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
 export interface JoinComponents {
@@ -13,7 +13,7 @@ export interface JoinComponents {
   readonly logger: Logger;
 }
 
-export interface JoinOptions extends EnrolOptions {
+export interface LoadOrJoinOptions extends EnrolOptions, JoinPatience {
   readonly node: string;
   readonly token?: string;
 }
@@ -26,7 +26,7 @@ export interface JoinOptions extends EnrolOptions {
  */
 export async function loadOrJoin(
   { store, clock, logger }: JoinComponents,
-  { node, token, ...options }: JoinOptions,
+  { node, token, ...options }: LoadOrJoinOptions,
 ): Promise<EdgeCredentials> {
   if (token === undefined) {
     const stored = await store.load(node);

@@ -9,7 +9,7 @@ export interface ReconnectPolicy {
 }
 
 /** A hint is obeyed up to here: a mistake of one hub must not lose a fleet for days. */
-const MAX_HINT_MS = 3_600_000;
+export const MAX_HINT_MS = 3_600_000;
 
 /**
  * How long to wait before the next attempt, where there is to be one (`retry` is not `never`).

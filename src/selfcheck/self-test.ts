@@ -54,7 +54,7 @@ async function knockEverywhere(
   { clock, log }: SelfTestComponents,
   listeners: readonly Listener[],
 ): Promise<Finding[]> {
-  const { csr } = await createCertificateRequest(NODE);
+  const { csr } = createCertificateRequest(NODE);
   const strangers: Stranger[] = [
     { probe: 'no certificate', shows: { csr } },
     { probe: 'certificate of an unknown CA', shows: { csr, client: await unknownClient(clock) } },

@@ -7,12 +7,17 @@ import type { HubAddresses } from '../../src/sdk/edge-client-options.ts';
 import { type NatsServer, startNatsCluster, startNatsServer } from '../support/fleets/nats-server.ts';
 import { type GatewayProcess, type LaunchedGateway, launchGateway } from '../support/fleets/process.ts';
 import { RandomTcpBalancer, RandomUdpBalancer } from '../support/fleets/random-balancer.ts';
+import { writeCaSecret } from '../support/fleets/secret-files.ts';
+import type { Pair } from '../support/pki/pki.ts';
 
 export interface ChaosHubOptions {
   readonly replicas: number;
   /** 1: one server; 3: a cluster with three copies of everything. */
   readonly natsServers: 1 | 3;
   readonly random: () => number;
+  /** The CA that is there already; else the first replica makes one. */
+  readonly ca?: Pair;
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 interface Replica {
@@ -34,25 +39,32 @@ export class ChaosHub implements AsyncDisposable {
   readonly servers: readonly NatsServer[];
   readonly #replicas: Replica[] = [];
   readonly #random: () => number;
+  readonly #settings: Readonly<Record<string, string>>;
   readonly #stack: AsyncDisposableStack;
   #addresses: HubAddresses | undefined;
 
   private constructor(
     servers: readonly NatsServer[],
-    { random, stack }: { random: () => number; stack: AsyncDisposableStack },
+    {
+      random,
+      settings = {},
+      stack,
+    }: Pick<ChaosHubOptions, 'random' | 'settings'> & { stack: AsyncDisposableStack },
   ) {
     this.servers = servers;
+    this.#settings = settings;
     this.#random = random;
     this.#stack = stack;
   }
 
-  static async start({ replicas, natsServers, random }: ChaosHubOptions): Promise<ChaosHub> {
+  static async start({ replicas, natsServers, ca, ...options }: ChaosHubOptions): Promise<ChaosHub> {
     await using stack = new AsyncDisposableStack();
     let servers: readonly NatsServer[];
     if (natsServers === 1) servers = [stack.use(await startNatsServer())];
     else servers = stack.use(await startNatsCluster(natsServers)).servers;
-    const hub = new ChaosHub(servers, { random, stack: stack.move() });
+    const hub = new ChaosHub(servers, { ...options, stack: stack.move() });
     try {
+      if (ca) writeCaSecret(hub.secrets, ca);
       // The first makes the CA, so that the others need not wait for each other.
       for (let index = 0; index < replicas; index++) await hub.#launch(`replica-${index}`);
       await hub.#balance();
@@ -144,6 +156,7 @@ export class ChaosHub implements AsyncDisposable {
       'webtransport.enabled': 'false',
       'log.level': 'warn',
       'log.format': 'json',
+      ...this.#settings,
     });
     const replica = again ?? { name, process: launched, ready: undefined, admin: undefined };
     replica.process = launched;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../src/core/tls-groups.ts';
 import { WebSocketListener } from '../../src/listeners/websocket/websocket-listener.ts';
 import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
 import { RecordingAcceptor } from '../fakes/recording-acceptor.ts';
@@ -25,7 +26,7 @@ listenerContract({
       () => ({
         host: '127.0.0.1',
         port: 0,
-        tls: { minVersion: 'TLSv1.2' },
+        tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
         limits: {
           connections: maxConnections,
           connectionsPerIp: 1_000,

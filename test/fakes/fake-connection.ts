@@ -30,11 +30,8 @@ export function identityOf(node: string, notAfter = Date.UTC(2099, 0, 1)): NodeI
   };
 }
 
-let nextId = 1;
-
 /** A connection in memory: what the hub sends lands in `sent`, and the test speaks for the edge. */
 export class FakeConnection implements EdgeConnection {
-  readonly id = `fake-${nextId++}`;
   readonly transport: TransportName = 'websocket';
   readonly remoteAddress = '192.0.2.7';
   readonly projectId = 'e632aba927ea4ac2b575ec1603d56f10';

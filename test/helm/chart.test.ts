@@ -85,6 +85,7 @@ describe('in front of CloudCores', () => {
       'config.upstream': {
         kind: 'cloudcore',
         addresses: ['cloudcore-0.cloudcore:10000', 'cloudcore-1.cloudcore:10000'],
+        httpsAddresses: ['cloudcore-0.cloudcore:10002', 'cloudcore-1.cloudcore:10002'],
         tunnelAddresses: ['cloudcore-0.cloudcore:10004', 'cloudcore-1.cloudcore:11004'],
         caSecret: 'cloudcore-ca',
       },
@@ -96,7 +97,7 @@ describe('in front of CloudCores', () => {
 
   test('egress leads to the CloudCores only', () => {
     expect(manifests.get('NetworkPolicy').spec!.egress).toContainEqual({
-      ports: [10000, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
+      ports: [10000, 10002, 10004, 11004].map((port) => ({ port, protocol: 'TCP' })),
       to: [{ podSelector: { matchLabels: { kubeedge: 'cloudcore' } } }],
     });
   });
@@ -182,7 +183,7 @@ describe('with other settings', () => {
     expect(imageEntrypoint()).toContain(`--allow-fs-write=${dirname(mount.mountPath)}`);
   });
 
-  test('helm test looks at the Service as an edge does', () => {
+  test('helm test looks at the Service as an edge does', async () => {
     const pod = manifests.get('Pod', 'sallyport-test-connection');
     expect(pod.metadata.annotations!['helm.sh/hook']).toBe('test');
     const [{ command }] = (pod.spec as unknown as { containers: [{ command: string[] }] }).containers;
@@ -194,7 +195,7 @@ describe('with other settings', () => {
       config.websocket.port,
       config.quic.port,
     ]);
-    const doctor = createProgram().commands.find((known) => known.name() === 'doctor')!;
+    const doctor = (await createProgram()).commands.find((known) => known.name() === 'doctor')!;
     for (const [flag] of command[2]!.matchAll(/--[a-z-]+/g))
       expect(doctor.options.map(({ long }) => long)).toContain(flag);
     // It is no gateway: no Service leads to it.
@@ -203,10 +204,16 @@ describe('with other settings', () => {
   });
 
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
-    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: unknown };
+    const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
     const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
     expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
     expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
+    const optional = render(...set({ 'prometheusRule.enabled': true, 'prometheusRule.optional': true }));
+    expect(optional.get('PrometheusRule').spec!.groups).toEqual([
+      ...groups,
+      ...(parse(readFileSync('deploy/prometheus/optional-rules.yaml', 'utf8')) as { groups: object[] })
+        .groups,
+    ]);
     const map = manifests.get('ConfigMap', 'sallyport-dashboard');
     expect(map.metadata.labels).toMatchObject({ grafana_dashboard: '1' });
     expect(JSON.parse((map as unknown as { data: Record<string, string> }).data['sallyport.json']!)).toEqual(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createMessage } from '../../src/protocol/message.ts';
+import { SlowOwnership } from '../fakes/slow-ownership.ts';
 import { frameText, recordedFrame } from '../support/cloudcore/frames.ts';
 import { startRelayRig } from '../support/cloudcore/relay-rig.ts';
 import { eventually } from '../support/eventually.ts';
@@ -27,6 +28,13 @@ describe('the relay', () => {
       recordedText(30).replace('"generation":1', '"generation":9007199254740993'),
     );
     expect(it.cloudcore.connects[0]).toMatchObject({ node: NODE, certificates: 1 });
+  });
+
+  test('L6: the relay agrees with CloudCore on a post-quantum group', async () => {
+    await using it = await startRelayRig();
+    await it.edge(NODE);
+    await eventually('it is connected', () => it.cloudcore.connects.length === 1);
+    expect(it.cloudcore.connects[0]?.group).toBe('X25519MLKEM768');
   });
 
   test('U1: what CloudCore could read in another way than the gateway never reaches it', async () => {
@@ -139,6 +147,21 @@ describe('the relay', () => {
     expect(edge.counts.closes).toBe(0);
   });
 
+  test('U2: a CloudCore that refuses is passed over for one that does not, and the edge stays', async () => {
+    await using it = await startRelayRig({ cloudcores: 2 });
+    for (const one of it.cloudcores) one.illness = 'refuses';
+    const edge = await it.edge(NODE);
+    const answer = edge.ask('query', LEASE);
+    const refused = async (): Promise<boolean> =>
+      (await it.metric('upstream_connects_total', { result: 'upstream-refused' })) > 0;
+    await eventually('it is refused', refused);
+    const well = it.cloudcores[1]!;
+    well.illness = 'none';
+    await advanceUntil(it.clock, () => well.nodes.includes(NODE));
+    expect(await answer).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0 });
+  });
+
   test('U2: nothing is sent to a CloudCore whose certificate is not from the CA, and the edge stays', async () => {
     await using it = await startRelayRig();
     const stranger = it.newCloudCore(await mintServer(await mintCa()));
@@ -170,6 +193,37 @@ describe('the relay', () => {
     await advanceUntil(it.clock, () => it.relay.problem() !== undefined, 5_000);
     for (let minute = 0; minute < 10; minute++) await advanceUntil(it.clock, () => true, 60_000);
     expect(edge.counts.closes).toBe(0);
+  });
+
+  test('U2: an edge that does not read holds CloudCore up, not the gateway, and loses nothing', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    edge.read(false);
+    for (let n = 0; n < MANY; n++) it.cloudcore.sendText(NODE, event(n));
+    await eventually('the gateway reads no more', () => it.hub.get(NODE)!.messagesSent > 0);
+    await standsStill(() => it.cloudcore.unsentBytes(NODE));
+    expect(it.cloudcore.unsentBytes(NODE)).toBeGreaterThan((MANY / 4) * MIB);
+    edge.read(true);
+    await eventually('it has everything', () => edge.pushed.length === MANY);
+    expect(edge.pushed.map(({ header }) => header.msg_id)).toEqual(numbers());
+  });
+
+  test('U2: a CloudCore that does not read holds the edge up, not the gateway, and nothing is lost', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    it.cloudcore.freeze();
+    for (let n = 0; n < MANY; n++) edge.sendText(event(n));
+    await standsStill(() => edge.unsentBytes);
+    expect(edge.unsentBytes).toBeGreaterThan((MANY / 4) * MIB);
+    it.cloudcore.freeze(false);
+    const heard = () =>
+      it.cloudcore.heard
+        .filter(({ message }) => message.route.resource === 'default/event/e')
+        .map(({ message }) => message.header.msg_id);
+    await eventually('it has everything', () => heard().length === MANY);
+    expect(heard()).toEqual(numbers());
   });
 
   test('U3: a node that is revoked at the front is shut out, and its CloudCore session ends', async () => {
@@ -223,8 +277,40 @@ describe('the relay', () => {
     expect(it.cloudcore.connects).toHaveLength(1);
   });
 
+  test('U2: without NATS, a gateway whose edge is gone does not take the node back from the gateway that has it', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const gone = await it.edge(NODE);
+    const [first, second] = it.fronts.map(({ hub }) => hub);
+    await eventually('it is connected', () => first!.get(NODE)?.upstream?.state === 'open');
+    gone.vanish();
+    const edge = await it.edge(NODE);
+    await eventually('it is taken over', () => first!.get(NODE)?.upstream?.state === 'waiting');
+    await advanceUntil(it.clock, () => first!.get(NODE) === undefined, 1_000);
+    expect(it.cloudcore.connects).toHaveLength(2);
+    expect(second!.get(NODE)?.upstream).toMatchObject({ state: 'open', reconnects: 0 });
+    expect(await edge.ask('query', LEASE)).toBeDefined();
+    expect(edge.counts).toMatchObject({ closes: 0, unanswered: 0, twice: 0 });
+  });
+
+  test('U2: two edges of one name at two gateways take CloudCore from each other ever more slowly', async () => {
+    await using it = await startRelayRig();
+    it.fronts.push(await it.startFront());
+    const edges = [await it.edge(NODE), await it.edge(NODE)];
+    await eventually('both came', () => it.cloudcore.connects.length >= 2);
+    const end = it.clock.monotonic() + 30_000;
+    const isOver = () => {
+      // CloudCore has something to say to whoever is there.
+      for (const edge of edges) void edge.ask('query', LEASE);
+      return it.clock.monotonic() >= end;
+    };
+    await advanceUntil(it.clock, isOver, 500);
+    expect(it.cloudcore.connects.length).toBeLessThan(25);
+    expect(it.cloudcore.nodes).toEqual([NODE]);
+  });
+
   test('U1: own messages go beside those of CloudCore, and what the edge answers to them stays here', async () => {
-    await using it = await startRelayRig({ copy: true });
+    await using it = await startRelayRig();
     const edge = await it.edge(NODE);
     const message = createMessage(
       { source: 'app', group: 'resource', operation: 'update', resource: 'default/x/y' },
@@ -239,10 +325,47 @@ describe('the relay', () => {
     expect(it.cloudcore.heard.some(({ message: { header } }) => header.parent_msg_id === 'own-1')).toBe(
       false,
     );
-    const copied = it.events.map(({ event }) => event.type === 'message' && event.message.route.resource);
-    expect(copied).toContain(`node/${NODE}/${LEASE}`);
+  });
+
+  test('U1: nothing is said to CloudCore, nor copied for cloud programs, before it is known that the node is ours', async () => {
+    const ownership = new SlowOwnership();
+    await using it = await startRelayRig({ copy: true, ownership });
+    const edge = await it.edge(NODE);
+    const answer = edge.ask('query', LEASE);
+    await eventually('it waits', () => it.hub.get(NODE)?.upstream?.questions === 1);
+    expect([it.events, it.cloudcore.connects]).toEqual([[], []]);
+    ownership.claims[0]!.holder.held(5);
+    expect(await answer).toBeDefined();
+    const told = it.events.map(({ event }) =>
+      event.type === 'message' ? event.message.route.resource : event.type,
+    );
+    expect(told).toEqual(['connected', `node/${NODE}/membership/detail`, `node/${NODE}/${LEASE}`]);
   });
 });
+
+/** Less than `hub.rate` lets a node send at once. */
+const MANY = 32;
+const MIB = 1024 * 1024;
+const PADDING = 'x'.repeat(MIB);
+const numbers = () => Array.from({ length: MANY }, (_, n) => `m-${n}`);
+
+/** A large message that nobody answers. */
+function event(n: number): string {
+  const route = { source: 'edged', group: 'meta', operation: 'insert', resource: 'default/event/e' };
+  return frameText({ header: { msg_id: `m-${n}`, timestamp: 1 }, route, content: PADDING });
+}
+
+/** Until a number has been the same, and not 0, in many looks one after the other. */
+async function standsStill(read: () => number): Promise<void> {
+  let last = -1;
+  let same = 0;
+  await eventually('it stands still', async () => {
+    const now = read();
+    same = now === last && now > 0 ? same + 1 : 0;
+    last = now;
+    return same >= 30;
+  });
+}
 
 function recordedText(line: number): string {
   return frameText(recordedFrame(line));

@@ -4,12 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { AdminError } from '../../src/cli/admin/admin-client.ts';
+import type { AdminError } from '../../src/cli/admin/admin-error.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { Revocation, RevocationReceipt } from '../../src/contracts/revocations.ts';
-import type { CloseReason } from '../../src/protocol/close-reasons.ts';
 import type { TransportName } from '../../src/protocol/listener-names.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
+import type { EdgeEvents } from '../../src/sdk/edge-events.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
@@ -35,7 +35,7 @@ const metricsOf = async (hub: TestGateway) =>
 async function connected(hub: TestGateway, node: string, transport: TransportName) {
   const options = { ...hub.edgeOptions(node), transport };
   const client = await EdgeClient.join({ ...options, token: await hub.nodeToken(node) });
-  const ends: { reason: CloseReason | undefined; final: boolean }[] = [];
+  const ends: EdgeEvents['disconnected'][] = [];
   client.on('disconnected', (end) => void ends.push(end));
   await client.connect();
   return { client, ends, options };
@@ -52,7 +52,7 @@ for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
     const receipt = await revoke(hub, { node: 'edge-1', reason: 'keyCompromise', note: 'stolen van' });
     await eventually('the edge was told', () => ends.length > 0);
     expect(Date.now() - begun).toBeLessThan(10_000);
-    expect(ends[0]).toMatchObject({ reason: { name: 'Revoked' }, final: true });
+    expect(ends[0]).toMatchObject({ reason: { name: 'Revoked' }, final: { code: 'SHUT_OUT' } });
     expect(await nodes(hub)).toEqual(['edge-2']);
     expect(receipt).toMatchObject({
       revocation: { kind: 'node', node: 'edge-1', reason: 'keyCompromise', by: 'admin', note: 'stolen van' },
@@ -92,6 +92,26 @@ for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
   }, 30_000);
 }
 
+for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
+  test(`V5: a quarantined node waits on ${transport}, and is back by itself when it is lifted`, async () => {
+    await using hub = await startTestGateway({ settings: { [`${transport}.enabled`]: 'true' } });
+    const { client, ends } = await connected(hub, 'edge-1', transport);
+    await using edge = client;
+    const refused: string[] = [];
+    edge.on('error', (error) => void refused.push(error.message));
+    await hub.admin.post(`${API}/quarantine`, { node: 'edge-1' });
+    await eventually('it was closed, and refused when it came back', () => refused.length > 1);
+    expect(ends).toMatchObject([{ reason: { name: 'Quarantined' }, final: undefined }]);
+    expect(refused.at(-1)).toMatch(/node edge-1, quarantined: certificateHold, since/);
+    await expect(edge.renew()).rejects.toThrow(/quarantined/);
+    expect(await nodes(hub)).toEqual([]);
+    const said = edge.send({ resource: 'app/x', operation: 'update', content: 'said meanwhile' });
+    await lift(hub, { node: 'edge-1' });
+    await said;
+    expect(await nodes(hub)).toEqual(['edge-1']);
+  });
+}
+
 test('G7: what is revoked at one replica is closed at the other within 10 s, and the receipt names both', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-revoke-'));
   try {
@@ -108,7 +128,7 @@ test('G7: what is revoked at one replica is closed at the other within 10 s, and
     const { revocation } = await one.admin.post<RevocationReceipt>(`${API}/quarantine`, { node: 'edge-1' });
     await eventually('it was closed at the other', () => ends.length > 0);
     expect(Date.now() - begun).toBeLessThan(10_000);
-    expect(ends[0]?.reason?.name).toBe('Revoked');
+    expect(ends[0]).toMatchObject({ reason: { name: 'Quarantined' }, final: undefined });
 
     const id = revocation!.id;
     let receipt!: RevocationReceipt;

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { metric, metricsText } from '../support/fleets/gateway-views.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
@@ -37,6 +38,30 @@ test('L1: a running gateway tells by metrics how long things last, what was done
     expect(await value('certificate_not_before_timestamp_seconds', { kind })).toBeLessThan(now);
   }
   await client.close();
+});
+
+test('L6: keys are agreed on with a post-quantum group by default, and operators see it of each node', async () => {
+  await using hub = await startTestGateway({
+    settings: { 'quic.enabled': 'true', 'webtransport.enabled': 'true' },
+  });
+  const group = async (transport: 'websocket' | 'webtransport' | 'quic') => {
+    const client = await EdgeClient.join({
+      ...hub.edgeOptions(transport),
+      transport,
+      token: await hub.nodeToken(transport),
+    });
+    await client.connect();
+    return [(await hub.admin.get<NodeInfo>(`/api/v1/nodes/${transport}`)).keyExchange, client] as const;
+  };
+  const [websocket, first] = await group('websocket');
+  const [webtransport, second] = await group('webtransport');
+  const [quic, third] = await group('quic');
+  expect(websocket).toEqual({ group: 'X25519MLKEM768', postQuantum: true });
+  expect(webtransport).toEqual(websocket);
+  expect(quic).toEqual({ group: 'unknown', postQuantum: false });
+  expect(await metric(hub, 'sessions', { group: 'X25519MLKEM768', post_quantum: 'yes' })).toBe(2);
+  expect(await metric(hub, 'sessions', { transport: 'quic', post_quantum: 'no' })).toBe(1);
+  for (const client of [first, second, third]) await client.close();
 });
 
 test('L1: what the alerts and the dashboard ask for is in /metrics of a running gateway', async () => {

@@ -130,6 +130,14 @@ test('H2: probes that connect and close log nothing above debug on any listener'
   expect(loud).toEqual([]);
 });
 
+test('N6: the start warns when the system allows fewer files than limits.connections asks for, and says what to raise', async () => {
+  const { log, records } = captureLog();
+  await using _ = await startTestGateway({ log, settings: { 'limits.connections': '100000000' } });
+  expect(records().filter(({ msg }) => String(msg).includes('ulimit -n'))).toMatchObject([
+    { level: 'warn', connections: 100_000_000, openFiles: expect.any(Number) },
+  ]);
+});
+
 test('E2: SIGTERM stops every timer: the process ends with 0 within 5 s', async () => {
   const gateway = await startGatewayProcess(join(base, 'store'));
   const start = Date.now();

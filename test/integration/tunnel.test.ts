@@ -48,6 +48,21 @@ describe('the tunnel', () => {
     await expect(it.tunnel(NODE)).rejects.toThrow('503');
   });
 
+  test('U5: a tunnel whose messages go through another gateway follows them to their CloudCore within 30 s', async () => {
+    await using it = await startRelayRig({ cloudcores: 2 });
+    const edge = await it.tunnel(NODE);
+    const before = it.cloudcores.find(({ tunnels }) => tunnels.has(NODE))!;
+    const home = it.cloudcores.find((one) => one !== before)!;
+    await it.clock.advance(60_000);
+    expect(edge.readyState).toBe(edge.OPEN);
+    it.elsewhere.set(NODE, home.address);
+    const gone = once(edge, 'close');
+    await it.clock.advance(30_000);
+    await gone;
+    await it.tunnel(NODE);
+    expect([...home.tunnels.keys()]).toEqual([NODE]);
+  });
+
   test('U5, U6: message and tunnel connection of a node are at one CloudCore, also after it was killed', async () => {
     await using it = await startRelayRig({ cloudcores: 3 });
     await it.edge(NODE);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { AdminError } from '../../src/cli/admin/admin-client.ts';
+import type { AdminError } from '../../src/cli/admin/admin-error.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
 import type { ReplicaListing } from '../../src/contracts/replicas.ts';
 import type { RevocationReceipt } from '../../src/contracts/revocations.ts';

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { DescriptorBudget } from '../../src/listeners/descriptor-budget.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { startQuic } from '../support/edges/quic-rig.ts';
 import { eventually } from '../support/eventually.ts';
@@ -6,7 +7,9 @@ import { bundleOf } from '../support/pki/fixed-source.ts';
 import { mintServer } from '../support/pki/pki.ts';
 
 test('Q1: connections are spread over servers of the same bundle, which come as they are needed and go when they are empty', async () => {
-  await using hub = await startQuic({ connectionsPerServer: 4 });
+  const budget = new DescriptorBudget(1_000);
+  const all = budget.share({ leaving: 0 });
+  await using hub = await startQuic({ connectionsPerServer: 4 }, { descriptors: all });
   const edges = [];
   for (let i = 0; i < 20; i++) {
     edges.push(await hub.connect(`edge-${i}`));
@@ -16,6 +19,10 @@ test('Q1: connections are spread over servers of the same bundle, which come as 
   expect(Math.max(...hub.listener.sessionsOfServers)).toBeLessThanOrEqual(4);
   expect(hub.listener.sessionsOfServers.reduce((a, b) => a + b)).toBe(20);
   expect(hub.listener.generations).toBe(1);
+  // A flow has one, and a server three; the first one's are taken from the reserve (N6).
+  const used = 20 + 3 * (hub.listener.serverPorts.length - 1);
+  expect([all.take(1_000 - used + 1), all.take(1_000 - used)]).toEqual([false, true]);
+  all.give(1_000 - used);
   await Promise.all(edges.map((edge, i) => edge.echo(i)));
 
   for (const edge of edges.slice(1)) edge.link.close(closeReason('Normal'));

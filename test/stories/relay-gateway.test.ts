@@ -1,6 +1,8 @@
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { Content } from '../../src/protocol/content.ts';
+import type { Message } from '../../src/protocol/message.ts';
 import { EdgeClient } from '../../src/sdk/index.ts';
 import { gatewayInFront } from '../support/cloudcore/gateway-in-front.ts';
 import { renewAsEdgeCore } from '../support/edges/edgecore.ts';
@@ -71,6 +73,44 @@ describe('a gateway in front of a CloudCore', () => {
       expect(it.cloudcore.connects.map(({ node }) => node)).toEqual([NODE]);
     },
   );
+
+  test('U1: upstream.copy shows cloud programs what edges say to CloudCore, byte for byte, over EdgeCore and our SDK', async () => {
+    await using it = await gatewayInFront({ 'upstream.copy': 'true', 'quic.enabled': 'true' });
+    const following = new AbortController();
+    const seen: string[] = [];
+    const followed = (async () => {
+      for await (const { text } of it.hub.admin.events('/api/v1/events?type=message', following.signal))
+        seen.push(text);
+    })();
+    await eventually('somebody follows', async () => (await metric(it.hub, 'upstream_subscribers')) === 1);
+    const resource = 'default/configmap/a';
+    const route = { source: 'edged', group: 'meta', operation: 'query', resource };
+    // Parsing and writing it again would change every part of it.
+    const exact = '{"b":9223372036854775807,"a":[-0,1.0],"a":"\\u00e9\\/"}';
+
+    await using edgecore = await it.edge(NODE);
+    const header = '{"msg_id":"m-1","timestamp":1}';
+    edgecore.sendText(`{"header":${header},"route":${JSON.stringify(route)},"content":${exact}}\n`);
+    const options = { ...it.hub.edgeOptions('e-sdk', { transport: 'quic' }) };
+    await using sdk = await EdgeClient.join({ ...options, token: await it.hub.nodeToken('e-sdk') });
+    await sdk.connect();
+    await sdk.request({ ...route, content: Content.check(Buffer.from(exact)) });
+
+    for (const node of [NODE, 'e-sdk'])
+      await eventually(`${node} is copied`, () =>
+        seen.some(
+          (text) => text.includes(`"node/${node}/${resource}"`) && text.includes(`"content":${exact}`),
+        ),
+      );
+    const isQuestion = ({ route, header }: Message) => route.resource === resource && !header.parent_msg_id;
+    const heard = it.cloudcore.heard.filter(({ message }) => isQuestion(message));
+    expect(heard.map(({ node, text }) => [node, text.includes(`"content":${exact}`)])).toEqual([
+      [NODE, true],
+      ['e-sdk', true],
+    ]);
+    following.abort();
+    await followed;
+  });
 
   test('U4: a whole CA rollover of the edges passes CloudCore by, and it may start anew with the CA it had or with the new one', async () => {
     await using it = await gatewayInFront({ 'hub.expiryGraceMs': '100' });

@@ -1,5 +1,6 @@
 import { Writable } from 'node:stream';
-import { createLogger, type Logger } from '../../src/core/log.ts';
+import type { Logger } from '../../src/core/log.ts';
+import { createLogger } from '../../src/core/pino-log.ts';
 
 /** A real logger at its most verbose whose lines can be looked at. */
 export function captureLog(): { log: Logger; lines: () => string; records: () => Record<string, unknown>[] } {

@@ -5,9 +5,10 @@
 import 'reflect-metadata';
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import { brotliCompressSync } from 'node:zlib';
 import { headers } from '@nats-io/transport-node';
 import { readBody } from '../../src/admin/request-body.ts';
@@ -36,6 +37,7 @@ import { decodeEntries, decodeReceipts, decodeServed } from '../../src/fleet/rep
 import { decodeHistory } from '../../src/history/node-history-codec.ts';
 import { formProblem } from '../../src/identity/certificate-form.ts';
 import { readNodeSubject } from '../../src/identity/subject.ts';
+import { readServerName } from '../../src/listeners/client-hello.ts';
 import { readProxyHeader } from '../../src/listeners/proxy-protocol.ts';
 import {
   googleVersionNegotiation,
@@ -43,7 +45,8 @@ import {
   readShortDestination,
   versionNegotiation,
 } from '../../src/listeners/quic/quic-packet.ts';
-import { readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
+import { readRequestHead } from '../../src/listeners/websocket/request-head.ts';
+import { asksForUpgrade, readUpgrade } from '../../src/listeners/websocket/upgrade-request.ts';
 import { CapsuleGuard } from '../../src/listeners/webtransport/capsule-guard.ts';
 import { parseClose } from '../../src/protocol/close-reasons.ts';
 import {
@@ -64,6 +67,7 @@ import { parseRetryAfter } from '../../src/sdk/hub-request.ts';
 import { readRefusal } from '../../src/sdk/transports/transport.ts';
 import { parseSecret } from '../../src/secrets/kubernetes/kube-secret.ts';
 import { parseSecretManifest } from '../../src/secrets/secret-manifest.ts';
+import { upgradeRequest } from './edges/raw-edge.ts';
 import { makeCsr } from './pki/csr.ts';
 import { mintCa, mintEdge, mintServer } from './pki/pki.ts';
 
@@ -81,6 +85,10 @@ export interface Decoder {
   readonly mayThrow?: (error: unknown) => boolean;
 }
 
+const GOOD_KEY = [
+  ['sec-websocket-version', '13'],
+  ['sec-websocket-key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
+] as const;
 const ours = (error: unknown) => isSallyportError(error);
 const KB = 1024;
 
@@ -195,16 +203,29 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
         parseRetryAfter(text(input)),
       ],
     },
+    'the head of a request': {
+      names: ['readRequestHead'],
+      samples: [upgradeRequest('edge-1')],
+      maxBytes: 64 * KB,
+      decode: (input) => {
+        const head = readRequestHead(input);
+        return head?.ok && [asksForUpgrade(head.fields), readUpgrade(head)];
+      },
+    },
     'an upgrade': {
       names: ['readUpgrade'],
       samples: ['/e632aba927ea4ac2b575ec1603d56f10/edge-1/events'],
       maxBytes: 16 * KB,
-      decode: (input) =>
-        readUpgrade({
-          url: line(input),
-          headers: { 'user-agent': line(input) },
-          rawHeaders: ['node_id', line(input), 'Project_ID', line(input)],
-        } as unknown as IncomingMessage),
+      decode: (input) => {
+        const names = ['user-agent', 'node_id', 'project_id', 'upgrade', 'connection'];
+        const fields = new Map([...GOOD_KEY, ...names.map((name) => [name, line(input)] as const)]);
+        return [asksForUpgrade(fields), readUpgrade({ target: line(input), fields })];
+      },
+    },
+    'the first bytes of a handshake': {
+      names: ['readServerName'],
+      samples: [await clientHello('hub.example.com')],
+      ...{ maxBytes: 32 * KB, decode: readServerName },
     },
     'the header of a balancer': {
       names: ['readProxyHeader'],
@@ -444,4 +465,18 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ maxBytes: 4 * KB, mayThrow: ours, decode: (input: Buffer) => decodeBackup(input) },
     },
   };
+}
+
+/** What a client begins its handshake with. */
+function clientHello(servername: string): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const wire = new Duplex({
+      read() {},
+      write(chunk: Buffer) {
+        resolve(chunk);
+        wire.destroy();
+      },
+    });
+    connect({ socket: wire, servername }).on('error', () => {});
+  });
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
+import { RULE_SOURCES } from '../../tools/alert-rules.ts';
 
 /** A query with where it stands, and the labels that its text says its result has. */
 export interface Query {
@@ -26,11 +27,22 @@ const grouping = (query: string) =>
     list!.split(',').map((label) => label.trim()),
   );
 
+export interface AlertRule {
+  readonly alert: string;
+  expr: string;
+  readonly labels: { readonly severity: string };
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** The groups of all alerts, those that are off by default too. */
+export function alertRules(sources: readonly string[] = RULE_SOURCES): { readonly rules: AlertRule[] }[] {
+  return sources.flatMap(
+    (source) => (parse(readFileSync(source, 'utf8')) as { groups: { rules: AlertRule[] }[] }).groups,
+  );
+}
+
 export function ruleQueries(): Query[] {
-  const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as {
-    groups: { rules: { alert: string; expr: string; annotations: Record<string, string> }[] }[];
-  };
-  return groups
+  return alertRules()
     .flatMap(({ rules }) => rules)
     .map(({ alert, expr, annotations }) => {
       const named = [

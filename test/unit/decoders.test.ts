@@ -19,6 +19,7 @@ const NO_DECODERS: Readonly<Record<string, string>> = {
   'src/cli/doctor/edge-target.ts readEdgeTarget': 'reads files; their content goes to decoders of the list',
   'src/cli/backup/passphrase.ts readPassphrase': 'reads a line of the terminal or of a file',
   'src/cli/backup/backup-file.ts readBackupFile': 'reads a file; its content goes to decodeBackup',
+  'src/audit/read-audit.ts readAudit': 'reads files that the gateway wrote, for the command line alone',
   'src/backup/backup-record.ts readBackupRecord': 'asks the store',
   'src/backup/backup-content.ts readForBackup': 'asks the store',
   'src/backup/restore-backup.ts readLiving': 'asks the store',

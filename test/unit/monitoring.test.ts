@@ -2,22 +2,19 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { createMetrics } from '../../src/core/metrics.ts';
-import { chartRules, KUSTOMIZE_RULES_FILE } from '../../tools/alert-rules.ts';
-import { dashboardQueries, metricUses, ruleQueries } from '../support/promql.ts';
+import {
+  CHART_OPTIONAL_RULES_FILE,
+  CHART_RULES_FILE,
+  KUSTOMIZE_RULES_FILE,
+  RULE_SOURCES,
+} from '../../tools/alert-rules.ts';
+import { alertRules, dashboardQueries, metricUses, ruleQueries } from '../support/promql.ts';
 
 /** What Prometheus adds to every series, and `le` of a histogram. */
 const TARGET_LABELS = ['job', 'instance', 'namespace', 'pod', 'le', 'severity', 'alertname'];
 
-interface Rule {
-  readonly alert: string;
-  readonly expr: string;
-  readonly labels: { readonly severity: string };
-  readonly annotations: Readonly<Record<string, string>>;
-}
-const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as {
-  groups: { rules: Rule[] }[];
-};
-const rules = groups.flatMap((group) => group.rules);
+const [RULES, OPTIONAL] = RULE_SOURCES.map((source) => alertRules([source]));
+const rules = alertRules().flatMap((group) => group.rules);
 
 /** Metric → its labels, as the code declares them. */
 function declared(): Map<string, readonly string[]> {
@@ -72,10 +69,13 @@ describe('L1: the alerts', () => {
   });
 
   test('are the same in the chart and for kustomize', () => {
-    expect(parse(chartRules())).toEqual({ groups });
-    expect(parse(readFileSync('deploy/helm/sallyport/files/rules.yaml', 'utf8'))).toEqual({ groups });
+    const chart = readFileSync(CHART_RULES_FILE, 'utf8');
+    expect(parse(chart)).toEqual({ groups: RULES });
+    // The chart appends them, when they are wanted.
+    const both = chart + readFileSync(CHART_OPTIONAL_RULES_FILE, 'utf8');
+    expect(parse(both)).toEqual({ groups: [...RULES!, ...OPTIONAL!] });
     const object = parse(readFileSync(KUSTOMIZE_RULES_FILE, 'utf8')) as { kind: string; spec: unknown };
-    expect([object.kind, object.spec]).toEqual(['PrometheusRule', { groups }]);
+    expect([object.kind, object.spec]).toEqual(['PrometheusRule', { groups: RULES }]);
   });
 });
 

@@ -18,6 +18,7 @@ interface Service {
   readonly volumes?: readonly string[];
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
   readonly read_only?: boolean;
+  readonly tmpfs?: readonly string[];
   readonly cap_drop?: readonly string[];
   readonly stop_grace_period?: string;
   readonly profiles?: readonly string[];
@@ -95,15 +96,19 @@ describe('Dockerfile', () => {
       expect(instruction('RUN')[1]).toContain(`mv /tmp/http3 node_modules/${peer}`);
   });
 
-  test('runs as a user that is not root, and starts what the package calls its binary', () => {
+  test('runs as a user that is not root, and starts what the package calls its binary', async () => {
     expect(Number(instruction('USER')[0]!.split(':')[0])).toBeGreaterThan(0);
     const bin = manifest.bin.sallyport!.replace('./', '');
     expect(imageEntrypoint()[0]).toBe('node');
     expect(imageEntrypoint().at(-1)).toBe(bin);
-    expect(createProgram().commands.map((command) => command.name())).toContain(
+    expect((await createProgram()).commands.map((command) => command.name())).toContain(
       (JSON.parse(instruction('CMD')[0]!) as string[])[0],
     );
-    expect(instruction('HEALTHCHECK')[0]).toContain(`"node", "${bin}", "health"`);
+  });
+
+  test('preloads the allocator that it installs, by a name that is right on every platform', () => {
+    expect(instruction('RUN').join()).toContain('--no-install-recommends libjemalloc2');
+    expect(instruction('ENV').join()).toMatch(/\bLD_PRELOAD=libjemalloc\.so\.2(?=\s|$)/);
   });
 
   test('exposes exactly the default ports', () => {
@@ -156,12 +161,26 @@ describe("Node's permission model", () => {
   test('the image has it, with folders of its own and single files of /proc', () => {
     expect(flags[0]).toBe('--permission');
     expect(flags.slice(1).every((flag) => flag.startsWith('--allow-fs-'))).toBe(true);
-    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge']);
+    expect(allowed(flags, 'write')).toEqual(['/var/lib/sallyport', '/var/lib/edge', '/run/sallyport']);
     for (const path of allowed(flags, 'read')) {
       expect(path).not.toContain('*');
       // /proc/self/root is the whole file system.
       expect(path).not.toMatch(/^\/(proc(\/(self|\d+))?)?$/);
     }
+  });
+
+  test('L7: the health check looks at the file that the gateway writes, which it may, also with a read-only root', () => {
+    const [, file] = /SALLYPORT_HEALTH_FILE=(\S+)/.exec(dockerfile)!;
+    expect(instruction('HEALTHCHECK')[0]).toContain(`find ${file} `);
+    const folder = dirname(file!);
+    expect(allowed(flags, 'write')).toContain(folder);
+    expect(instruction('RUN').join()).toContain(` ${folder} `);
+    expect(gateway.read_only).toBe(true);
+    const [user] = instruction('USER');
+    const [uid, gid] = user!.split(':');
+    expect(gateway.tmpfs).toContain(`${folder}:uid=${uid},gid=${gid},mode=0700`);
+    // That of the image is in force.
+    expect(gateway.healthcheck).toBeUndefined();
   });
 
   test('it lets in what the compose file, chart and manifests mount', () => {
@@ -183,7 +202,7 @@ describe("Node's permission model", () => {
     const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8').replaceAll('\\\n', ' ');
     const words = /^ExecStart=(.*)$/m.exec(unit)![1]!.split(/\s+/);
     const ofContainers =
-      /=(\/run\/join|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
+      /=(\/run\/join|\/run\/sallyport|\/var\/lib\/edge|\/proc\/1\/stat|\/etc\/sallyport-nats|\/var\/run\/secrets\/.*)$/;
     expect(words.slice(1, -2)).toEqual(
       flags
         .filter((flag) => !ofContainers.test(flag))
@@ -249,8 +268,8 @@ describe('docker-compose.yml', () => {
     expect(gateway.volumes![0]).toContain(/SALLYPORT_SECRET_STORE_PATH=(\S+)/.exec(dockerfile)![1]);
   });
 
-  test('commands and health check exist in the command line, and the grace period covers the drain', () => {
-    const program = createProgram();
+  test('commands exist in the command line, and the grace period covers the drain', async () => {
+    const program = await createProgram();
     for (const { command } of Object.values(compose.services)) {
       let at = program;
       for (const word of command ?? []) {
@@ -259,7 +278,6 @@ describe('docker-compose.yml', () => {
         else if (word.startsWith('--')) expect(at.options.map(({ long }) => long)).toContain(word);
       }
     }
-    expect(gateway.healthcheck!.test).toEqual(['CMD', 'node', 'dist/main.js', 'health']);
     expect(Number.parseInt(gateway.stop_grace_period!, 10) * 1000).toBeGreaterThan(
       config.limits.stopTimeoutMs,
     );

@@ -1,7 +1,22 @@
+import { plural } from './format.js';
+
 /** @import { Node, Order } from './types.js' */
 
 /** The CloudCore a node is connected to; undefined while it has none. @param {Node} node */
 export const cloudCoreOf = ({ upstream }) => (upstream?.state === 'open' ? upstream.address : undefined);
+
+/**
+ * What is said of the key exchange of these nodes; undefined when there is nothing to say.
+ * @param {readonly Node[]} nodes
+ */
+export function classicalGroups(nodes) {
+  const classical = nodes.flatMap(({ keyExchange }) =>
+    keyExchange?.postQuantum === false ? [keyExchange] : [],
+  );
+  if (classical.length === 0) return undefined;
+  const groups = [...new Set(classical.map(({ group }) => group))].sort().join(', ');
+  return `${plural(classical.length, 'node negotiates a classical group', 'nodes negotiate classical groups')}: ${groups}`;
+}
 
 /** What a column sorts by. @type {Record<string, (node: Node) => string | number>} */
 const KEYS = {
@@ -25,8 +40,10 @@ const { compare } = new Intl.Collator('en', { numeric: true });
  */
 export function selectNodes(nodes, { search, order, page, size }) {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = (/** @type {Node} */ { node, transport, replica, remoteAddress, certificate, upstream }) =>
-    `${node} ${transport} ${replica} ${remoteAddress} ${certificate.serial} ${upstream?.address ?? ''}`.toLowerCase();
+  const text = (
+    /** @type {Node} */ { node, transport, keyExchange, replica, remoteAddress, certificate, upstream },
+  ) =>
+    `${node} ${transport} ${keyExchange?.group ?? ''} ${replica} ${remoteAddress} ${certificate.serial} ${upstream?.address ?? ''}`.toLowerCase();
   const found =
     words.length === 0
       ? [...nodes]

@@ -68,6 +68,8 @@ export interface Node {
   readonly connectedSince: string;
   readonly lastHeard: string;
   readonly certificate: { readonly notAfter: string; readonly serial: string };
+  /** Absent over HTTP/3. */
+  readonly keyExchange?: { readonly group: string; readonly postQuantum: boolean };
   readonly queued: number;
   readonly unacknowledged: number;
   /** Where there is a CloudCore behind the gateway. */

@@ -153,7 +153,7 @@ export class LocalBus implements MessageBus {
   attach(node: string, consumer: DownstreamConsumer): Unsubscribe {
     const backlog = this.#backlogOf(node);
     this.#detach(backlog);
-    const attachment: Attachment = { consumer, underWay: new Set(), live: true };
+    const attachment: Attachment = { consumer, live: true };
     backlog.attachment = attachment;
     this.#away.delete(backlog);
     this.#serveSoon(backlog);
@@ -212,7 +212,7 @@ export class LocalBus implements MessageBus {
   #serve(backlog: NodeBacklog): boolean {
     const { attachment } = backlog;
     for (let started = 0; started < TURN; started++) {
-      if (!attachment?.live || attachment.underWay.size >= attachment.consumer.window) return false;
+      if (!attachment?.live || (attachment.underWay?.size ?? 0) >= attachment.consumer.window) return false;
       const slot = backlog.take(attachment);
       if (!slot) return false;
       if (slot.expiresAt <= this.#clock.monotonic()) this.#settle(backlog, slot, { kind: 'expired' });
@@ -249,7 +249,7 @@ export class LocalBus implements MessageBus {
     if (!attachment) return;
     attachment.live = false;
     backlog.attachment = undefined;
-    for (const slot of [...attachment.underWay]) this.#putBack(backlog, slot);
+    for (const slot of [...(attachment.underWay ?? [])]) this.#putBack(backlog, slot);
   }
 
   #putBack(backlog: NodeBacklog, slot: Slot): void {

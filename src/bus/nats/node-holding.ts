@@ -77,7 +77,7 @@ export class NodeHolding {
     this.node = node;
     this.consumer = consumer;
     this.attachment = attachment;
-    this.#session = { consumer, underWay: new Set(), live: true };
+    this.#session = { consumer, live: true };
   }
 
   /** Waiting in memory; not what is under way. */
@@ -147,7 +147,7 @@ export class NodeHolding {
   serve(): boolean {
     const attachment = this.#session;
     for (let started = 0; started < TURN; started++) {
-      if (!attachment.live || attachment.underWay.size >= attachment.consumer.window) return false;
+      if (!attachment.live || (attachment.underWay?.size ?? 0) >= attachment.consumer.window) return false;
       const slot = this.#backlog?.take(attachment);
       if (!slot) return false;
       if (slot.expiresAt <= this.#services.clock.monotonic()) this.#settle(slot, { kind: 'expired' });

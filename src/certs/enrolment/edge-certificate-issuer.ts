@@ -127,7 +127,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
     const { peer, peerCertificate, token } = request;
     const { tokens, grace } = this.#components;
     if (peer?.ok) return this.#renewal(peer.identity);
-    if (peer?.reason === 'revoked') throw new SallyportError('PEER_REFUSED', { reason: peer.detail });
+    if (peer?.reason === 'revoked' || peer?.reason === 'quarantined')
+      throw new SallyportError('PEER_REFUSED', { reason: peer.detail });
     if (token !== undefined) {
       if (claimedNode === undefined) throw new SallyportError('NODE_NAME_INVALID');
       const verified = await tokens.verify(token, claimedNode);

@@ -8,6 +8,7 @@ import { describeError, isSallyportError, SallyportError } from '../../core/erro
 import type { Component } from '../../core/lifecycle.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { TOKEN_LIFETIME_MS } from '../../identity/token-lifetime.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import { type EnrolmentToken, KUBEEDGE_TOKEN_TTL_MS, mintToken, verifyToken } from './enrolment-token.ts';
 import { FleetToken } from './fleet-token.ts';
@@ -41,8 +42,6 @@ export interface TokenServiceOptions {
   readonly acceptKubeEdge: boolean;
 }
 
-const MIN_TTL_MS = 1_000;
-const MAX_TTL_MS = 366 * 86_400_000;
 const RETRY = { minMs: 500, maxMs: 30_000 } as const;
 
 /**
@@ -117,9 +116,10 @@ export class TokenService implements TokenMinter, Component {
   /** @throws NODE_NAME_INVALID, BAD_REQUEST when `ttlMs` is out of bounds, errors of the store */
   async createNodeToken(nodeName: string, ttlMs = this.#options().nodeTtlMs): Promise<MintedToken> {
     if (!isNodeName(nodeName)) throw new SallyportError('NODE_NAME_INVALID');
-    if (!(ttlMs >= MIN_TTL_MS && ttlMs <= MAX_TTL_MS))
+    const { min, max } = TOKEN_LIFETIME_MS;
+    if (!(ttlMs >= min && ttlMs <= max))
       throw new SallyportError('BAD_REQUEST', {
-        problem: `the lifetime of a token is ${MIN_TTL_MS} to ${MAX_TTL_MS} ms`,
+        problem: `the lifetime of a token is ${min} to ${max} ms`,
       });
     return this.#mint(ttlMs, nodeName);
   }

@@ -21,6 +21,7 @@ import type { Component } from '../../core/lifecycle.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { Property, type Unsubscribe } from '../../core/property.ts';
+import type { ShutOut } from '../../identity/revocation-reasons.ts';
 import { isoSeconds } from '../../identity/since.ts';
 import { type RevocationEntry, RevocationList, type SeenCertificate, targetKey } from './revocation-list.ts';
 import { RevocationState, type SharedRevocations } from './revocation-state.ts';
@@ -149,8 +150,14 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 
   // — decisions —
 
-  isRevoked(peer: RevocablePeer): string | undefined {
-    return reasonText(this.#list.value.find(peer));
+  isRevoked(peer: RevocablePeer): ShutOut | undefined {
+    const entry = this.#list.value.find(peer);
+    return (
+      entry && {
+        word: isQuarantine(entry) ? 'quarantined' : 'revoked',
+        text: `${entry.reason}, since ${isoSeconds(entry.at)}`,
+      }
+    );
   }
 
   isNodeRevoked(node: string): string | undefined {
@@ -351,7 +358,7 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 /** For the edge: neither who decided nor the note. */
 function reasonText(entry: RevocationEntry | undefined): string | undefined {
   if (!entry) return undefined;
-  const word = entry.reason === 'certificateHold' ? 'quarantined (certificateHold)' : entry.reason;
+  const word = isQuarantine(entry) ? 'quarantined (certificateHold)' : entry.reason;
   return `${word}, since ${isoSeconds(entry.at)}`;
 }
 
@@ -359,8 +366,12 @@ function aboutOf(target: RevocationTarget): Deed {
   return 'node' in target ? { node: target.node } : { facts: { ...target } };
 }
 
-function kindOf({ target, reason, rejoinedBefore }: RevocationEntry) {
-  if ('serial' in target) return 'certificate';
-  if (rejoinedBefore !== undefined) return 'rejoined';
-  return reason === 'certificateHold' ? 'quarantine' : 'node';
+function isQuarantine({ reason }: RevocationEntry): boolean {
+  return reason === 'certificateHold';
+}
+
+function kindOf(entry: RevocationEntry) {
+  if ('serial' in entry.target) return 'certificate';
+  if (entry.rejoinedBefore !== undefined) return 'rejoined';
+  return isQuarantine(entry) ? 'quarantine' : 'node';
 }

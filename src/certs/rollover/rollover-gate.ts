@@ -4,6 +4,7 @@ import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { KnownReplica } from '../../contracts/replica-board.ts';
 import type { CaParts } from '../ca/ca-roles.ts';
 import { sha256Hex } from '../x509/certificate-signer.ts';
+import { describeForgotten } from './describe-forgotten.ts';
 import type { Assessment } from './rollover-nodes.ts';
 import { describeDependents } from './rollover-nodes.ts';
 
@@ -80,13 +81,6 @@ function unknownNodes({ forgotten }: StepEvidence): string[] {
   return [
     `${describeForgotten(forgotten)}, so nobody knows which CA they depend on; look after them and use --force, or wait until then`,
   ];
-}
-
-/** For a person: how many, since when, and how long it matters. */
-export function describeForgotten({ nodes, since, until }: ForgottenNodes): string {
-  const day = (at: string) => at.slice(0, 10);
-  const them = nodes === 1 ? 'a node' : `${nodes} nodes`;
-  return `the history had to forget ${them} (since ${day(since)}), which may come back until ${day(until)}`;
 }
 
 function stillTrusted({ cas, furtherTrust, trustSecret }: StepEvidence): string[] {

@@ -2,7 +2,8 @@ import type { CaRolloverStatus, RolloverCa } from '../../contracts/ca-rollover.t
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
 import { stepsIn } from '../ca/rollover-state.ts';
-import { blockersOf, describeForgotten, replicasOf, type StepEvidence } from './rollover-gate.ts';
+import { describeForgotten } from './describe-forgotten.ts';
+import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
 import { type Assessment, sidesOf, summarize } from './rollover-nodes.ts';
 
 /** What is known around the evidence. */

@@ -4,6 +4,7 @@ import { type Agent, request } from 'node:https';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { exactJson } from '../../protocol/content.ts';
+import { AdminError } from './admin-error.ts';
 
 export interface AdminFilesTarget {
   /** host:port */
@@ -28,21 +29,6 @@ export interface AdminBearerTarget {
    * Names of which the hub certificate has to hold one, besides the address: a forwarded port has another.
    */
   readonly hubNames: readonly string[];
-}
-
-/** An answer of the admin API that is no success, with what it says. */
-export class AdminError extends Error {
-  override readonly name = 'AdminError';
-  readonly status: number;
-  readonly code: string;
-  readonly fix: string | undefined;
-
-  constructor(status: number, body: { code?: string; message?: string; fix?: string }) {
-    super(body.message ?? `the gateway answered with status ${status}`);
-    this.status = status;
-    this.code = body.code ?? 'INTERNAL';
-    this.fix = body.fix;
-  }
 }
 
 interface Identification {

@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import type { Config } from '../../config/schema.ts';
 import { systemClock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { silentLogger } from '../../core/log.ts';
 import type { BearerCredentials } from './admin-client.ts';
 
 /**
@@ -18,8 +17,9 @@ export async function bearerCredentials(
   const fileCa = caFile === undefined ? undefined : await readCa(caFile);
   if (given.bearerToken !== undefined && fileCa !== undefined)
     return { bearerToken: given.bearerToken, ca: fileCa };
-  const [{ loadClusterCredentials }, { createMetrics }] = await Promise.all([
+  const [{ loadClusterCredentials }, { silentLogger }, { createMetrics }] = await Promise.all([
     import('./kube-credentials.ts'),
+    import('../../core/log.ts'),
     import('../../core/metrics.ts'),
   ]);
   const cluster = await loadClusterCredentials(

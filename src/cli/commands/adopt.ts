@@ -4,6 +4,7 @@ import type { Finding } from '../adopt/adoption-report.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
+import { terminalLog } from '../terminal-log.ts';
 import { UsageError } from '../usage-error.ts';
 
 export function adoptCommand(terminal: Terminal): Command {
@@ -47,7 +48,7 @@ async function look(terminal: Terminal, globals: GlobalOptions): Promise<readonl
       import('../../certs/x509/advertised-names.ts'),
     ]);
   const { config } = loadForCommand(terminal, globals);
-  const components = { clock: systemClock, log: terminal.log('error') };
+  const components = { clock: systemClock, log: terminalLog(terminal, 'error') };
   const { store, kube, close } = await openStore(components, config);
   try {
     const { certificates, tokens } = config;

@@ -1,14 +1,21 @@
 import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { SallyportError } from '../../core/errors.ts';
+import type { SallyportError } from '../../core/errors.ts';
+import { orAborted } from '../../core/or-aborted.ts';
 import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
+import { terminalLog } from '../terminal-log.ts';
 import { UsageError } from '../usage-error.ts';
+
+/** How long what was typed may take to be acknowledged at the end. */
+const LAST_WORDS_MS = 2_000;
 
 interface EdgeOptions {
   readonly node: string;
@@ -26,10 +33,14 @@ export function edgeCommand(terminal: Terminal): Command {
     .command('run')
     .description('join a hub, stay connected, print what arrives and send what is typed')
     .requiredOption('--node <name>', 'name of this node')
-    .option('--hub <host>', 'name or address of the hub; ports are those of the configuration', 'localhost')
+    .option(
+      '--hub <host[:port]>',
+      'name or address of the hub, and its HTTPS port; other ports are those of the configuration',
+      'localhost',
+    )
     .option('--token <token>', 'token to join with; not needed once joined (default: $SALLYPORT_TOKEN)')
     .option('--token-file <file>', 'file that holds the token')
-    .option('--directory <folder>', 'where key and certificate are kept (default: ./edge-NODE)')
+    .option('--directory <folder>', 'where key and certificate are kept (default: ./sallyport-node-NODE)')
     .addOption(
       new Option('--transport <transport>', 'how to connect')
         .choices(['auto', ...TRANSPORTS])
@@ -43,6 +54,7 @@ Type lines to send them: JSON becomes the content, anything else a text. "RESOUR
 
 Examples:
   sallyport edge run --node edge-1 --token "$(sallyport token create --node edge-1)"
+  sallyport edge run --node edge-1 --hub hub.example.com:443 --set websocket.port=444
   echo '{"temperature":21}' | sallyport edge run --node edge-1`,
     )
     .action(async (options: EdgeOptions, self: Command) =>
@@ -56,14 +68,14 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
     throw new UsageError(`${options.node} is no node name: use lower-case letters, digits, dots and dashes`);
   const { config } = loadForCommand(terminal, globals);
   const { bold, dim, green, yellow, red } = terminal.paint('stdout');
-  const host = options.hub.includes(':') && !options.hub.startsWith('[') ? `[${options.hub}]` : options.hub;
-  const address = (name: 'https' | TransportName) => `${host}:${config[name].port}`;
+  const { host, httpsPort = config.https.port } = readHub(options.hub);
+  const address = (name: TransportName) => `${host}:${config[name].port}`;
   const clientOptions: EdgeClientOptions = {
     node: options.node,
-    directory: options.directory ?? `edge-${options.node}`,
+    directory: options.directory ?? `sallyport-node-${options.node}`,
     transport: options.transport,
     hub: {
-      https: address('https'),
+      https: `${host}:${httpsPort}`,
       ...Object.fromEntries(
         TRANSPORTS.filter(
           (name) => name === 'websocket' || name === options.transport || config[name].enabled,
@@ -71,22 +83,30 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
       ),
     },
   };
-  const components = options.verbose ? { logger: terminal.log('debug', 'pretty') } : {};
+  const components = options.verbose ? { logger: terminalLog(terminal, 'debug', 'pretty') } : {};
   const token = readToken(terminal, options);
   const { EdgeClient } = await import('../../sdk/edge-client.ts');
-  const client =
-    token === undefined
-      ? await EdgeClient.open(clientOptions, components)
-      : await EdgeClient.join({ ...clientOptions, token }, components);
-
   const say = (text: string) => terminal.printError(`${dim(new Date().toISOString().slice(11, 23))} ${text}`);
+  // The first signal ends it, whatever it is doing.
+  const signal = terminal.interrupted();
+  const onWait = (delayMs: number, problem: string) =>
+    say(`${yellow('waiting')}: ${problem}; again in ${Math.ceil(delayMs / 1000)} s`);
+  const entering =
+    token === undefined
+      ? EdgeClient.open(clientOptions, components)
+      : EdgeClient.join({ ...clientOptions, token, signal, onWait }, components);
+  const client = await unlessAborted(entering, signal);
+  if (!client) return;
+
   client.on('connected', ({ transport, hub }) => say(`${green('connected')} to ${hub} over ${transport}`));
-  let leaving = false;
-  client.on('disconnected', ({ reason, final }) => {
-    if (leaving) return say('bye');
-    say(
-      `${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${final ? 'not trying again' : 'trying again'}`,
-    );
+  // The hub said never: a supervisor has to see that nobody is connected any more.
+  const shutOut = new Promise<SallyportError>((resolve) => {
+    client.on('disconnected', ({ reason, final }) => {
+      if (signal.aborted) return say('bye');
+      const next = final ? 'not trying again' : 'trying again';
+      say(`${yellow('disconnected')}: ${reason?.text ?? 'the hub is gone'}; ${next}`);
+      if (final) resolve(final);
+    });
   });
   client.on('renewed', ({ notAfter }) => say(`certificate renewed, valid until ${notAfter.toISOString()}`));
   client.on('error', (error) => say(`${red('error')}: ${error.message}`));
@@ -96,19 +116,8 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
     );
   });
 
-  const stopped = new Promise<undefined>((resolve) => {
-    const asked = () => resolve(undefined);
-    terminal.interrupted().addEventListener('abort', asked, { once: true });
-  });
-  // The hub said never: a supervisor has to see that nobody is connected any more.
-  const refused = new Promise<string>((resolve) => {
-    client.on('disconnected', ({ reason, final }) => {
-      if (final) resolve(reason?.text ?? 'the hub is gone');
-    });
-  });
-  await client.connect();
-  const lines = createInterface({ input: terminal.stdin });
   const pending = new Set<Promise<void>>();
+  const lines = createInterface({ input: terminal.stdin });
   lines.on('line', (line) => {
     if (line.trim() === '') return;
     const sending = client
@@ -118,14 +127,39 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
     pending.add(sending);
     void sending.finally(() => pending.delete(sending));
   });
-  const why = await Promise.race([stopped, refused]);
-  leaving = true;
-  lines.close();
-  await Promise.race([Promise.allSettled(pending), new Promise((resolve) => setTimeout(resolve, 2_000))]);
-  await client.close();
-  // An open pipe would keep the process waiting for lines that nobody takes.
-  terminal.stdin.destroy?.();
-  if (why !== undefined) throw new SallyportError('SESSION_CLOSED', { reason: why });
+  try {
+    await unlessAborted(client.connect({ signal }), signal);
+    const why = await unlessAborted(shutOut, signal);
+    if (why) throw why;
+  } finally {
+    lines.close();
+    // Without a link nobody could acknowledge them.
+    if (client.connected) await Promise.race([Promise.allSettled(pending), sleep(LAST_WORDS_MS)]);
+    await client.close();
+    // An open pipe would keep the process waiting for lines that nobody takes.
+    terminal.stdin.destroy?.();
+  }
+}
+
+/** What the promise resolves with; undefined as soon as the signal is aborted. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  try {
+    return await orAborted(promise, signal);
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+/** @throws UsageError when it is neither a name, an address, nor one of them with a port */
+function readHub(text: string): { readonly host: string; readonly httpsPort?: number } {
+  if (isIPv6(text)) return { host: `[${text}]` };
+  const [, host, port] = /^(\[[\da-f:.]+\]|[^:/[\]\s]+)(?::(\d{1,5}))?$/i.exec(text) ?? [];
+  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65_535)
+    throw new UsageError(
+      `--hub ${text} is neither HOST nor HOST:PORT; IPv6 addresses with a port need brackets`,
+    );
+  return { host, ...(port === undefined ? {} : { httpsPort: Number(port) }) };
 }
 
 function draftOf(line: string): { resource: string; operation: string; content: unknown } {

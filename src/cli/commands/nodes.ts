@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
+import { describeForgotten } from '../../certs/rollover/describe-forgotten.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';

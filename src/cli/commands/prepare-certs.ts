@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
 import { durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
+import { terminalLog } from '../terminal-log.ts';
 
 export function prepareCertsCommand(terminal: Terminal): Command {
   return new Command('prepare-certs')
@@ -16,7 +17,7 @@ export function prepareCertsCommand(terminal: Terminal): Command {
         import('../../core/metrics.ts'),
       ]);
       const { config } = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
-      const log = terminal.log(config.log.level);
+      const log = terminalLog(terminal, config.log.level);
       const components = { clock: systemClock, log, metrics: createMetrics({ process: false }) };
       const store = await openSecretStore(components, config.secretStore);
       try {

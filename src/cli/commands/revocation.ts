@@ -31,17 +31,7 @@ const view: ListView<Revocation> = {
   ],
 };
 
-/** `revoke`, `quarantine`, `lift` and `revocations list`. */
-export function revocationCommands(terminal: Terminal): Command[] {
-  return [
-    revokeCommand(terminal),
-    quarantineCommand(terminal),
-    liftCommand(terminal),
-    revocationsCommand(terminal),
-  ];
-}
-
-function revokeCommand(terminal: Terminal): Command {
+export function revokeCommand(terminal: Terminal): Command {
   return new Command('revoke')
     .description('shut out a node, or one certificate, on every transport and replica; ends its session')
     .argument('[node]', 'the node')
@@ -71,7 +61,7 @@ function revokeCommand(terminal: Terminal): Command {
     );
 }
 
-function quarantineCommand(terminal: Terminal): Command {
+export function quarantineCommand(terminal: Terminal): Command {
   return new Command('quarantine')
     .description('shut out a node for the time being; lift lets it in again with the certificate it has')
     .argument('<node>', 'the node')
@@ -87,7 +77,7 @@ function quarantineCommand(terminal: Terminal): Command {
     });
 }
 
-function liftCommand(terminal: Terminal): Command {
+export function liftCommand(terminal: Terminal): Command {
   return new Command('lift')
     .description('let a node or certificate in again')
     .argument('[node]', 'the node')
@@ -113,7 +103,7 @@ function liftCommand(terminal: Terminal): Command {
     );
 }
 
-function revocationsCommand(terminal: Terminal): Command {
+export function revocationsCommand(terminal: Terminal): Command {
   const command = new Command('revocations').description('list what is revoked, and who has seen it');
   command
     .command('list')

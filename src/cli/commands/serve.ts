@@ -5,6 +5,7 @@ import { loadConfig } from '../../config/load.ts';
 import { banner } from '../banner.ts';
 import { configSources, type GlobalOptions } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
+import { terminalLog } from '../terminal-log.ts';
 
 export function serveCommand(terminal: Terminal): Command {
   return new Command('serve')
@@ -19,7 +20,7 @@ export function serveCommand(terminal: Terminal): Command {
       const sources = configSources(terminal, globals);
       const loaded = loadConfig(sources);
       const { level, format } = loaded.config.log;
-      const log = terminal.log(level, format);
+      const log = terminalLog(terminal, level, format);
       for (const warning of loaded.warnings) log.warn({ warning }, 'configuration warning');
 
       const config = new LiveConfig({ log }, loaded, sources);

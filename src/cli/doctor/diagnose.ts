@@ -5,7 +5,7 @@ import { checkAdminCertificate, checkCa, checkHub, checkTrust } from './certific
 import { checkClock } from './clock.ts';
 import { CHECKS, type CheckId, type Finding, warning } from './finding.ts';
 import { checkGateway, checkPorts, checkReady, checkServed } from './listeners.ts';
-import { checkForecast, checkNodeExpiry, checkRejections } from './nodes.ts';
+import { checkForecast, checkKeyExchange, checkNodeExpiry, checkRejections } from './nodes.ts';
 import type { Patient } from './patient.ts';
 import { checkPermissions } from './permissions.ts';
 import { checkHeap, checkNodeVersion, checkOpenFiles } from './process.ts';
@@ -41,6 +41,7 @@ const ALL: readonly (readonly [CheckId, Check])[] = [
   ['backup', checkBackup],
   ['node-expiry', checkNodeExpiry],
   ['node-forecast', checkForecast],
+  ['key-exchange', checkKeyExchange],
   ['rejections', checkRejections],
   ['node-version', checkNodeVersion],
   ['open-files', checkOpenFiles],

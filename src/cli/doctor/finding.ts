@@ -41,6 +41,7 @@ export const CHECKS = {
   backup: 'Backups',
   'node-expiry': 'Nodes',
   'node-forecast': 'Nodes',
+  'key-exchange': 'Nodes',
   rejections: 'Nodes',
   'node-version': 'Process',
   'open-files': 'Process',

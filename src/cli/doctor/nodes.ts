@@ -1,4 +1,4 @@
-import { describeForgotten } from '../../certs/rollover/rollover-gate.ts';
+import { describeForgotten } from '../../certs/rollover/describe-forgotten.ts';
 import type { NodeInfo } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes } from '../../contracts/node-history.ts';
 import type { Rejection } from '../../contracts/rejections.ts';
@@ -71,6 +71,29 @@ export async function checkForecast({ gateway }: Patient): Promise<Finding[]> {
       detail: some(lost.map(({ node, verdict }) => `${node} (${verdict})`)),
       hint: 'see `sallyport nodes forecast`; connect them before, or prepare tokens',
     }),
+  ];
+}
+
+/** With which groups connected nodes agreed on their keys. No fault of theirs, so it is never a warning. */
+export async function checkKeyExchange({ gateway }: Patient): Promise<Finding[]> {
+  if (!gateway.up) return [];
+  const { items } = await gateway.admin.get<{ items: readonly NodeInfo[] }>('/api/v1/nodes');
+  const known = items.filter(({ keyExchange }) => keyExchange);
+  const classical = known.filter(({ keyExchange }) => !keyExchange!.postQuantum);
+  const unknown = items.length - known.length;
+  const untold = unknown === 0 ? [] : [`of ${unknown} it is not known: HTTP/3 does not tell`];
+  if (classical.length === 0)
+    return [ok('key-exchange', 'no node is known to negotiate a classical group', untold[0])];
+  const groups = Map.groupBy(classical, ({ keyExchange, transport }) =>
+    keyExchange!.group === 'unknown' ? `one of ${transport}` : keyExchange!.group,
+  );
+  const told = [...groups].map(([group, of]) => `${group}: ${some(of.map(({ node }) => node))}`);
+  return [
+    ok(
+      'key-exchange',
+      `${classical.length} nodes negotiate classical groups`,
+      [...told, ...untold].join('; '),
+    ),
   ];
 }
 

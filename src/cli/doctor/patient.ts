@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import { isSallyportError } from '../../core/errors.ts';
 import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
-import { AdminError } from '../admin/admin-client.ts';
+import { AdminError } from '../admin/admin-error.ts';
 import type { CertificatesAnswer } from '../commands/certs.ts';
 import { explainConnectError } from './connect-error.ts';
 

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 
 /** One session of a framed transport as opening and connection see it, over whichever library. */
@@ -6,6 +7,8 @@ export interface EdgeSession {
   readonly remoteAddress: string;
   /** When its first bytes came, milliseconds on the monotonic clock. */
   readonly startedAt: number;
+  /** Absent where the library tells nothing of it. */
+  readonly keyExchange?: KeyExchange | undefined;
   /** Asked only while the session lives. */
   readonly rttMs: number | undefined;
   /** Sets who is told. */

@@ -7,6 +7,7 @@ import type {
 } from '../../contracts/edge-connection.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import { type CloseReason, closeReason, closeText, refusalOf } from '../../protocol/close-reasons.ts';
 import {
@@ -100,6 +101,10 @@ export class FramedConnection implements EdgeConnection, IntakeOwner {
     this.#control = new StreamWriter(control, () => clock.monotonic());
     this.#carrier = carry(this, this.#control);
     this.#intake = new UpstreamIntake(this, () => options);
+  }
+
+  get keyExchange(): KeyExchange | undefined {
+    return this.#session.keyExchange;
   }
 
   stats(): ConnectionStats {

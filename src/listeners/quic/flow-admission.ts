@@ -22,10 +22,10 @@ export class FlowAdmission {
   admit(
     flow: Flow,
     { connections, connectionsPerIp, handshakes }: AdmissionLimits,
-  ): keyof AdmissionLimits | undefined {
+  ): 'connections' | 'connections-per-ip' | 'handshakes' | undefined {
     if (this.#counted.size >= connections) return 'connections';
     if (this.#handshaking >= handshakes) return 'handshakes';
-    if (!this.#addresses.add(flow.address, connectionsPerIp)) return 'connectionsPerIp';
+    if (!this.#addresses.add(flow.address, connectionsPerIp)) return 'connections-per-ip';
     this.#counted.add(flow);
     return undefined;
   }

@@ -2,22 +2,27 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { ListenAddress } from '../../contracts/listener.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
-import type { Logger } from '../../core/log.ts';
+import { type Logger, LogSampler } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { refusalText } from '../../protocol/quic-control.ts';
 import { plainAddress } from '../address-limit.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
 import { ConnectionIds } from './connection-ids.ts';
+import { connectionRefused } from './connection-refused.ts';
 import { Flow, flowKey, literal, type SteeredSession, type SteeringTargets } from './flow.ts';
 import { type AdmissionLimits, FlowAdmission } from './flow-admission.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
+  type LongHeader,
   MAX_UDP_PAYLOAD_BYTES,
   MIN_INITIAL_BYTES,
   QUIC_V1,
   readLongHeader,
+  SAFE_UDP_PAYLOAD_BYTES,
   versionNegotiation,
 } from './quic-packet.ts';
+import { UnprovenFlows } from './unproven-flows.ts';
 
 export interface SteeringComponents {
   readonly clock: Clock;
@@ -31,20 +36,30 @@ export interface SteeringComponents {
 
 export interface SteeringOptions extends AdmissionLimits {
   readonly handshakeTimeoutMs: number;
+  /** Flows whose address is not proven yet. */
+  readonly unproven: number;
 }
 
-/**
- * Flows whose address is not proven yet, each with a socket of its own. When full, the oldest goes: at 10,000
- * forged first datagrams a second a real client has 0.4 s to answer its Retry. That is longer than the way
- * around the world and back; what lies further away waits until the flood is over.
- */
-const MAX_UNPROVEN = 4_096;
 /**
  * How long a flow outlives its last session, for the final datagrams (RFC 9000 §10.2: three times the probe
  * time-out).
  */
 const LINGER_MS = 3_000;
 const SWEEP_MS = 1_000;
+/** Each costs 0.1 ms of CPU at most, and whoever forges senders can have any number of them. */
+const REFUSALS_A_SWEEP = 100;
+/** What a client is told. */
+const REFUSALS = {
+  connections: 'the hub has as many connections as limits.connections allows',
+  'connections-per-ip': 'the hub has as many connections of this address as limits.connectionsPerIp allows',
+  descriptors: 'the hub has no file descriptor to spare',
+} as const;
+
+interface Refused {
+  readonly address: string;
+  readonly port: number;
+  readonly limit: keyof typeof REFUSALS;
+}
 
 /**
  * One public UDP socket in front of several QUIC servers. A flow stays with the server it began on; new flows
@@ -60,14 +75,16 @@ export class FlowSteering {
   readonly #flows = new Set<Flow>();
   readonly #connectionIds = new ConnectionIds();
   readonly #admission = new FlowAdmission();
-  /** In the order of their beginning. */
-  readonly #unproven = new Set<Flow>();
+  readonly #unproven = new UnprovenFlows();
   #targets: SteeringTargets | undefined;
   #socket: Socket | undefined;
   #sweeper: Timer | undefined;
+  readonly #sampler: LogSampler;
+  #refusalsLeft = REFUSALS_A_SWEEP;
 
   constructor(components: SteeringComponents, options: () => SteeringOptions) {
     this.#components = components;
+    this.#sampler = new LogSampler(components);
     this.#options = options;
   }
 
@@ -123,6 +140,7 @@ export class FlowSteering {
     const flow = this.#byLocalPort.get(session.remotePort);
     if (!flow) return undefined;
     flow.sessions.add(session);
+    this.#unproven.meet(flow.address);
     this.#enter(flow, 'open');
     return flow;
   }
@@ -170,7 +188,7 @@ export class FlowSteering {
     }
     const owner = this.#connectionIds.find(header.destination);
     if (owner) {
-      this.#continue(owner, datagram, from, { proves: true });
+      this.#continue(owner, datagram, from, header);
       return;
     }
     // A second connection from a known address belongs to the newest server, as every new one.
@@ -181,7 +199,7 @@ export class FlowSteering {
       known.forward(datagram);
       return;
     }
-    if (header.isInitial && datagram.length >= MIN_INITIAL_BYTES) this.#begin(datagram, from);
+    if (header.isInitial && datagram.length >= MIN_INITIAL_BYTES) this.#begin(datagram, from, header);
   }
 
   #shortFromClient(datagram: Buffer, from: RemoteInfo, known: Flow | undefined): void {
@@ -190,24 +208,31 @@ export class FlowSteering {
     // A client changes its ID when it likes, and may change its address later.
     if (!owner && id !== undefined && known?.state === 'open') this.#connectionIds.learn(known, id);
     const flow = owner ?? known;
-    if (flow) this.#continue(flow, datagram, from, { proves: false });
+    if (flow && datagram.length <= flow.largest) this.#continue(flow, datagram, from);
   }
 
-  #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, { proves }: { proves: boolean }): void {
+  /** @param header that of a long header: its ID proves that the client receives */
+  #continue(flow: Flow, datagram: Buffer, from: RemoteInfo, header?: LongHeader): void {
     if (flow.address !== from.address || flow.port !== from.port) {
       const now = this.#components.clock.monotonic();
       if (flow.mayMoveTo(from.address, from.port, now)) this.#move(flow, from);
     } else {
       flow.stay();
-      if (proves && flow.state === 'new' && !this.#admit(flow)) return;
+      if (header && flow.state === 'new' && !this.#admit(flow, header)) return;
     }
     flow.forward(datagram);
   }
 
-  #begin(datagram: Buffer, { address, port }: RemoteInfo): void {
-    if (!this.#targets || !this.#makeRoom()) return;
+  #begin(datagram: Buffer, { address, port }: RemoteInfo, header: LongHeader): void {
+    if (!this.#targets) return;
+    if (!this.#makeRoom()) {
+      this.#refuse(header, { address, port, limit: 'descriptors' });
+      return;
+    }
     const now = this.#components.clock.monotonic();
-    const flow = new Flow({ address, port, now }, this.#targets.next(), {
+    // A client that begins with larger ones (quic-go: 1280 bytes) counts on a path that carries them.
+    const largest = Math.max(datagram.length, SAFE_UDP_PAYLOAD_BYTES);
+    const flow = new Flow({ address, port, now, largest }, this.#targets.next(), {
       onReply: (self, reply) => this.#fromServer(self, reply),
       onBound: (self) => this.#byLocalPort.set(self.localPort, self),
       onError: (self) => this.#remove(self),
@@ -221,38 +246,55 @@ export class FlowSteering {
 
   /** For one more flow. @returns false when every descriptor belongs to somebody who has proven himself */
   #makeRoom(): boolean {
-    const { descriptors, metrics } = this.#components;
-    if (this.#unproven.size >= MAX_UNPROVEN) this.#removeOldestUnproven();
+    const { descriptors } = this.#components;
+    if (this.#unproven.size >= this.#options().unproven) this.#removeUnproven();
     if (!descriptors || descriptors.take()) return true;
-    this.#removeOldestUnproven();
-    if (descriptors.take()) return true;
-    metrics.connectionsRefused.inc({ transport: 'quic', limit: 'descriptors' });
-    return false;
+    this.#removeUnproven();
+    return descriptors.take();
   }
 
-  #removeOldestUnproven(): void {
-    const [oldest] = this.#unproven;
-    if (oldest) this.#remove(oldest);
+  #removeUnproven(): void {
+    const flow = this.#unproven.next();
+    if (flow) this.#remove(flow);
   }
 
   /**
    * The client proved its address. What is refused for too many handshakes is simply not passed on, and sent
    * again by the client.
    */
-  #admit(flow: Flow): boolean {
+  #admit(flow: Flow, header: LongHeader): boolean {
     const limit = this.#admission.admit(flow, this.#options());
     if (limit === undefined) {
       flow.prove();
       this.#enter(flow, 'handshaking');
       return true;
     }
-    this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
-    if (limit !== 'handshakes') this.#remove(flow);
+    if (limit === 'handshakes') this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
+    else {
+      this.#refuse(header, { address: flow.address, port: flow.port, limit });
+      this.#remove(flow);
+    }
     return false;
   }
 
+  /** Tells the client, as long as it is no flood. */
+  #refuse(header: LongHeader, { address, port, limit }: Refused): void {
+    const { log, metrics } = this.#components;
+    metrics.connectionsRefused.inc({ transport: 'quic', limit });
+    const suppressed = this.#sampler.pass(limit);
+    if (suppressed !== undefined)
+      log.warn(
+        { remoteAddress: plainAddress(address), limit, suppressed },
+        'a connection was refused by a limit',
+      );
+    if (!header.isInitial || this.#refusalsLeft <= 0) return;
+    this.#refusalsLeft--;
+    const reason = refusalText('TryAgainLater', 'limit', REFUSALS[limit]);
+    this.#socket?.send(connectionRefused(header, reason), port, address);
+  }
+
   #fromServer(flow: Flow, datagram: Buffer): void {
-    if (datagram.length > MAX_UDP_PAYLOAD_BYTES) return;
+    if (datagram.length > SAFE_UDP_PAYLOAD_BYTES) return;
     const header = readLongHeader(datagram);
     // A Retry matters only until the address is proven; later ones, provoked by anybody, must not push out
     // what is known.
@@ -285,6 +327,7 @@ export class FlowSteering {
   }
 
   #sweep(): void {
+    this.#refusalsLeft = REFUSALS_A_SWEEP;
     const now = this.#components.clock.monotonic();
     const { handshakeTimeoutMs } = this.#options();
     for (const flow of this.#flows) {

@@ -57,6 +57,8 @@ export class Flow {
   /** When the first datagram came, and when `state` was entered, milliseconds on the monotonic clock. */
   readonly startedAt: number;
   since: number;
+  /** Bytes of the largest datagram that is taken from the client once it is connected. */
+  readonly largest: number;
   readonly sessions = new Set<SteeredSession>();
   /** Port of the loopback socket, by which a session finds its flow; 0 until bound. */
   localPort = 0;
@@ -71,7 +73,7 @@ export class Flow {
   #candidate: { readonly address: string; readonly port: number; answered: boolean } | undefined;
 
   constructor(
-    client: { address: string; port: number; now: number },
+    client: { address: string; port: number; now: number; largest: number },
     target: SteeringTarget,
     events: FlowEvents,
   ) {
@@ -79,6 +81,7 @@ export class Flow {
     this.port = client.port;
     this.startedAt = client.now;
     this.since = client.now;
+    this.largest = client.largest;
     this.target = target;
     this.#socket = createSocket({ type: 'udp4', lookup: literal });
     this.#socket.on('message', (datagram) => events.onReply(this, datagram));

@@ -2,12 +2,14 @@ import { createSecureContext } from 'node:tls';
 import type { QuicServerSession } from '@currentspace/http3';
 import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { Clock } from '../../core/clock.ts';
+import type { DescriptorShare } from '../descriptor-budget.ts';
 import type { SteeringTarget, SteeringTargets } from './flow.ts';
 import { NativeServer, type NativeServerComponents } from './native-server.ts';
 import { indistinguishable } from './trust-order.ts';
 
 export interface GenerationComponents extends NativeServerComponents {
   readonly clock: Pick<Clock, 'setTimeout'>;
+  readonly descriptors?: DescriptorShare | undefined;
 }
 
 export interface GenerationOptions {
@@ -26,6 +28,11 @@ interface Wherewith {
 const GROW_AT = 3 / 4;
 /** So empty is another server when an empty one is closed: not to be started again at once. */
 const SHRINK_AT = 1 / 2;
+/**
+ * File descriptors of one server: its socket and two of its thread (0.9.0, counted). The first server of a
+ * bundle does not ask for them, because a new certificate must be served however full the hub is.
+ */
+const DESCRIPTORS = 3;
 /** How long after a server that did not start the next attempt is made. */
 const GROW_AGAIN_MS = 1_000;
 
@@ -113,6 +120,7 @@ export class QuicGeneration implements SteeringTargets {
         isCurrent && !this.#servers.some((other) => other !== server && other.flows.size < room);
       if (isNeeded || server.flows.size > 0 || server.sessions.size > 0) continue;
       this.#servers.splice(this.#servers.indexOf(server), 1);
+      if (this.#servers.length > 0) this.#components.descriptors?.give(DESCRIPTORS);
       server
         .close()
         .catch((err) => this.#components.log.warn({ err }, 'a QUIC server did not close cleanly'));
@@ -122,16 +130,24 @@ export class QuicGeneration implements SteeringTargets {
   /** Ends every session at once, without words, and the servers. */
   async close(): Promise<void> {
     await this.#growing;
-    await Promise.all(this.#servers.map((server) => server.close()));
+    const servers = this.#servers.splice(0);
+    await Promise.all(servers.map((server) => server.close()));
+    if (servers.length > 1) this.#components.descriptors?.give((servers.length - 1) * DESCRIPTORS);
   }
 
   async #grow(): Promise<void> {
-    const { clock, log } = this.#components;
+    const { clock, log, descriptors } = this.#components;
     const { preflightTimeoutMs: _, ...further } = this.#options();
+    let taken = false;
     try {
+      if (descriptors) {
+        taken = descriptors.take(DESCRIPTORS);
+        if (!taken) throw new Error('there is no file descriptor to spare');
+      }
       this.#servers.push(await NativeServer.start(this.#bundle, this.#components, further));
       this.#growing = undefined;
     } catch (err) {
+      if (taken) descriptors?.give(DESCRIPTORS);
       log.warn({ err }, 'one more QUIC server could not be started; the others take more connections');
       clock.setTimeout(() => {
         this.#growing = undefined;

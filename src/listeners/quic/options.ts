@@ -31,6 +31,8 @@ export interface QuicListenerOptions extends JsonLimits {
   readonly connectionsPerIp: number;
   /** TLS handshakes under way at once. */
   readonly handshakes: number;
+  /** Flows at once whose address is not proven yet, each with a socket of its own. */
+  readonly unproven: number;
   /** Connections of one server of the library, roughly; further servers are added as they are needed. */
   readonly connectionsPerServer: number;
   /** Generations (bundles served) at once; the oldest beyond it is drained. */
@@ -42,6 +44,7 @@ export interface QuicListenerOptions extends JsonLimits {
 /** What the configuration does not name. */
 export const QUIC_DEFAULTS = {
   streamTimeoutMs: 10_000,
+  unproven: 4_096,
   maxGenerations: 8,
   drainMs: 5_000,
 } as const satisfies Partial<QuicListenerOptions>;

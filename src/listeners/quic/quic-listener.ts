@@ -203,12 +203,16 @@ export class QuicListener implements Listener {
     bundle: CertificateBundle,
     hooks: Pick<GenerationComponents, 'onSession' | 'onHandshakeFailed'>,
   ): Promise<QuicGeneration> {
-    const { clock, log } = this.#components;
-    return QuicGeneration.start(bundle, { library: this.#library!, clock, log, ...hooks }, () => ({
-      ...this.#options(),
-      idleTimeoutMs: this.#options().keepaliveTimeoutMs + IDLE_SLACK_MS,
-      preflightTimeoutMs: this.#options().handshakeTimeoutMs,
-    }));
+    const { clock, log, descriptors } = this.#components;
+    return QuicGeneration.start(
+      bundle,
+      { library: this.#library!, clock, log, descriptors, ...hooks },
+      () => ({
+        ...this.#options(),
+        idleTimeoutMs: this.#options().keepaliveTimeoutMs + IDLE_SLACK_MS,
+        preflightTimeoutMs: this.#options().handshakeTimeoutMs,
+      }),
+    );
   }
 
   #onSession(session: QuicServerSession): void {

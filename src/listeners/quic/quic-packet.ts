@@ -15,13 +15,15 @@ export interface LongHeader {
 export const QUIC_V1 = 1;
 /** A client's first datagram is at least this long (RFC 9000 §14.1); shorter ones get no answer. */
 export const MIN_INITIAL_BYTES = 1200;
-/**
- * Larger datagrams are dropped both ways: the library searches for the largest its path carries, and would
- * find our loopback's 16 KB; the network beyond would have to carry fragments. An Ethernet frame carries 1472
- * bytes over IPv4 and 1452 over IPv6; 1350 leaves room for tunnels, because a path that shrinks below what
- * was found at the start loses every larger datagram.
- */
+/** Larger datagrams are dropped, whoever sends them. */
 export const MAX_UDP_PAYLOAD_BYTES = 1350;
+/**
+ * Larger datagrams are dropped both ways within a connection: the library searches for the largest its path
+ * carries, and would find our loopback's 16 KB. It finds that out once. Should the path shrink later, to 1300
+ * bytes inside of tunnels, it would lose every larger datagram until the connection ends. 1300 less 40 of
+ * IPv6 and 8 of UDP.
+ */
+export const SAFE_UDP_PAYLOAD_BYTES = 1252;
 /** EdgeCore's first datagram has 1072. */
 const MIN_GOOGLE_INITIAL_BYTES = 1024;
 /** Lengths less 3, in four bits each, destination first: 8 and none, none and 8. */
@@ -29,6 +31,8 @@ const GOOGLE_CLIENT_ID_LENGTHS = 0x50;
 const GOOGLE_SERVER_ID_LENGTHS = 0x05;
 const LONG = 0x80;
 const FIXED = 0x40;
+/** First byte of an Initial with a packet number of one byte (RFC 9000 §17.2.2). */
+export const LONG_INITIAL = LONG | FIXED;
 
 export function isLongHeader(datagram: Buffer): boolean {
   return datagram.length > 0 && (datagram[0]! & LONG) !== 0;

@@ -1,5 +1,6 @@
 import type { QuicServerSession, QuicStream } from '@currentspace/http3';
 import type { Clock } from '../../core/clock.ts';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { Verdict } from '../../identity/node-identity.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
 import { closeByEdge, closeReason } from '../../protocol/close-reasons.ts';
@@ -30,11 +31,18 @@ const CONTROL_STREAM = 0;
 const SLACK_BYTES = 1024 * 1024;
 
 /**
+ * The library does not tell the group. Its TLS (BoringSSL of before 2024-09) offers and takes X25519, P-256
+ * and P-384, and has no ML-KEM at all.
+ */
+const KEY_EXCHANGE: KeyExchange = { group: 'unknown', postQuantum: false };
+
+/**
  * One QUIC session. Reads every stream on its own, writes small and large messages to streams of their own.
  */
 export class QuicSession implements EdgeSession, FrameCarrier {
   readonly remoteAddress: string;
   readonly startedAt: number;
+  readonly keyExchange = KEY_EXCHANGE;
   readonly #session: QuicServerSession;
   readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #options: QuicSessionOptions;

@@ -26,7 +26,9 @@ export function answerHeaders({
     'Content-Length': String(Buffer.byteLength(answerBody(detail))),
     'Sallyport-Reason': reason,
     ...(told === undefined ? {} : { 'Sallyport-Facts': told }),
-    ...(status === 426 ? { Upgrade: 'websocket' } : {}),
+    ...(status === 405 ? { Allow: 'GET' } : {}),
+    // RFC 6455 §4.4.
+    ...(status === 426 ? { Upgrade: 'websocket', 'Sec-WebSocket-Version': '13' } : {}),
     // Whole seconds, at least one (RFC 9110 §10.2.3).
     ...(retryAfterMs === undefined
       ? {}

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http';
 import { isNodeName } from '../../protocol/node-name.ts';
+import { type Fields, only, type RequestHead } from './request-head.ts';
 
 /** What an edge says it is before the upgrade: nothing of it is believed before it equals its certificate. */
 export interface UpgradeRequest {
@@ -9,46 +9,42 @@ export interface UpgradeRequest {
   /** Header `node_id`; undefined when it is missing or there are several. */
   readonly nodeId: string | undefined;
   readonly agent: string | undefined;
+  /** `Sec-WebSocket-Key`. */
+  readonly key: string;
 }
 
 export type UpgradeReading =
   | { readonly ok: true; readonly request: UpgradeRequest }
-  | { readonly ok: false; readonly status: 400 | 404; readonly detail: string };
+  | { readonly ok: false; readonly status: 400 | 404 | 426; readonly detail: string };
 
 /**
  * `/<project_id>/<node>/events`, nothing before or after it (KubeEdge `viaduct/pkg/lane`,
  * `cloudhub/common/model`).
  */
 const PATH = /^\/([A-Za-z0-9._-]{1,128})\/([a-z0-9.-]{1,253})\/events$/;
+/** 16 bytes in base64 (RFC 6455 §4.2.1). */
+const KEY = /^[+/0-9A-Za-z]{22}==$/;
 
-export function readUpgrade(request: IncomingMessage): UpgradeReading {
-  const [, projectId, pathNode] = PATH.exec(request.url ?? '') ?? [];
-  if (projectId === undefined || !isNodeName(pathNode))
-    return { ok: false, status: 404, detail: 'the path has to be /<project_id>/<node>/events' };
-  const nodeIds = headerValues(request, 'node_id');
-  const projectIds = headerValues(request, 'project_id');
-  if (projectIds.length > 1 || (projectIds.length === 1 && projectIds[0] !== projectId))
-    return { ok: false, status: 400, detail: 'header project_id has to be the project_id of the path' };
-  return {
-    ok: true,
-    request: {
-      projectId,
-      pathNode,
-      nodeId: nodeIds.length === 1 ? nodeIds[0] : undefined,
-      agent: printable(request.headers['user-agent']),
-    },
-  };
+/** Whether an upgrade to WebSocket is asked for at all, rightly or not (RFC 6455 §4.2.1). */
+export function asksForUpgrade(fields: Fields): boolean {
+  if (only(fields, 'upgrade')?.toLowerCase() !== 'websocket') return false;
+  const tokens = fields.get('connection')?.toLowerCase().split(/[,\n]/) ?? [];
+  return tokens.some((token) => token.trim() === 'upgrade');
 }
 
-/**
- * Every value of a header: `headers` joins duplicates, which must not pass for one. Names are compared
- * without case (RFC 9110 §5.1).
- */
-function headerValues({ rawHeaders }: IncomingMessage, name: string): string[] {
-  const values: string[] = [];
-  for (let at = 0; at < rawHeaders.length; at += 2)
-    if (rawHeaders[at]!.toLowerCase() === name) values.push(rawHeaders[at + 1]!);
-  return values;
+export function readUpgrade({ target, fields }: Pick<RequestHead, 'target' | 'fields'>): UpgradeReading {
+  const [, projectId, pathNode] = PATH.exec(target) ?? [];
+  if (projectId === undefined || !isNodeName(pathNode))
+    return { ok: false, status: 404, detail: 'the path has to be /<project_id>/<node>/events' };
+  if ((fields.get('project_id') ?? projectId) !== projectId)
+    return { ok: false, status: 400, detail: 'header project_id has to be the project_id of the path' };
+  if (only(fields, 'sec-websocket-version') !== '13')
+    return { ok: false, status: 426, detail: 'header Sec-WebSocket-Version has to be 13, once' };
+  const key = only(fields, 'sec-websocket-key');
+  if (key === undefined || !KEY.test(key))
+    return { ok: false, status: 400, detail: 'header Sec-WebSocket-Key has to be 16 bytes in base64, once' };
+  const agent = printable(fields.get('user-agent'));
+  return { ok: true, request: { projectId, pathNode, nodeId: only(fields, 'node_id'), agent, key } };
 }
 
 const MAX_AGENT = 128;

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type {
@@ -9,6 +8,7 @@ import type {
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import {
   type CloseReason,
@@ -30,6 +30,8 @@ export interface ConnectionContext extends WriterContext {
   readonly metrics: Metrics;
   /** Connections the sweep has to look at: writing, paused or closing. All others cost it nothing. */
   readonly watched: Set<WebSocketConnection>;
+  /** It is gone. */
+  ended(connection: WebSocketConnection): void;
 }
 
 export interface ConnectionFacts {
@@ -37,6 +39,7 @@ export interface ConnectionFacts {
   readonly remoteAddress: string;
   readonly projectId: string;
   readonly agent: string | undefined;
+  readonly keyExchange: KeyExchange | undefined;
 }
 
 /** How long a peer may take to answer a close frame before its socket is destroyed. */
@@ -56,7 +59,6 @@ type OwnedStream = Duplex & { [CONNECTION]: WebSocketConnection };
  */
 export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterOwner {
   readonly transport = 'websocket';
-  readonly id = randomUUID();
   readonly agent?: string;
   readonly #context: ConnectionContext;
   readonly #facts: ConnectionFacts;
@@ -70,6 +72,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   /** When the last ping of ours went out, milliseconds since the epoch; 0 before the first. */
   #pingedAt: number | undefined;
   #rttMs: number | undefined;
+  /** Settled by the next pong. */
+  #there: PromiseWithResolvers<void> | undefined;
 
   /** @param ends the WebSocket, and the stream under it */
   constructor(
@@ -100,6 +104,9 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
   get projectId(): string {
     return this.#facts.projectId;
   }
+  get keyExchange(): KeyExchange | undefined {
+    return this.#facts.keyExchange;
+  }
 
   stats(): ConnectionStats {
     return {
@@ -117,6 +124,12 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
       return;
     this.#pingedAt = now;
     this.#socket.ping(String(now));
+  }
+
+  whenThere(): Promise<void> {
+    this.#there ??= Promise.withResolvers<void>();
+    this.ping(this.#context.clock.monotonic(), 0);
+    return this.#there.promise;
   }
 
   receive(handler: EdgeConnectionHandler): void {
@@ -246,6 +259,8 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
    * lives.
    */
   onPong(data: Buffer): void {
+    this.#there?.resolve();
+    this.#there = undefined;
     if (this.#pingedAt !== undefined && data.toString('latin1') === String(this.#pingedAt))
       this.#rttMs = this.#context.clock.monotonic() - this.#pingedAt;
     else this.#handler?.onAlive();
@@ -253,6 +268,7 @@ export class WebSocketConnection implements EdgeConnection, IntakeOwner, WriterO
 
   onEnd(code: number): void {
     this.#context.watched.delete(this);
+    this.#context.ended(this);
     const reason = this.#reason ?? closeByEdge(code);
     this.#reason ??= closeReason('Normal');
     this.#endIntake();

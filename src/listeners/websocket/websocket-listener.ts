@@ -1,7 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
+import type { IncomingMessage } from 'node:http';
+import { createServer, type TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
@@ -16,12 +14,16 @@ import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
+import { keyExchange } from '../key-exchange.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { protocolRefusal, RefusalReporter } from '../refusals.ts';
 import { TlsServer } from '../tls-server.ts';
-import { answerBody, answerHeaders, type HttpAnswer, rawAnswer } from './http-answer.ts';
+import type { HttpAnswer } from './http-answer.ts';
+import { HttpIntake } from './http-intake.ts';
 import type { WebSocketListenerOptions } from './options.ts';
-import { readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
+import type { RequestHead } from './request-head.ts';
+import { SharedTexts } from './shared-texts.ts';
+import { asksForUpgrade, readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
 import { type ConnectionContext, WebSocketConnection } from './websocket-connection.ts';
 import { knockWebSocket } from './websocket-knock.ts';
 
@@ -44,9 +46,7 @@ const SWEEP_MS = 500;
  */
 const PING_MS = 30_000;
 /** Looked at in each sweep at least, so that a small fleet is measured soon after it connects. */
-const MIN_PINGS = 64;
-/** How long a refused peer may take to read why. Its frames go nowhere meanwhile. */
-const LINGER_MS = 1_000;
+const MIN_PINGS = 8;
 
 /**
  * KubeEdge's WebSocket (`wss://<host>:10000/<project_id>/<node>/events`). A peer is let in by named steps,
@@ -62,8 +62,9 @@ export class WebSocketListener implements Listener {
   readonly #refusals: RefusalReporter;
   readonly #context: ConnectionContext;
   readonly #open = new Set<WebSocketConnection>();
-  /** Refused sockets that may still read their answer → when they are destroyed. */
-  readonly #lingering = new Map<Duplex, number>();
+  /** Projects and agents, of which a fleet has few. */
+  readonly #texts = new SharedTexts();
+  readonly #http: HttpIntake;
   #sweep: Timer | undefined;
   /** Goes round the open connections, which may come and go meanwhile. */
   #toPing: Iterator<WebSocketConnection> | undefined;
@@ -81,14 +82,21 @@ export class WebSocketListener implements Listener {
       metrics,
       options,
       watched: new Set(),
+      ended: (connection) => this.#forget(connection),
     };
     this.#tls = new TlsServer(
       { source: components.source, clock, log, metrics, rejections, descriptors: components.descriptors },
       () => ({ ...options(), name: this.name }),
-      (request, response) => this.#answerPlain(request, response),
+      { create: (tls) => createServer({ ...tls, noDelay: true }) },
     );
-    this.#tls.server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket, head));
-    this.#tls.server.on('clientError', (error, socket) => this.#onClientError(error, socket));
+    this.#http = new HttpIntake(clock, {
+      onRequest: (socket, head, rest) => this.#onRequest(socket, head, rest),
+      onBroken: (socket, answer) => this.#onBroken(socket, answer),
+      onIdle: () => this.#endSweepWhenIdle(),
+    });
+    this.#tls.server.on('secureConnection', (socket) =>
+      this.#http.read(socket, options().limits.requestTimeoutMs),
+    );
     this.#upgrader = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -139,7 +147,7 @@ export class WebSocketListener implements Listener {
     this.#stopping = true;
     const force = () => {
       for (const connection of [...this.#open]) connection.terminate();
-      for (const socket of this.#lingering.keys()) socket.destroy();
+      this.#http.destroyAll();
     };
     if (signal.aborted) force();
     else signal.addEventListener('abort', force, { once: true });
@@ -147,23 +155,27 @@ export class WebSocketListener implements Listener {
     this.#endSweepWhenIdle();
   }
 
-  #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', ignore);
+  #onRequest(socket: TLSSocket, head: RequestHead, rest: Buffer): void {
     try {
-      const reading = readUpgrade(request);
+      if (!asksForUpgrade(head.fields)) {
+        this.#answerPlain(socket);
+        return;
+      }
+      const reading = readUpgrade(head);
       if (!reading.ok) {
-        this.#refusals.report(protocolRefusal(reading.detail), this.#tls.remoteAddress(request.socket));
-        this.#end(socket, { status: reading.status, reason: 'protocol', detail: reading.detail });
+        const { status, detail } = reading;
+        this.#refusals.report(protocolRefusal(detail), this.#tls.remoteAddress(socket));
+        this.#http.end(socket, { status, reason: 'protocol', detail });
         return;
       }
-      const verdict = this.#identify(request.socket as TLSSocket, reading.request);
+      const verdict = this.#identify(socket, reading.request);
       if (!verdict.ok) {
-        this.#refusals.report(verdict, this.#tls.remoteAddress(request.socket));
-        this.#end(socket, refusalAnswer(verdict));
+        this.#refusals.report(verdict, this.#tls.remoteAddress(socket));
+        this.#http.end(socket, refusalAnswer(verdict));
         return;
       }
-      if (!this.#admit(socket, request.socket, verdict.identity)) return;
-      this.#upgrade(request, socket, head, reading.request, verdict.identity);
+      if (!this.#admit(socket, verdict.identity)) return;
+      this.#upgrade(socket, rest, reading.request, verdict.identity);
     } catch (err) {
       this.#components.log.error({ err }, 'an upgrade failed unexpectedly');
       socket.destroy();
@@ -184,9 +196,9 @@ export class WebSocketListener implements Listener {
     return { ok: false, reason: 'node-mismatch', detail, claimedNode: nodeName, nodeVerified: true };
   }
 
-  #admit(socket: Duplex, tcp: Socket, identity: NodeIdentity): boolean {
+  #admit(socket: TLSSocket, identity: NodeIdentity): boolean {
     if (this.#stopping) {
-      this.#end(socket, {
+      this.#http.end(socket, {
         status: 503,
         reason: 'Draining',
         detail: 'the hub is restarting',
@@ -197,33 +209,26 @@ export class WebSocketListener implements Listener {
     const admission = this.#components.acceptor.admit(identity, this.name);
     if (admission.ok) return true;
     const { status, close, detail, retryAfterMs } = admission;
-    this.#refusals.limited({ node: identity.nodeName, close, detail }, this.#tls.remoteAddress(tcp));
-    this.#end(socket, { status, reason: close.name, detail, retryAfterMs });
+    this.#refusals.limited({ node: identity.nodeName, close, detail }, this.#tls.remoteAddress(socket));
+    this.#http.end(socket, { status, reason: close.name, detail, retryAfterMs });
     return false;
   }
 
-  #upgrade(
-    request: IncomingMessage,
-    stream: Duplex,
-    head: Buffer,
-    asked: UpgradeRequest,
-    peer: NodeIdentity,
-  ): void {
+  #upgrade(stream: TLSSocket, rest: Buffer, asked: UpgradeRequest, peer: NodeIdentity): void {
     const { acceptor, clock, metrics } = this.#components;
     this.#upgrader.options.maxPayload = this.#options().maxMessageBytes;
-    this.#upgrader.handleUpgrade(request, stream, head, (socket: WebSocket) => {
-      const tcp = request.socket;
+    this.#upgrader.handleUpgrade(forLibrary(asked), stream, rest, (socket: WebSocket) => {
       const facts = {
         peer,
-        remoteAddress: this.#tls.remoteAddress(tcp),
-        projectId: asked.projectId,
-        agent: asked.agent,
+        remoteAddress: this.#tls.remoteAddress(stream),
+        projectId: this.#texts.same(asked.projectId),
+        agent: asked.agent === undefined ? undefined : this.#texts.same(asked.agent),
+        keyExchange: keyExchange(stream),
       };
       const connection = new WebSocketConnection(this.#context, facts, { socket, stream });
-      this.#tls.handOver(tcp);
+      this.#tls.handOver(stream);
       this.#open.add(connection);
-      socket.on('close', () => this.#forget(connection));
-      const acceptedAt = this.#tls.acceptedAt(tcp) ?? clock.monotonic();
+      const acceptedAt = this.#tls.acceptedAt(stream) ?? clock.monotonic();
       metrics.connectSeconds.observe({ transport: this.name }, (clock.monotonic() - acceptedAt) / 1000);
       acceptor.accept(connection);
     });
@@ -235,52 +240,31 @@ export class WebSocketListener implements Listener {
   }
 
   /** A request that is no upgrade: said politely, so that a person with a browser or curl understands. */
-  #answerPlain(request: IncomingMessage, response: ServerResponse): void {
-    const { leaf, intermediates } = peerCertificates(request.socket as TLSSocket);
+  #answerPlain(socket: TLSSocket): void {
+    const { leaf, intermediates } = peerCertificates(socket);
     const verdict = this.#components.gate.check(leaf, intermediates);
-    const answer: HttpAnswer =
+    if (!verdict.ok) this.#refusals.report(verdict, this.#tls.remoteAddress(socket));
+    const detail = 'this port speaks WebSocket: wss://<host>:<port>/<project_id>/<node>/events';
+    this.#http.end(
+      socket,
       verdict.ok || verdict.reason === 'legacy-certificate'
-        ? {
-            status: 426,
-            reason: 'protocol',
-            detail: 'this port speaks WebSocket: wss://<host>:<port>/<project_id>/<node>/events',
-          }
-        : refusalAnswer(verdict);
-    if (!verdict.ok) this.#refusals.report(verdict, this.#tls.remoteAddress(request.socket));
-    request.resume();
-    response.writeHead(answer.status, answerHeaders(answer)).end(answerBody(answer.detail));
+        ? { status: 426, reason: 'protocol', detail }
+        : refusalAnswer(verdict),
+    );
   }
 
   /** A request that cannot be parsed or took too long (requirement I2). */
-  #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    if (error.code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-    const reason = late ? 'timeout' : 'protocol';
-    const detail = late ? 'the request was not complete in time' : 'the request is not HTTP/1.1';
-    this.#refusals.reportUnread({ reason, detail }, this.#tls.remoteAddress(socket as TLSSocket));
-    this.#end(socket, { status: late ? 408 : 400, reason, detail });
-  }
-
-  /** Answers and closes. What the peer sends from now on is thrown away unread (requirement G2). */
-  #end(socket: Duplex, answer: HttpAnswer): void {
-    socket.removeAllListeners('data');
-    socket.resume();
-    socket.end(rawAnswer(answer));
-    this.#lingering.set(socket, this.#components.clock.monotonic() + LINGER_MS);
-    socket.once('close', () => {
-      this.#lingering.delete(socket);
-      this.#endSweepWhenIdle();
-    });
+  #onBroken(socket: TLSSocket, answer: HttpAnswer): void {
+    const reason = answer.status === 408 ? 'timeout' : 'protocol';
+    this.#refusals.reportUnread({ reason, detail: answer.detail }, this.#tls.remoteAddress(socket));
+    this.#http.end(socket, answer);
   }
 
   #sweepAll(): void {
     const now = this.#components.clock.monotonic();
     const { watched } = this.#context;
     for (const connection of watched) if (!connection.sweep(now)) watched.delete(connection);
-    for (const [socket, until] of this.#lingering) if (now >= until) socket.destroy();
+    this.#http.sweep(now);
     this.#pingSome(now);
   }
 
@@ -298,7 +282,7 @@ export class WebSocketListener implements Listener {
   }
 
   #endSweepWhenIdle(): void {
-    if (!this.#stopping || this.#open.size > 0 || this.#lingering.size > 0) return;
+    if (!this.#stopping || this.#open.size > 0 || this.#http.size > 0) return;
     this.#sweep?.cancel();
     this.#sweep = undefined;
   }
@@ -308,5 +292,8 @@ function refusalAnswer({ reason, detail, facts }: Refusal): HttpAnswer {
   return { status: refusalStatus(reason), reason, detail, facts };
 }
 
-/** A socket without an `error` listener would end the process. */
-function ignore(): void {}
+/** As much of Node's request as the library reads. */
+function forLibrary({ key }: UpgradeRequest): IncomingMessage {
+  const headers = { upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': key };
+  return { method: 'GET', headers } as unknown as IncomingMessage;
+}

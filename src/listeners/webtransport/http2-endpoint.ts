@@ -14,6 +14,7 @@ import {
   WEBTRANSPORT_SETTINGS,
 } from '../../protocol/webtransport.ts';
 import type { EdgeSession } from '../framed/edge-session.ts';
+import { keyExchange } from '../key-exchange.ts';
 import { TlsServer, type TlsServerComponents } from '../tls-server.ts';
 import { Http2Session } from './http2-session.ts';
 import type { Http2Engine } from './library.ts';
@@ -77,6 +78,7 @@ export class Http2Endpoint {
     this.#engine = components.engine;
     this.#events = components.events;
     this.tls = new TlsServer(components, () => ({ ...options(), name: 'webtransport' as const }), {
+      alpn: 'h2',
       create: (tls) => {
         const server = createSecureServer({
           ...tls,
@@ -180,7 +182,8 @@ export class Http2Endpoint {
     this.tls.handOver(socket);
     const startedAt = this.tls.acceptedAt(socket) ?? this.#clock.monotonic();
     try {
-      judged(new Http2Session(this.#engine(), stream, headers, { remoteAddress, startedAt }));
+      const facts = { remoteAddress, startedAt, keyExchange: keyExchange(socket) };
+      judged(new Http2Session(this.#engine(), stream, headers, facts));
     } catch {
       // The stream ended in the same turn.
       connection.destroy();

@@ -1,4 +1,5 @@
 import type { ServerHttp2Stream } from 'node:http2';
+import type { KeyExchange } from '../../core/tls-groups.ts';
 import { ByteDuplex } from '../../protocol/byte-duplex.ts';
 import { type CloseReason, closeByEdge, closeReason, closeText } from '../../protocol/close-reasons.ts';
 import type { EdgeSession, EdgeSessionEvents } from '../framed/edge-session.ts';
@@ -10,12 +11,14 @@ const LINGER_MS = 1_000;
 export interface Http2SessionFacts {
   readonly remoteAddress: string;
   readonly startedAt: number;
+  readonly keyExchange: KeyExchange | undefined;
 }
 
 /** One session over HTTP/2, with the whole TCP connection to itself: when it ends, so does the connection. */
 export class Http2Session implements EdgeSession {
   readonly remoteAddress: string;
   readonly startedAt: number;
+  readonly keyExchange: KeyExchange | undefined;
   readonly #stream: ServerHttp2Stream;
   readonly #session: LibrarySession;
   #duplex: ByteDuplex | undefined;
@@ -27,6 +30,7 @@ export class Http2Session implements EdgeSession {
     this.#stream = stream;
     this.remoteAddress = facts.remoteAddress;
     this.startedAt = facts.startedAt;
+    this.keyExchange = facts.keyExchange;
     stream.once('close', () => this.#ended());
     this.#session = engine.open(stream, header, () => {
       const reason = closeReason('ProtocolError');

@@ -1,6 +1,7 @@
 import { SallyportError } from '../../core/errors.ts';
 import type { TransportName } from '../../protocol/listener-names.ts';
 import type { HubAddresses } from '../edge-client-options.ts';
+import { TransportMemory } from '../transport-memory.ts';
 import { AutoTransport } from './auto-transport.ts';
 import { QuicTransport } from './quic-transport.ts';
 import type { EdgeTransport, TransportComponents } from './transport.ts';
@@ -17,9 +18,11 @@ export interface CreateTransportOptions {
   readonly transport: TransportName | 'auto';
   /** Period of the liveness probe, where the transport has none of its own. */
   readonly heartbeatMs: number;
+  /** Folder in which `auto` remembers what works. */
+  readonly directory: string;
 }
 
-/** Best first: this is the order in which `auto` tries. */
+/** Best first: this is the order of preference of `auto`. */
 const FACTORIES: Readonly<Record<TransportName, Factory>> = {
   quic: (components, options) => new QuicTransport(components, options),
   websocket: (components, options) => new WebSocketTransport(components, options),
@@ -43,5 +46,7 @@ export function createTransport(
     throw new SallyportError('CONFIG_INVALID', {
       problem: `the hub has no address for transport ${options.transport}`,
     });
-  return candidates.length === 1 ? candidates[0]! : new AutoTransport({ ...components, candidates });
+  if (candidates.length === 1) return candidates[0]!;
+  const memory = new TransportMemory(options.directory, components);
+  return new AutoTransport({ ...components, candidates, memory });
 }

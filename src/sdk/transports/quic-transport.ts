@@ -1,12 +1,14 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
+import { closeReason } from '../../protocol/close-reasons.ts';
 import { QUIC_ALPN, type QuicClose } from '../../protocol/quic-control.ts';
 import { importQuicLibrary } from '../../protocol/quic-library.ts';
 import { FramedConnector, type FramedConnectorOptions, refusedByClose } from './framed-connector.ts';
 import { SILENT_PINGS } from './framed-link.ts';
 import { QuicSession } from './quic-session.ts';
 import type {
+  BlockableTransport,
   ConnectOptions,
   EdgeCredentials,
   EdgeLink,
@@ -23,10 +25,7 @@ export interface QuicTransportOptions extends FramedConnectorOptions {
   readonly serverName?: string;
 }
 
-/**
- * The hub drops what is larger. Leaves room for tunnels, so that a path that shrinks (1500 → 1400) goes on;
- * the library searches for less when the path carries less at the start.
- */
+/** What the library is told, and what it begins with; the size that it finds then is limited by the hub. */
 const MAX_UDP_PAYLOAD_BYTES = 1350;
 
 /**
@@ -35,6 +34,7 @@ const MAX_UDP_PAYLOAD_BYTES = 1350;
  */
 export class QuicTransport implements EdgeTransport {
   readonly name = 'quic';
+  readonly blockable: BlockableTransport;
   readonly #components: TransportComponents;
   readonly #connector: FramedConnector;
   readonly #serverName: string | undefined;
@@ -43,12 +43,12 @@ export class QuicTransport implements EdgeTransport {
     this.#components = components;
     this.#connector = new FramedConnector(components, options);
     this.#serverName = options.serverName;
+    this.blockable = { url: `quic://${options.address}`, probe: (...args) => this.#probe(...args) };
   }
 
   async connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<EdgeLink> {
-    options.signal.throwIfAborted();
-    const url = `quic://${this.#connector.address}`;
-    const session = new QuicSession(await this.#dial(url, credentials, options), this.#components);
+    const { url } = this.blockable;
+    const session = await this.#dial(credentials, options);
     return this.#connector.connect(session, {
       credentials,
       options,
@@ -62,13 +62,24 @@ export class QuicTransport implements EdgeTransport {
     });
   }
 
-  async #dial(url: string, { ca, certificate, key }: EdgeCredentials, options: ConnectOptions) {
+  async #probe(credentials: EdgeCredentials, options: ConnectOptions): Promise<void> {
+    const session = await this.#dial(credentials, options);
+    try {
+      await session.open();
+    } finally {
+      session.cut(closeReason('Normal').code);
+    }
+  }
+
+  async #dial({ ca, certificate, key }: EdgeCredentials, options: ConnectOptions): Promise<QuicSession> {
+    options.signal.throwIfAborted();
+    const { url } = this.blockable;
     const { address, pingIntervalMs } = this.#connector;
     const { host, port } = parseAddress(address);
     try {
       // Loaded here and not above: the native part is large, and not on every platform.
       const library = await importQuicLibrary();
-      return library.connectQuic(
+      const session = library.connectQuic(
         { host, port, servername: this.#serverName ?? (isIP(host) ? 'localhost' : host) },
         {
           ca,
@@ -82,6 +93,7 @@ export class QuicTransport implements EdgeTransport {
           connectTimeoutMs: options.connectTimeoutMs,
         },
       );
+      return new QuicSession(session, this.#components);
     } catch (cause) {
       if (isSallyportError(cause, 'QUIC_LIBRARY_MISSING')) throw cause;
       throw new SallyportError('CONNECT_FAILED', { url, problem: describeError(cause) }, cause);
@@ -95,9 +107,10 @@ function parseAddress(address: string): { host: string; port: number } {
 }
 
 function hint(ending: QuicClose | undefined): string {
-  return ending?.word === undefined
-    ? ''
-    : '; the certificate of the hub does not verify, or not for this name';
+  if (ending?.word === undefined) return '';
+  // Said before anybody has proven who he is: worth a word, and no more.
+  if (ending.word === 'limit') return `; ${ending.detail}`;
+  return '; the certificate of the hub does not verify, or not for this name';
 }
 
 /**

@@ -56,6 +56,26 @@ export interface EdgeTransport {
    * CONNECT_FAILED for everything else (network, TLS, time-out); the signal's reason when it was aborted
    */
   connect(credentials: EdgeCredentials, options: ConnectOptions): Promise<EdgeLink>;
+  /** Present where networks often block it. */
+  readonly blockable?: BlockableTransport;
+  /**
+   * Looks once for a transport that is better than that of this link and gets through. What it returns
+   * connects through that one alone.
+   */
+  findBetter?(
+    link: EdgeLink,
+    credentials: EdgeCredentials,
+    options: ConnectOptions,
+  ): Promise<EdgeTransport | undefined>;
+  /** The link ended without a word, soon after it began. */
+  distrust?(link: EdgeLink): Promise<void>;
+}
+
+export interface BlockableTransport {
+  /** The place at which it is remembered to work. */
+  readonly url: string;
+  /** A handshake, and no session. @throws CONNECT_FAILED when it does not get through */
+  probe(credentials: EdgeCredentials, options: ConnectOptions): Promise<void>;
 }
 
 /** One authenticated connection to the hub. The client never knows which library is behind it. */

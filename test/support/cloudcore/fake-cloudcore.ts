@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { type Clock, systemClock, type Timer } from '../../../src/core/clock.ts';
+import { keyExchange } from '../../../src/listeners/key-exchange.ts';
 import type { Message } from '../../../src/protocol/message.ts';
 import type { Pair } from '../pki/pki.ts';
 import { type Answer, answerTo } from './answers.ts';
@@ -61,7 +62,13 @@ export class FakeCloudCore {
   /** Every message of a node, in order. */
   readonly heard: { node: string; message: Message; text: string }[] = [];
   /** Who connected, in order. */
-  readonly connects: { node: string; serial: string; issuer: string; certificates: number }[] = [];
+  readonly connects: {
+    node: string;
+    serial: string;
+    issuer: string;
+    certificates: number;
+    group: string | undefined;
+  }[] = [];
   /** What nodes reported over HTTPS (here on the same port), and who they were. */
   readonly reports: { subject: string; path: string; body: string }[] = [];
   illness: Illness = 'none';
@@ -164,6 +171,11 @@ export class FakeCloudCore {
     this.#sessions.get(node)?.socket.send(text);
   }
 
+  /** Bytes for a node that nobody has taken yet. */
+  unsentBytes(node: string): number {
+    return this.#sessions.get(node)?.socket.bufferedAmount ?? 0;
+  }
+
   /** A metaserver's watch is told of an object. */
   tellWatchers(resource: string, object: object): number {
     const [, kind = ''] = resource.split('/');
@@ -235,7 +247,8 @@ export class FakeCloudCore {
     const { node_id: claimed } = request.headers;
     if (!peer || claimed !== node) return void stream.end('HTTP/1.1 400 Bad Request\r\n\r\n');
     const { leaf, certificates } = peer;
-    this.connects.push({ node, serial: leaf.serialNumber, issuer: leaf.issuer, certificates });
+    const group = keyExchange(request.socket as TLSSocket)?.group;
+    this.connects.push({ node, serial: leaf.serialNumber, issuer: leaf.issuer, certificates, group });
     upgrader.handleUpgrade(request, stream, head, (socket) => {
       socket.on('error', () => {});
       const isRefused =

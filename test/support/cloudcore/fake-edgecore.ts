@@ -164,6 +164,24 @@ export class FakeEdgeCore {
     question.settle(message);
   }
 
+  /** Reads nothing until told otherwise. */
+  read(isReading: boolean): void {
+    if (isReading) this.#socket?.resume();
+    else this.#socket?.pause();
+  }
+
+  /** Bytes it has said that nobody has taken yet. */
+  get unsentBytes(): number {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** Its network is gone while its connection looks open: it reads nothing and says nothing. */
+  vanish(): void {
+    this.#stopped = true;
+    this.#beat?.cancel();
+    this.read(false);
+  }
+
   /** Loses its connection without a word, and returns as it does. */
   lose(): void {
     this.#socket?.terminate();

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
-import { WebSocket } from 'ws';
 import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
 import { configSchema } from '../../../src/config/schema.ts';
 import type { StoredEvent } from '../../../src/contracts/message-bus.ts';
+import type { NodeOwnership } from '../../../src/contracts/node-ownership.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
@@ -21,11 +20,14 @@ import { asCaCertificate, mintCa, mintEdge, mintServer, type Pair } from '../pki
 import { FakeApi } from './fake-api.ts';
 import { FakeCloudCore } from './fake-cloudcore.ts';
 import { FakeEdgeCore } from './fake-edgecore.ts';
+import { openTunnel } from './open-tunnel.ts';
 
 export interface RelayRigOptions {
   readonly cloudcores?: number;
   readonly copy?: boolean;
   readonly holdMs?: number;
+  /** In place of that of a gateway alone. */
+  readonly ownership?: NodeOwnership;
 }
 
 /**
@@ -36,6 +38,7 @@ export async function startRelayRig({
   cloudcores: count = 1,
   copy = false,
   holdMs = 300_000,
+  ownership,
 }: RelayRigOptions = {}) {
   const clock = new ManualClock();
   const metrics = createMetrics({ process: false });
@@ -64,16 +67,24 @@ export async function startRelayRig({
     {
       clock,
       trust: () => [asCaCertificate(ca)],
-      isRevoked: ({ nodeName }) => (revoked.has(nodeName) ? 'theft' : undefined),
+      isRevoked: ({ nodeName }) => (revoked.has(nodeName) ? { word: 'revoked', text: 'theft' } : undefined),
     },
     () => config.identity,
   );
   const source = new FixedSource(bundleOf({ ca, server }));
   const events: StoredEvent[] = [];
 
+  /** What other gateways would say: node → address of the CloudCore it has through them. */
+  const elsewhere = new Map<string, string>();
+
   async function startFront() {
     const relay = new CloudCoreRelay(
-      { ...parts, authorities: () => [asUpstreamAuthority(authority)], random: () => 0.5 },
+      {
+        ...parts,
+        authorities: () => [asUpstreamAuthority(authority)],
+        homeElsewhere: async (node) => elsewhere.get(node),
+        random: () => 0.5,
+      },
       () => ({
         addresses,
         tunnelAddresses: addresses.map(
@@ -86,7 +97,10 @@ export async function startRelayRig({
     const bus = new LocalBus(parts, () => queue);
     bus.subscribe({}, (event) => events.push(event));
     const hub = new SessionHub(
-      { ...parts, bus, relay, ownership: new LocalOwnership({ clock }, { replica: 'test' }) },
+      {
+        ...{ ...parts, bus, relay },
+        ownership: ownership ?? new LocalOwnership({ clock }, { replica: 'test' }),
+      },
       () => ({ ...hubDefaults, replica: 'test', copyUpstream: copy }),
     );
     const place = { host: '127.0.0.1', port: 0, tls: config.tls, limits: config.limits };
@@ -114,6 +128,10 @@ export async function startRelayRig({
   const [{ hub, relay, tunnelPort }] = fronts as [Awaited<ReturnType<typeof startFront>>];
   const edges: FakeEdgeCore[] = [];
   let connects = 0;
+  const credentialsOf = async (node: string) => {
+    const { pem: cert, key } = await mintEdge(ca, node, dates);
+    return { ca: ca.pem, cert, key };
+  };
   return {
     ...parts,
     ca,
@@ -126,6 +144,7 @@ export async function startRelayRig({
     startFront,
     relay,
     hub,
+    elsewhere,
     events,
     gate,
     revoked,
@@ -134,31 +153,14 @@ export async function startRelayRig({
     },
     metric: (name: string, labels?: Record<string, string>) => metric(metrics, name, labels),
     edge: async (node: string) => {
-      const pair = await mintEdge(ca, node, dates);
-      const edge = new FakeEdgeCore({
-        node,
-        port: () => fronts[connects++ % fronts.length]!.port,
-        credentials: { ca: ca.pem, cert: pair.pem, key: pair.key },
-        clock,
-      });
+      const port = () => fronts[connects++ % fronts.length]!.port;
+      const edge = new FakeEdgeCore({ node, port, credentials: await credentialsOf(node), clock });
       edges.push(edge);
       return edge.start();
     },
-    /** The tunnel of a node, as EdgeCore opens it. @param claims the name in its header */
-    tunnel: async (node: string, claims = node): Promise<WebSocket> => {
-      const pair = await mintEdge(ca, node, dates);
-      const socket = new WebSocket(`wss://127.0.0.1:${tunnelPort}/v1/kubeedge/connect`, {
-        cert: pair.pem,
-        key: pair.key,
-        ca: [],
-        rejectUnauthorized: false,
-        headers: { SessionHostNameOverride: claims, SessionInternalIP: '192.0.2.7' },
-        perMessageDeflate: false,
-        skipUTF8Validation: true,
-      });
-      await once(socket, 'open');
-      return socket;
-    },
+    /** At the first gateway. @param claims the name in its header */
+    tunnel: async (node: string, claims = node) =>
+      openTunnel(tunnelPort, { claims, credentials: await credentialsOf(node) }),
     async [Symbol.asyncDispose]() {
       for (const edge of edges) edge.stop();
       for (const front of fronts) await front.kill();

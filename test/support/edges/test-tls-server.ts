@@ -2,6 +2,7 @@ import type { CertificateSource } from '../../../src/contracts/certificate-sourc
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import type { TlsServerLimits } from '../../../src/listeners/accepted-sockets.ts';
 import { TlsServer } from '../../../src/listeners/tls-server.ts';
 import type { ListenerName } from '../../../src/protocol/listener-names.ts';
@@ -24,7 +25,7 @@ export function testTlsServer({
     name,
     host: '127.0.0.1',
     port: 0,
-    tls: { minVersion: 'TLSv1.2' as const },
+    tls: { minVersion: 'TLSv1.2' as const, groups: DEFAULT_TLS_GROUPS },
     limits: {
       connections: 1000,
       connectionsPerIp: 1000,

@@ -25,6 +25,8 @@ export class UdpRelay {
   isDeaf = false;
   /** True: nothing the server sends arrives any more. */
   isMute = false;
+  /** Largest datagram that the path carries, bytes of UDP payload. */
+  carries = 65_507;
   onToServer: (datagram: Buffer) => void = () => {};
 
   private constructor(options: UdpRelayOptions) {
@@ -76,6 +78,7 @@ export class UdpRelay {
     send: () => void,
   ): void {
     const { loss = 0, delayMs = 0, random = Math.random } = this.#options;
+    if (datagram.length > this.carries) return;
     count.largest = Math.max(count.largest, datagram.length);
     count.datagrams++;
     count.bytes += datagram.length;

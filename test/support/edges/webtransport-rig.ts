@@ -11,6 +11,7 @@ import type { WebTransport, WebTransportOptions } from '@fails-components/webtra
 import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
 import { TicketBook } from '../../../src/identity/ticket-book.ts';
 import type { WebTransportLibrary } from '../../../src/listeners/webtransport/library.ts';
@@ -34,7 +35,7 @@ import { RecordingAcceptor, TestEdge } from './quic-rig.ts';
 export const WEBTRANSPORT_TEST_OPTIONS: WebTransportListenerOptions = {
   host: '127.0.0.1',
   port: 0,
-  tls: { minVersion: 'TLSv1.2' },
+  tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
   limits: {
     connections: 1_000,
     connectionsPerIp: 1_000,

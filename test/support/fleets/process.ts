@@ -16,6 +16,10 @@ export interface Finished {
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string;
+  /** Stands for the first SIGINT or SIGTERM. */
+  readonly interrupted?: AbortSignal;
+  /** Told of each line on standard error. */
+  readonly onSaid?: (line: string) => void;
 }
 
 /**
@@ -23,24 +27,25 @@ export interface RunOptions {
  * The Kubernetes client reads KUBECONFIG of this process, whatever `env` says.
  */
 export async function sallyport(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const [stdout, stderr] = [collector(), collector()];
+  const [stdout, stderr] = [collector(), collector(options.onSaid)];
   const terminal = new Terminal({
     stdin: Readable.from([options.input ?? '']),
     stdout: stdout.stream,
     stderr: stderr.stream,
     env: { ...process.env, NO_COLOR: '1', ...options.env },
-    interrupted: () => new AbortController().signal,
+    interrupted: () => options.interrupted ?? new AbortController().signal,
     leave: () => {},
   });
   const code = await runProgram(terminal, args);
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }
 
-function collector() {
+function collector(onSaid: (line: string) => void = () => {}) {
   const chunks: Buffer[] = [];
   const stream = new Writable({
     write(chunk: Buffer, _encoding, done) {
       chunks.push(chunk);
+      onSaid(chunk.toString());
       done();
     },
   });

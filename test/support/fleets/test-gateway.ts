@@ -5,11 +5,12 @@ import { AdminClient } from '../../../src/cli/admin/admin-client.ts';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { Clock } from '../../../src/core/clock.ts';
-import { createLogger, type Logger, silentLogger } from '../../../src/core/log.ts';
+import { type Logger, silentLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { type Gateway, startGateway } from '../../../src/gateway/start-gateway.ts';
 import type { EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
 
-export type PortName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'admin';
+export type PortName = 'https' | 'websocket' | 'quic' | 'webtransport' | 'tunnel' | 'admin';
 
 /** A whole gateway in this process: free ports, a folder of its own, the real store, real time. */
 export interface TestGateway extends AsyncDisposable {

@@ -50,9 +50,10 @@ export function describeDeployment(manifests: () => Manifests): void {
 
   test('CloudCores can be reached exactly where there are any, on their ports alone', () => {
     const { upstream, bus } = manifests().configuration().config;
-    const wanted = [...upstream.addresses, ...upstream.tunnelAddresses].map((address) =>
-      Number(address.split(':').at(-1)),
-    );
+    const { addresses, httpsAddresses, tunnelAddresses } = upstream;
+    const wanted = [addresses, httpsAddresses, tunnelAddresses]
+      .flat()
+      .map((address) => Number(address.split(':').at(-1)));
     const egress = manifests().get('NetworkPolicy').spec!.egress as { ports: { port: number }[] }[];
     const ports = egress.flatMap((rule) => rule.ports.map(({ port }) => port));
     const others = new Set([53, 443, 6443, ...(bus.kind === 'nats' ? [4222] : [])]);
@@ -162,10 +163,10 @@ export function describeDeployment(manifests: () => Manifests): void {
     expect(container).not.toHaveProperty('command');
   });
 
-  test('the command exists, and reads the mounted configuration', () => {
+  test('the command exists, and reads the mounted configuration', async () => {
     const { pod, container } = manifests();
     const [command, ...flags] = container.args;
-    const program = createProgram();
+    const program = await createProgram();
     expect(program.commands.map((known) => known.name())).toContain(command);
     expect(program.options.map(({ long }) => long)).toContain(flags[0]);
     const mount = container.volumeMounts.find(({ name }) => name === 'config')!;

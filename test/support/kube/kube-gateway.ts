@@ -61,6 +61,8 @@ export async function startOnCluster(
       'https.host': '127.0.0.1',
       'websocket.host': '127.0.0.1',
       'limits.drainMs': '100',
+      // Edges of tests may be silent for as long as a busy machine takes.
+      'hub.keepaliveTimeoutMs': '600000',
       ...settings,
     },
   };

@@ -9,9 +9,11 @@ import { RenewalGrace } from '../../../src/certs/enrolment/renewal-grace.ts';
 import { TokenService, type TokenServiceOptions } from '../../../src/certs/enrolment/token-service.ts';
 import type { IssueRequest } from '../../../src/contracts/certificate-issuer.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { createLogger, type Logger } from '../../../src/core/log.ts';
+import type { Logger } from '../../../src/core/log.ts';
 import { createMetrics, type Metrics } from '../../../src/core/metrics.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import type { ShutOut } from '../../../src/identity/revocation-reasons.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
 import { makeCsr } from './csr.ts';
@@ -120,7 +122,8 @@ export class EnrolmentWorld {
     const metrics = createMetrics({ process: false });
     const tokens = await this.tokens();
     const audit = new IssuanceLog({ log });
-    const isRevoked = ({ serial }: { serial: string }) => (this.revoked.has(serial) ? 'lost' : undefined);
+    const isRevoked = ({ serial }: { serial: string }): ShutOut | undefined =>
+      this.revoked.has(serial) ? { word: 'revoked', text: 'lost' } : undefined;
     const grace = new RenewalGrace(
       { trust: () => source.current().clientCAs, clock, tokens, isRevoked },
       () => this.settings,

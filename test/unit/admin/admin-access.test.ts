@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
 import { mintCa, mintEdge, OID } from '../../support/pki/pki.ts';
 import { mintAdmin, startAdmin } from './admin-fixture.ts';

@@ -243,10 +243,12 @@ describe('certificates and tokens', () => {
 
 test('metrics are in the exposition format', async () => {
   await using hub = await startAdmin();
-  hub.metrics.sessions.set({ transport: 'websocket' }, 3);
+  hub.metrics.sessions.set({ transport: 'websocket', group: 'X25519', post_quantum: 'no' }, 3);
   const answer = await hub.get('/metrics');
   expect(answer.headers['content-type']).toMatch(/^text\/plain; version=/);
-  expect(answer.text).toContain('sallyport_sessions{transport="websocket"} 3');
+  expect(answer.text).toContain(
+    'sallyport_sessions{transport="websocket",group="X25519",post_quantum="no"} 3',
+  );
 });
 
 test('H2: /readyz tells which check fails, without a certificate', async () => {

@@ -59,6 +59,25 @@ describe('configuration', () => {
     expect(() => loadConfig({ flags: { 'htps.port': '1' } })).toThrow('did you mean https.port?');
   });
 
+  test.each([
+    ['X25519MLKEM1024:X25519', 'it holds X25519MLKEM1024; '],
+    ['X25519:P256', 'it holds P256; '],
+    ['X25519::P-256', 'it holds an empty name; '],
+    ['', 'it holds an empty name; '],
+    ['ffdhe2048', 'it holds ffdhe2048; '],
+    ['constructor', 'it holds constructor; '],
+    ['P-256:P-256', 'it holds P-256 twice'],
+  ])('L6: tls.groups %s is refused with what is wrong and what is known', (groups, problem) => {
+    const refused = () => loadConfig({ env: { SALLYPORT_TLS_GROUPS: groups } });
+    expect(refused).toThrow(`SALLYPORT_TLS_GROUPS: tls.groups: ${problem}`);
+    if (problem.endsWith('; ')) expect(refused).toThrow('know X25519MLKEM768, SecP256r1MLKEM768, ');
+  });
+
+  test('L6: tls.groups begins with a post-quantum group', () => {
+    expect(loadConfig().config.tls.groups).toBe('X25519MLKEM768:X25519:P-256:P-384');
+    expect(loadConfig({ flags: { 'tls.groups': 'P-384' } }).config.tls.groups).toBe('P-384');
+  });
+
   test('broken YAML and a missing file say so', () => {
     expect(() => loadConfig({ file: write('a: [') })).toThrow('gateway.yaml:');
     expect(() => loadConfig({ file: join(folder, 'none.yaml') })).toThrow(
@@ -82,6 +101,34 @@ describe('configuration', () => {
   test('every setting is documented and the JSON Schema refuses unknown keys', () => {
     expect(listSettings().filter(({ description }) => description === '')).toEqual([]);
     expect(configJsonSchema().additionalProperties).toBe(false);
+  });
+
+  test('settings are those of the JSON Schema, with the same types, words and defaults', () => {
+    interface Node {
+      readonly type?: string;
+      readonly anyOf?: readonly Node[];
+      readonly properties?: Record<string, Node>;
+      readonly enum?: readonly string[];
+      readonly const?: string;
+      readonly default?: unknown;
+      readonly description?: string;
+      readonly live?: boolean;
+    }
+    const flat = (node: Node, path: readonly string[] = []): object[] =>
+      node.properties
+        ? Object.entries(node.properties).flatMap(([key, child]) => flat(child, [...path, key]))
+        : [
+            {
+              path: path.join('.'),
+              type: node.type ?? node.anyOf?.[0]?.type,
+              allowed: node.enum ?? (node.const === undefined ? undefined : [node.const]),
+              default: node.default,
+              description: node.description,
+              live: node.live ?? false,
+            },
+          ];
+    const known = listSettings().map(({ env: _, allowed, ...setting }) => ({ ...setting, allowed }));
+    expect(known).toEqual(flat(configJsonSchema()));
   });
 
   test('a reload takes over what is live, reports what is not, and ignores an invalid file', () => {

@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { createLogger, LogSampler } from '../../../src/core/log.ts';
+import { LogSampler } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 
 function capture() {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { printable, printableLines } from '../../../src/core/printable.ts';
 
 const hostile = 'a\u001b[2J\r\nb\u009b31m\u202e\u2028c\u{e0001}';

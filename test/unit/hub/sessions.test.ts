@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import type { EdgeConnection } from '../../../src/contracts/edge-connection.ts';
+import type { KeyExchange } from '../../../src/core/tls-groups.ts';
 import type { SessionEvent } from '../../../src/hub/session-event.ts';
 import type { Refusal } from '../../../src/identity/node-identity.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
@@ -38,6 +40,32 @@ test('tells that a node is connected before anything it says, and that it left b
     'disconnected',
     'connected',
   ]);
+});
+
+test('L6: sessions are counted by the group their keys were agreed on with, and counted off as they end', async () => {
+  await using gate = await startTestHub();
+  const connect = (node: string, keyExchange?: KeyExchange) => {
+    const connection: EdgeConnection = Object.assign(new FakeConnection(node), { keyExchange });
+    gate.hub.accept(connection);
+  };
+  const pure: KeyExchange = { group: 'X25519MLKEM768', postQuantum: true };
+  connect('edge-1', { group: 'X25519', postQuantum: false });
+  connect('edge-2', pure);
+  connect('edge-3');
+  expect(await gate.metric('sessions', { group: 'X25519', post_quantum: 'no' })).toBe(1);
+  expect(await gate.metric('sessions', { group: 'X25519MLKEM768', post_quantum: 'yes' })).toBe(1);
+  expect(await gate.metric('sessions', { group: 'unknown', post_quantum: 'unknown' })).toBe(1);
+  expect(gate.hub.list().map(({ keyExchange }) => keyExchange?.group)).toEqual([
+    'X25519',
+    'X25519MLKEM768',
+    undefined,
+  ]);
+  // The same node, with better software.
+  connect('edge-1', pure);
+  gate.hub.disconnect('edge-3', closeReason('Normal'));
+  expect(await gate.metric('sessions', { post_quantum: 'no' })).toBe(0);
+  expect(await gate.metric('sessions', { post_quantum: 'unknown' })).toBe(0);
+  expect(await gate.metric('sessions', { post_quantum: 'yes' })).toBe(2);
 });
 
 test('a connection that is gone by the time it is accepted leaves nothing behind', async () => {

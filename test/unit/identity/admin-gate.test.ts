@@ -41,7 +41,8 @@ test('a revoked administrator is out', async () => {
   const gate = new AdminGate({
     cas: () => [trusted],
     clock,
-    isRevoked: ({ sha256 }) => (sha256 === admin.sha256 ? 'laptop lost' : undefined),
+    isRevoked: ({ sha256 }) =>
+      sha256 === admin.sha256 ? { word: 'revoked', text: 'laptop lost' } : undefined,
   });
   expect(gate.check(admin.certificate)).toMatchObject({ ok: false, known: false, reason: 'revoked' });
 });

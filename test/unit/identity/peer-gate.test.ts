@@ -1,6 +1,7 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PeerGate, type PeerGateComponents } from '../../../src/identity/peer-gate.ts';
+import type { ShutOut } from '../../../src/identity/revocation-reasons.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import {
   asCaCertificate,
@@ -12,6 +13,8 @@ import {
   type Pair,
   unknownCriticalExtension,
 } from '../../support/pki/pki.ts';
+
+const stolen: ShutOut = { word: 'revoked', text: 'stolen' };
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 5, 1);
@@ -187,7 +190,7 @@ describe('who is refused, and what they are told', () => {
   });
 
   test('G7: of a certificate that is revoked and has expired, or lost its CA, it is said that it is revoked', async () => {
-    let revoked: string | undefined = 'stolen';
+    let revoked: ShutOut | undefined = stolen;
     const pair = await edge();
     const late = new ManualClock(around.notAfter.getTime() + 1);
     const { gate } = gateFor([ca], { isRevoked: () => revoked, clock: late });
@@ -202,7 +205,7 @@ describe('who is refused, and what they are told', () => {
     if (!verdict.ok) throw new Error(verdict.detail);
     open.trust.value = [];
     expect(open.gate.stillTrusted(verdict.identity)).toMatchObject({ reason: 'unknown-ca' });
-    revoked = 'stolen';
+    revoked = stolen;
     expect(open.gate.stillTrusted(verdict.identity)).toMatchObject({ reason: 'revoked' });
   });
 
@@ -211,7 +214,7 @@ describe('who is refused, and what they are told', () => {
     const { gate } = gateFor([ca], {
       isRevoked: ({ nodeName }) => {
         seen.push(nodeName);
-        return 'lost';
+        return stolen;
       },
     });
     const old = await edge('x', { subject: 'O=KubeEdge,CN=kubeedge.io' });
@@ -220,13 +223,13 @@ describe('who is refused, and what they are told', () => {
   });
 
   test('a revoked certificate is refused with the reason, asked each time', async () => {
-    let revoked: string | undefined;
+    let revoked: ShutOut | undefined;
     const { gate } = gateFor([ca], {
       isRevoked: (peer) => (peer.nodeName === 'edge-1' ? revoked : undefined),
     });
     const pair = await edge();
     expect(gate.check(pair.certificate).ok).toBe(true);
-    revoked = 'stolen';
+    revoked = stolen;
     expect(gate.check(pair.certificate)).toMatchObject({
       reason: 'revoked',
       detail: 'node edge-1, revoked: stolen',
@@ -332,12 +335,12 @@ describe('D6: certificates that name no node', () => {
 
 describe('open sessions', () => {
   test('are trusted no longer when their CA is removed, they expire, or are revoked', async () => {
-    let revoked: string | undefined;
+    let revoked: ShutOut | undefined;
     const { gate, trust, clock } = gateFor([ca], { isRevoked: () => revoked });
     const verdict = gate.check((await edge('edge-1', { notAfter: new Date(NOW + DAY) })).certificate);
     if (!verdict.ok) throw new Error(verdict.detail);
     expect(gate.stillTrusted(verdict.identity)).toBeUndefined();
-    revoked = 'lost';
+    revoked = stolen;
     expect(gate.stillTrusted(verdict.identity)).toMatchObject({ reason: 'revoked' });
     revoked = undefined;
     const other = await mintCa({ ...around });

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { createLogger } from '../../../src/core/log.ts';
+import { createLogger } from '../../../src/core/pino-log.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { rawConnection, readToEnd } from '../../support/edges/https-client.ts';
 import { mintCa, mintEdge } from '../../support/pki/pki.ts';

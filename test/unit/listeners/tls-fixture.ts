@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { afterEach, beforeAll } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import type { TlsServerLimits } from '../../../src/listeners/accepted-sockets.ts';
 import type { DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
@@ -49,7 +50,7 @@ export async function start(
     descriptors?: DescriptorShare;
   } = {},
 ) {
-  const { tls = { minVersion: 'TLSv1.2' }, clock = systemClock } = options;
+  const { tls = { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS }, clock = systemClock } = options;
   const log = capturedLog();
   const metrics = createMetrics({ process: false });
   const source = new FixedSource(bundleOf({ ca, server: hub }));

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import { TlsServer } from '../../../src/listeners/tls-server.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
@@ -137,13 +138,19 @@ test('openssl as client with only P-256 connects in both versions', async () => 
 });
 
 test('L4: tls.ciphers takes AEAD suites only', async () => {
-  const tls = { minVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES256-GCM-SHA384' } as const;
+  const tls = {
+    minVersion: 'TLSv1.2',
+    groups: DEFAULT_TLS_GROUPS,
+    ciphers: 'ECDHE-ECDSA-AES256-GCM-SHA384',
+  } as const;
   const { port } = await start({}, { tls });
   const socket = await tlsClient({ ...clientOptions(port, ca), maxVersion: 'TLSv1.2' });
   expect(socket.getCipher().name).toBe('ECDHE-ECDSA-AES256-GCM-SHA384');
   socket.destroy();
   for (const ciphers of ['ALL', 'ECDHE-RSA-AES128-SHA', 'ECDHE-RSA-AES128-GCM-SHA256:!aNULL'])
-    await expect(start({}, { tls: { minVersion: 'TLSv1.2', ciphers } })).rejects.toMatchObject({
+    await expect(
+      start({}, { tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS, ciphers } }),
+    ).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
     });
 });
@@ -268,7 +275,13 @@ test('a port in use is LISTEN_FAILED and names listener and address', async () =
   const { port, source } = await start();
   const second = new TlsServer(
     { source, clock: systemClock, log: capturedLog(), metrics: createMetrics({ process: false }) },
-    () => ({ name: 'websocket', host: '127.0.0.1', port, tls: { minVersion: 'TLSv1.2' }, limits: LIMITS }),
+    () => ({
+      name: 'websocket',
+      host: '127.0.0.1',
+      port,
+      tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
+      limits: LIMITS,
+    }),
   );
   await expect(second.start()).rejects.toMatchObject({
     code: 'LISTEN_FAILED',

@@ -12,13 +12,18 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { ERRORS } from '../../../src/core/error-table.ts';
+import type { SallyportError } from '../../../src/core/errors.ts';
+import { RateLimiter } from '../../../src/listeners/https/rate-limiter.ts';
 import { CredentialStore } from '../../../src/sdk/credential-store.ts';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import { parseJoinToken } from '../../../src/sdk/enrolment.ts';
 import type { EdgeCredentials } from '../../../src/sdk/transports/transport.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
 import { captureLog } from '../../support/capture-log.ts';
-import { MiniHub } from '../../support/edges/mini-hub.ts';
+import { MiniHub, type ScriptedRefusal } from '../../support/edges/mini-hub.ts';
 import { mintCa, mintEdge } from '../../support/pki/pki.ts';
+import { whileAdvancing } from '../../support/while-advancing.ts';
 import { EdgeFixture } from './edge-fixture.ts';
 
 async function credentialsOf(node: string): Promise<EdgeCredentials> {
@@ -69,13 +74,79 @@ test('JOIN_REFUSED carries the line of the hub, and never the token', async () =
   expect(error).toMatchObject({
     code: 'JOIN_REFUSED',
     details: { problem: 'the token is not acceptable', status: 401 },
+    fix: 'for this answer: do what the hub says',
   });
   expect(JSON.stringify(error) + String(error)).not.toContain('aaa.bbb.ccc');
-  edge.hub.refuseEnrolment = { status: 429, text: 'too many', headers: { 'Retry-After': '7' } };
-  await expect(EdgeClient.join({ ...edge.options, token })).rejects.toMatchObject({
-    details: { problem: 'too many', status: 429, retryAfterMs: 7000 },
+});
+
+test('JOIN_REFUSED carries the remedy for the word of the hub', async () => {
+  await using edge = await EdgeFixture.start();
+  const headers = { 'Sallyport-Reason': 'token-used' };
+  edge.hub.refuseEnrolment = { status: 401, text: 'this token was used before', headers };
+  await expect(edge.join()).rejects.toMatchObject({
+    code: 'JOIN_REFUSED',
+    fix: `for this answer: ${ERRORS.TOKEN_USED.fix}`,
   });
 });
+
+test('V1: a fleet behind one address joins by itself through 429 and Retry-After', async () => {
+  const clock = new ManualClock(Date.now());
+  const limiter = new RateLimiter(clock, () => ({ perMinutePerSource: 4, perMinute: 1_000 }));
+  await using edge = await EdgeFixture.start();
+  const { token } = edge.hub;
+  Object.defineProperties(edge.hub, {
+    // A token for the whole fleet.
+    jwt: { get: () => token.slice(65), set: () => {} },
+    refuseEnrolment: { get: () => refusalOf(() => limiter.take('198.51.100.7')) },
+  });
+  const waits: number[] = [];
+  const nodes = Array.from({ length: 12 }, (_, index) => `edge-${index}`);
+  const joins = nodes.map((node) =>
+    EdgeClient.join(
+      {
+        ...edge.options,
+        node,
+        directory: join(edge.directory, node),
+        // The clock runs, and real handshakes take real time.
+        connectTimeoutMs: 2 ** 40,
+        token,
+        onWait: (delayMs) => waits.push(delayMs),
+      },
+      { clock },
+    ),
+  );
+  const clients = await whileAdvancing(clock, Promise.all(joins));
+  expect(clients.map(({ node }) => node)).toEqual(nodes);
+  expect(waits.length).toBeGreaterThanOrEqual(8);
+  // Nobody comes before the hub said, and no two come at one moment.
+  for (const delayMs of waits) expect(delayMs).toBeGreaterThanOrEqual(1_500);
+  expect(new Set(waits).size).toBeGreaterThan(waits.length / 2);
+});
+
+test('V1: a join that waits for a busy hub ends with its signal, and waits an hour at most', async () => {
+  await using edge = await EdgeFixture.start();
+  edge.hub.refuseEnrolment = { status: 429, headers: { 'Retry-After': '999999' } };
+  const { token } = edge.hub;
+  const abandoned = new AbortController();
+  const onWait = (delayMs: number) => {
+    expect(delayMs).toBeLessThan(3_660_000);
+    abandoned.abort(new Error('enough'));
+  };
+  await expect(EdgeClient.join({ ...edge.options, token, signal: abandoned.signal, onWait })).rejects.toThrow(
+    'enough',
+  );
+});
+
+function refusalOf(take: () => void): ScriptedRefusal | undefined {
+  try {
+    take();
+    return undefined;
+  } catch (error) {
+    const { status, message, details } = error as SallyportError;
+    const seconds = Math.ceil(Number(details.retryAfterMs) / 1_000);
+    return { status, text: message, headers: { 'Retry-After': String(seconds) } };
+  }
+}
 
 test('a hub whose certificate is not for the address is not given the token', async () => {
   const hub = await MiniHub.start({ names: ['elsewhere.example'] });
@@ -112,7 +183,8 @@ test('files are 0600 in folders of 0700, and a save leaves only the new set', as
   await store.save(second);
   expect(await store.load('edge-1')).toEqual(second);
   const generation = await readlink(join(directory, 'current'));
-  expect((await readdir(directory)).sort()).toEqual(['current', generation]);
+  expect((await readdir(directory)).sort()).toEqual(['.gitignore', 'current', generation]);
+  expect(await readFile(join(directory, '.gitignore'), 'utf8')).toBe('*\n');
   const mode = async (...path: string[]) => (await stat(join(directory, ...path))).mode & 0o777;
   expect(await mode()).toBe(0o700);
   expect(await mode(generation)).toBe(0o700);
@@ -142,7 +214,7 @@ test('a save that was killed at any point leaves the old pair, and the next save
   const longAgo = new Date(Date.now() - 3_600_000);
   for (const orphan of [folder, `.${folder}`]) await lutimes(join(directory, orphan), longAgo, longAgo);
   await store.save(next);
-  expect(await readdir(directory)).toHaveLength(2);
+  expect(await readdir(directory)).toHaveLength(3);
   expect(await store.load('edge-1')).toEqual(next);
 });
 

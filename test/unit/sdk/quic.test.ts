@@ -58,7 +58,7 @@ test('Q5: where QUIC alone is wanted and its library is missing, the client says
     code: 'QUIC_LIBRARY_MISSING',
     fix: expect.stringContaining('npm install @currentspace/http3'),
   });
-  expect(await gone).toMatchObject({ final: true });
+  expect(await gone).toMatchObject({ final: { code: 'QUIC_LIBRARY_MISSING' } });
   expect(attempts).toBe(1);
 });
 
@@ -101,10 +101,10 @@ test('a hub that says never over QUIC is obeyed', async () => {
   await edge.client.connect();
   const down = next(edge.client, 'disconnected');
   hub.acceptor.connections[0]!.close(closeReason('Revoked'));
-  expect(await down).toMatchObject({ reason: { name: 'Revoked' }, final: true });
+  expect(await down).toMatchObject({ reason: { name: 'Revoked' }, final: { code: 'SHUT_OUT' } });
 });
 
-test('where UDP is swallowed on the way, auto falls back to WebSocket', async () => {
+test('where UDP is swallowed that once got through, auto falls back to WebSocket', async () => {
   await using hub = await MiniHub.start();
   const swallows = createSocket('udp4').bind(0, '127.0.0.1');
   await once(swallows, 'listening');
@@ -113,6 +113,7 @@ test('where UDP is swallowed on the way, auto falls back to WebSocket', async ()
     const transport = new AutoTransport(
       {
         ...components,
+        memory: { has: async () => true, add: async () => {}, delete: async () => {} },
         candidates: [
           new QuicTransport(components, { address: `127.0.0.1:${swallows.address().port}` }),
           new WebSocketTransport(components, { address: hub.address }),

@@ -48,11 +48,11 @@ test.each(['Revoked', 'NodeMismatch'] satisfies CloseReasonName[])(
     const client = await edge.connect();
     edge.hub.acknowledge = 'never';
     const failed = expect(client.send({ resource: 'a', operation: 'b' })).rejects.toMatchObject({
-      code: 'SESSION_CLOSED',
+      code: 'SHUT_OUT',
     });
     const down = next(client, 'disconnected');
     edge.hub.closeWith(closeReason(name));
-    expect(await down).toMatchObject({ reason: { name }, final: true });
+    expect(await down).toMatchObject({ reason: { name }, final: { code: 'SHUT_OUT' } });
     await failed;
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(edge.hub.attempts).toHaveLength(1);
@@ -65,7 +65,7 @@ test('waits as long as a draining hub asks', async () => {
   const client = await edge.connect({ heartbeatMs: 1e9 }, { clock });
   const down = next(client, 'disconnected');
   edge.hub.closeWith(closeReason('Draining', 4_000));
-  expect(await down).toMatchObject({ reason: { name: 'Draining' }, final: false });
+  expect(await down).toMatchObject({ reason: { name: 'Draining' }, final: undefined });
   await clock.advance(3_999);
   expect(edge.hub.attempts).toHaveLength(1);
   const back = next(client, 'connected');
@@ -83,7 +83,7 @@ test('backs off while the hub vanished or refuses, and comes back', async () => 
   edge.hub.refuseConnect = { status: 503, text: 'at its limit', headers: { 'Retry-After': '30' } };
   const down = next(client, 'disconnected');
   edge.hub.drop();
-  expect(await down).toEqual({ reason: undefined, final: false });
+  expect(await down).toEqual({ reason: undefined, final: undefined });
   const error = next(client, 'error');
   await clock.advance(750);
   expect(await error).toMatchObject({
@@ -120,7 +120,7 @@ test('a refusal before the upgrade is obeyed like a close: never', async () => {
     headers: { 'Sallyport-Reason': 'revoked' },
   };
   const client = await edge.join();
-  await expect(client.connect()).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+  await expect(client.connect()).rejects.toMatchObject({ code: 'SHUT_OUT' });
   expect(edge.hub.attempts).toHaveLength(1);
   // A person has acted.
   edge.hub.refuseConnect = undefined;
@@ -134,7 +134,7 @@ test('I7: a hub that fell silent is left, though TCP notices nothing', async () 
   edge.hub.session.socket.pause();
   const down = next(client, 'disconnected');
   await clock.advance(30_000);
-  expect(await down).toEqual({ reason: undefined, final: false });
+  expect(await down).toEqual({ reason: undefined, final: undefined });
 });
 
 test('connect gives up waiting when asked to, and goes on trying', async () => {

@@ -22,7 +22,7 @@ export function Nodes({ nodes, now }) {
   };
   const field = html`
     <div class="search">
-      <label for="node-search" class="visually-hidden">Find a node by name, transport, replica, address or serial</label>
+      <label for="node-search" class="visually-hidden">Find a node by name, transport, group of TLS, replica, address or serial</label>
       <input
         id="node-search"
         type="search"

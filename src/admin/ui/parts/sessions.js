@@ -1,6 +1,6 @@
 import { count, plural } from '../format.js';
 import { html } from '../lib.js';
-import { cloudCoreOf } from '../node-list.js';
+import { classicalGroups, cloudCoreOf } from '../node-list.js';
 import { Loaded, Section } from './section.js';
 
 /** @import { Data, Node } from '../types.js' */
@@ -24,10 +24,12 @@ export function Sessions({ data }) {
           const cloudcores = [...Map.groupBy(relayed, (node) => cloudCoreOf(node) ?? 'none')]
             .map(([name, those]) => [name, those.length])
             .sort();
+          const classical = classicalGroups(nodes);
           return html`
             <p class="figure">${count(nodes.length)} <span class="quiet">${nodes.length === 1 ? 'node' : 'nodes'} connected</span></p>
             <${Bars} most=${most} sizes=${transports} />
             ${relayed.length > 0 ? html`<p class="quiet">CloudCore behind the gateway</p><${Bars} most=${most} sizes=${cloudcores} />` : null}
+            ${classical ? html`<p class="quiet">${classical}</p>` : null}
             <p class="quiet">${plural(waiting, 'message')} waiting for connected nodes</p>
           `;
         }}

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseChecks } from '../../../../src/admin/ui/checks.js';
 import { findings, servedRows } from '../../../../src/admin/ui/findings.js';
 import { duration, quote, relative } from '../../../../src/admin/ui/format.js';
-import { selectNodes } from '../../../../src/admin/ui/node-list.js';
+import { classicalGroups, selectNodes } from '../../../../src/admin/ui/node-list.js';
 import { density, NOW_AT, position, TICKS } from '../../../../src/admin/ui/time-scale.js';
 import type { Data, Node } from '../../../../src/admin/ui/types.d.ts';
 
@@ -232,6 +232,21 @@ describe('the list of nodes', () => {
       selectNodes(relayed, { ...view, size: 9, ...more }).rows.map(({ node }) => node);
     expect(select({ order: { by: 'CloudCore', descending: false } })).toEqual(['edge-3', 'edge-2', 'edge-1']);
     expect(select({ search: 'cc-1' })).toEqual(['edge-2', 'edge-3']);
+  });
+
+  test('L6: says how many nodes negotiate classical groups, and which; finds them by the group', () => {
+    const known = (name: string, group: string, postQuantum: boolean) =>
+      node(name, { keyExchange: { group, postQuantum } });
+    const some = [
+      node('over-http3'),
+      known('new', 'X25519MLKEM768', true),
+      known('old-1', 'X25519', false),
+      known('old-2', 'P-256', false),
+    ];
+    expect(classicalGroups(some)).toBe('2 nodes negotiate classical groups: P-256, X25519');
+    expect(classicalGroups(some.slice(0, 3))).toBe('1 node negotiates a classical group: X25519');
+    expect(classicalGroups(some.slice(0, 2))).toBeUndefined();
+    expect(selectNodes(some, { ...view, search: 'p-256' }).rows.map((one) => one.node)).toEqual(['old-2']);
   });
 
   test('a page beyond the end is the last one', () => {

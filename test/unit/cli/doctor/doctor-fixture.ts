@@ -1,5 +1,5 @@
 import { prepareAllCerts } from '../../../../src/certs/prepare-all-certs.ts';
-import { AdminError } from '../../../../src/cli/admin/admin-client.ts';
+import { AdminError } from '../../../../src/cli/admin/admin-error.ts';
 import { diagnose } from '../../../../src/cli/doctor/diagnose.ts';
 import type { CheckId, Finding } from '../../../../src/cli/doctor/finding.ts';
 import { examine, type Patient } from '../../../../src/cli/doctor/patient.ts';

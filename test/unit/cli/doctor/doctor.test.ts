@@ -205,6 +205,32 @@ describe('Tokens, backups, nodes', () => {
     expect(await withRecord(40)).toEqual([one('warning', /last backup is 40d old/)]);
   });
 
+  test('L6: nodes that negotiate classical groups are named, which is no trouble', async () => {
+    const node = (name: string, group?: string) => ({
+      node: name,
+      certificate: { notAfter: '2099-01-01T00:00:00Z' },
+      ...(group ? { keyExchange: { group, postQuantum: group.includes('MLKEM') } } : {}),
+    });
+    const found = (...items: object[]) =>
+      findingsOf('key-exchange', { answers: healthy({ '/api/v1/nodes': { items } }) });
+    expect(await found(node('a', 'X25519MLKEM768'))).toEqual([
+      one('ok', /^no node is known to negotiate a classical group$/),
+    ]);
+    const mixed = [
+      node('a', 'X25519MLKEM768'),
+      node('h3'),
+      node('b', 'X25519'),
+      node('c', 'P-256'),
+      { ...node('q', 'unknown'), transport: 'quic' },
+    ];
+    expect(await found(...mixed)).toEqual([
+      one('ok', /^3 nodes negotiate classical groups$/, {
+        detail: 'X25519: b; P-256: c; one of quic: q; of 1 it is not known: HTTP/3 does not tell',
+      }),
+    ]);
+    expect(await findingsOf('key-exchange')).toEqual([]);
+  });
+
   test('nodes: near the end of their certificate, at risk by their past, refused within a day', async () => {
     const node = (name: string, notAfter: string) => ({ node: name, certificate: { notAfter } });
     const rejection = (reason: string, lastAt: string, more: object) => ({

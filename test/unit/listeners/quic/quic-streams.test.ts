@@ -160,8 +160,7 @@ test('G3: of many connections of one node within a moment each ends by itself, a
   await using hub = await startQuic();
   const pair = await mintEdge(hub.ca, 'edge-1');
   const edges = await Promise.all(Array.from({ length: 5 }, () => hub.connect('edge-1', { pair })));
-  const ids = hub.acceptor.connections.map(({ id }) => id);
-  expect(new Set(ids).size).toBe(5);
+  expect(hub.acceptor.connections).toHaveLength(5);
   for (const edge of edges.slice(0, 4)) edge.link.close(closeReason('Normal'));
   await eventually('four have ended', () => hub.acceptor.connections.length === 1);
   await edges[4]!.echo('the last');

@@ -4,6 +4,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { DEFAULT_TLS_GROUPS } from '../../../../src/core/tls-groups.ts';
 import { PeerGate } from '../../../../src/identity/peer-gate.ts';
 import type { WebSocketListenerOptions } from '../../../../src/listeners/websocket/options.ts';
 import { WebSocketListener } from '../../../../src/listeners/websocket/websocket-listener.ts';
@@ -13,6 +14,7 @@ import { createMessage } from '../../../../src/protocol/message.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { RecordingAcceptor } from '../../../fakes/recording-acceptor.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
+import { upgradeRequest } from '../../../support/edges/raw-edge.ts';
 import { clientOptions, readAll, tlsClient } from '../../../support/edges/tls-client.ts';
 import { type EdgeSocketOptions, edgeSocket } from '../../../support/edges/websocket-client.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -57,7 +59,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
     () => ({
       host: '127.0.0.1',
       port: 0,
-      tls: { minVersion: 'TLSv1.2' },
+      tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
       ...DEFAULT_JSON_LIMITS,
       maxMessageBytes: 1 << 20,
       maxPendingUpstream: 4,
@@ -262,6 +264,41 @@ describe('before the upgrade', () => {
       expect(answer).toContain(`HTTP/1.1 ${status}\r\n`);
       expect(answer).toMatch(/\r\n\r\n[^\n]+\n$/);
     }
+  });
+
+  test('I2: what is no request, or one too many, gets one answer in words, is counted, and reaches nobody', async () => {
+    const { port, metrics, acceptor } = await start();
+    const good = `GET /${PROJECT}/edge-1/events HTTP/1.1\r\nHost: x\r\nnode_id: edge-1\r\n`;
+    const upgrade =
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+    for (const [sent, status] of [
+      ['HELO hub\r\n', '400 Bad Request'],
+      [`${good}${upgrade}Content-Length: 4\r\n\r\nGET `, '400 Bad Request'],
+      [`${good}${upgrade}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, '400 Bad Request'],
+      [`${good}${upgrade.replace('AA==', 'AA')}\r\n`, '400 Bad Request'],
+      [`${good}${upgrade.replace('13', '8')}\r\n`, '426 Upgrade Required'],
+      ['DELETE / HTTP/1.1\r\nHost: x\r\n\r\n', '405 Method Not Allowed'],
+      [`${good}X: ${'a'.repeat(20_000)}\r\n\r\n`, '431 Request Header Fields Too Large'],
+      [`${good}\r\n${good}${upgrade}\r\n`, '426 Upgrade Required'],
+    ] as const) {
+      const socket = await tlsClient(clientOptions(port, ca, edge));
+      socket.write(sent);
+      const answer = await readAll(socket);
+      expect(answer.split('HTTP/1.1 ').slice(1), sent).toHaveLength(1);
+      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status}\r\n(.+\r\n)+\r\n[^\n]+\n$`));
+    }
+    expect(acceptor.accepted).toHaveLength(0);
+    expect(await metrics.expose()).toMatch(/handshake_failures_total\{.*reason="protocol".*\} 7/);
+  });
+
+  test('a client that sends the first bytes of its session along with the request loses none', async () => {
+    const { port, acceptor } = await start();
+    const socket = await tlsClient(clientOptions(port, ca, edge));
+    const text = JSON.stringify(message());
+    const frame = Buffer.concat([Buffer.from([0x81, 0xfe, 0, text.length, 0, 0, 0, 0]), Buffer.from(text)]);
+    socket.write(Buffer.concat([Buffer.from(upgradeRequest('edge-1')), frame]));
+    await eventually('the message', () => acceptor.accepted[0]?.messages.length === 1);
+    socket.destroy();
   });
 
   test('I2: an upgrade that trickles in is ended by its deadline', async () => {

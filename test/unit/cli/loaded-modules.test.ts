@@ -1,0 +1,40 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+/** Prints every file that is loaded, a line each, at the end. */
+const TELL = `
+import { registerHooks } from 'node:module';
+const loaded = [];
+registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
+process.on('exit', () => process.stderr.write(loaded.join('\\n')));
+`;
+
+/** The packages and our own files that a command line loads. */
+async function loadedBy(...words: readonly string[]): Promise<{ libraries: string[]; own: string[] }> {
+  const hook = `data:text/javascript,${encodeURIComponent(TELL)}`;
+  const run = promisify(execFile)(process.execPath, ['--import', hook, 'src/main.ts', ...words]);
+  const { stderr } = await run.catch((error: { stderr: string }) => error);
+  const files = stderr.split('\n').filter((line) => line.startsWith('file:'));
+  const libraries = files.map((file) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1]);
+  return {
+    libraries: [...new Set(libraries.filter((name) => name !== undefined))].sort(),
+    own: files.flatMap((file) => /\/(src\/.*)/.exec(file)?.[1] ?? []),
+  };
+}
+
+test('L7: --version loads neither configuration nor commands', async () => {
+  const { libraries, own } = await loadedBy('--version');
+  expect(libraries).toEqual(['commander']);
+  expect(own.filter((file) => /config|commands|admin-client/.test(file))).toEqual([]);
+  expect(own).toContain('src/core/version.ts');
+});
+
+test('L7: a command loads itself and what it uses: no YAML, log or X.509 to list nodes', async () => {
+  const { libraries, own } = await loadedBy('--admin', 'localhost:1', 'nodes', 'list');
+  expect(libraries).toEqual(['commander', 'zod']);
+  expect(own.filter((file) => file.includes('/commands/'))).toEqual([
+    'src/cli/commands/nodes.ts',
+    'src/cli/commands/nodes-rejected.ts',
+  ]);
+});
