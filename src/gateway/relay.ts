@@ -41,8 +41,9 @@ export interface Relay {
 }
 
 /**
- * The relay and its CA. `nodes` knows the nodes of all gateways; it is asked only once they are there. A CloudCore trusts the CA it loaded when it started, so when the Secret changes the
- * CA before stays good for those that still have it.
+ * The relay and its CA. `nodes` knows the nodes of all gateways; it is asked only once they are there. A
+ * CloudCore trusts the CA it loaded when it started, so when the Secret changes the CA before stays good for
+ * those that still have it.
  */
 export function composeRelay(
   { clock, log, metrics, config }: RelayParts,
