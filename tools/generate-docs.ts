@@ -226,6 +226,7 @@ const files = [
   'docs/protocol.md',
   'docs/sdk.md',
   'docs/operations.md',
+  'docs/reference.md',
   'docs/security.md',
   ...Object.keys(whole),
 ];

@@ -206,7 +206,7 @@ describe('with other settings', () => {
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
     const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
     const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
-    expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
+    expect(text).toContain('"https://git.example.com/docs/runbooks.md#sallyportabsent"');
     expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
     const optional = render(...set({ 'prometheusRule.enabled': true, 'prometheusRule.optional': true }));
     expect(optional.get('PrometheusRule').spec!.groups).toEqual([
