@@ -8,7 +8,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
 import { imageEntrypoint } from '../support/fleets/image.ts';
 import { describeDeployment } from '../support/kube/deployment-tests.ts';
-import { type Manifest, Manifests } from '../support/kube/manifests.ts';
+import { imageEnvironment, type Manifest, Manifests } from '../support/kube/manifests.ts';
 
 const HELM = process.env.HELM ?? 'helm';
 const CHART = 'deploy/helm/sallyport';
@@ -45,6 +45,8 @@ describe('with nothing but what has to be decided', () => {
       advertise: config.advertise,
       secretStore: { ...defaults.secretStore, kind: 'kubernetes', path: config.secretStore.path },
       quic: { ...defaults.quic, enabled: false },
+      // For the image's own check; in a pod the kubelet asks.
+      health: { file: imageEnvironment().SALLYPORT_HEALTH_FILE },
     });
   });
 
