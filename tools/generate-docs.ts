@@ -39,10 +39,6 @@ const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;
 const table = (heading: Row, rows: readonly Row[]) =>
   [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 
-/** The settings a newcomer meets first; README shows these, docs/configuration.md all. */
-const FIRST =
-  /^(advertise\.|secretStore\.(kind|path|namespace)|(https|websocket|quic|admin)\.(enabled|host|port)|certificates\.(hubSecretManaged|edgeDays|hubDays|graceDays)|tokens\.(nodeTtlMs|acceptFleet)|hub\.(nodeLimit|keepaliveTimeoutMs|maxMessageBytes)|limits\.(connections|drainMs)|log\.)/;
-
 function configuration(settings = listSettings()): string {
   const rows = settings.map(({ path, default: value, description, allowed, live }) => [
     `\`${path}\``,
@@ -202,7 +198,6 @@ function verdicts(): string {
 
 const parts: Readonly<Record<string, () => string | Promise<string>>> = {
   configuration,
-  'configuration-first': () => configuration(listSettings().filter(({ path }) => FIRST.test(path))),
   'configuration-limits': () => configuration(listSettings().filter(({ path }) => BOUNDS.test(path))),
   errors: () => errors(),
   'edge-conduct': edgeConduct,
@@ -225,12 +220,13 @@ const whole: Readonly<Record<string, () => string>> = {
   ...Object.fromEntries(DASHBOARD_FILES.map((file) => [file, dashboard])),
 };
 const files = [
-  'README.md',
+  'docs/commands.md',
   'docs/configuration.md',
   'docs/errors.md',
   'docs/protocol.md',
   'docs/sdk.md',
   'docs/operations.md',
+  'docs/reference.md',
   'docs/security.md',
   ...Object.keys(whole),
 ];

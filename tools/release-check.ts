@@ -15,6 +15,7 @@ import { assert, type Steps } from './steps.ts';
 
 const out = resolve('.tmp/release');
 const user = mkdtempSync(join(tmpdir(), 'sallyport-release-'));
+const sdkUser = mkdtempSync(join(tmpdir(), 'sallyport-sdk-'));
 const children: ChildProcess[] = [];
 const bin = join(user, 'node_modules', '.bin', 'sallyport');
 
@@ -145,7 +146,7 @@ export const message = createMessage;
     return joinByRequire(user, 'sallyport/sdk', { hub });
   },
 
-  ...sdkSteps(out, () => hub),
+  ...sdkSteps({ out, user: sdkUser, hub: () => hub }),
 
   'quic.enabled without its library is refused with the remedy': async () => {
     const child = start(
@@ -226,7 +227,7 @@ try {
   );
 } finally {
   for (const child of children) child.kill('SIGKILL');
-  rmSync(user, { recursive: true, force: true });
+  for (const folder of [user, sdkUser]) rmSync(folder, { recursive: true, force: true });
 }
 process.stdout.write(`release:check ${passed} passed, ${failed} failed\n`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -119,6 +119,7 @@ export const REQUIREMENTS: Readonly<
   V2: '`edge run` ends at the first signal in every state, and by itself when the hub says never',
   V3: 'an edge in Python, written from docs/protocol.md, joins, sends, obeys, renews and knows never',
   V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
+  V6: 'the SDK needs two libraries and Node 22.15, and says so on an older one; `release:check` installs and joins',
   V5: 'a quarantined node waits, and is back by itself when it is lifted',
   L7: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',

@@ -10,7 +10,7 @@ import { REQUIREMENTS } from './requirement-list.ts';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const page = join(root, 'docs/requirements.md');
 /** A test or a group of tests begins its name with the identifiers and a colon: `A2, A3: what …`. */
-const NAMED = /(['"`])([A-RUVW]\d{1,2}(?:, [A-RUVW]\d{1,2})*): /g;
+const NAMED = /(['"`])([A-RU-W]\d{1,2}(?:, [A-RU-W]\d{1,2})*): /g;
 
 /** Identifier → test files whose names carry it, relative to the project. */
 export function findProofs(): ReadonlyMap<string, ReadonlySet<string>> {

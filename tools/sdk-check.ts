@@ -1,7 +1,6 @@
 /** The part of `npm run release:check` that is about programs on edge nodes. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { OLDEST_NODE } from '../src/sdk/supported-node.ts';
 import { type Packed, packSdk, run, SDK_PACKAGE } from './pack-sdk.ts';
@@ -19,9 +18,16 @@ export interface Hub {
   token(node: string): string;
 }
 
-/** @param out where the tarball goes @param hub asked when a program is to join it */
-export function sdkSteps(out: string, hub: () => Hub): Steps {
-  const user = mkdtempSync(join(tmpdir(), 'sallyport-sdk-'));
+export interface SdkCheck {
+  /** Where the tarball goes. */
+  readonly out: string;
+  /** An empty folder, for a user of the SDK alone: nothing above it may hold packages. */
+  readonly user: string;
+  /** Asked when a program is to join it. */
+  readonly hub: () => Hub;
+}
+
+export function sdkSteps({ out, user, hub }: SdkCheck): Steps {
   let packed: Packed;
   return {
     [`pack ${SDK_PACKAGE}`]: () => {

@@ -464,7 +464,7 @@ export const ERRORS = {
   BEARER_FORBIDDEN: {
     status: 403,
     message: 'the owner of the bearer token is not allowed to do this: {reason}',
-    fix: 'bind a ClusterRole with this verb on this nonResourceURL; docs/operations.md has one',
+    fix: 'bind a ClusterRole with this verb on this nonResourceURL; docs/install.md has one',
   },
   BEARER_UNAVAILABLE: {
     status: 503,

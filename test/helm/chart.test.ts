@@ -8,7 +8,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { listSettings, type Setting } from '../../src/config/settings.ts';
 import { imageEntrypoint } from '../support/fleets/image.ts';
 import { describeDeployment } from '../support/kube/deployment-tests.ts';
-import { type Manifest, Manifests } from '../support/kube/manifests.ts';
+import { imageEnvironment, type Manifest, Manifests } from '../support/kube/manifests.ts';
 
 const HELM = process.env.HELM ?? 'helm';
 const CHART = 'deploy/helm/sallyport';
@@ -45,6 +45,8 @@ describe('with nothing but what has to be decided', () => {
       advertise: config.advertise,
       secretStore: { ...defaults.secretStore, kind: 'kubernetes', path: config.secretStore.path },
       quic: { ...defaults.quic, enabled: false },
+      // For the image's own check; in a pod the kubelet asks.
+      health: { file: imageEnvironment().SALLYPORT_HEALTH_FILE },
     });
   });
 
@@ -206,7 +208,7 @@ describe('with other settings', () => {
   test('alerts and dashboard are those of deploy/, and runbooks lead to where the documentation is', () => {
     const { groups } = parse(readFileSync('deploy/prometheus/rules.yaml', 'utf8')) as { groups: object[] };
     const text = JSON.stringify(manifests.get('PrometheusRule').spec!.groups);
-    expect(text).toContain('"https://git.example.com/docs/operations.md#sallyportabsent"');
+    expect(text).toContain('"https://git.example.com/docs/runbooks.md#sallyportabsent"');
     expect(JSON.parse(text.replaceAll('https://git.example.com/docs/', 'docs/'))).toEqual(groups);
     const optional = render(...set({ 'prometheusRule.enabled': true, 'prometheusRule.optional': true }));
     expect(optional.get('PrometheusRule').spec!.groups).toEqual([

@@ -49,6 +49,8 @@ test('C1, C3, C4, G9: a whole rollover: nodes on every transport and an EdgeCore
       'quic.enabled': 'true',
       'webtransport.enabled': 'true',
       'hub.expiryGraceMs': '300',
+      // This EdgeCore is silent.
+      'hub.keepaliveTimeoutMs': '600000',
       'limits.enrolmentsPerMinutePerIp': '100000',
     },
   });

@@ -1,9 +1,13 @@
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { runProgram } from '../../src/cli/program.ts';
+import { Terminal } from '../../src/cli/terminal.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
 import { eventually } from '../support/eventually.ts';
@@ -131,6 +135,30 @@ describe('the command line', () => {
     }
     const broken = await send('--id', 'two words');
     expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining('body.id')]);
+  });
+
+  test('P3: dashboard prints an address that reads with its token alone, until it is stopped', async () => {
+    const stop = new AbortController();
+    const stdout = new PassThrough({ encoding: 'utf8' });
+    const terminal = new Terminal({
+      stdin: process.stdin,
+      stdout,
+      stderr: new PassThrough().resume(),
+      env: { ...process.env, NO_COLOR: '1' },
+      interrupted: () => stop.signal,
+      leave: () => {},
+    });
+    const words = ['dashboard', '--admin', gateway.ready.admin, '--set', `secretStore.path=${folder}`];
+    const running = runProgram(terminal, words);
+    const [line] = (await once(stdout, 'data')) as [string];
+    const { origin, hash } = new URL(line.trim());
+    const read = (headers: Record<string, string>) => fetch(`${origin}/api/v1/info`, { headers });
+    const info = await read({ 'sallyport-dashboard': hash.replace('#token=', '') });
+    expect([info.status, await info.json()]).toEqual([200, expect.objectContaining({ draining: false })]);
+    expect((await read({})).status).toBe(401);
+    stop.abort();
+    expect(await running).toBe(0);
+    await expect(read({})).rejects.toThrow();
   });
 
   test('usage errors exit with 2 and say what to do', async () => {

@@ -56,13 +56,13 @@ describe('L1: the alerts', () => {
     for (const { alert, labels, annotations } of rules) {
       expect(['info', 'warning', 'critical'], alert).toContain(labels.severity);
       expect(Object.keys(annotations).sort(), alert).toEqual(['description', 'runbook_url', 'summary']);
-      expect(annotations.runbook_url).toBe(`docs/operations.md#${alert.toLowerCase()}`);
+      expect(annotations.runbook_url).toBe(`docs/runbooks.md#${alert.toLowerCase()}`);
     }
     expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
   });
 
-  test('each has its section in docs/operations.md, and no section is without its alert', () => {
-    const headings = [...readFileSync('docs/operations.md', 'utf8').matchAll(/^### (Sallyport\w+)$/gm)].map(
+  test('each has its section in docs/runbooks.md, and no section is without its alert', () => {
+    const headings = [...readFileSync('docs/runbooks.md', 'utf8').matchAll(/^### (Sallyport\w+)$/gm)].map(
       ([, name]) => name,
     );
     expect(headings).toEqual(rules.map(({ alert }) => alert));

@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { listSettings } from '../../src/config/settings.ts';
+import { nodeProblem } from '../../src/sdk/supported-node.ts';
 import { imageEntrypoint } from '../support/fleets/image.ts';
 
 interface Service {
@@ -82,6 +83,32 @@ describe('package.json and its lockfile', () => {
     expect(unused.filter((name) => !name.startsWith('@fails-components/'))).toEqual([]);
     for (const name of Object.keys(manifest.dependencies))
       expect(lock.packages[`node_modules/${name}`]!.dev).toBeUndefined();
+  });
+});
+
+describe('@sallyport/sdk', () => {
+  test('V6: what it imports beside Node is ws and protobufjs; the rest only when it is first wanted', () => {
+    const libraries = { needed: new Set<string>(), wanted: new Set<string>() };
+    const seen = new Set<string>();
+    const walk = (file: string): void => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      const imports = /^(?:import|export) (?!type )(?:[^;']*? from )?'([^']+)';|\bimport\('([^']+)'\)/gm;
+      for (const [, now, later] of readFileSync(file, 'utf8').matchAll(imports)) {
+        const name = (now ?? later)!;
+        if (name.startsWith('.')) walk(join(dirname(file), name));
+        else if (!isBuiltin(name)) libraries[now ? 'needed' : 'wanted'].add(name);
+      }
+    };
+    walk('src/sdk/index.ts');
+    expect([...libraries.needed].sort()).toEqual(['protobufjs/minimal.js', 'ws']);
+    expect([...libraries.wanted].sort()).toEqual(['@currentspace/http3', '@fails-components/webtransport']);
+  });
+
+  test('V6: an older Node is told which one is needed, in one sentence', () => {
+    for (const version of ['22.14.1', '20.19.0', '18.20.8'])
+      expect(nodeProblem(version)).toContain(`needs Node 22.15.0 or newer, and this is Node ${version}`);
+    expect(['22.15.0', '22.23.3', '24.0.0', '100.0.0'].map(nodeProblem)).toEqual(Array(4).fill(undefined));
   });
 });
 

@@ -55,7 +55,7 @@ export async function checkForecast({ gateway }: Patient): Promise<Finding[]> {
     ? [
         warning('node-forecast', describeForgotten(forgotten), {
           detail: 'nobody knows which CA they depend on, so a CA rollover waits for them',
-          hint: 'see SallyportHistoryForgot in docs/operations.md',
+          hint: 'see SallyportHistoryForgot in docs/runbooks.md',
         }),
       ]
     : [];

@@ -22,7 +22,7 @@ async function run(options: EdgeClientOptions, until: (transports: readonly stri
 test('auto begins over WebSocket, moves to QUIC when it gets through, begins there after a restart, and forgets it where it fails', async () => {
   await using hub = await startTestGateway({ settings: { 'quic.enabled': 'true' } });
   await using relay = await UdpRelay.start({ targetPort: hub.port('quic') });
-  const { hub: addresses, ...base } = hub.edgeOptions('edge-1', { heartbeatMs: 200 });
+  const { hub: addresses, ...base } = hub.edgeOptions('edge-1', { heartbeatMs: 3_000 });
   const options = {
     ...base,
     transport: 'auto',
@@ -43,4 +43,4 @@ test('auto begins over WebSocket, moves to QUIC when it gets through, begins the
   // Nobody waits for QUIC any more.
   expect((await run({ ...options, heartbeatMs: 60_000 }, () => true)).transports).toEqual(['websocket']);
   expect(relay.toServer.datagrams).toBe(before);
-}, 30_000);
+});
