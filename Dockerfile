@@ -24,8 +24,8 @@ LABEL org.opencontainers.image.title="Sallyport" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-# An allocator that gives back what ended sessions leave and costs less CPU (docs/performance.md). A bare name is looked up
-# where the system keeps its libraries, whatever the platform.
+# An allocator that needs a little less memory for many sessions (docs/performance.md). A bare name is looked up where the
+# system keeps its libraries, whatever the platform.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libjemalloc2 \
  && rm -rf /var/lib/apt/lists/*
