@@ -1,12 +1,16 @@
 import type { Writable } from 'node:stream';
 
-/** Sends what is written in this turn of the event loop together: one TLS record, one system call. */
+/**
+ * Sends together what is written while the event loop handles what has arrived: one TLS record, one system
+ * call. Each TLS record that arrives is a turn of its own, so the end of a turn would be too early.
+ */
 export function batchWrites(stream: Writable): void {
   if (stream.writableCorked > 0) return;
   stream.cork();
-  process.nextTick(uncork, stream);
+  setImmediate(sendBatch, stream);
 }
 
-function uncork(stream: Writable): void {
+/** Sends what {@link batchWrites} has held, for who is about to destroy the stream. */
+export function sendBatch(stream: Writable): void {
   stream.uncork();
 }

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { RelayedEdge, UpstreamInfo, UpstreamLink } from '../contracts/upstream-relay.ts';
 import { backoffDelayMs } from '../core/backoff.ts';
-import { batchWrites } from '../core/batch-writes.ts';
+import { batchWrites, sendBatch } from '../core/batch-writes.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { describeError, isSallyportError } from '../core/errors.ts';
 import type { Logger, LogSampler } from '../core/log.ts';
@@ -145,6 +145,7 @@ export class CloudCoreLink implements UpstreamLink {
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close(1000);
+    if (this.#stream) sendBatch(this.#stream);
     // CloudCore does not always answer the close frame.
     socket?.terminate();
     this.#settleDrained();

@@ -94,8 +94,10 @@ describe('the dashboard', () => {
     const dialog = page.getByRole('dialog', { name: 'edge-1' });
     await dialog.getByText('certificate.serial', { exact: true }).waitFor();
     const info = (await hub.admin.get('/api/v1/nodes/edge-1')) as Record<string, unknown>;
-    for (const name of Object.keys(info).filter((one) => !['certificate', 'upstream'].includes(one)))
-      await dialog.getByText(name, { exact: true }).waitFor();
+    const names = Object.entries(info).flatMap(([name, value]) =>
+      typeof value === 'object' ? Object.keys(value!).map((inner) => `${name}.${inner}`) : [name],
+    );
+    for (const name of names) await dialog.getByText(name, { exact: true }).waitFor();
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'hidden' });
     expect(await page.evaluate('document.activeElement.textContent')).toBe('edge-1');

@@ -93,6 +93,18 @@ describe('the relay', () => {
     expect(Date.parse(upstream()!.since)).toBeGreaterThan(Date.parse(lostAt));
   });
 
+  test('U2: the last words of an edge reach CloudCore, though its goodbye comes with them', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    const resources = ['a', 'b', 'c'].map((name) => `default/event/${name}`);
+    for (const resource of resources) edge.tell({ source: 'edged', operation: 'insert', resource });
+    edge.stop();
+    await eventually('it has left', () => it.cloudcore.nodes.length === 0);
+    const heard = it.cloudcore.heard.map(({ message }) => message.route.resource);
+    expect(heard.slice(-3)).toEqual(resources);
+  });
+
   test('U2: what CloudCore had pushed and was not acknowledged comes again from its own memory', async () => {
     await using it = await startRelayRig();
     const edge = await it.edge(NODE);
