@@ -26,7 +26,7 @@ test('C1, C4, F1, G7, B4: a year of a fleet: hub renewals, a CA rollover, two ou
   /** An administrator who tries once a day and never forces anything. */
   const tryStep = async (step: 'prepare' | 'activate' | 'retire' | 'revoke') => {
     try {
-      await two.rollover.step({ step, by: 'simulation' });
+      await fleet.during(two.rollover.step({ step, by: 'simulation' }));
       steps.push(`${step} on day ${Math.floor(fleet.day)}`);
     } catch (error) {
       if (!isSallyportError(error, 'ROLLOVER_BLOCKED', 'SECRET_STORE_UNAVAILABLE')) throw error;
@@ -47,11 +47,9 @@ test('C1, C4, F1, G7, B4: a year of a fleet: hub renewals, a CA rollover, two ou
     }
     if (Math.floor(fleet.day) === before) continue;
     if (before === REVOKED)
-      await one.revocations.revoke({
-        target: { node: thief.name },
-        reason: 'keyCompromise',
-        by: 'simulation',
-      });
+      await fleet.during(
+        one.revocations.revoke({ target: { node: thief.name }, reason: 'keyCompromise', by: 'simulation' }),
+      );
     const next = plan[steps.length];
     if (next && fleet.day >= earliest[next]) await tryStep(next);
   }

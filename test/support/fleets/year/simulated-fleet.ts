@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { isSallyportError, SallyportError } from '../../../../src/core/errors.ts';
 import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { ecKeys } from '../../pki/csr.ts';
+import { whileAdvancing } from '../../while-advancing.ts';
 import { PATTERNS } from './absence-patterns.ts';
 import { CoarseClock } from './coarse-clock.ts';
 import { type Outcome, SimulatedNode } from './simulated-node.ts';
@@ -72,8 +73,13 @@ export class SimulatedFleet implements AsyncDisposable {
     for (const node of this.nodes) {
       if (now >= node.changesAt) this.#toggle(node, now);
       if (!node.online || this.#gaveUp.has(node)) continue;
-      if (!this.#home.has(node.name) || node.isDue(now)) await this.#contact(node, now);
+      if (!this.#home.has(node.name) || node.isDue(now)) await this.during(this.#contact(node, now));
     }
+  }
+
+  /** Who lost a race for a Secret waits for the clock before the next try, and nobody else moves it. */
+  during<T>(work: Promise<T>): Promise<T> {
+    return whileAdvancing(this.clock, work);
   }
 
   count(outcome: Outcome): number {
