@@ -35,7 +35,7 @@ class Roamer implements AsyncDisposable {
   }
 
   static async join(hub: TestGateway, quicPort: number, more: Partial<EdgeClientOptions>): Promise<Roamer> {
-    const options = hub.edgeOptions('edge-1', { heartbeatMs: 300, ...more });
+    const options = hub.edgeOptions('edge-1', { heartbeatMs: 3_000, ...more });
     const client = await EdgeClient.join({
       ...options,
       hub: { ...options.hub, quic: `127.0.0.1:${quicPort}` },
