@@ -11,14 +11,13 @@ export interface UdpRelayOptions {
   readonly random?: () => number;
 }
 
-/**
- * A stretch of network for one client: can lose, delay, look, and change the client's address as a NAT does.
- */
+/** A stretch of network: can lose, delay, look, and change the addresses of its clients as a NAT does. */
 export class UdpRelay {
   readonly #options: UdpRelayOptions;
   readonly #near = createSocket('udp4');
-  #far: Socket | undefined;
-  #client: RemoteInfo | undefined;
+  /** What the server sees, by address of the client. */
+  readonly #fars = new Map<string, Socket>();
+  #isOpen = true;
   toServer = { datagrams: 0, bytes: 0, largest: 0 };
   toClient = { datagrams: 0, bytes: 0, largest: 0 };
   /** True: nothing the client sends arrives any more. */
@@ -37,11 +36,12 @@ export class UdpRelay {
     const relay = new UdpRelay(options);
     await new Promise<void>((resolve) => relay.#near.bind(options.port ?? 0, '127.0.0.1', resolve));
     relay.#near.on('message', (datagram, from) => {
-      relay.#client = from;
       relay.onToServer(datagram);
-      if (!relay.isDeaf) relay.#pass(datagram, relay.toServer, () => relay.#far?.send(datagram));
+      if (relay.isDeaf) return;
+      relay.#pass(datagram, relay.toServer, () =>
+        relay.#farOf(from).send(datagram, options.targetPort, '127.0.0.1'),
+      );
     });
-    await relay.rebind();
     return relay;
   }
 
@@ -49,27 +49,31 @@ export class UdpRelay {
     return this.#near.address().port;
   }
 
-  /** From now on the server sees another source port. */
+  /** From now on the server sees other source ports. */
   async rebind(): Promise<void> {
-    const old = this.#far;
-    const far = createSocket('udp4');
-    await new Promise<void>((resolve) => far.connect(this.#options.targetPort, '127.0.0.1', resolve));
-    far.on('error', () => {});
-    far.on('message', (datagram) => {
-      if (this.isMute) return;
-      this.#pass(datagram, this.toClient, () =>
-        this.#near.send(datagram, this.#client!.port, this.#client!.address),
-      );
-    });
-    this.#far = far;
-    old?.close();
+    for (const far of this.#fars.values()) far.close();
+    this.#fars.clear();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#far?.close();
-    this.#far = undefined;
+    this.#isOpen = false;
+    await this.rebind();
     this.#near.removeAllListeners('message');
     this.#near.close();
+  }
+
+  #farOf(client: RemoteInfo): Socket {
+    const key = `${client.address} ${client.port}`;
+    const known = this.#fars.get(key);
+    if (known) return known;
+    const far = createSocket('udp4');
+    far.on('error', () => {});
+    far.on('message', (datagram) => {
+      if (this.isMute) return;
+      this.#pass(datagram, this.toClient, () => this.#near.send(datagram, client.port, client.address));
+    });
+    this.#fars.set(key, far);
+    return far;
   }
 
   #pass(
@@ -88,7 +92,7 @@ export class UdpRelay {
       return;
     }
     setTimeout(() => {
-      if (this.#far) send();
+      if (this.#isOpen) send();
     }, delayMs);
   }
 }
