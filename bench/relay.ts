@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
+import { freePort } from '../test/support/free-port.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
 import { cpuSeconds, median, residentKb } from './lib/process-usage.ts';
 import { startBenchGateway } from './lib/servers.ts';
@@ -159,15 +158,6 @@ function question(id: string): string {
   const resource = 'default/configmap/demo';
   const route = { source: 'edged', group: 'meta', operation: 'query', resource };
   return `${JSON.stringify({ header, route, content: { spec: { holderIdentity: 'x'.repeat(90) } } })}\n`;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function startProcess(

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { startNatsServer } from '../test/support/fleets/nats-server.ts';
-import { freePort } from '../test/support/kube/kube-fleet.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { cpuSeconds, residentKb } from './lib/process-usage.ts';
 import { drawScale } from './lib/scale-chart.ts';
 import { project, type ScalePoint, tables } from './lib/scale-projection.ts';

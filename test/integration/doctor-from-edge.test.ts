@@ -10,7 +10,7 @@ import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { sallyportProcess } from '../support/fleets/process.ts';
 import { readCa } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
-import { freePort } from '../support/kube/kube-fleet.ts';
+import { freePort } from '../support/free-port.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
 
 let hub: TestGateway;

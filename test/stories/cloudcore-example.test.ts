@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/index.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
-import { freePort } from '../support/kube/kube-fleet.ts';
+import { freePort } from '../support/free-port.ts';
 
 test('the stand-in for CloudCore of the examples takes the CA of the gateway, and doctor finds it well', async () => {
   const [events, tunnel] = [await freePort(), await freePort()];

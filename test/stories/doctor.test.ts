@@ -16,8 +16,8 @@ import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { readCa, writeSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { freePort } from '../support/free-port.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
-import { freePort } from '../support/kube/kube-fleet.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 

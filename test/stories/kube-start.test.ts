@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import type { KubeFault } from '../support/kube/kube-api.ts';
-import { freePort, KubeFleet, probe } from '../support/kube/kube-fleet.ts';
+import { KubeFleet, probe } from '../support/kube/kube-fleet.ts';
 
 let fleet: KubeFleet;
 beforeEach(async () => {

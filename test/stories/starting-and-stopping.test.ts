@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
@@ -10,6 +10,7 @@ import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edges/edgecore
 import { eventually } from '../support/eventually.ts';
 import { startGatewayProcess } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
+import { freePort } from '../support/free-port.ts';
 
 let base: string;
 beforeEach(() => {
@@ -17,14 +18,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 /** Undefined while nobody answers. */
 const probe = (port: number, path: string) => goGet(port, path).catch(() => undefined);
 const lastLine = ({ body }: { body: Buffer }) => body.toString().trim();

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { clusterBinaries } from '../../../tools/cluster-binaries.ts';
 import { eventually } from '../eventually.ts';
+import { freePort } from '../free-port.ts';
 import { mintCa, mintServer, type Pair } from '../pki/pki.ts';
-import { freePort } from './kube-fleet.ts';
 
 /** Who may call, by static token. The groups are Kubernetes' own. */
 export const CLUSTER_USERS = {
