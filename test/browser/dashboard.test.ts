@@ -198,8 +198,15 @@ describe('P3: what is done with a confirmation and a reason, and is in the audit
       await page.getByRole('button', { name: `CA rollover: ${name}` }).click();
       await confirm(page, verb, `try ${name}`);
     };
+    const serial = async () =>
+      ((await hub.admin.get('/api/v1/nodes/edge-1')) as { certificate: { serial: string } }).certificate
+        .serial;
+    /** A step that is refused has the nodes asked to renew. */
+    const renewed = async (before: string) =>
+      eventually('edge-1 has renewed', async () => (await serial()) !== before);
     await step('prepare', 'Take the step');
     await step('activate', 'Take the step');
+    const ofOldCa = await serial();
     await step('retire', 'Take the step');
     const dialog = page.getByRole('dialog');
     await dialog
@@ -207,7 +214,10 @@ describe('P3: what is done with a confirmation and a reason, and is in the audit
       .filter({ hasText: /blocked|retire/ })
       .waitFor();
     await dialog.getByRole('button', { name: 'Cancel' }).click();
+    await renewed(ofOldCa);
+    const ofNewCa = await serial();
     await step('abort', 'Take it back');
+    await renewed(ofNewCa);
     await step('abort', 'Take it back');
     await page.getByText('No rollover is under way.').waitFor();
     expect(asked()).toEqual(

@@ -36,6 +36,8 @@ export class Store {
   #skewMs = 0;
   #listeners = /** @type {Set<() => void>} */ (new Set());
   #timers = /** @type {Map<string, number>} */ (new Map());
+  /** The latest reading of each: an answer to an earlier one is older news. */
+  #latest = /** @type {Map<string, symbol>} */ (new Map());
   #nodes = new LiveNodes({
     onState: (state) => {
       this.#live = state;
@@ -88,7 +90,10 @@ export class Store {
     this.#timers.delete(name);
     const { path, everyMs, ...rest } = SOURCES[name];
     const before = this.#data[name];
+    const reading = Symbol(name);
+    this.#latest.set(name, reading);
     const answer = await read(path);
+    if (this.#latest.get(name) !== reading) return;
     /** @type {Resource<unknown>} */
     let next;
     if (answer.kind === 'missing') next = { state: 'missing' };
@@ -107,7 +112,7 @@ export class Store {
     }
     this.#data = /** @type {Data} */ ({ ...this.#data, [name]: next });
     this.#changed();
-    if (document.hidden || this.#timers.has(name)) return;
+    if (document.hidden) return;
     const waitMs = next.state === 'missing' ? MISSING_MS : everyMs;
     this.#timers.set(
       name,
