@@ -373,11 +373,6 @@ export const ERRORS = {
     message: 'the message speaks for another node or for a cloud component',
     fix: 'a node may only send for itself',
   },
-  NODE_LIMIT: {
-    status: 503,
-    message: 'the hub has reached its limit of {limit} nodes',
-    fix: 'raise hub.nodeLimit or add a replica',
-  },
   NODE_NOT_FOUND: {
     status: 404,
     message: 'node {node} has no session',
@@ -403,11 +398,6 @@ export const ERRORS = {
     message: 'node {node} did not acknowledge in time',
     fix: 'see `sallyport nodes show`; the message was parked after its last retry',
   },
-  NEGATIVE_ACKNOWLEDGEMENT: {
-    status: 502,
-    message: 'node {node} answered with an error',
-    fix: 'see the log of the edge node',
-  },
   SESSION_CLOSED: {
     status: 503,
     message: 'the session was closed: {reason}',
@@ -428,11 +418,6 @@ export const ERRORS = {
     message: 'cannot read {setting}',
     fix: 'check that the file is mounted and not empty, and that this process may read it',
   },
-  DRAINING: {
-    status: 503,
-    message: 'the gateway is shutting down',
-    fix: 'connect to another replica, or try again in a moment',
-  },
 
   // — running —
   LISTEN_FAILED: {
@@ -445,7 +430,6 @@ export const ERRORS = {
     message: 'listener {listener} let in a connection that had to be refused ({probe})',
     fix: 'this is a fault of Sallyport; report it, because the gateway does not start in this state',
   },
-  START_FAILED: { status: 500, message: 'the gateway could not start: {problem}', fix: 'follow the cause' },
   STOP_TIMEOUT: {
     status: 500,
     message: '{component} did not stop within {timeoutMs} ms',

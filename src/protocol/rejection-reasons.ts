@@ -262,7 +262,7 @@ export function blamesHub(reason: string, tls: 'node' | 'quic-library'): boolean
   return Object.hasOwn(table, reason) && table[reason]!.blamesHub === true;
 }
 
-/** The word of an error code, and the two that have one of their own among the peer's reasons. */
+/** The word of an error code; one has that of a peer's reason. */
 export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {
   if (code === 'NODE_REVOKED') return 'revoked';
   return code.toLowerCase().replaceAll('_', '-') as RequestReason;
@@ -279,7 +279,7 @@ export function fixOf(reason: string): string | undefined {
 }
 
 const LIMIT_FIX: Readonly<Record<string, string>> = {
-  TryAgainLater: ERRORS.NODE_LIMIT.fix,
+  TryAgainLater: 'raise hub.nodeLimit or add a replica',
   Flapping:
     'two devices seem to use one certificate: find the copy, revoke the certificate and join both again',
 };
