@@ -245,11 +245,6 @@ export function closeOfRefusal(word: string): CloseReasonName | undefined {
   return REFUSING.has(word) ? (word as CloseReasonName) : undefined;
 }
 
-/** What an operator can do about a session that ended, or never began, for this reason. */
-export function remedyOf(close: CloseReasonName): string {
-  return peerReasons.find(([, reason]) => reason.close === close)?.[1].fix ?? CLOSE_REASONS[close].text;
-}
-
 /** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
 export function refusalStatus(reason: PeerReason): 401 | 403 {
   const { close } = PEER_REASONS[reason];
@@ -273,9 +268,9 @@ export function fixOf(reason: string): string | undefined {
   if (Object.hasOwn(WORDS, reason)) return WORDS[reason]!.fix;
   const code = reason.toUpperCase().replaceAll('-', '_');
   if (Object.hasOwn(ERRORS, code)) return ERRORS[code as ErrorCode].fix;
-  if (Object.hasOwn(CLOSE_REASONS, reason))
-    return LIMIT_FIX[reason] ?? CLOSE_REASONS[reason as CloseReasonName].text;
-  return undefined;
+  if (!Object.hasOwn(CLOSE_REASONS, reason)) return undefined;
+  const peerReason = peerReasons.find(([, { close }]) => close === reason)?.[1];
+  return LIMIT_FIX[reason] ?? peerReason?.fix ?? CLOSE_REASONS[reason as CloseReasonName].text;
 }
 
 const LIMIT_FIX: Readonly<Record<string, string>> = {
