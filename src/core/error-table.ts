@@ -289,7 +289,7 @@ export const ERRORS = {
   },
   NODE_REVOKED: {
     status: 403,
-    message: 'node {node} is revoked: {reason}',
+    message: 'node {node} is {word}: {reason}',
     fix: 'an administrator can lift it with `sallyport lift`',
   },
   PEER_REFUSED: {
