@@ -243,7 +243,8 @@ export class WebSocketListener implements Listener {
   #answerPlain(socket: TLSSocket): void {
     const { leaf, intermediates } = peerCertificates(socket);
     const verdict = this.#components.gate.check(leaf, intermediates);
-    if (!verdict.ok) this.#refusals.report(verdict, this.#tls.remoteAddress(socket));
+    const remoteAddress = this.#tls.remoteAddress(socket);
+    if (!verdict.ok) this.#refusals.report(verdict, remoteAddress);
     const detail = 'this port speaks WebSocket: wss://<host>:<port>/<project_id>/<node>/events';
     this.#http.end(
       socket,
