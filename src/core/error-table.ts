@@ -423,7 +423,7 @@ export const ERRORS = {
   LISTEN_FAILED: {
     status: 500,
     message: 'cannot listen on {address} for {listener}: {problem}',
-    fix: 'free the port, or set another one with {listener}.port',
+    fix: 'free the port, or choose another one: {listener}.port of the configuration, --port of `sallyport dashboard`',
   },
   SELF_TEST_FAILED: {
     status: 500,

@@ -5,7 +5,7 @@ import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../cont
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
-import { describeError, SallyportError } from '../../core/errors.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { PeerGate } from '../../identity/peer-gate.ts';
@@ -79,12 +79,7 @@ export class QuicListener implements Listener {
       await this.#steering.start(host, port);
     } catch (cause) {
       await this.#closeAll();
-      const address = `${host}:${port}`;
-      throw new SallyportError(
-        'LISTEN_FAILED',
-        { address, listener: 'quic', problem: describeError(cause) },
-        cause,
-      );
+      throw listenFailed('quic', { host, port }, cause);
     }
     this.#sweeper = this.#components.clock.setInterval(() => this.#sweep(), SWEEP_MS);
   }
@@ -126,7 +121,7 @@ export class QuicListener implements Listener {
 
   address(): ListenAddress {
     const address = this.#steering.address();
-    if (!address) throw new SallyportError('NOT_FOUND');
+    if (!address) throw listenFailed('quic', this.#options(), new Error('it does not listen'));
     return address;
   }
 

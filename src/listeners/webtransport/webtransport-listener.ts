@@ -5,7 +5,8 @@ import type { BundleTrial, ListenAddress, Listener } from '../../contracts/liste
 import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
-import { describeError, SallyportError } from '../../core/errors.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
@@ -91,12 +92,7 @@ export class WebTransportListener implements Listener {
     } catch (cause) {
       await this.#http2.tls.stop(AbortSignal.abort());
       if (cause instanceof SallyportError) throw cause;
-      const { host, port } = this.#options();
-      throw new SallyportError(
-        'LISTEN_FAILED',
-        { address: `${host}:${port}`, listener: this.name, problem: describeError(cause) },
-        cause,
-      );
+      throw listenFailed(this.name, this.#options(), cause);
     }
     log.info({ serves: this.describe() }, 'WebTransport is served');
     this.#sweep = this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);
