@@ -223,6 +223,12 @@ export const info = z.object({
   quicOff: z.string().optional(),
 });
 
+export const ownInfo = info.extend({
+  caller: z
+    .object({ name: z.string(), role: z.enum(['viewer', 'operator']) })
+    .meta({ description: 'Who asks; a viewer may only read' }),
+});
+
 export const replicaList = z.object({ items: z.array(info), unanswered });
 
 export const tokenBody = z

@@ -51,7 +51,7 @@ function adminCertificate({ config, clock, log }: GatewayWorld, { current }: Cer
   const { kind, path } = config.current.secretStore;
   if (kind !== 'directory') return [];
   const parts = { clock, log, authority: () => current.authority(), source: current };
-  return [new AdminCertificateKeeper(parts, { directory: path, days: 365 })];
+  return [new AdminCertificateKeeper(parts, { directory: path, name: 'admin', role: 'operator', days: 365 })];
 }
 
 /** Started last: it says that the gateway is ready. */

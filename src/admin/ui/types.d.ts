@@ -21,6 +21,7 @@ export interface Info {
   readonly caSha256: string;
   readonly draining: boolean;
   readonly nodes: number;
+  readonly caller: { readonly name: string; readonly role: 'viewer' | 'operator' };
 }
 
 export interface Certificate {
