@@ -50,6 +50,7 @@ export const REQUIREMENTS: Readonly<
   F1: 'an expired certificate is renewed once within the grace, later 401',
   F2: 'with a bad certificate and a token the token decides',
   F3: 'an expired certificate is reported with node and days',
+  F4: 'every replica tells whom any of them refused, and which replica it was',
   G1: 'a connection that names another node is 403 before the upgrade',
   G2: 'refused connections reach no handler and end nobody',
   G3: 'the last of many reconnects lives, late ends disturb nobody',

@@ -402,8 +402,12 @@ export const nodeForecastList = z.object({
 export const rejectionQuery = z.strictObject({
   node: nodeName.optional(),
   reason: label.optional().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+  limit: z.coerce.number().int().min(1).max(100_000).default(11_000).meta({
+    description: 'How many at most; by default as many as one replica remembers',
+  }),
 });
 export const rejection = z.object({
+  replica: z.string().meta({ description: 'The replica that refused' }),
   node: z.string().optional().meta({ description: 'The node, where a trusted CA vouches for the name' }),
   claimedNode: z
     .string()
@@ -429,7 +433,7 @@ export const rejection = z.object({
     })
     .optional(),
 });
-export const rejectionList = z.object({ items: z.array(rejection) });
+export const rejectionList = z.object({ items: z.array(rejection), unanswered });
 
 const rolloverCa = z.object({ sha256: z.string(), subject: z.string(), notAfter: time });
 const rolloverSide = z.enum(['old', 'new', 'other']);

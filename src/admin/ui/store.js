@@ -15,7 +15,7 @@ const SOURCES = /** @type {const} */ ({
   checks: { path: '/readyz?verbose', everyMs: 5_000, value: parseChecks },
   certificates: { path: '/api/v1/certificates', everyMs: 5_000 },
   nodes: { path: '/api/v1/nodes', everyMs: 30_000, value: items },
-  rejections: { path: '/api/v1/rejections', everyMs: 5_000, value: items },
+  rejections: { path: '/api/v1/rejections?limit=1000', everyMs: 5_000, value: items },
   served: { path: '/api/v1/certificates/served', everyMs: 10_000, value: items },
   rollover: { path: '/api/v1/ca/rollover', everyMs: 10_000 },
   revocations: { path: '/api/v1/revocations', everyMs: 10_000, value: items },

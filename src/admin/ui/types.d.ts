@@ -82,6 +82,7 @@ export interface Node {
 }
 
 export interface Rejection {
+  readonly replica: string;
   readonly node?: string;
   readonly claimedNode?: string;
   readonly reason: string;

@@ -27,6 +27,9 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { FleetRejections } from '../../../src/fleet/fleet-rejections.ts';
+import { localCalls } from '../../../src/fleet/local-calls.ts';
+import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
 import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../../../src/history/node-history-service.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
@@ -243,6 +246,11 @@ export async function startAdmin({
       history,
       served: { list: async () => [] },
       rejections,
+      refused: new FleetRejections({
+        ownership: new LocalOwnership({ clock }, { replica: 'hub-1' }),
+        calls: localCalls,
+        local: rejections,
+      }),
       audit,
       health,
       info,
