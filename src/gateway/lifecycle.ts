@@ -82,12 +82,15 @@ function listening(
 
 /** Nobody is told that the gateway is ready before it has connected to itself. */
 function proof(world: GatewayWorld, { listeners }: Certificates, { recovery }: Doors): Component {
-  const { clock, log } = world;
+  const { clock, log, metrics } = world;
   return {
     name: 'self-test',
     start: async () => {
       await selfTest({ clock, log }, listeners.listeners);
+      // What it was refused is nobody's fault.
       recovery.rejections.clear();
+      metrics.handshakeFailures.reset();
+      metrics.enrolmentRefused.reset();
       await recovery.served.start();
     },
     stop: async () => {},
