@@ -221,6 +221,10 @@ export const info = z.object({
   nodes: count,
   listeners: z.array(listenerInfo),
   quicOff: z.string().optional(),
+  namesake: z
+    .string()
+    .optional()
+    .meta({ description: 'What to do when another running gateway has this name' }),
 });
 
 export const ownInfo = info.extend({

@@ -20,6 +20,8 @@ export interface GatewayInfo {
   readonly listeners: readonly ListenerInfo[];
   /** Why QUIC is off though it is wanted where it can be had, in one line that says how to get it. */
   readonly quicOff?: string;
+  /** Another running gateway has the name of this one: what to do, in one line. */
+  readonly namesake?: string;
 }
 
 /** What it says to an administrator who asks. */

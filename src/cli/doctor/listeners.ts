@@ -38,6 +38,19 @@ export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
   }
 }
 
+/** No other gateway that runs has the name of this one. */
+export function checkReplicaName({ gateway }: Patient): Finding[] {
+  if (!gateway.up) return [];
+  const { replica, namesake } = gateway.info;
+  if (namesake === undefined) return [];
+  return [
+    warning('replica-name', `another running gateway is named ${replica} too`, {
+      detail: 'lists, logs, receipts and the audit cannot tell them apart',
+      hint: 'give each gateway its own name in hub.replica, and restart it',
+    }),
+  ];
+}
+
 /**
  * Every check of `/readyz`. A gateway whose self-test fails never gets ready, so its answer tells of that
  * too.
