@@ -440,7 +440,7 @@ export const rejection = z.object({
 export const rejectionList = z.object({ items: z.array(rejection), unanswered });
 
 const rolloverCa = z.object({ sha256: z.string(), subject: z.string(), notAfter: time });
-const rolloverSide = z.enum(['old', 'new', 'other']);
+const rolloverSide = z.enum(['current', 'old', 'new', 'other']);
 const rolloverStep = z.enum(['prepare', 'activate', 'retire', 'revoke', 'abort']);
 export const rolloverParams = z.strictObject({ step: rolloverStep });
 export const rolloverQuery = z.strictObject({
@@ -463,7 +463,7 @@ export const rolloverStatus = z.object({
   ),
   asking: z.boolean(),
   replicas: z.array(z.object({ replica: z.string(), version: count, at: time })),
-  nodes: z.object({ total: count, old: count, new: count, other: count, dependent: count }),
+  nodes: z.object({ total: count, current: count, old: count, new: count, other: count, dependent: count }),
   summary: z.string(),
   next: z.array(z.object({ step: rolloverStep, blockers: z.array(z.string()) })),
   warnings: z.array(z.string()),

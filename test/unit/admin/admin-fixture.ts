@@ -136,7 +136,7 @@ export class FakeRollover implements CaRolloverAdmin {
     steps: [],
     asking: false,
     replicas: [],
-    nodes: { total: 0, old: 0, new: 0, other: 0, dependent: 0 },
+    nodes: { total: 0, current: 0, old: 0, new: 0, other: 0, dependent: 0 },
     summary: 'no rollover is under way',
     next: [{ step: 'prepare', blockers: [] }],
     warnings: [],
