@@ -438,7 +438,12 @@ export const ERRORS = {
   FORBIDDEN: {
     status: 403,
     message: 'this certificate may not use the admin interface',
-    fix: 'use the admin certificate (O=sallyport:admins)',
+    fix: 'use a certificate of an operator (O=sallyport:admins) or a viewer (O=sallyport:viewers); `sallyport certs issue` makes one',
+  },
+  OPERATOR_NEEDED: {
+    status: 403,
+    message: '{name} is a viewer, and only the role operator may change something',
+    fix: 'ask an operator to do it, or use a certificate of an operator; `sallyport certs issue operator NAME` makes one',
   },
   BEARER_REFUSED: {
     status: 401,
@@ -447,8 +452,8 @@ export const ERRORS = {
   },
   BEARER_FORBIDDEN: {
     status: 403,
-    message: 'the owner of the bearer token is not allowed to do this: {reason}',
-    fix: 'bind a ClusterRole with this verb on this nonResourceURL; docs/install.md has one',
+    message: 'the owner of the bearer token may not do this, it needs the role {role}: {reason}',
+    fix: 'bind the ClusterRole NAMESPACE-sallyport-viewer to read, or NAMESPACE-sallyport-operator to change; docs/install.md says how',
   },
   BEARER_UNAVAILABLE: {
     status: 503,

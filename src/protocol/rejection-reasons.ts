@@ -180,8 +180,9 @@ export const HANDSHAKE_REASONS = {
 export const ADMIN_REASONS = {
   'not-admin': {
     meaning: 'the certificate is good, and no administrator’s',
-    fix: 'use the admin certificate (O=sallyport:admins)',
+    fix: ERRORS.FORBIDDEN.fix,
   },
+  'not-operator': { meaning: 'a viewer wanted to change something', fix: ERRORS.OPERATOR_NEEDED.fix },
   'bearer-unknown': { meaning: 'the cluster does not know the bearer token', fix: ERRORS.BEARER_REFUSED.fix },
   'bearer-forbidden': {
     meaning: 'the owner of the bearer token may not do this',
