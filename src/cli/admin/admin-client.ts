@@ -157,7 +157,7 @@ export class AdminClient {
       readonly body?: string | Buffer | undefined;
       readonly headers: Readonly<Record<string, string>>;
       readonly signal?: AbortSignal | undefined;
-      /** Keeps connections; without it each request has its own. */
+      /** Keeps connections; without it each request has its own. For what may be asked twice. */
       readonly agent?: Agent;
     },
   ): Promise<IncomingMessage> {
@@ -179,6 +179,9 @@ export class AdminClient {
         resolve,
       );
       call.on('error', (cause) => {
+        // The gateway ends idle connections, and one may end as it is taken again.
+        if (call.reusedSocket && !options.signal?.aborted)
+          return resolve(this.request(method, path, options));
         reject(
           new SallyportError(
             'ADMIN_UNREACHABLE',
