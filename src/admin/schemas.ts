@@ -159,6 +159,18 @@ export const upstreamEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('message'), ...sessionEvent, message, bytes: count }),
   z.object({ type: z.literal('connected'), ...sessionEvent, ...cameOrWent }),
   z.object({ type: z.literal('disconnected'), ...sessionEvent, ...cameOrWent, reason: z.string() }),
+  z
+    .object({
+      type: z.literal('missed'),
+      count: count.optional().meta({
+        description:
+          'How many events of all nodes and kinds, those of another filter too; absent where nobody knows',
+      }),
+    })
+    .meta({
+      description:
+        'Events before the next one are not kept any more, or the Last-Event-ID is of another gateway. It comes whatever the filter, without an id',
+    }),
 ]);
 
 export const certificateInfo = z.object({

@@ -176,7 +176,7 @@ test('H1, L3: a message that enters any replica reaches its node once, with its 
 
   const heard: string[] = [];
   const following = new AbortController();
-  const events = fleet.get('r1').admin.events('/api/v1/events', following.signal);
+  const events = fleet.get('r1').admin.events('/api/v1/events', { signal: following.signal });
   const followed = (async () => {
     for await (const { data } of events) {
       const { type, message, reason } = data as {

@@ -9,6 +9,7 @@ import { Checks } from './parts/checks.js';
 import { Desk } from './parts/desk.js';
 import { Forecasts } from './parts/forecasts.js';
 import { Header } from './parts/header.js';
+import { Messages } from './parts/messages.js';
 import { Nodes } from './parts/nodes.js';
 import { Rejections } from './parts/rejections.js';
 import { Revocations } from './parts/revocations.js';
@@ -45,6 +46,7 @@ export function App({ store }) {
         <${Sessions} data=${data} />
       </div>
       <${Nodes} nodes=${data.nodes} now=${now} />
+      <${Messages} nodes=${data.nodes} />
       <div class="columns even">
         <${Rejections} rejections=${data.rejections} now=${now} />
         <${Revocations} revocations=${data.revocations} now=${now} />

@@ -49,8 +49,9 @@ export class Store {
   });
 
   start() {
-    document.addEventListener('visibilitychange', () => this.#follow());
-    this.#follow();
+    document.addEventListener('visibilitychange', () => this.#look());
+    this.#look();
+    this.#nodes.start();
   }
 
   /** @returns {Snapshot} */
@@ -74,15 +75,10 @@ export class Store {
     for (const name of Object.keys(SOURCES)) void this.#load(/** @type {keyof Data} */ (name));
   }
 
-  #follow() {
+  #look() {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
-    if (document.hidden) {
-      this.#nodes.stop();
-      return;
-    }
-    this.#nodes.start();
-    this.refresh();
+    if (!document.hidden) this.refresh();
   }
 
   /** @param {keyof Data} name */

@@ -13,6 +13,8 @@ import type { GatewayInfo } from '../../../src/contracts/gateway-info.ts';
 import type {
   MessageBus,
   StoredEvent,
+  SubscribeOptions,
+  Subscription,
   UpstreamEvent,
   UpstreamFilter,
 } from '../../../src/contracts/message-bus.ts';
@@ -90,9 +92,11 @@ export class FakeNodes implements NodeDirectory {
   }
 }
 
-/** Keeps every event, and replays those after `afterId` inside `subscribe`, as a bus does. */
+/** Keeps every event but `lost`, and replays those after `afterId` inside `subscribe`, as a bus does. */
 export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   readonly #events: StoredEvent[] = [];
+  /** How many of the oldest are kept no more. */
+  lost = 0;
   readonly followers = new Set<{ filter: UpstreamFilter; onEvent: (event: StoredEvent) => void }>();
 
   publish(event: UpstreamEvent): void {
@@ -104,12 +108,19 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   subscribe(
     filter: UpstreamFilter,
     onEvent: (event: StoredEvent) => void,
-    { afterId }: { afterId?: string } = {},
-  ): () => void {
+    { afterId, onMissed }: SubscribeOptions = {},
+  ): Subscription {
     const follower = { filter, onEvent };
     this.followers.add(follower);
-    if (afterId !== undefined) for (const event of this.#events.slice(Number(afterId))) onEvent(event);
-    return () => this.followers.delete(follower);
+    if (afterId !== undefined) {
+      const from = Math.max(Number(afterId), this.lost);
+      if (from > Number(afterId)) onMissed?.(from - Number(afterId));
+      for (const event of this.#events.slice(from)) onEvent(event);
+    }
+    return {
+      position: () => String(this.#events.length),
+      end: () => void this.followers.delete(follower),
+    };
   }
 }
 
