@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
-import type { Pair } from '../../test/support/pki/pki.ts';
+import { type Pair, storedPair } from '../../test/support/pki/pki.ts';
 
 /** A gateway in a process of its own, on free ports, with a folder of its own unless it is given one. */
 export interface BenchGateway extends AsyncDisposable {
@@ -93,20 +92,8 @@ export function readPair(folder: string, secret: string, certKey: string, keyKey
   const { data } = parse(readFileSync(join(folder, `${secret}.yaml`), 'utf8')) as {
     data: Record<string, string>;
   };
-  const certificate = new X509Certificate(Buffer.from(data[certKey]!, 'base64'));
-  const privateKey = createPrivateKey({
-    key: Buffer.from(data[keyKey]!, 'base64'),
-    format: 'der',
-    type: 'sec1',
-  });
-  return {
-    certificate,
-    der: Buffer.from(certificate.raw),
-    pem: certificate.toString(),
-    privateKey,
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
-  };
+  const bytes = (name: string) => Buffer.from(data[name]!, 'base64');
+  return storedPair(bytes(certKey), bytes(keyKey));
 }
 
 async function firstLine(child: ChildProcess): Promise<string> {
