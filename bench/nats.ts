@@ -3,19 +3,19 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
-import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, createInbox, headers, type NatsConnection } from '@nats-io/transport-node';
 import type { WebSocket } from 'ws';
-import { AdminClient } from '../src/cli/admin/admin-client.ts';
+import type { AdminClient } from '../src/cli/admin/admin-client.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { type NatsServer, startNatsServer } from '../test/support/fleets/nats-server.ts';
+import type { NatsServer } from '../test/support/fleets/nats-server.ts';
 import { mintEdge } from '../test/support/pki/pki.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
+import { NatsRig } from './lib/nats-rig.ts';
 import { cpuSeconds, percentile } from './lib/process-usage.ts';
-import { type BenchGateway, startBenchGateway } from './lib/servers.ts';
+import { adminOf, type BenchGateway, startBenchGateway } from './lib/servers.ts';
 
 const MESSAGES = 4_000;
 const WIDTH = 32;
@@ -23,57 +23,14 @@ const WIDTH = 32;
 const BATCH = 100;
 const BATCHES = 2;
 const ONE_BY_ONE = 400;
-const NODES = 5_000;
 
 /**
  * A message through two replicas and back, against the same client library and nats-server with nothing
  * around: CPU per message of everything between the ends, and latency one by one.
  */
 export async function benchNats(): Promise<void> {
-  await using rig = await Rig.start();
+  await using rig = await NatsRig.start();
   await benchMessage(rig);
-}
-
-/** 5,000 edges whose replica is killed come to the other one. */
-export async function benchReconnect(): Promise<void> {
-  await using rig = await Rig.start();
-  await benchReturn(rig);
-}
-
-/** Two replicas on one nats-server. */
-class Rig implements AsyncDisposable {
-  readonly nats: NatsServer;
-  readonly a: BenchGateway;
-  readonly b: BenchGateway;
-  readonly #stack: AsyncDisposableStack;
-
-  private constructor({ nats, a, b }: Pick<Rig, 'nats' | 'a' | 'b'>, stack: AsyncDisposableStack) {
-    this.nats = nats;
-    this.a = a;
-    this.b = b;
-    this.#stack = stack;
-  }
-
-  static async start(): Promise<Rig> {
-    await using stack = new AsyncDisposableStack();
-    const nats = stack.use(await startNatsServer());
-    const settings = {
-      'bus.kind': 'nats',
-      'bus.nats.servers': nats.url,
-      'hub.replica': 'a',
-      'hub.flapThreshold': '100000',
-      'hub.keepaliveTimeoutMs': '600000',
-    };
-    const a = stack.use(await startBenchGateway(settings));
-    const onSameSecrets = { ...settings, 'secretStore.path': a.folder, 'hub.replica': 'b' };
-    const b = stack.use(await startBenchGateway(onSameSecrets));
-    console.log(`load before the run ${loadavg()[0]!.toFixed(1)}`);
-    return new Rig({ nats, a, b }, stack.move());
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#stack.disposeAsync();
-  }
 }
 
 interface Way {
@@ -87,7 +44,7 @@ interface Way {
   run(count: number, width: number): Promise<readonly number[]>;
 }
 
-async function benchMessage({ nats, a, b }: Rig): Promise<void> {
+async function benchMessage({ nats, a, b }: NatsRig): Promise<void> {
   const [edge] = await mintEdges(a.ca, 1);
   const socket = await openSocket(b.ports.websocket, a.ca, edge!);
   acknowledgeAll(socket);
@@ -193,43 +150,6 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   alone.socket.terminate();
   for (const child of [echo, sender]) child.kill();
   await client.close();
-}
-
-/**
- * Real WebSockets with full handshakes: what the edges cost is in the time, not in the CPU of the replica.
- */
-async function benchReturn({ nats, a, b }: Rig): Promise<void> {
-  const admin = adminOf(a, b);
-  const edges = await mintEdges(a.ca, NODES);
-  const connectAll = (port: number) => inParallel(edges, 16, (edge) => openSocket(port, a.ca, edge));
-  const first = await connectAll(a.ports.websocket);
-  const began = performance.now();
-  const [cpu, natsCpu] = [cpuSeconds(b.pid), cpuSeconds(nats.pid!)];
-  process.kill(a.pid, 'SIGKILL');
-  const second = await connectAll(b.ports.websocket);
-  const connectedMs = performance.now() - began;
-  // Owned: a message for each gets through at once. The last that came is the last that is claimed.
-  acknowledgeAll(second.at(-1)!);
-  await eventually('the last one gets its message', () =>
-    admin
-      .post<{ kind: string }>(`/api/v1/nodes/${edges.at(-1)!.node}/messages`, {
-        resource: 'default/bench/1',
-        operation: 'update',
-        content: null,
-        wait: 'ack',
-        timeoutMs: 5_000,
-      })
-      .then(
-        ({ kind }) => kind === 'acknowledged',
-        () => false,
-      ),
-  );
-  const ownedMs = performance.now() - began;
-  const each = (seconds: number) => ((seconds * 1e6) / NODES).toFixed(0);
-  console.log(
-    `${NODES} edges from a killed replica to the other   connected ${(connectedMs / 1000).toFixed(1)} s   all owned and reachable ${(ownedMs / 1000).toFixed(1)} s   CPU a node: replica ${each(cpuSeconds(b.pid) - cpu)} µs, nats-server ${each(cpuSeconds(nats.pid!) - natsCpu)} µs`,
-  );
-  for (const socket of [...first, ...second]) socket.terminate();
 }
 
 async function startBare(nats: NatsServer, role: 'echo' | 'send'): Promise<ChildProcess> {
@@ -343,17 +263,6 @@ function acknowledgeAll(socket: WebSocket): void {
       content: 'OK',
     };
     socket.send(`${JSON.stringify(answer)}\n`);
-  });
-}
-
-/** The administrator of the folder of `owner`, at `gateway`. */
-function adminOf(owner: BenchGateway, gateway: BenchGateway): AdminClient {
-  const file = (name: string) => join(owner.folder, name);
-  return new AdminClient({
-    address: `localhost:${gateway.ports.admin}`,
-    cert: file('admin.crt'),
-    key: file('admin.key'),
-    ca: file('ca.crt'),
   });
 }
 

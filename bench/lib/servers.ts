@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import { type Pair, storedPair } from '../../test/support/pki/pki.ts';
 
 /** A gateway in a process of its own, on free ports, with a folder of its own unless it is given one. */
@@ -60,7 +61,18 @@ export async function startBenchGateway(
   };
 }
 
-/** Whoever is compared with a gateway: a process that is given CERT KEY CA and prints its port. */
+/** The administrator of the folder of `owner`, at `gateway`. */
+export function adminOf(owner: BenchGateway, gateway: BenchGateway): AdminClient {
+  const file = (name: string) => join(owner.folder, name);
+  return new AdminClient({
+    address: `localhost:${gateway.ports.admin}`,
+    cert: file('admin.crt'),
+    key: file('admin.key'),
+    ca: file('ca.crt'),
+  });
+}
+
+/** Whoever is compared with a gateway: or stands behind it: a process that is given CERT KEY CA and prints its port. */
 export interface BenchPeer extends AsyncDisposable {
   readonly pid: number;
   readonly port: number;
@@ -78,6 +90,13 @@ export async function startPeer(gateway: BenchGateway, ...command: readonly stri
   const port = Number(await firstLine(child));
   return { pid: child.pid!, port, [Symbol.asyncDispose]: () => stop(child) };
 }
+
+/**
+ * A CloudCore that answers each question at once. @param port where the gateways look for it: they start
+ * first
+ */
+export const startAnsweringCloud = (gateway: BenchGateway, port: number): Promise<BenchPeer> =>
+  startPeer(gateway, process.execPath, 'bench/lib/answering-cloud.ts', String(port));
 
 export const startBareServer = (gateway: BenchGateway): Promise<BenchPeer> =>
   startPeer(gateway, process.execPath, 'bench/lib/bare-server.ts');
