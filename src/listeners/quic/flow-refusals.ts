@@ -21,7 +21,9 @@ export interface FlowRefusalComponents {
   readonly metrics: Pick<Metrics, 'connectionsRefused'>;
 }
 
-/** Counts the flows there is no room for, logs some of them, and words the answer as long as it is no flood. */
+/**
+ * Counts the flows there is no room for, logs some of them, and words the answer as long as it is no flood.
+ */
 export class FlowRefusals {
   readonly #components: FlowRefusalComponents;
   readonly #sampler: LogSampler;
