@@ -6,6 +6,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 
 /** All but the changelog, which names the commands of its time. */
 export const PAGES = globSync(['*.md', 'docs/**/*.md', '{certs-dev,examples,deploy,test}/**/*.md']).filter(
@@ -60,10 +61,9 @@ export function sallyportWords(command: readonly string[]): readonly string[] | 
   const viaNpm = command.join(' ').startsWith('npm run -s sallyport --');
   const at = viaNpm
     ? command.indexOf('--')
-    : command.findIndex((word, index) => {
-        const before = command[index - 1];
-        return word.endsWith('/bin/sallyport') || (word === 'sallyport' && (index === 0 || before === '--'));
-      });
+    : command.findIndex(
+        (word, index) => basename(word) === 'sallyport' && (index === 0 || command[index - 1] === '--'),
+      );
   return at < 0 ? undefined : command.slice(at + 1);
 }
 
