@@ -98,7 +98,7 @@ export class WebTransportListener implements Listener {
         cause,
       );
     }
-    log.info({ serves: this.describe() }, 'WebTransport is served');
+    log.debug({ serves: this.describe() }, 'WebTransport is served');
     this.#sweep = this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);
   }
 
