@@ -61,7 +61,7 @@ export class EnrolmentWorld {
   readonly connected = new Set<string>();
   readonly settings: Settings;
   readonly revoked = new Set<string>();
-  readonly revokedNodes = new Set<string>();
+  readonly shutOut = new Map<string, ShutOut>();
   readonly #started: TokenService[] = [];
   /** While true, every access to the store fails. */
   storeDown = false;
@@ -135,7 +135,7 @@ export class EnrolmentWorld {
         tokens,
         grace,
         isConnected: (node) => this.connected.has(node),
-        isNodeRevoked: (node) => (this.revokedNodes.has(node) ? 'lost' : undefined),
+        isNodeRevoked: (node) => this.shutOut.get(node),
         audit,
         clock,
         log,
