@@ -81,7 +81,7 @@ interface Way {
 }
 
 async function benchMessage({ nats, a, b }: Rig): Promise<void> {
-  const [edge] = await mintEdges(a.ca, 1);
+  const [edge] = mintEdges(a.ca, 1);
   const socket = await openSocket(b.ports.websocket, a.ca, edge!);
   acknowledgeAll(socket);
   const client = await connect({ servers: nats.url });
@@ -178,7 +178,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
  */
 async function benchReturn({ nats, a, b }: Rig): Promise<void> {
   const admin = adminOf(a, b);
-  const edges = await mintEdges(a.ca, NODES);
+  const edges = mintEdges(a.ca, NODES);
   const connectAll = (port: number) => inParallel(edges, 16, (edge) => openSocket(port, a.ca, edge));
   const first = await connectAll(a.ports.websocket);
   const began = performance.now();
