@@ -1,9 +1,3 @@
-/** One element of DER (X.690): its tag octet and what it holds. */
-export interface DerElement {
-  readonly tag: number;
-  readonly content: Buffer;
-}
-
 /** Tag octets of what certificates and the backup container use (X.690 section 8.1.2). */
 export const TAG = {
   integer: 0x02,

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
-test('L8: a gateway that starts again says which CA, which bus and what listens, a line each, and nothing twice', async () => {
+test('L10: a gateway that starts again says which CA, which bus and what listens, a line each, and nothing twice', async () => {
   const first = await startTestGateway();
   await first.gateway.stop();
   const { log, records } = captureLog();

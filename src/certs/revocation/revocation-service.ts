@@ -151,11 +151,11 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   // — decisions —
 
   isRevoked(peer: RevocablePeer): ShutOut | undefined {
-    return shutOutBy(this.#list.value.find(peer));
+    return shutOut(this.#list.value.find(peer));
   }
 
   isNodeRevoked(node: string): ShutOut | undefined {
-    return shutOutBy(this.#list.value.findNode(node));
+    return shutOut(this.#list.value.findNode(node));
   }
 
   onChange(listener: () => void): Unsubscribe {
@@ -352,10 +352,13 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 }
 
 /** For the edge: neither who decided nor the note. */
-function shutOutBy(entry: RevocationEntry | undefined): ShutOut | undefined {
-  if (!entry) return undefined;
-  const word = isQuarantine(entry) ? 'quarantined' : 'revoked';
-  return { word, text: `${entry.reason}, since ${isoSeconds(entry.at)}` };
+function shutOut(entry: RevocationEntry | undefined): ShutOut | undefined {
+  return (
+    entry && {
+      word: isQuarantine(entry) ? 'quarantined' : 'revoked',
+      text: `${entry.reason}, since ${isoSeconds(entry.at)}`,
+    }
+  );
 }
 
 function aboutOf(target: RevocationTarget): Deed {

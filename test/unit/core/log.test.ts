@@ -44,7 +44,7 @@ describe('an error in a line', () => {
   const refused = Object.assign(new Error('connect ECONNREFUSED 192.0.2.1:443'), { code: 'ECONNREFUSED' });
   const known = new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'no answer' }, refused);
 
-  test('L8: has text, code and fix when it is one that happens, and its stack at debug alone', () => {
+  test('L10: has text, code and fix when it is one that happens, and its stack at debug alone', () => {
     expect(written(known)).toEqual({
       code: 'SECRET_STORE_UNAVAILABLE',
       message: expect.stringMatching(/no answer.*connect ECONNREFUSED/),
@@ -56,7 +56,7 @@ describe('an error in a line', () => {
     log.level = 'info';
   });
 
-  test('L8: keeps its stack when it is a fault in a program, also as the cause of another', () => {
+  test('L10: keeps its stack when it is a fault in a program, also as the cause of another', () => {
     const fault = new TypeError('undefined is not a function');
     const invalid = Object.assign(new TypeError('not a string'), { code: 'ERR_INVALID_ARG_TYPE' });
     for (const err of [fault, invalid, new Error('surprise'), new SallyportError('INTERNAL', {}, fault)])

@@ -26,7 +26,7 @@ function setup() {
   return { clock, log, sessions, connect, said };
 }
 
-test('L8: up to ten nodes that connect within a second have a line each, and no other', async () => {
+test('L10: up to ten nodes that connect within a second have a line each, and no other', async () => {
   const { clock, connect, said } = setup();
   connect(10);
   await clock.advance(1_000);
@@ -39,7 +39,7 @@ test('L8: up to ten nodes that connect within a second have a line each, and no 
   expect(clock.pending).toBe(0);
 });
 
-test('L8: of many that connect at once there is one line a second, by transport; each has its own at debug', async () => {
+test('L10: of many that connect at once there is one line a second, by transport; each has its own at debug', async () => {
   const { clock, log, connect, said } = setup();
   connect(400);
   connect(12, 'quic');
@@ -68,7 +68,7 @@ test('L8: of many that connect at once there is one line a second, by transport;
   expect(clock.pending).toBe(0);
 });
 
-test('L8: of many sessions that end at once there is one line a second, with the reasons', async () => {
+test('L10: of many sessions that end at once there is one line a second, with the reasons', async () => {
   const { clock, log, sessions } = setup();
   for (let index = 0; index < 30; index++)
     sessions.disconnected({
@@ -85,7 +85,7 @@ test('L8: of many sessions that end at once there is one line a second, with the
   });
 });
 
-test('L8: a stop says at once what the last second would have said, and says nothing later', async () => {
+test('L10: a stop says at once what the last second would have said, and says nothing later', async () => {
   const { clock, connect, sessions, said } = setup();
   connect(50);
   sessions.stop();
