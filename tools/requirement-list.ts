@@ -86,6 +86,7 @@ export const REQUIREMENTS: Readonly<
   L4: 'TLS 1.2 and 1.3 with AEAD only; RSA hub certificates work',
   L5: 'what the gateway checks of itself, and the doctor of it, leaves no rejection, no failed handshake and no warning',
   L8: 'two living gateways of one name say so, and what to do; one that comes back after a crash does not',
+  L9: 'whoever follows events goes on where it was, and is told what was missed',
   L6: 'keys are agreed on with a post-quantum group where the client can, and operators see with which',
   N1: 'strangers who are silent take no place, and addresses take turns',
   N6: 'the last file descriptors are left to the store, health and administrators',

@@ -80,9 +80,9 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
 
   test('in idle the CA in use is the current one, before a rollover, after one that ended and after one that was taken back', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     let nodes = [node('edge-1', old.sha256)];
-    const hub = await start({ nodes: () => nodes });
+    const hub = await fleet.start({ nodes: () => nodes });
     const seen = () => {
       const { nodes: counts, items } = hub.service.status();
       return [counts, ...items.map(({ node, issuedBy, trusts }) => `${node} ${issuedBy} ${trusts}`)];
