@@ -38,18 +38,27 @@ export function shellBlocks(pages: readonly string[] = PAGES): readonly ShellBlo
   return found.map(({ text: _, ...rest }, index) => ({ ...rest, commands: commands[index]! }));
 }
 
+/** Lines that look like commands and stand in no block of shell, where the checks would not find them. */
+export function strayCommands(pages: readonly string[] = PAGES): readonly string[] {
+  const looksLikeOne = /^\s*(?:\$ )?(?:sallyport|npm|npx|helm|kubectl|docker) [-a-z]/;
+  return linesOutside(/^( *)```(?:sh|bash|shell|console)\n[\s\S]*?^\1```$/gm, pages)
+    .filter(({ line }) => looksLikeOne.test(line))
+    .map(({ at, line }) => `${at}: ${line.trim()}`);
+}
+
 /** Commands of ours between backticks in a sentence or a table: shortened ones, with words to be replaced. */
 export function namedCommands(pages: readonly string[] = PAGES): readonly { at: string; text: string }[] {
+  return linesOutside(/^( *)```[\s\S]*?^\1```$/gm, pages).flatMap(({ at, line }) =>
+    [...line.matchAll(/`((?:sallyport|npm run) [^`]+)`/g)].map(([, text]) => ({ at, text: text! })),
+  );
+}
+
+function linesOutside(block: RegExp, pages: readonly string[]): readonly { at: string; line: string }[] {
   return pages.flatMap((page) =>
     readFileSync(page, 'utf8')
-      .replaceAll(/^( *)```[\s\S]*?^\1```$/gm, (block) => block.replaceAll(/[^\n]/g, ''))
+      .replaceAll(block, (text) => text.replaceAll(/[^\n]/g, ''))
       .split('\n')
-      .flatMap((line, index) =>
-        [...line.matchAll(/`((?:sallyport|npm run) [^`]+)`/g)].map(([, text]) => ({
-          at: `${page}:${index + 1}`,
-          text: text!,
-        })),
-      ),
+      .map((line, index) => ({ at: `${page}:${index + 1}`, line })),
   );
 }
 

@@ -89,7 +89,7 @@ for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
       200,
     );
     expect(bystander).toBeDefined();
-  }, 30_000);
+  });
 }
 
 for (const transport of ['websocket', 'quic', 'webtransport'] as const) {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createProgram } from '../../src/cli/program.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { listSettings } from '../../src/config/settings.ts';
-import { namedCommands, sallyportWords, shellBlocks } from '../../tools/document-commands.ts';
+import { namedCommands, sallyportWords, shellBlocks, strayCommands } from '../../tools/document-commands.ts';
 
 type Program = Awaited<ReturnType<typeof createProgram>>;
 type Check = (documents: ReturnType<typeof readDocuments>) => Promise<readonly string[]> | readonly string[];
@@ -14,6 +14,7 @@ type Check = (documents: ReturnType<typeof readDocuments>) => Promise<readonly s
 const readDocuments = (pages?: readonly string[]) => ({
   blocks: shellBlocks(pages),
   named: namedCommands(pages),
+  stray: strayCommands(pages),
 });
 
 const read = (file: string) => readFileSync(file, 'utf8');
@@ -49,6 +50,8 @@ const CHECKS = {
     blocks
       .filter(({ runBy, whyNot }) => !runBy && !whyNot)
       .map(({ at }) => `${at}: write <!-- run by FILE --> or <!-- not run: WHY --> before it`),
+
+  'commands stand in blocks of shell': ({ stray }) => stray,
 
   'what runs a block reads its page': ({ blocks }) =>
     blocks
@@ -153,6 +156,7 @@ describe('the checks of the documents', () => {
       `- a list\n\n  ${shell('echo', '  ').replaceAll('\n', '\n  ')}`,
       /:3: /,
     ],
+    ['commands stand in blocks of shell', 'Look:\n\n    sallyport nodes list', /:3: sallyport nodes list/],
     [
       'what runs a block reads its page',
       `<!-- run by .ci/smoke -->\n${shell('echo')}`,
