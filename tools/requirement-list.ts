@@ -126,6 +126,9 @@ export const REQUIREMENTS: Readonly<
   V4: 'the transcript and the test vectors of the protocol documents are what the code writes and reads',
   V6: 'the SDK needs two libraries and Node 22.15, and says so on an older one; `release:check` installs and joins',
   V5: 'a quarantined node waits, and is back by itself when it is lifted',
+  V7: 'each command of a document is run by a test or says why not, and has the form that the program takes',
+  V8: '`sallyport completion` prints what makes bash, zsh and fish complete its commands, options and values',
+  L10: 'the log of a start and of a thousand nodes that connect at once can be read; stacks are for debug and for faults in programs',
   L7: 'a command line loads what it uses and nothing else; a health check starts no Node',
   O6: 'the goodbye of EdgeCore ends a session as an orderly end',
 };

@@ -289,8 +289,13 @@ export const ERRORS = {
   },
   NODE_REVOKED: {
     status: 403,
-    message: 'node {node} is {word}: {reason}',
+    message: 'node {node} is revoked: {reason}',
     fix: 'an administrator can lift it with `sallyport lift`',
+  },
+  NODE_QUARANTINED: {
+    status: 403,
+    message: 'node {node} is quarantined: {reason}',
+    fix: 'the node asks again by itself, and is let in when an administrator lifts it with `sallyport lift`',
   },
   PEER_REFUSED: {
     status: 401,
@@ -520,7 +525,7 @@ export const ERRORS = {
   CONNECT_FAILED: {
     status: 503,
     message: 'cannot connect to {url}: {problem}',
-    fix: 'check address, firewall and the state of the hub; the client retries by itself',
+    fix: 'check address, firewall and the state of the hub; the client tries again by itself, and so does a join',
   },
   CONNECT_REFUSED: {
     status: 403,

@@ -258,9 +258,10 @@ export function blamesHub(reason: string, tls: 'node' | 'quic-library'): boolean
   return Object.hasOwn(table, reason) && table[reason]!.blamesHub === true;
 }
 
-/** The word of an error code; one has that of a peer's reason. */
+/** The word of an error code; two have one of their own among the peer's reasons. */
 export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {
   if (code === 'NODE_REVOKED') return 'revoked';
+  if (code === 'NODE_QUARANTINED') return 'quarantined';
   return code.toLowerCase().replaceAll('_', '-') as RequestReason;
 }
 

@@ -76,6 +76,7 @@ export class LocalBus implements MessageBus {
   }
 
   async start(): Promise<void> {
+    this.#log.info({ bus: this.name }, 'messages stay in this gateway');
     this.#sweep ??= this.#clock.setInterval(() => this.#expire(), SWEEP_MS);
   }
 
