@@ -1,74 +1,36 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
-import { loadavg } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, createInbox, headers, type NatsConnection } from '@nats-io/transport-node';
 import type { WebSocket } from 'ws';
-import { AdminClient } from '../src/cli/admin/admin-client.ts';
+import type { AdminClient } from '../src/cli/admin/admin-client.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { type NatsServer, startNatsServer } from '../test/support/fleets/nats-server.ts';
+import type { NatsServer } from '../test/support/fleets/nats-server.ts';
 import { mintEdge } from '../test/support/pki/pki.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
+import { NatsRig } from './lib/nats-rig.ts';
 import { cpuSeconds, percentile } from './lib/process-usage.ts';
-import { type BenchGateway, startBenchGateway } from './lib/servers.ts';
+import { adminOf, type BenchGateway, startBenchGateway } from './lib/servers.ts';
 
 const MESSAGES = 4_000;
 const WIDTH = 32;
+/** Messages of one request at the batch endpoint, and requests at once. */
+const BATCH = 100;
+const BATCHES = 2;
 const ONE_BY_ONE = 400;
-const NODES = 5_000;
 
 /**
  * A message through two replicas and back, against the same client library and nats-server with nothing
  * around: CPU per message of everything between the ends, and latency one by one.
  */
 export async function benchNats(): Promise<void> {
-  await using rig = await Rig.start();
+  await using rig = await NatsRig.start();
   await benchMessage(rig);
-}
-
-/** 5,000 edges whose replica is killed come to the other one. */
-export async function benchReconnect(): Promise<void> {
-  await using rig = await Rig.start();
-  await benchReturn(rig);
-}
-
-/** Two replicas on one nats-server. */
-class Rig implements AsyncDisposable {
-  readonly nats: NatsServer;
-  readonly a: BenchGateway;
-  readonly b: BenchGateway;
-  readonly #stack: AsyncDisposableStack;
-
-  private constructor({ nats, a, b }: Pick<Rig, 'nats' | 'a' | 'b'>, stack: AsyncDisposableStack) {
-    this.nats = nats;
-    this.a = a;
-    this.b = b;
-    this.#stack = stack;
-  }
-
-  static async start(): Promise<Rig> {
-    await using stack = new AsyncDisposableStack();
-    const nats = stack.use(await startNatsServer());
-    const settings = {
-      'bus.kind': 'nats',
-      'bus.nats.servers': nats.url,
-      'hub.replica': 'a',
-      'hub.flapThreshold': '100000',
-      'hub.keepaliveTimeoutMs': '600000',
-    };
-    const a = stack.use(await startBenchGateway(settings));
-    const onSameSecrets = { ...settings, 'secretStore.path': a.folder, 'hub.replica': 'b' };
-    const b = stack.use(await startBenchGateway(onSameSecrets));
-    console.log(`load before the run ${loadavg()[0]!.toFixed(1)}`);
-    return new Rig({ nats, a, b }, stack.move());
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#stack.disposeAsync();
-  }
 }
 
 interface Way {
@@ -76,12 +38,14 @@ interface Way {
   /** Of what is between the ends, and of what does the same in the bare case. */
   readonly pids: readonly number[];
   readonly barePids: readonly number[];
-  /** Sends `count`, `width` at once. @returns milliseconds each took */
+  /** Many messages a request: what a request takes says nothing about one message. */
+  readonly isBatched?: true;
+  /** Sends `count`, `width` at once. @returns milliseconds each message or request took */
   run(count: number, width: number): Promise<readonly number[]>;
 }
 
-async function benchMessage({ nats, a, b }: Rig): Promise<void> {
-  const [edge] = await mintEdges(a.ca, 1);
+async function benchMessage({ nats, a, b }: NatsRig): Promise<void> {
+  const [edge] = mintEdges(a.ca, 1);
   const socket = await openSocket(b.ports.websocket, a.ca, edge!);
   acknowledgeAll(socket);
   const client = await connect({ servers: nats.url });
@@ -90,7 +54,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   const post = poster(a);
   await using alone = await startAlone(edge!.node);
   await eventually('a message gets through', () =>
-    post(edge!.node).then(
+    post.one(edge!.node).then(
       () => true,
       () => false,
     ),
@@ -122,14 +86,28 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
       name: 'HTTP at A → B → edge and back',
       pids: [a.pid, b.pid, nats.pid!],
       barePids: bare,
-      run: (count, width) => timed(count, width, () => post(edge!.node)),
+      run: (count, width) => timed(count, width, () => post.one(edge!.node)),
     },
     {
-      // What of the line above is HTTP, WebSocket and acknowledgement, and not NATS.
+      name: `HTTP, ${BATCH} a request, A → B → edge`,
+      pids: [a.pid, b.pid, nats.pid!],
+      barePids: bare,
+      isBatched: true,
+      run: (count, width) => timedBatches(count, width, (size) => post.many(edge!.node, size)),
+    },
+    {
+      // What of the lines above is HTTP, WebSocket and acknowledgement, and not NATS.
       name: 'HTTP at one gateway, no NATS',
       pids: [alone.gateway.pid],
       barePids: bare,
-      run: (count, width) => timed(count, width, () => alone.post(edge!.node)),
+      run: (count, width) => timed(count, width, () => alone.post.one(edge!.node)),
+    },
+    {
+      name: `HTTP, ${BATCH} a request, one gateway`,
+      pids: [alone.gateway.pid],
+      barePids: bare,
+      isBatched: true,
+      run: (count, width) => timedBatches(count, width, (size) => alone.post.many(edge!.node, size)),
     },
     {
       name: 'edge → B → event stream of A',
@@ -148,7 +126,7 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   ]);
   const bareCpu = new Map<number, number>();
   let [bareP50, bareP99] = [0, 0];
-  for (const { name, pids, barePids, run } of ways) {
+  for (const { name, pids, barePids, isBatched, run } of ways) {
     await run(MESSAGES / 2, WIDTH);
     const one = await run(ONE_BY_ONE, 1);
     const before = new Map(pids.map((pid) => [pid, cpuSeconds(pid)]));
@@ -162,8 +140,9 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
     const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
     const cpu = sum(costs.map(([, cost]) => cost));
     const bareSum = sum(barePids.map((pid) => bareCpu.get(pid)!));
+    const added = `   added p50 ${(p50 - bareP50).toFixed(2)} ms, p99 ${(p99 - bareP99).toFixed(2)} ms (aim < 5)`;
     console.log(
-      `${name.padEnd(34)} CPU ${cpu.toFixed(0)} µs, bare ${bareSum.toFixed(0)} µs, ratio ${(cpu / bareSum).toFixed(2)} (aim ≤ 2)   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms   added p50 ${(p50 - bareP50).toFixed(2)} ms, p99 ${(p99 - bareP99).toFixed(2)} ms (aim < 5)\n  of which ${costs.map(([pid, cost]) => `${parts.get(pid)} ${cost.toFixed(0)} µs`).join(', ')}`,
+      `${name.padEnd(34)} CPU ${cpu.toFixed(0)} µs, bare ${bareSum.toFixed(0)} µs, ratio ${(cpu / bareSum).toFixed(2)} (aim ≤ 2)   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms${isBatched ? ' a request' : added}\n  of which ${costs.map(([pid, cost]) => `${parts.get(pid)} ${cost.toFixed(0)} µs`).join(', ')}`,
     );
   }
   follower.stop();
@@ -171,43 +150,6 @@ async function benchMessage({ nats, a, b }: Rig): Promise<void> {
   alone.socket.terminate();
   for (const child of [echo, sender]) child.kill();
   await client.close();
-}
-
-/**
- * Real WebSockets with full handshakes: what the edges cost is in the time, not in the CPU of the replica.
- */
-async function benchReturn({ nats, a, b }: Rig): Promise<void> {
-  const admin = adminOf(a, b);
-  const edges = await mintEdges(a.ca, NODES);
-  const connectAll = (port: number) => inParallel(edges, 16, (edge) => openSocket(port, a.ca, edge));
-  const first = await connectAll(a.ports.websocket);
-  const began = performance.now();
-  const [cpu, natsCpu] = [cpuSeconds(b.pid), cpuSeconds(nats.pid!)];
-  process.kill(a.pid, 'SIGKILL');
-  const second = await connectAll(b.ports.websocket);
-  const connectedMs = performance.now() - began;
-  // Owned: a message for each gets through at once. The last that came is the last that is claimed.
-  acknowledgeAll(second.at(-1)!);
-  await eventually('the last one gets its message', () =>
-    admin
-      .post<{ kind: string }>(`/api/v1/nodes/${edges.at(-1)!.node}/messages`, {
-        resource: 'default/bench/1',
-        operation: 'update',
-        content: null,
-        wait: 'ack',
-        timeoutMs: 5_000,
-      })
-      .then(
-        ({ kind }) => kind === 'acknowledged',
-        () => false,
-      ),
-  );
-  const ownedMs = performance.now() - began;
-  const each = (seconds: number) => ((seconds * 1e6) / NODES).toFixed(0);
-  console.log(
-    `${NODES} edges from a killed replica to the other   connected ${(connectedMs / 1000).toFixed(1)} s   all owned and reachable ${(ownedMs / 1000).toFixed(1)} s   CPU a node: replica ${each(cpuSeconds(b.pid) - cpu)} µs, nats-server ${each(cpuSeconds(nats.pid!) - natsCpu)} µs`,
-  );
-  for (const socket of [...first, ...second]) socket.terminate();
 }
 
 async function startBare(nats: NatsServer, role: 'echo' | 'send'): Promise<ChildProcess> {
@@ -240,6 +182,15 @@ async function timed(count: number, width: number, send: () => Promise<void>): P
   });
 }
 
+/** One by one means here: one batch at a time. */
+function timedBatches(
+  count: number,
+  width: number,
+  send: (size: number) => Promise<void>,
+): Promise<number[]> {
+  return timed(Math.ceil(count / BATCH), Math.min(width, BATCHES), () => send(BATCH));
+}
+
 let versions = 0;
 const route = () => ({
   source: 'edgecontroller',
@@ -260,8 +211,8 @@ async function sendOverNats(client: NatsConnection, node: string): Promise<void>
   for await (const _ of outcome) break;
 }
 
-/** Over connections that stay open, as a cloud program would. */
-function poster(gateway: BenchGateway): (node: string) => Promise<void> {
+/** A cloud program that posts over connections that stay open, and waits for each acknowledgement. */
+function poster(gateway: BenchGateway) {
   const file = (name: string) => readFileSync(join(gateway.folder, name));
   const agent = new Agent({
     keepAlive: true,
@@ -270,24 +221,33 @@ function poster(gateway: BenchGateway): (node: string) => Promise<void> {
     key: file('admin.key'),
     ca: file('ca.crt'),
   });
-  const { resource: _, group: __, source: ___, ...rest } = route();
-  return (node) =>
-    new Promise((resolve, reject) => {
-      const { resource } = route();
-      const body = JSON.stringify({ ...rest, resource, content: 'x'.repeat(80), wait: 'ack' });
-      const call = request(
-        `https://localhost:${gateway.ports.admin}/api/v1/nodes/${node}/messages`,
-        { method: 'POST', agent, headers: { 'content-type': 'application/json' } },
-        (response) => {
-          response.resume();
-          response.once('end', () =>
-            response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}`)),
-          );
-        },
-      );
-      call.once('error', reject);
-      call.end(body);
+  const post = async (path: string, body: object): Promise<string> => {
+    const call = request(`https://localhost:${gateway.ports.admin}${path}`, {
+      method: 'POST',
+      agent,
+      headers: { 'content-type': 'application/json' },
     });
+    call.end(JSON.stringify(body));
+    const [response] = (await once(call, 'response')) as [IncomingMessage];
+    const answer = await text(response);
+    if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${answer}`);
+    return answer;
+  };
+  const message = () => {
+    const { source: _, group: __, ...rest } = route();
+    return { ...rest, content: 'x'.repeat(80), wait: 'ack' };
+  };
+  return {
+    one: async (node: string): Promise<void> => {
+      await post(`/api/v1/nodes/${node}/messages`, message());
+    },
+    many: async (node: string, size: number): Promise<void> => {
+      const items = Array.from({ length: size }, () => ({ ...message(), node }));
+      const answer = JSON.parse(await post('/api/v1/messages', { items })) as { items: { kind: string }[] };
+      const failed = answer.items.find(({ kind }) => kind !== 'acknowledged');
+      if (failed) throw new Error(`one of the batch: ${JSON.stringify(failed)}`);
+    },
+  };
 }
 
 function acknowledgeAll(socket: WebSocket): void {
@@ -303,17 +263,6 @@ function acknowledgeAll(socket: WebSocket): void {
       content: 'OK',
     };
     socket.send(`${JSON.stringify(answer)}\n`);
-  });
-}
-
-/** The administrator of the folder of `owner`, at `gateway`. */
-function adminOf(owner: BenchGateway, gateway: BenchGateway): AdminClient {
-  const file = (name: string) => join(owner.folder, name);
-  return new AdminClient({
-    address: `localhost:${gateway.ports.admin}`,
-    cert: file('admin.crt'),
-    key: file('admin.key'),
-    ca: file('ca.crt'),
   });
 }
 

@@ -1,14 +1,9 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import { freePort } from '../test/support/free-port.ts';
 import { inParallel, mintEdges, openSocket } from './lib/edges.ts';
 import { cpuSeconds, median, residentKb } from './lib/process-usage.ts';
-import { startBenchGateway } from './lib/servers.ts';
+import { startAnsweringCloud, startBenchGateway, startPeer } from './lib/servers.ts';
 
 const CONNECTIONS = 100;
 const ROUNDS = 7;
@@ -28,9 +23,9 @@ const LIVE_SLOTS = 300;
 export async function benchRelay(): Promise<void> {
   await using it = await startRelayed();
   const { gateway } = it;
-  const forwarder = ['bench/lib/bare-forwarder.ts', [...it.files, `127.0.0.1:${it.port}`]] as const;
-  await using bare = await startProcess(...forwarder);
-  const edges = await mintEdges(gateway.ca, CONNECTIONS);
+  const forwarder = ['bench/lib/bare-forwarder.ts', `127.0.0.1:${it.port}`];
+  await using bare = await startPeer(gateway, process.execPath, ...forwarder);
+  const edges = mintEdges(gateway.ca, CONNECTIONS);
   const sides = [];
   for (const side of [
     { name: 'bare', pid: bare.pid, port: bare.port },
@@ -64,7 +59,7 @@ export async function benchRelaySessions(): Promise<void> {
   await using alone = await startBenchGateway({ 'hub.keepaliveTimeoutMs': '600000' });
   const residents = [];
   for (const gateway of [alone, it.gateway]) {
-    const edges = await mintEdges(gateway.ca, WARM_UP + NODES);
+    const edges = mintEdges(gateway.ca, WARM_UP + NODES);
     const port = gateway.ports.websocket;
     const open = (some: typeof edges) => inParallel(some, 16, (edge) => openSocket(port, gateway.ca, edge));
     const first = await open(edges.slice(0, WARM_UP));
@@ -111,18 +106,10 @@ async function startRelayed() {
     'upstream.addresses': `127.0.0.1:${port}`,
     'hub.keepaliveTimeoutMs': '600000',
   });
-  const file = (name: string, text: string) => {
-    writeFileSync(join(gateway.folder, name), text, { mode: 0o600 });
-    return join(gateway.folder, name);
-  };
-  const cert = file('bench-hub.crt', gateway.hub.cert);
-  const key = file('bench-hub.key', gateway.hub.key);
-  const ca = file('bench-ca.crt', gateway.ca.pem);
-  const cloud = await startProcess('bench/lib/answering-cloud.ts', [cert, key, String(port)]);
+  const cloud = await startAnsweringCloud(gateway, port);
   return {
     gateway,
     port,
-    files: [cert, key, ca],
     async [Symbol.asyncDispose]() {
       await cloud[Symbol.asyncDispose]();
       await gateway[Symbol.asyncDispose]();
@@ -158,20 +145,4 @@ function question(id: string): string {
   const resource = 'default/configmap/demo';
   const route = { source: 'edged', group: 'meta', operation: 'query', resource };
   return `${JSON.stringify({ header, route, content: { spec: { holderIdentity: 'x'.repeat(90) } } })}\n`;
-}
-
-async function startProcess(
-  script: string,
-  args: readonly string[],
-): Promise<{ pid: number; port: number } & AsyncDisposable> {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-  return {
-    pid: child.pid!,
-    port: Number(line),
-    [Symbol.asyncDispose]: async () => {
-      child.kill();
-      await once(child, 'exit');
-    },
-  };
 }

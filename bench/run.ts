@@ -6,10 +6,11 @@
 import { benchCli } from './cli.ts';
 import { benchKube } from './kube.ts';
 import { benchLoss } from './loss.ts';
-import { benchNats, benchReconnect } from './nats.ts';
+import { benchNats } from './nats.ts';
 import { benchConnects, benchIdle, benchMessages } from './peers.ts';
 import { benchQuic } from './quic.ts';
 import { benchQuicRotations } from './quic-rotations.ts';
+import { benchReconnect } from './reconnect.ts';
 import { benchRelay, benchRelaySessions } from './relay.ts';
 import { benchSwap } from './swap.ts';
 

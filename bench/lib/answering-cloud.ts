@@ -1,12 +1,13 @@
 /**
  * The far end of the relay's measurement: answers each question at once with a message of about its size.
- * `node answering-cloud.ts CERT KEY PORT`; prints its port.
+ * `node answering-cloud.ts PORT CERT KEY`; prints its port.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { WebSocketServer } from 'ws';
 
-const [cert, key] = process.argv.slice(2, 4).map((file) => readFileSync(file!));
+const port = process.argv[2]!;
+const [cert, key] = process.argv.slice(3).map((file) => readFileSync(file));
 const server = createServer({ cert, key, requestCert: true, rejectUnauthorized: false } as object);
 const sockets = new WebSocketServer({ server, perMessageDeflate: false });
 const rest = JSON.stringify({
@@ -25,5 +26,5 @@ sockets.on('connection', (socket) => {
     );
   });
 });
-server.listen(Number(process.argv[4]), '127.0.0.1', () => process.stdout.write(`${process.argv[4]}\n`));
+server.listen(Number(port), '127.0.0.1', () => process.stdout.write(`${port}\n`));
 process.on('SIGTERM', () => process.exit(0));

@@ -1,13 +1,13 @@
 /**
  * What the relay is compared with: mutual TLS and two WebSockets a node, frames passed on unread. A process
- * of its own: `node bare-forwarder.ts CERT KEY CA HOST:PORT`; prints its port.
+ * of its own: `node bare-forwarder.ts HOST:PORT CERT KEY CA`; prints its port.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 
-const [certFile, keyFile, caFile, upstream] = process.argv.slice(2) as [string, string, string, string];
+const [upstream, certFile, keyFile, caFile] = process.argv.slice(2) as [string, string, string, string];
 const [cert, key, ca] = [certFile, keyFile, caFile].map((file) => readFileSync(file));
 const server = createServer({ cert, key, ca, requestCert: true, rejectUnauthorized: true } as object);
 const sockets = new WebSocketServer({ server, perMessageDeflate: false });

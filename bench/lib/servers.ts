@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
-import type { Pair } from '../../test/support/pki/pki.ts';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
+import { type Pair, storedPair } from '../../test/support/pki/pki.ts';
 
 /** A gateway in a process of its own, on free ports, with a folder of its own unless it is given one. */
 export interface BenchGateway extends AsyncDisposable {
@@ -36,9 +36,13 @@ export async function startBenchGateway(
     ...settings,
   };
   const flags = Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
-  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--print-ready', ...flags], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...(process.env.BENCH_NODE_ARGS?.split(' ') ?? []), 'src/main.ts', 'serve', '--print-ready', ...flags],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const ready = JSON.parse(await firstLine(child)) as Record<string, string>;
   const port = (name: string) =>
     Number(
@@ -61,7 +65,18 @@ export async function startBenchGateway(
   };
 }
 
-/** Whoever is compared with a gateway: a process that is given CERT KEY CA and prints its port. */
+/** The administrator of the folder of `owner`, at `gateway`. */
+export function adminOf(owner: BenchGateway, gateway: BenchGateway): AdminClient {
+  const file = (name: string) => join(owner.folder, name);
+  return new AdminClient({
+    address: `localhost:${gateway.ports.admin}`,
+    cert: file('admin.crt'),
+    key: file('admin.key'),
+    ca: file('ca.crt'),
+  });
+}
+
+/** Is compared with a gateway, or stands behind it: a process that is given CERT KEY CA; prints its port. */
 export interface BenchPeer extends AsyncDisposable {
   readonly pid: number;
   readonly port: number;
@@ -80,6 +95,13 @@ export async function startPeer(gateway: BenchGateway, ...command: readonly stri
   return { pid: child.pid!, port, [Symbol.asyncDispose]: () => stop(child) };
 }
 
+/**
+ * A CloudCore that answers each question at once. @param port where the gateways look for it: they start
+ * first
+ */
+export const startAnsweringCloud = (gateway: BenchGateway, port: number): Promise<BenchPeer> =>
+  startPeer(gateway, process.execPath, 'bench/lib/answering-cloud.ts', String(port));
+
 export const startBareServer = (gateway: BenchGateway): Promise<BenchPeer> =>
   startPeer(gateway, process.execPath, 'bench/lib/bare-server.ts');
 
@@ -93,20 +115,8 @@ export function readPair(folder: string, secret: string, certKey: string, keyKey
   const { data } = parse(readFileSync(join(folder, `${secret}.yaml`), 'utf8')) as {
     data: Record<string, string>;
   };
-  const certificate = new X509Certificate(Buffer.from(data[certKey]!, 'base64'));
-  const privateKey = createPrivateKey({
-    key: Buffer.from(data[keyKey]!, 'base64'),
-    format: 'der',
-    type: 'sec1',
-  });
-  return {
-    certificate,
-    der: Buffer.from(certificate.raw),
-    pem: certificate.toString(),
-    privateKey,
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
-  };
+  const bytes = (name: string) => Buffer.from(data[name]!, 'base64');
+  return storedPair(bytes(certKey), bytes(keyKey));
 }
 
 async function firstLine(child: ChildProcess): Promise<string> {

@@ -38,7 +38,7 @@ export interface ManagerOptions {
   readonly certificates: CertificateOptions & { readonly checkMs: number };
   /** `advertise.addresses` */
   readonly addresses: readonly string[];
-  /** Changes that come together are looked at together; 50 ms by default. */
+  /** Changes that come together are looked at together; 20 ms by default. */
   readonly debounceMs?: number;
   /**
    * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive
@@ -87,7 +87,7 @@ export class CertificateManager implements CertificateAdmin, Component {
     this.#secrets = new FollowedSecrets(components, snapshot, {
       names: [caSecret, hubSecret, trustSecret, rolloverSecret],
       hubSecret,
-      debounceMs: options.debounceMs ?? 50,
+      debounceMs: options.debounceMs ?? 20,
       onUnreadable: (unreadable) => this.#reporter.unreadable(unreadable),
       onChange: () => this.#evaluate(),
     });

@@ -48,16 +48,28 @@ export class Preflight {
     const startedAt = clock.monotonic();
     const unusable = bundle.clientCAs.find((ca) => prepareCa(ca) === undefined);
     if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
-    for (const listener of listeners()) {
-      for (const authority of authorities) {
-        const problem = await this.#problem(listener, bundle, authority);
-        if (problem !== undefined) throw refused(`${listener.name}: ${problem}`);
-      }
-    }
+    // At once: one after the other, a loop that is busy would hold each of them up anew.
+    const problems = await Promise.all(
+      listeners().map((listener) => this.#problemOf(listener, bundle, authorities)),
+    );
+    const problem = problems.find((problem) => problem !== undefined);
+    if (problem !== undefined) throw refused(problem);
     log.debug(
       { fingerprint: bundle.fingerprint, durationMs: clock.monotonic() - startedAt },
       'the new bundle was tried on every listener',
     );
+  }
+
+  async #problemOf(
+    listener: Listener,
+    bundle: CertificateBundle,
+    authorities: readonly CertificateAuthority[],
+  ): Promise<string | undefined> {
+    for (const authority of authorities) {
+      const problem = await this.#problem(listener, bundle, authority);
+      if (problem !== undefined) return `${listener.name}: ${problem}`;
+    }
+    return undefined;
   }
 
   /**

@@ -172,7 +172,7 @@ describe('P6: messages as they come', () => {
     await part.getByText('Not followed.').waitFor();
   });
 
-  test('L8: go on where they were when the page is seen again, and say what was missed meanwhile', async () => {
+  test('L9: go on where they were when the page is seen again, and say what was missed meanwhile', async () => {
     await using visitor = await open();
     const { page, part } = visitor;
     await follow(page);

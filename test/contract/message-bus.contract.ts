@@ -306,7 +306,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         expect(missed.map(contentOf)).toEqual([2, 3]);
       }));
 
-    test('L8: whoever goes on after the position it had misses nothing, though its filter held all back', () =>
+    test('L9: whoever goes on after the position it had misses nothing, though its filter held all back', () =>
       withBus(async (bus) => {
         const ofOther: StoredEvent[] = [];
         const missed: unknown[] = [];
@@ -325,7 +325,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
       }));
 
     test.each(['1790000000000000000', 'of-another-gateway'])(
-      'L8: whoever comes with an id of another gateway (%s) gets what is kept, and hears that there may be a gap',
+      'L9: whoever comes with an id of another gateway (%s) gets what is kept, and hears that there may be a gap',
       (afterId) =>
         withBus(async (bus) => {
           await bus.publish(fromEdge('edge-1', 1));

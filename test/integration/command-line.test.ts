@@ -54,6 +54,33 @@ describe('the command line', () => {
     expect(stdout.startsWith(gateway.ready.caSha256)).toBe(true);
   });
 
+  test('P4: certs issue makes a viewer, who reads and is told why not more; a second one of the name is refused', async () => {
+    const out = join(folder, 'alice');
+    const issued = await run('certs', 'issue', 'viewer', 'alice', '--out', out);
+    expect([issued.code, issued.stdout]).toEqual([0, expect.stringMatching(/^viewer alice, until 2\d{3}-/)]);
+    const as = [
+      '--cert',
+      join(out, 'alice.crt'),
+      '--key',
+      join(out, 'alice.key'),
+      '--ca',
+      join(out, 'ca.crt'),
+    ];
+    expect((await run('nodes', 'list', ...as)).code).toBe(0);
+    const refused = await run('certs', 'rotate', 'hub', ...as);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('alice is a viewer')]);
+    expect((await run('certs', 'issue', 'operator', 'alice', '--out', out)).code).toBe(2);
+    for (const wrong of [
+      ['auditor', 'bob'],
+      ['viewer', '../bob'],
+      ['viewer', 'ca'],
+    ])
+      expect((await run('certs', 'issue', ...wrong, '--out', out)).code, wrong.join()).toBe(2);
+    expect((await run('certs', 'issue', 'operator', 'bob', '--out', join(folder, 'bob'))).code).toBe(0);
+    const bob = ['--cert', join(folder, 'bob/bob.crt'), '--key', join(folder, 'bob/bob.key')];
+    expect((await run('certs', 'rotate', 'hub', ...bob)).code).toBe(0);
+  });
+
   test('certs list prints a table, JSON, YAML or names, and rotate changes the served certificate', async () => {
     const table = await run('certs', 'list');
     expect(table.stdout).toMatch(

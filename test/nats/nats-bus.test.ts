@@ -116,7 +116,7 @@ test('a follower that moves to another replica goes on after the last event it s
   await eventually('seen.length === 20', () => seen.length === 20);
 });
 
-test('L8: a follower is told how many events the stream has let go before it came back, and while it read', async () => {
+test('L9: a follower is told how many events the stream has let go before it came back, and while it read', async () => {
   const settings = { ...fresh(), limits: { upstreamMessages: 100 } };
   await using rig = await startNatsBus(settings);
   const heard: unknown[] = [];

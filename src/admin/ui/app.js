@@ -16,7 +16,7 @@ import { Revocations } from './parts/revocations.js';
 import { RolloverProgress } from './parts/rollover.js';
 import { ServedTable } from './parts/served.js';
 import { Sessions } from './parts/sessions.js';
-import { canAct } from './session.js';
+import { canAct, role } from './session.js';
 
 /** @param {{ store: import('./store.js').Store }} props */
 export function App({ store }) {
@@ -63,7 +63,9 @@ export function App({ store }) {
         ${
           canAct
             ? 'What you change here is done in your name, with your reason, and is in the audit.'
-            : html`This page only reads. <code>sallyport dashboard</code> opens one that also changes things.`
+            : role === 'viewer'
+              ? 'You are a viewer: this page only reads.'
+              : html`This page only reads. <code>sallyport dashboard</code> opens one that also changes things.`
         }
         Every figure is also in the <a href="/openapi.json">admin API</a> and in <a href="/metrics">/metrics</a>.
       </p>

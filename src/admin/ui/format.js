@@ -57,8 +57,8 @@ export function plural(value, one, many = `${one}s`) {
 }
 
 /**
- * What moves a cursor, breaks a line or turns the direction of writing, written as JSON writes it: what a node
- * names cannot look like another name. As src/core/printable.ts.
+ * What moves a cursor, breaks a line or turns the direction of writing, written as JSON writes it: what a
+ * node names cannot look like another name. As src/core/printable.ts.
  * @param {string} text
  */
 export function printable(text) {

@@ -17,7 +17,8 @@ export class LiveNodes {
 
   /**
    * @param {{ onState: (state: Live) => void, onChange: (change: { node: string, value?: Node }) => void,
-   * onMany: () => void }} callbacks `onMany`: so many came or went, or were missed, that the list is to be read anew
+   * onMany: () => void }} callbacks `onMany`: so many came or went, or were missed, that
+   * the list is to be read anew
    */
   constructor(callbacks) {
     this.#callbacks = callbacks;

@@ -21,6 +21,7 @@ export interface Info {
   readonly caSha256: string;
   readonly draining: boolean;
   readonly nodes: number;
+  readonly caller: { readonly name: string; readonly role: 'viewer' | 'operator' };
 }
 
 export interface Certificate {
@@ -81,6 +82,7 @@ export interface Node {
 }
 
 export interface Rejection {
+  readonly replica: string;
   readonly node?: string;
   readonly claimedNode?: string;
   readonly reason: string;

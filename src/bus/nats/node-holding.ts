@@ -108,7 +108,7 @@ export class NodeHolding {
   /** Something may have been missed: looks into the stream as soon as there is room. */
   check(): void {
     this.#behind = true;
-    if (this.#session.live && !this.#fetching && this.#room() > 0) this.#services.fetchSoon(this);
+    if (this.#session.live && !this.#fetching && this.#isWorthFetching()) this.#services.fetchSoon(this);
   }
 
   /**
@@ -121,8 +121,8 @@ export class NodeHolding {
     try {
       // A message that was announced before the stream showed it is looked for again.
       do {
+        if (!this.#isWorthFetching()) return;
         const asked = this.#room();
-        if (asked <= 0) return;
         let got = 0;
         for await (const item of this.#services.read(this.node, this.#cursor + 1, asked)) {
           if (!this.#session.live) return;
@@ -172,6 +172,14 @@ export class NodeHolding {
   /** After {@link close}: the stream is gone, and what is under way has no place in it. */
   forget(): void {
     this.#forgotten = true;
+  }
+
+  /**
+   * A question to the stream costs much more than a message of its answer, so it waits until half of the room
+   * is free. The window of the session is no larger than the other half: the edge does not run dry meanwhile.
+   */
+  #isWorthFetching(): boolean {
+    return this.#room() >= this.#limit() / 2;
   }
 
   #room(): number {

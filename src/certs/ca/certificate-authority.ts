@@ -6,7 +6,7 @@ import type { Secret } from '../../contracts/secret-store.ts';
 import { allowsKeyUsage, KEY_CERT_SIGN } from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
+import { ADMIN_ORGANIZATIONS } from '../../identity/admin-gate.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdvertisedNames } from '../x509/advertised-names.ts';
 import { parseCertificates } from '../x509/certificate-chain.ts';
@@ -91,7 +91,7 @@ export class CertificateAuthority {
   ): Promise<CertificateAuthority> {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
-    const certificate = await signCertificate(
+    const certificate = signCertificate(
       {
         subject: new x509.Name(subject).toJSON(),
         publicKey: publicKey.export({ type: 'spki', format: 'der' }),
@@ -186,7 +186,7 @@ export class CertificateAuthority {
   /** A client certificate of an administrator (`identity/admin-gate.ts` reads it). @throws CA_INVALID */
   async issueAdmin(options: IssueAdminOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }> {
     const certificate = await this.#issueLeaf(options, {
-      subject: [{ O: [ADMIN_ORGANIZATION] }, { CN: [options.name] }],
+      subject: [{ O: [ADMIN_ORGANIZATIONS[options.role]] }, { CN: [options.name] }],
       publicKey: options.publicKey,
       usages: ['clientAuth'],
       more: [],
@@ -228,7 +228,7 @@ export class CertificateAuthority {
       {
         // What the other CA has issued names it so, byte for byte, and by this key identifier.
         subject: subject.subjectName,
-        keyId: await keyIdentifierOf(subject),
+        keyId: keyIdentifierOf(other.x509),
         publicKey: other.x509.publicKey.export({ type: 'spki', format: 'der' }),
         notBefore: new Date(Math.max(...bounds.map((one) => one.validFromDate.getTime()))),
         notAfter: new Date(Math.min(...bounds.map((one) => one.validToDate.getTime()))),
@@ -259,23 +259,34 @@ export class CertificateAuthority {
     const isRsa =
       createPublicKey({ key: Buffer.from(leaf.publicKey), format: 'der', type: 'spki' }).asymmetricKeyType ===
       'rsa';
-    const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
     return signCertificate(
       {
         subject: leaf.subject,
         publicKey: leaf.publicKey,
         notBefore: new Date(now - backdateMs),
         notAfter: new Date(Math.min(now + days * DAY_MS, this.certificate.notAfter.getTime())),
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(isRsa ? digitalSignature | keyEncipherment : digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension(leaf.usages.map((usage) => USAGE_OIDS[usage])),
-          ...leaf.more,
-        ],
+        extensions: [...leafExtensions(leaf.usages, isRsa), ...leaf.more],
       },
       { key: this.#key, certificate: this.x509 },
     );
   }
+}
+
+const knownLeafExtensions = new Map<string, readonly x509.Extension[]>();
+
+/** What all leaves of a kind say alike. The library takes as long for it as the signature takes. */
+function leafExtensions(usages: readonly KeyUsage[], isRsa: boolean): readonly x509.Extension[] {
+  const kind = [...usages, isRsa].join(' ');
+  const known = knownLeafExtensions.get(kind);
+  if (known) return known;
+  const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+  const extensions = [
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(isRsa ? digitalSignature | keyEncipherment : digitalSignature, true),
+    new x509.ExtendedKeyUsageExtension(usages.map((usage) => USAGE_OIDS[usage])),
+  ];
+  knownLeafExtensions.set(kind, extensions);
+  return extensions;
 }
 
 export function toCaCertificate(certificate: X509Certificate): CaCertificate {

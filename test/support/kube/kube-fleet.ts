@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { parse } from 'yaml';
 import { goGet } from '../edges/edgecore.ts';
 import { TcpRelay } from '../edges/tcp-relay.ts';
 import { type GatewayProcess, type LaunchedGateway, launchGateway } from '../fleets/process.ts';
-import type { Pair } from '../pki/pki.ts';
+import { type Pair, storedPair } from '../pki/pki.ts';
 import { KubeApi } from './kube-api.ts';
 
 export const portOf = (address: string) => Number(address.split(':').at(-1));
@@ -103,20 +103,7 @@ export async function probe(https: string | number, name: 'livez' | 'readyz') {
 
 /** The stored CA with its key, to mint with. */
 export function storedCa(api: KubeApi): Pair {
-  const certificate = new X509Certificate(storedBytes(api, 'casecret', 'cadata'));
-  const privateKey = createPrivateKey({
-    key: storedBytes(api, 'casecret', 'cakeydata'),
-    format: 'der',
-    type: 'sec1',
-  });
-  return {
-    certificate,
-    der: Buffer.from(certificate.raw),
-    pem: certificate.toString(),
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    privateKey,
-    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
-  };
+  return storedPair(storedBytes(api, 'casecret', 'cadata'), storedBytes(api, 'casecret', 'cakeydata'));
 }
 
 /** The bytes of a key of a stored Secret; none when there is no such. */
@@ -127,10 +114,11 @@ export function storedBytes(api: KubeApi, secret: string, key: string): Buffer {
 
 /** Puts a hub certificate into the Secret as another client of the API would. */
 export function putHub(api: KubeApi, hub: Pair): void {
-  const key = hub.privateKey.export({ type: 'sec1', format: 'der' });
-  api.put('cloudcoresecret', {
-    data: { cloudcoredata: hub.der.toString('base64'), cloudcorekeydata: key.toString('base64') },
-  });
+  api.put('cloudcoresecret', { data: hubData(hub) });
 }
 
-/** A port that nobody listens on. */
+/** `data` of the hub Secret. */
+export function hubData(hub: Pair): Record<'cloudcoredata' | 'cloudcorekeydata', string> {
+  const key = hub.privateKey.export({ type: 'sec1', format: 'der' });
+  return { cloudcoredata: hub.der.toString('base64'), cloudcorekeydata: key.toString('base64') };
+}

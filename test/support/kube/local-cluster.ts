@@ -167,6 +167,12 @@ export class LocalCluster implements AsyncDisposable {
     if (status !== 201) throw new Error(`${path}: ${status} ${body}`);
   }
 
+  /** Changes the fields of an object that are given, as its administrator. @throws as {@link create} */
+  async patch(path: string, object: object): Promise<void> {
+    const { status, body } = await this.#call('PATCH', path, object);
+    if (status !== 200) throw new Error(`${path}: ${status} ${body}`);
+  }
+
   async secret(name: string): Promise<Readonly<Record<string, Buffer>>> {
     const { body } = await this.#call('GET', `/api/v1/namespaces/kubeedge/secrets/${name}`);
     const { data = {} } = JSON.parse(body) as { data?: Record<string, string> };
@@ -212,7 +218,8 @@ export class LocalCluster implements AsyncDisposable {
           timeout: 10_000,
           headers: {
             authorization: `Bearer ${CLUSTER_USERS.admin.token}`,
-            'content-type': 'application/json',
+            // Merge patch (RFC 7396).
+            'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
           },
         },
         async (response) => {

@@ -29,6 +29,24 @@ export interface Pair {
   readonly sha256: string;
 }
 
+/** Certificate and key as the Secrets of KubeEdge hold them: DER, and SEC 1 in DER. */
+export function storedPair(der: Buffer, sec1: Buffer): Pair {
+  const privateKey = createPrivateKey({ key: sec1, format: 'der', type: 'sec1' });
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return pairOf(new X509Certificate(der), { key, privateKey });
+}
+
+function pairOf(certificate: X509Certificate, { key, privateKey }: Pick<Pair, 'key' | 'privateKey'>): Pair {
+  return {
+    certificate,
+    der: Buffer.from(certificate.raw),
+    pem: certificate.toString(),
+    key,
+    privateKey,
+    sha256: createHash('sha256').update(certificate.raw).digest('hex'),
+  };
+}
+
 export interface CertOptions {
   readonly subject?: string;
   readonly issuer?: Pair;
@@ -115,15 +133,7 @@ export async function mint(options: CertOptions = {}): Promise<Pair> {
     extensions,
   });
   const node = new X509Certificate(Buffer.from(certificate.rawData));
-
-  return {
-    certificate: node,
-    der: Buffer.from(node.raw),
-    pem: node.toString(),
-    key,
-    privateKey: createPrivateKey(key),
-    sha256: createHash('sha256').update(node.raw).digest('hex'),
-  };
+  return pairOf(node, { key, privateKey: createPrivateKey(key) });
 }
 
 export const mintCa = (options: CertOptions = {}): Promise<Pair> =>

@@ -29,6 +29,9 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { FleetRejections } from '../../../src/fleet/fleet-rejections.ts';
+import { localCalls } from '../../../src/fleet/local-calls.ts';
+import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
 import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../../../src/history/node-history-service.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
@@ -144,7 +147,7 @@ export class FakeRollover implements CaRolloverAdmin {
     steps: [],
     asking: false,
     replicas: [],
-    nodes: { total: 0, old: 0, new: 0, other: 0, dependent: 0 },
+    nodes: { total: 0, current: 0, old: 0, new: 0, other: 0, dependent: 0 },
     summary: 'no rollover is under way',
     next: [{ step: 'prepare', blockers: [] }],
     warnings: [],
@@ -254,6 +257,11 @@ export async function startAdmin({
       history,
       served: { list: async () => [] },
       rejections,
+      refused: new FleetRejections({
+        ownership: new LocalOwnership({ clock }, { replica: 'hub-1' }),
+        calls: localCalls,
+        local: rejections,
+      }),
       audit,
       health,
       info,

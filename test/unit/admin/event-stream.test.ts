@@ -77,7 +77,7 @@ test('Last-Event-ID goes on after the last event the follower has', async () => 
   expect(byQuery.text()).not.toContain('"two"');
 });
 
-test('L8: a follower that returns too late is told how many events are gone, whatever its filter', async () => {
+test('L9: a follower that returns too late is told how many events are gone, whatever its filter', async () => {
   await using hub = await startAdmin();
   for (const content of ['one', 'two', 'three', 'four']) hub.bus.publish(event(content));
   hub.bus.lost = 3;
@@ -92,7 +92,7 @@ test('L8: a follower that returns too late is told how many events are gone, wha
   expect(others).toEqual([expect.stringMatching(/^4\|event: message\|/), '4']);
 });
 
-test('L8: the signs of life carry the id to go on after, also while nothing passes the filter', async () => {
+test('L9: the signs of life carry the id to go on after, also while nothing passes the filter', async () => {
   const clock = new ManualClock();
   await using hub = await startAdmin({ clock, options: { heartbeatMs: 1000 } });
   hub.bus.publish(event('before'));

@@ -45,7 +45,7 @@ const stream = (response: ServerResponse) => response.writeHead(200, { 'content-
 const connected = (id: number) =>
   `id: ${id}\nevent: connected\ndata: {"type":"connected","node":"edge-${id}","transport":"quic"}\n\n`;
 
-test('L8: watch goes on after the last event when the stream is interrupted, and says what was missed', async () => {
+test('L9: watch goes on after the last event when the stream is interrupted, and says what was missed', async () => {
   const lastIds: unknown[] = [];
   const ended = Promise.withResolvers<void>();
   await using it = await watch([

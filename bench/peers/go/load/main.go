@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -33,8 +34,10 @@ const (
 	ticks = 100
 	// What a server does behind an answer (history, metrics, the end of a socket) belongs to it too.
 	settle = time.Second
+	// A fleet that comes back does not wait for one another.
+	herd = 64
 	status = `{"header":{"msg_id":"%08d-0000-4000-8000-000000000000","timestamp":1795466360546%s},` +
-		`"route":{"source":"edged","group":"resource","operation":"update","resource":"default/podstatus/pod-1"},"content":"%s"}`
+		`"route":{"source":"edged","group":"resource","operation":"%s","resource":"default/podstatus/pod-1"},"content":"%s"}`
 )
 
 var (
@@ -45,7 +48,9 @@ var (
 	body   = flag.String("body", "{}", "what is posted; ID stands for the id of the message")
 	ca     = flag.String("ca", "", "file with the certificate of the CA and its key, PEM")
 	group  = flag.String("group", "X25519", "X25519 or X25519MLKEM768")
-	what   = flag.String("what", "connect", "connect, message, down or idle")
+	to     = flag.Int("to", 0, "port of the server they return to")
+	asked  = flag.String("asked", "", "return: what the header of the first message has besides, JSON with a comma before it")
+	what   = flag.String("what", "connect", "connect, message, down, idle or return")
 	nodes  = flag.Int("nodes", 1000, "how many nodes")
 	count  = flag.Int("count", 100_000, "how many messages")
 	prefix = flag.String("prefix", "edge", "of the names of nodes; new names are new nodes")
@@ -59,7 +64,7 @@ type edge struct {
 
 func main() {
 	flag.Parse()
-	measure := map[string]func([]edge) map[string]float64{"connect": connect, "message": message, "down": down, "idle": idle}[*what]
+	measure := map[string]func([]edge) map[string]float64{"connect": connect, "message": message, "down": down, "idle": idle, "return": comeBack}[*what]
 	json.NewEncoder(os.Stdout).Encode(measure(mint()))
 }
 
@@ -144,7 +149,7 @@ func acknowledge(conn *websocket.Conn) {
 		if conn.ReadJSON(&got) != nil {
 			return
 		}
-		conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, status, index, `,"parent_msg_id":"`+got.Header.ID+`"`, "OK"))
+		conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, status, index, `,"parent_msg_id":"`+got.Header.ID+`"`, "response", "OK"))
 	}
 }
 
@@ -161,18 +166,41 @@ func idle(edges []edge) map[string]float64 {
 	return map[string]float64{"idle": each}
 }
 
+// Seconds until every node has moved to another server and has an answer to its first message. Says "here" when all are
+// at the first one, and waits for a line that says that it is dead. They stay, and acknowledge, until there is no more input.
+func comeBack(edges []edge) map[string]float64 {
+	dialAll(edges)
+	fmt.Println("here")
+	told := bufio.NewScanner(os.Stdin)
+	told.Scan()
+	*port = *to
+	began := time.Now()
+	forEach(edges, herd, func(at int, one edge) {
+		conn := dial(one)
+		must(conn.WriteMessage(websocket.TextMessage, sized(at, *asked)))
+		_, _, err := conn.ReadMessage()
+		must(err)
+		go acknowledge(conn)
+	})
+	fmt.Println(time.Since(began).Seconds())
+	told.Scan()
+	return nil
+}
+
 func dialAll(edges []edge) []*websocket.Conn {
 	conns := make([]*websocket.Conn, len(edges))
-	forEach(edges, parallel, func(at int, one edge) {
-		header := http.Header{"node_id": {one.name}, "project_id": {project}, "ConnectionUse": {"msg"}}
-		conn, answer, err := one.dialer.Dial(fmt.Sprintf("wss://localhost:%d/%s/%s/events", *port, project, one.name), header)
-		if err != nil && answer != nil {
-			err = fmt.Errorf("%w: %s", err, answer.Status)
-		}
-		must(err)
-		conns[at] = conn
-	})
+	forEach(edges, parallel, func(at int, one edge) { conns[at] = dial(one) })
 	return conns
+}
+
+func dial(one edge) *websocket.Conn {
+	header := http.Header{"node_id": {one.name}, "project_id": {project}, "ConnectionUse": {"msg"}}
+	conn, answer, err := one.dialer.Dial(fmt.Sprintf("wss://localhost:%d/%s/%s/events", *port, project, one.name), header)
+	if err != nil && answer != nil {
+		err = fmt.Errorf("%w: %s", err, answer.Status)
+	}
+	must(err)
+	return conn
 }
 
 func closeAll(conns []*websocket.Conn) {
@@ -228,8 +256,8 @@ func mint() []edge {
 }
 
 func sized(index int, sync string) []byte {
-	empty := len(fmt.Sprintf(status, index, sync, ""))
-	return fmt.Appendf(nil, status, index, sync, strings.Repeat("x", 256-empty))
+	empty := len(fmt.Sprintf(status, index, sync, "update", ""))
+	return fmt.Appendf(nil, status, index, sync, "update", strings.Repeat("x", 256-empty))
 }
 
 // Seconds of CPU of the server, user and system (proc(5), fields 14 and 15 of stat).

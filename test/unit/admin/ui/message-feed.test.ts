@@ -105,7 +105,7 @@ describe('P6: the live message view', () => {
     expect(streams.map(({ ended }) => ended)).toEqual([true, true, false]);
   });
 
-  test('L8: says where events were missed, and how many when that is known', () => {
+  test('L9: says where events were missed, and how many when that is known', () => {
     const { feed, draw, hear } = rig();
     feed.start(EVERYTHING);
     hear('{"type":"missed","count":12}', message('edge-1', 1), '{"type":"missed"}');

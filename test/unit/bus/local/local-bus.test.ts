@@ -192,7 +192,7 @@ test('a session that fails to deliver loses nothing, and is asked no more', asyn
   expect(given).toEqual(['a@1', 'b@1']);
 });
 
-test('L8: keeps a bounded number and weight of events, and tells whoever returns how many it missed', async () => {
+test('L9: keeps a bounded number and weight of events, and tells whoever returns how many it missed', async () => {
   const message = createMessage({ source: 'edged', resource: 'r' }, null, { now: 0 });
   await using gate = await startBus({ events: 1_000, eventBytes: 500 * message.heldBytes });
   for (let index = 0; index < 5_000; index++)

@@ -137,3 +137,23 @@ test('I10, I13: one turn hands over 32, and no more than 64 are held however man
   expect(node.given.length).toBe(32);
   expect(node.holding.serve()).toBe(false);
 });
+
+test('what did not fit is read by halves of the room, not one message a question', async () => {
+  const node = make({ window: 32 });
+  for (let n = 0; n < 200; n++) node.store(item(`o${n}`));
+  await node.holding.fetch();
+  node.holding.serve();
+  let fetched = 0;
+  for (let done = 0; done < 200; done++) {
+    node.given[done]!.finish({ kind: 'acknowledged' });
+    await settle();
+    if (node.fetches() > fetched) {
+      fetched = node.fetches();
+      await node.holding.fetch();
+    }
+    node.holding.serve();
+    // The edge always has its whole window to do, while there is something left.
+    expect(node.given.length).toBe(Math.min(200, done + 1 + 32));
+  }
+  expect(node.reads()).toBeLessThanOrEqual(6);
+});
