@@ -45,7 +45,7 @@ interface Way {
 }
 
 async function benchMessage({ nats, a, b }: NatsRig): Promise<void> {
-  const [edge] = await mintEdges(a.ca, 1);
+  const [edge] = mintEdges(a.ca, 1);
   const socket = await openSocket(b.ports.websocket, a.ca, edge!);
   acknowledgeAll(socket);
   const client = await connect({ servers: nats.url });

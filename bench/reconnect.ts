@@ -86,7 +86,7 @@ async function benchReturn(kind: 'hub' | 'relay'): Promise<void> {
 
 /** Nodes that were at the other gateway already. Each asks, and asks again when it was answered. */
 async function startGoodClients({ a, b }: NatsRig, { sync }: { readonly sync: boolean }) {
-  const edges = await mintEdges(a.ca, GOOD_CLIENTS);
+  const edges = mintEdges(a.ca, GOOD_CLIENTS);
   const sockets = await Promise.all(edges.map((edge) => openSocket(b.ports.websocket, a.ca, edge)));
   let into: number[] = [];
   let stopped = false;

@@ -25,7 +25,7 @@ export async function benchRelay(): Promise<void> {
   const { gateway } = it;
   const forwarder = ['bench/lib/bare-forwarder.ts', `127.0.0.1:${it.port}`];
   await using bare = await startPeer(gateway, process.execPath, ...forwarder);
-  const edges = await mintEdges(gateway.ca, CONNECTIONS);
+  const edges = mintEdges(gateway.ca, CONNECTIONS);
   const sides = [];
   for (const side of [
     { name: 'bare', pid: bare.pid, port: bare.port },
@@ -59,7 +59,7 @@ export async function benchRelaySessions(): Promise<void> {
   await using alone = await startBenchGateway({ 'hub.keepaliveTimeoutMs': '600000' });
   const residents = [];
   for (const gateway of [alone, it.gateway]) {
-    const edges = await mintEdges(gateway.ca, WARM_UP + NODES);
+    const edges = mintEdges(gateway.ca, WARM_UP + NODES);
     const port = gateway.ports.websocket;
     const open = (some: typeof edges) => inParallel(some, 16, (edge) => openSocket(port, gateway.ca, edge));
     const first = await open(edges.slice(0, WARM_UP));

@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { expect, test } from 'vitest';
+import { ERRORS } from '../src/core/error-table.ts';
 
 /** The hub of the star: what every ray may import. */
 const star = ['core', 'protocol', 'identity', 'config', 'contracts'];
@@ -146,6 +147,13 @@ test('each third-party library has one home', () => {
       return library && partOf(from) !== 'cli' && !libraryHomes[library]!.test(from);
     });
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+});
+
+test('each error of the table happens somewhere', () => {
+  const code = globSync('src/**/*.ts', { exclude: ['src/core/error-table.ts'] })
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
+  expect(Object.keys(ERRORS).filter((name) => !code.includes(`'${name}'`))).toEqual([]);
 });
 
 test('comments and prose have at most 110 columns', () => {

@@ -3,10 +3,10 @@
  * `.tmp/release`). The package is `src/sdk` and what it imports, nothing else: there is no second copy of
  * anything, and its dependencies are read from the imports of what was built.
  */
-import { execFileSync } from 'node:child_process';
 import { cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { OLDEST_NODE } from '../src/sdk/supported-node.ts';
+import { run } from './steps.ts';
 
 export const SDK_PACKAGE = '@sallyport/sdk';
 
@@ -21,11 +21,6 @@ interface Manifest {
   readonly license: string;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly peerDependencies: Readonly<Record<string, string>>;
-}
-
-/** @returns standard output. @throws when the command fails; its standard error is ours */
-export function run(cwd: string, command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
 /** `npm pack` of a folder. @param out where the tarball goes; an absolute path */

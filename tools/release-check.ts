@@ -9,9 +9,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { npmPack, type Packed, run } from './pack-sdk.ts';
+import { npmPack, type Packed } from './pack-sdk.ts';
 import { checkTypes, type Hub, install, joinByImport, joinByRequire, sdkSteps } from './sdk-check.ts';
-import { assert, type Steps } from './steps.ts';
+import { assert, run, runSteps, type Steps } from './steps.ts';
 
 const out = resolve('.tmp/release');
 const user = mkdtempSync(join(tmpdir(), 'sallyport-release-'));
@@ -23,7 +23,6 @@ let packed: Packed;
 let connection: readonly string[] = [];
 let hub: Hub;
 
-/** In order; each throws what is wrong, and may say what it found. */
 const steps: Steps = {
   build: () => void run('.', 'npm', 'run', '-s', 'build'),
 
@@ -210,24 +209,9 @@ function fullName(component: { readonly name: string; readonly group?: string })
   return component.group ? `${component.group}/${component.name}` : component.name;
 }
 
-let failed = 0;
-let passed = 0;
 try {
-  for (const [name, step] of Object.entries(steps)) {
-    const startedAt = performance.now();
-    const found = await step();
-    passed++;
-    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-    process.stdout.write(`ok    ${name} (${seconds} s)${found ? `: ${found}` : ''}\n`);
-  }
-} catch (error) {
-  failed++;
-  process.stdout.write(
-    `FAIL  ${Object.keys(steps)[passed]}: ${error instanceof Error ? error.message : error}\n`,
-  );
+  await runSteps('release:check', steps);
 } finally {
   for (const child of children) child.kill('SIGKILL');
   for (const folder of [user, sdkUser]) rmSync(folder, { recursive: true, force: true });
 }
-process.stdout.write(`release:check ${passed} passed, ${failed} failed\n`);
-process.exitCode = failed === 0 ? 0 : 1;

@@ -3,8 +3,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { OLDEST_NODE } from '../src/sdk/supported-node.ts';
-import { type Packed, packSdk, run, SDK_PACKAGE } from './pack-sdk.ts';
-import { assert, type Steps } from './steps.ts';
+import { type Packed, packSdk, SDK_PACKAGE } from './pack-sdk.ts';
+import { assert, run, type Steps } from './steps.ts';
 
 /** What an edge author is promised (issue: an SDK of 5 MB instead of 137). */
 const MAX_BYTES = 8 * 1024 * 1024;

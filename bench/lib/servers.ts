@@ -36,9 +36,13 @@ export async function startBenchGateway(
     ...settings,
   };
   const flags = Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
-  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--print-ready', ...flags], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...(process.env.BENCH_NODE_ARGS?.split(' ') ?? []), 'src/main.ts', 'serve', '--print-ready', ...flags],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const ready = JSON.parse(await firstLine(child)) as Record<string, string>;
   const port = (name: string) =>
     Number(

@@ -122,7 +122,7 @@ interface Follower {
  * `id`, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON they stand only
  * between values, and become spaces.
  */
-export function formatEvent({ id, event }: StoredEvent): Buffer {
+function formatEvent({ id, event }: StoredEvent): Buffer {
   const data = exactJson(event);
   for (const lineBreak of [NEWLINE, RETURN])
     for (let at = data.indexOf(lineBreak); at >= 0; at = data.indexOf(lineBreak, at + 1)) data[at] = SPACE;

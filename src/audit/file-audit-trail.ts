@@ -1,19 +1,11 @@
-import {
-  closeSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  truncateSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
 import type { AuditEntry, AuditTrail } from '../contracts/audit-trail.ts';
 import type { Clock } from '../core/clock.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
-import { type AuditFile, auditFile, filesOf, lineHash, NO_LINE } from './audit-files.ts';
+import { auditFile, filesOf, lineHash } from './audit-files.ts';
+import { type ChainEnd, findEnd } from './chain-end.ts';
 
 export interface FileAuditComponents {
   readonly clock: Clock;
@@ -34,17 +26,8 @@ export interface FileAuditOptions {
 
 /** Longest of each text that is kept, characters. */
 const MAX_TEXT = 1_000;
-/** No line of ours is as long: fields are bounded in number and size. */
-const TAIL_BYTES = 256 * 1024;
 /** Who does what nobody asked for. */
 const GATEWAY = 'gateway';
-
-/** Where the chain ends: the file, its size in bytes, and the hash of its last line. */
-interface End {
-  readonly file: AuditFile;
-  readonly size: number;
-  readonly hash: string;
-}
 
 /**
  * Lines of JSON in files, each line naming the SHA-256 of the one before, across files. The line is written
@@ -58,7 +41,7 @@ export class FileAuditTrail implements AuditTrail {
   readonly #folder: string;
   readonly #replica: string;
   readonly #sampler: LogSampler;
-  #end: End;
+  #end: ChainEnd;
   #lost = 0;
   #problem: string | undefined;
 
@@ -118,9 +101,9 @@ export class FileAuditTrail implements AuditTrail {
   }
 
   #append(entry: AuditEntry): void {
-    const { file, size } = this.#end;
-    if (size >= this.#options().fileBytes) this.#beginFile();
-    const fd = openSync(this.#end.file.path, 'a', 0o600);
+    if (this.#end.size >= this.#options().fileBytes) this.#beginFile();
+    const { path } = this.#end.file;
+    const fd = openSync(path, 'a', 0o600);
     try {
       if (fstatSync(fd).size === this.#end.size) {
         this.#write(fd, entry);
@@ -132,11 +115,11 @@ export class FileAuditTrail implements AuditTrail {
     // Whoever did it is nobody's ally: the chain goes on from the line this process knows, so that a check
     // finds the place.
     this.#components.log.error(
-      { file: file.path },
+      { file: path },
       'somebody else changed the file of the audit; a new one is begun, and a check of the old one will fail',
     );
     this.#beginFile();
-    this.#append({ action: 'audit-file-changed', who: 'unknown', what: `somebody changed ${file.path}` });
+    this.#append({ action: 'audit-file-changed', who: 'unknown', what: `somebody changed ${path}` });
     this.#append(entry);
   }
 
@@ -198,39 +181,4 @@ function boundedFact(value: unknown): unknown {
   if (typeof value === 'string') return value.slice(0, MAX_TEXT).toWellFormed();
   if (Array.isArray(value)) return value.slice(0, 20).map(boundedFact);
   return value;
-}
-
-/** The end of what is there, after what a crash tore was cut off. */
-function findEnd(folder: string, replica: string): { end: End; torn: number } {
-  const file = filesOf(folder, replica).at(-1);
-  if (!file) return { end: { file: auditFile(folder, replica, 1), size: 0, hash: NO_LINE }, torn: 0 };
-  const { size, tail } = readTail(file);
-  const whole = tail.lastIndexOf('\n') + 1;
-  const torn = tail.length - whole;
-  if (torn > 0) truncateSync(file.path, size - torn);
-  const last = tail.subarray(0, Math.max(0, whole - 1));
-  const line = last.subarray(last.lastIndexOf('\n') + 1);
-  if (line.length > 0) return { end: { file, size: size - torn, hash: lineHash(line) }, torn };
-  // Begun, and not written any more: its first line is that of the file before.
-  const before = filesOf(folder, replica).at(-2);
-  const hash = before ? hashOfLast(before) : NO_LINE;
-  return { end: { file, size: size - torn, hash }, torn };
-}
-
-function hashOfLast(file: AuditFile): string {
-  const { tail } = readTail(file);
-  const lines = tail.subarray(0, Math.max(0, tail.lastIndexOf('\n')));
-  return lineHash(lines.subarray(lines.lastIndexOf('\n') + 1));
-}
-
-function readTail({ path }: AuditFile): { size: number; tail: Buffer } {
-  const fd = openSync(path, 'r');
-  try {
-    const { size } = fstatSync(fd);
-    const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
-    const read = readSync(fd, tail, 0, tail.length, size - tail.length);
-    return { size, tail: tail.subarray(0, read) };
-  } finally {
-    closeSync(fd);
-  }
 }

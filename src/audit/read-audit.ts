@@ -23,17 +23,22 @@ export interface AuditFilter {
 /** The lines of all replicas that match, oldest first. What is no line of an audit is left out. */
 export function readAudit(folder: string, filter: AuditFilter = {}): AuditLine[] {
   const { node, action, since = -Infinity, until = Infinity } = filter;
+  const isWanted = (line: AuditLine) => {
+    const at = Date.parse(line.at);
+    return (
+      (node === undefined || line.node === node || line.facts?.claimedNode === node) &&
+      (action === undefined || line.action === action) &&
+      at >= since &&
+      at <= until
+    );
+  };
+  // File by file: all of them may be more than the memory of this machine.
   return listAuditFiles(folder)
-    .flatMap((file) => linesOf(file).lines.flatMap((line) => parse(line) ?? []))
-    .filter((line) => {
-      const at = Date.parse(line.at);
-      return (
-        (node === undefined || line.node === node || line.facts?.claimedNode === node) &&
-        (action === undefined || line.action === action) &&
-        at >= since &&
-        at <= until
-      );
-    })
+    .flatMap((file) =>
+      linesOf(file)
+        .lines.flatMap((line) => parse(line) ?? [])
+        .filter(isWanted),
+    )
     .sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
 }
 
@@ -56,15 +61,26 @@ export interface AuditVerdict {
 }
 
 /** Follows the chain of each replica to its end, or to the first line that does not hold. */
-export function verifyAudit(folder: string, { includes }: { includes?: string } = {}): AuditVerdict {
-  const hashes = new Set<string>();
+export function verifyAudit(
+  folder: string,
+  { includes }: { readonly includes?: string | undefined } = {},
+): AuditVerdict {
+  const wanted = includes?.toLowerCase();
+  let included = false;
+  const onLine = (hash: string) => {
+    included ||= hash === wanted;
+  };
   const chains = [...Map.groupBy(listAuditFiles(folder), ({ replica }) => replica)].map(([replica, files]) =>
-    verifyChain(replica, files, hashes),
+    verifyChain(replica, files, onLine),
   );
-  return { chains, ...(includes === undefined ? {} : { included: hashes.has(includes.toLowerCase()) }) };
+  return { chains, ...(wanted === undefined ? {} : { included }) };
 }
 
-function verifyChain(replica: string, files: readonly AuditFile[], hashes: Set<string>): ChainVerdict {
+function verifyChain(
+  replica: string,
+  files: readonly AuditFile[],
+  onLine: (hash: string) => void,
+): ChainVerdict {
   // Files are removed from the oldest on; what the oldest that is left names cannot be looked up.
   let head = files[0]!.number === 1 ? NO_LINE : undefined;
   let count = 0;
@@ -86,7 +102,7 @@ function verifyChain(replica: string, files: readonly AuditFile[], hashes: Set<s
         return verdict({ ...at, problem: `${before} was changed or removed, or this line was put in` });
       }
       head = lineHash(line);
-      hashes.add(head);
+      onLine(head);
       count++;
     }
     if (torn)

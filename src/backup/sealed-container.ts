@@ -16,7 +16,7 @@ const OID = {
 } as const;
 
 /** OWASP's advice for PBKDF2 with HMAC-SHA256 (Password Storage Cheat Sheet, 2023). */
-export const PBKDF2_ITERATIONS = 600_000;
+const PBKDF2_ITERATIONS = 600_000;
 /** What a file may ask for: more would only hold up whoever opens it. */
 const MAX_ITERATIONS = 5_000_000;
 const KEY_BYTES = 32;

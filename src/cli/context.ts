@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SallyportError } from '../core/errors.ts';
+import { isNodeName } from '../protocol/node-name.ts';
 import { AdminClient } from './admin/admin-client.ts';
 import { bearerCredentials } from './admin/bearer-credentials.ts';
 import { DEFAULT_FILE } from './global-options.ts';
@@ -88,6 +89,12 @@ export function reachable(host: string): string {
     : host.includes(':') && !host.startsWith('[')
       ? `[${host}]`
       : host;
+}
+
+export function nodeArgument(text: string): string {
+  if (!isNodeName(text))
+    throw new InvalidArgumentError('a node name has lower-case letters, digits, dots and dashes');
+  return text;
 }
 
 export function durationArgument(text: string): number {

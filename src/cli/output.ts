@@ -56,6 +56,12 @@ export function shortDuration(ms: number): string {
   return `${sign}${seconds}s`;
 }
 
+/** How long ago it was, by the clock of this machine. @param at ISO 8601 */
+export const age = (at: string) => shortDuration(Date.now() - Date.parse(at));
+
+/** How long it takes until then. @param at ISO 8601 */
+export const until = (at: string) => shortDuration(Date.parse(at) - Date.now());
+
 /** `90s`, `12h`, `7d`, `500ms` → milliseconds; undefined when it is none of these. */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);

@@ -9,7 +9,7 @@ export interface RenewalNeed {
 }
 
 /** For what nobody renews by itself. */
-export const DEFAULT_WITHIN_MS = 30 * 86_400_000;
+const DEFAULT_WITHIN_MS = 30 * 86_400_000;
 
 /**
  * Which certificates a person has to see to. What Sallyport renews by itself counts only when half of the

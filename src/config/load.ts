@@ -182,7 +182,7 @@ function knownKeys(path: readonly PropertyKey[]): string[] {
 }
 
 /** `; did you mean X?` for the nearest of `known`, when one is near. */
-export function suggest(word: string, known: readonly string[]): string {
+function suggest(word: string, known: readonly string[]): string {
   const ranked = known.map((candidate) => ({
     candidate,
     distance: editDistance(word.toLowerCase(), candidate.toLowerCase()),

@@ -19,8 +19,8 @@ export interface RevocablePeer {
 export interface RevocationDecisions {
   /** Why this certificate or its node is not accepted; undefined when it is. */
   isRevoked(peer: RevocablePeer): ShutOut | undefined;
-  /** Why nothing is issued to this node; undefined when it may join. The edge may read this text. */
-  isNodeRevoked(node: string): string | undefined;
+  /** Why nothing is issued to this node; undefined when it may join. */
+  isNodeRevoked(node: string): ShutOut | undefined;
   /** Called after each change of the decision, before anybody gets its receipt. */
   onChange(listener: () => void): Unsubscribe;
 }

@@ -1,9 +1,3 @@
-/** One element of DER (X.690): its tag octet and what it holds. */
-export interface DerElement {
-  readonly tag: number;
-  readonly content: Buffer;
-}
-
 /** Tag octets of what certificates and the backup container use (X.690 section 8.1.2). */
 export const TAG = {
   integer: 0x02,
@@ -13,6 +7,8 @@ export const TAG = {
   null: 0x05,
   oid: 0x06,
   utf8String: 0x0c,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
 } as const;
@@ -30,8 +26,8 @@ export const sequence = (...content: readonly Uint8Array[]): Buffer => der(TAG.s
 export const octets = (content: Uint8Array): Buffer => der(TAG.octetString, content);
 export const nothing = (): Buffer => der(TAG.null);
 
-/** A non-negative INTEGER. */
-export function integer(value: number): Buffer {
+/** A non-negative INTEGER (X.690 section 8.3). */
+export function integer(value: number | bigint): Buffer {
   const hex = value.toString(16);
   const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex');
   return der(TAG.integer, bytes[0]! >= 0x80 ? Buffer.concat([Buffer.from([0]), bytes]) : bytes);
@@ -91,6 +87,18 @@ export class DerReader {
       throw this.#fail('it is cut off');
     this.#at = start + length;
     return start;
+  }
+
+  /** The next element with its tag and length. */
+  whole(): Buffer {
+    const start = this.#at;
+    this.skip();
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  /** All that has not been read. */
+  rest(): Buffer {
+    return this.#bytes.subarray(this.#at);
   }
 
   enter(tag: number = TAG.sequence): DerReader {

@@ -289,7 +289,7 @@ export const ERRORS = {
   },
   NODE_REVOKED: {
     status: 403,
-    message: 'node {node} is revoked: {reason}',
+    message: 'node {node} is {word}: {reason}',
     fix: 'an administrator can lift it with `sallyport lift`',
   },
   PEER_REFUSED: {
@@ -373,11 +373,6 @@ export const ERRORS = {
     message: 'the message speaks for another node or for a cloud component',
     fix: 'a node may only send for itself',
   },
-  NODE_LIMIT: {
-    status: 503,
-    message: 'the hub has reached its limit of {limit} nodes',
-    fix: 'raise hub.nodeLimit or add a replica',
-  },
   NODE_NOT_FOUND: {
     status: 404,
     message: 'node {node} has no session',
@@ -403,11 +398,6 @@ export const ERRORS = {
     message: 'node {node} did not acknowledge in time',
     fix: 'see `sallyport nodes show`; the message was parked after its last retry',
   },
-  NEGATIVE_ACKNOWLEDGEMENT: {
-    status: 502,
-    message: 'node {node} answered with an error',
-    fix: 'see the log of the edge node',
-  },
   SESSION_CLOSED: {
     status: 503,
     message: 'the session was closed: {reason}',
@@ -428,24 +418,18 @@ export const ERRORS = {
     message: 'cannot read {setting}',
     fix: 'check that the file is mounted and not empty, and that this process may read it',
   },
-  DRAINING: {
-    status: 503,
-    message: 'the gateway is shutting down',
-    fix: 'connect to another replica, or try again in a moment',
-  },
 
   // — running —
   LISTEN_FAILED: {
     status: 500,
     message: 'cannot listen on {address} for {listener}: {problem}',
-    fix: 'free the port, or set another one with {listener}.port',
+    fix: 'free the port, or choose another one: {listener}.port of the configuration, --port of `sallyport dashboard`',
   },
   SELF_TEST_FAILED: {
     status: 500,
     message: 'listener {listener} let in a connection that had to be refused ({probe})',
     fix: 'this is a fault of Sallyport; report it, because the gateway does not start in this state',
   },
-  START_FAILED: { status: 500, message: 'the gateway could not start: {problem}', fix: 'follow the cause' },
   STOP_TIMEOUT: {
     status: 500,
     message: '{component} did not stop within {timeoutMs} ms',

@@ -8,7 +8,7 @@ import type { NatsOwnership } from './nats-ownership.ts';
 import type { NatsReplicas } from './nats-replicas.ts';
 
 /** Most nodes of a replica that died are back elsewhere by then, and need no clearing up, milliseconds. */
-export const CLEAR_UP_AFTER_MS = 20_000;
+const CLEAR_UP_AFTER_MS = 20_000;
 
 export interface AbandonedNodesParts {
   readonly ownership: NatsOwnership;

@@ -37,15 +37,16 @@ export function followSessions(
         history.nodeDisconnected(event.node);
         swapWatch.nodeDisconnected(event.node);
       } else {
-        const { peer, sessionId, transport } = event;
-        const { nodeName: node, certificate } = peer;
-        const facts = { transport, session: sessionId, serial: certificate.serial };
-        audit.record({ action: 'session-shut-out', who: 'gateway', why: 'it is revoked', node, facts });
-        revocations.sessionEnded({
-          peer: { ...peer.certificate, nodeName: peer.nodeName },
-          sessionId,
-          transport,
+        const { peer, sessionId, transport, reason } = event;
+        const { nodeName, certificate } = peer;
+        audit.record({
+          action: 'session-shut-out',
+          who: 'gateway',
+          why: reason.text,
+          node: nodeName,
+          facts: { transport, session: sessionId, serial: certificate.serial },
         });
+        revocations.sessionEnded({ peer: { ...certificate, nodeName }, sessionId, transport });
       }
     }),
   ];

@@ -36,8 +36,8 @@ export type Absence = readonly [from: number, to: number];
  */
 export const SHORTEST_ABSENCE_MS = 2 * 3_600_000;
 /** Over a year, so that what happens once in a season is not forgotten. */
-export const ABSENCE_MEMORY_MS = 400 * 86_400_000;
-export const MAX_ABSENCES = 6;
+const ABSENCE_MEMORY_MS = 400 * 86_400_000;
+const MAX_ABSENCES = 6;
 
 /** The node is here, with this certificate. */
 export function seen(

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { IssuanceRecord } from '../contracts/certificate-issuer.ts';
 import type { EventRecorder } from '../contracts/event-recorder.ts';
 import type { ForgottenNodes, NodeForecast, NodeHistory, NodeRecord } from '../contracts/node-history.ts';
+import type { RevocationDecisions } from '../contracts/revocations.ts';
 import type { SecretStore } from '../contracts/secret-store.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -23,7 +24,7 @@ export interface NodeHistoryComponents {
     HistoryKeeperComponents['metrics'];
   readonly events?: EventRecorder;
   /** Why the node is shut out; undefined when it is not. */
-  readonly isNodeRevoked?: (node: string) => string | undefined;
+  readonly isNodeRevoked?: RevocationDecisions['isNodeRevoked'];
   /** Source of jitter in [0, 1), for tests. */
   readonly random?: () => number;
 }

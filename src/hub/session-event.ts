@@ -1,9 +1,11 @@
 import type { NodeIdentity } from '../identity/node-identity.ts';
+import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
 
 /**
  * What happened to the session of a node, told in the same turn. It has begun, and later it has ended; one
- * that takes over begins when the other has ended. `shut-out` follows `ended` of a peer that is revoked.
+ * that takes over begins when the other has ended. `shut-out` follows `ended` of a peer that is
+ * revoked or quarantined.
  */
 export type SessionEvent =
   | {
@@ -18,4 +20,5 @@ export type SessionEvent =
       readonly peer: NodeIdentity;
       readonly sessionId: string;
       readonly transport: TransportName;
+      readonly reason: CloseReason;
     };

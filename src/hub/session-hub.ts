@@ -261,7 +261,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   #shutOut(session: Session, reason: CloseReason): void {
     const { peer, transport } = session.connection;
     this.#close(session, reason);
-    this.#events.tell({ type: 'shut-out', peer, sessionId: session.id, transport });
+    this.#events.tell({ type: 'shut-out', peer, sessionId: session.id, transport, reason });
   }
 
   #planEnd(session: Session, reason: CloseReason): void {

@@ -22,7 +22,3 @@ export interface ShutOut {
   /** The edge may read it. */
   readonly text: string;
 }
-
-export function isRevocationReason(text: unknown): text is RevocationReason {
-  return typeof text === 'string' && Object.hasOwn(REVOCATION_REASONS, text);
-}

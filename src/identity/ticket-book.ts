@@ -17,7 +17,7 @@ export interface TicketBookOptions {
   readonly limit: number;
 }
 
-export const TICKET_DEFAULTS = { ttlMs: 60_000, limit: 10_000 } as const satisfies TicketBookOptions;
+const TICKET_DEFAULTS = { ttlMs: 60_000, limit: 10_000 } as const satisfies TicketBookOptions;
 
 interface Entry {
   readonly digest: Buffer;

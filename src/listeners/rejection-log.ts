@@ -21,7 +21,7 @@ export interface RejectionLogOptions {
   readonly keepMs: number;
 }
 
-export const REJECTION_LOG_DEFAULTS: RejectionLogOptions = {
+const REJECTION_LOG_DEFAULTS: RejectionLogOptions = {
   maxNodes: 10_000,
   maxStrangers: 1_000,
   keepMs: 7 * 24 * 3_600_000,

@@ -7,7 +7,7 @@ import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.t
 import type { BundleTrial, ListenAddress } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
-import { describeError, SallyportError } from '../core/errors.ts';
+import { listenFailed } from '../core/listen-failed.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
@@ -127,7 +127,7 @@ export class TlsServer {
     const { host, port } = this.#options();
     this.applyBundle(this.#components.source.current());
     await new Promise<void>((resolve, reject) => {
-      const failed = (cause: Error) => reject(this.#listenFailed(describeError(cause), cause));
+      const failed = (cause: Error) => reject(listenFailed(this.#name, { host, port }, cause));
       this.server.once('error', failed);
       this.server.listen({ host, port, backlog: 4096 }, () => {
         this.server.off('error', failed);
@@ -166,7 +166,8 @@ export class TlsServer {
   /** @throws LISTEN_FAILED when it does not listen */
   address(): ListenAddress {
     const address = this.server.address();
-    if (address === null || typeof address === 'string') throw this.#listenFailed('it does not listen');
+    if (address === null || typeof address === 'string')
+      throw listenFailed(this.#name, this.#options(), new Error('it does not listen'));
     return { host: address.address, port: address.port };
   }
 
@@ -265,14 +266,5 @@ export class TlsServer {
       this.#http.requestTimeout = requestTimeoutMs;
     }
     this.#sockets.sweep();
-  }
-
-  #listenFailed(problem: string, cause?: unknown): SallyportError {
-    const { host, port } = this.#options();
-    return new SallyportError(
-      'LISTEN_FAILED',
-      { address: `${host}:${port}`, listener: this.#name, problem },
-      cause,
-    );
   }
 }

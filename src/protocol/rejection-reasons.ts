@@ -245,11 +245,6 @@ export function closeOfRefusal(word: string): CloseReasonName | undefined {
   return REFUSING.has(word) ? (word as CloseReasonName) : undefined;
 }
 
-/** What an operator can do about a session that ended, or never began, for this reason. */
-export function remedyOf(close: CloseReasonName): string {
-  return peerReasons.find(([, reason]) => reason.close === close)?.[1].fix ?? CLOSE_REASONS[close].text;
-}
-
 /** HTTP status of a refused edge. 401: another certificate or ticket would help; 403: it would not. */
 export function refusalStatus(reason: PeerReason): 401 | 403 {
   const { close } = PEER_REASONS[reason];
@@ -262,7 +257,7 @@ export function blamesHub(reason: string, tls: 'node' | 'quic-library'): boolean
   return Object.hasOwn(table, reason) && table[reason]!.blamesHub === true;
 }
 
-/** The word of an error code, and the two that have one of their own among the peer's reasons. */
+/** The word of an error code; one has that of a peer's reason. */
 export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {
   if (code === 'NODE_REVOKED') return 'revoked';
   return code.toLowerCase().replaceAll('_', '-') as RequestReason;
@@ -273,13 +268,13 @@ export function fixOf(reason: string): string | undefined {
   if (Object.hasOwn(WORDS, reason)) return WORDS[reason]!.fix;
   const code = reason.toUpperCase().replaceAll('-', '_');
   if (Object.hasOwn(ERRORS, code)) return ERRORS[code as ErrorCode].fix;
-  if (Object.hasOwn(CLOSE_REASONS, reason))
-    return LIMIT_FIX[reason] ?? CLOSE_REASONS[reason as CloseReasonName].text;
-  return undefined;
+  if (!Object.hasOwn(CLOSE_REASONS, reason)) return undefined;
+  const peerReason = peerReasons.find(([, { close }]) => close === reason)?.[1];
+  return LIMIT_FIX[reason] ?? peerReason?.fix ?? CLOSE_REASONS[reason as CloseReasonName].text;
 }
 
 const LIMIT_FIX: Readonly<Record<string, string>> = {
-  TryAgainLater: ERRORS.NODE_LIMIT.fix,
+  TryAgainLater: 'raise hub.nodeLimit or add a replica',
   Flapping:
     'two devices seem to use one certificate: find the copy, revoke the certificate and join both again',
 };

@@ -5,7 +5,7 @@ export const WEBTRANSPORT_PATH = '/edge';
  * The largest value of a 32-bit HTTP/2 setting: the bytes one session may carry in each direction before it
  * has to be renewed.
  */
-export const MAX_SESSION_BYTES = 2 ** 32 - 1;
+const MAX_SESSION_BYTES = 2 ** 32 - 1;
 /**
  * How far a stream may be ahead of its reader. Unlike the session's, this window is renewed as the reader
  * reads.

@@ -5,7 +5,7 @@ import type { Logger } from '../core/log.ts';
 import { agentWithTrust } from '../protocol/agent.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
-import { remedyOf } from '../protocol/rejection-reasons.ts';
+import { fixOf } from '../protocol/rejection-reasons.ts';
 import { casOf, sha256Of } from './credentials.ts';
 import type { EdgeIdentity } from './edge-identity.ts';
 import { type ReconnectPolicy, reconnectDelayMs } from './reconnect-delay.ts';
@@ -258,5 +258,5 @@ export class ConnectionKeeper {
 }
 
 function shutOutBy({ name, text }: CloseReason): SallyportError {
-  return new SallyportError('SHUT_OUT', { reason: text, remedy: remedyOf(name) });
+  return new SallyportError('SHUT_OUT', { reason: text, remedy: fixOf(name) ?? text });
 }

@@ -3,7 +3,6 @@ import {
   chmod,
   lstat,
   mkdir,
-  open,
   readdir,
   readFile,
   readlink,
@@ -14,6 +13,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { syncFolder, writeNew } from '../core/durable-files.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, silentLogger } from '../core/log.ts';
 import { checkPair } from './credentials.ts';
@@ -79,16 +79,16 @@ export class CredentialStore {
     const name = `generation-${randomBytes(8).toString('hex')}`;
     const folder = join(this.directory, name);
     await mkdir(folder, { mode: 0o700 });
-    await writeDurably(join(folder, 'key.pem'), credentials.key);
-    await writeDurably(join(folder, 'certificate.pem'), credentials.certificate);
-    await writeDurably(join(folder, 'ca.pem'), credentials.ca);
-    await flush(folder);
+    await writeNew(join(folder, 'key.pem'), credentials.key);
+    await writeNew(join(folder, 'certificate.pem'), credentials.certificate);
+    await writeNew(join(folder, 'ca.pem'), credentials.ca);
+    await syncFolder(folder);
 
     const before = await this.#current();
     const pointer = join(this.directory, `.${name}`);
     await symlink(name, pointer);
     await rename(pointer, join(this.directory, CURRENT));
-    await flush(this.directory);
+    await syncFolder(this.directory);
     await this.#tidy(before);
   }
 
@@ -142,24 +142,5 @@ export class CredentialStore {
       if (generation !== replaced && (!found || now - found.mtimeMs < ORPHAN_MS)) continue;
       await rm(path, { recursive: true, force: true });
     }
-  }
-}
-
-async function writeDurably(path: string, content: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-async function flush(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

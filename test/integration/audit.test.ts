@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readAudit, verifyAudit } from '../../src/audit/read-audit.ts';
+import { CLOSE_REASONS } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
@@ -50,7 +51,7 @@ test('P1: from the first start to the stop, everything that was done is in the a
     { who: 'admin', facts: { step: 'prepare', phase: 'prepared' } },
   ]);
   expect(lines('revoked')).toMatchObject([{ who: 'admin', node: 'edge-1', why: 'keyCompromise: stolen' }]);
-  expect(lines('session-shut-out')).toMatchObject([{ node: 'edge-1' }]);
+  expect(lines('session-shut-out')).toMatchObject([{ node: 'edge-1', why: CLOSE_REASONS.Revoked.text }]);
   expect(lines('admin-asked').map(({ what }) => what)).toEqual([
     'POST /api/v1/tokens',
     'POST /api/v1/certificates/hub/rotate',

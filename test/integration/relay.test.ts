@@ -221,6 +221,22 @@ describe('the relay', () => {
     expect(edge.pushed.map(({ header }) => header.msg_id)).toEqual(numbers());
   });
 
+  test('U1: a frame of 24 MiB from CloudCore arrives byte for byte; one of 33 MiB costs the connection behind, not the edge', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    const large = event(0).replace(/x{100}/, 'x'.repeat(24 * MIB));
+    it.cloudcore.sendText(NODE, large);
+    await eventually('it arrives', () => edge.frames.some((text) => text === large));
+    it.cloudcore.sendText(NODE, 'x'.repeat(33 * MIB));
+    await eventually('the connection behind is lost', () => it.hub.get(NODE)?.upstream?.reconnects === 1);
+    await advanceUntil(it.clock, () => it.hub.get(NODE)?.upstream?.state === 'open');
+    const after = event(1);
+    it.cloudcore.sendText(NODE, after);
+    await eventually('the edge is still served', () => edge.frames.includes(after));
+    expect(edge.counts.closes).toBe(0);
+  });
+
   test('U2: a CloudCore that does not read holds the edge up, not the gateway, and nothing is lost', async () => {
     await using it = await startRelayRig();
     const edge = await it.edge(NODE);

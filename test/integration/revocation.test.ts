@@ -104,6 +104,9 @@ for (const transport of ['websocket', 'quic', 'webtransport'] as const) {
     expect(ends).toMatchObject([{ reason: { name: 'Quarantined' }, final: undefined }]);
     expect(refused.at(-1)).toMatch(/node edge-1, quarantined: certificateHold, since/);
     await expect(edge.renew()).rejects.toThrow(/quarantined/);
+    const token = await hub.nodeToken('edge-1');
+    const { answer } = await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token });
+    expect(answer.body.toString()).toMatch(/^node edge-1 is quarantined: certificateHold, since /);
     expect(await nodes(hub)).toEqual([]);
     const said = edge.send({ resource: 'app/x', operation: 'update', content: 'said meanwhile' });
     await lift(hub, { node: 'edge-1' });

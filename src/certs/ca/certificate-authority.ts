@@ -91,7 +91,7 @@ export class CertificateAuthority {
   ): Promise<CertificateAuthority> {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
-    const certificate = await signCertificate(
+    const certificate = signCertificate(
       {
         subject: new x509.Name(subject).toJSON(),
         publicKey: publicKey.export({ type: 'spki', format: 'der' }),
@@ -228,7 +228,7 @@ export class CertificateAuthority {
       {
         // What the other CA has issued names it so, byte for byte, and by this key identifier.
         subject: subject.subjectName,
-        keyId: await keyIdentifierOf(subject),
+        keyId: keyIdentifierOf(other.x509),
         publicKey: other.x509.publicKey.export({ type: 'spki', format: 'der' }),
         notBefore: new Date(Math.max(...bounds.map((one) => one.validFromDate.getTime()))),
         notAfter: new Date(Math.min(...bounds.map((one) => one.validToDate.getTime()))),
@@ -259,23 +259,34 @@ export class CertificateAuthority {
     const isRsa =
       createPublicKey({ key: Buffer.from(leaf.publicKey), format: 'der', type: 'spki' }).asymmetricKeyType ===
       'rsa';
-    const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
     return signCertificate(
       {
         subject: leaf.subject,
         publicKey: leaf.publicKey,
         notBefore: new Date(now - backdateMs),
         notAfter: new Date(Math.min(now + days * DAY_MS, this.certificate.notAfter.getTime())),
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(isRsa ? digitalSignature | keyEncipherment : digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension(leaf.usages.map((usage) => USAGE_OIDS[usage])),
-          ...leaf.more,
-        ],
+        extensions: [...leafExtensions(leaf.usages, isRsa), ...leaf.more],
       },
       { key: this.#key, certificate: this.x509 },
     );
   }
+}
+
+const knownLeafExtensions = new Map<string, readonly x509.Extension[]>();
+
+/** What all leaves of a kind say alike. The library takes as long for it as the signature takes. */
+function leafExtensions(usages: readonly KeyUsage[], isRsa: boolean): readonly x509.Extension[] {
+  const kind = [...usages, isRsa].join(' ');
+  const known = knownLeafExtensions.get(kind);
+  if (known) return known;
+  const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+  const extensions = [
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(isRsa ? digitalSignature | keyEncipherment : digitalSignature, true),
+    new x509.ExtendedKeyUsageExtension(usages.map((usage) => USAGE_OIDS[usage])),
+  ];
+  knownLeafExtensions.set(kind, extensions);
+  return extensions;
 }
 
 export function toCaCertificate(certificate: X509Certificate): CaCertificate {

@@ -186,8 +186,9 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
    * nothing. @throws NODE_REVOKED
    */
   #refuseRevoked({ nodeName }: Caller): void {
-    const reason = this.#components.isNodeRevoked?.(nodeName);
-    if (reason !== undefined) throw new SallyportError('NODE_REVOKED', { node: nodeName, reason });
+    const shut = this.#components.isNodeRevoked?.(nodeName);
+    if (shut)
+      throw new SallyportError('NODE_REVOKED', { node: nodeName, word: shut.word, reason: shut.text });
   }
 
   /**

@@ -185,7 +185,7 @@ export function plainSerial(serial: string): string {
   );
 }
 
-export function plainTarget(target: RevocationTarget): RevocationTarget {
+function plainTarget(target: RevocationTarget): RevocationTarget {
   return 'node' in target ? target : { ...target, serial: plainSerial(target.serial) };
 }
 

@@ -151,17 +151,11 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
   // — decisions —
 
   isRevoked(peer: RevocablePeer): ShutOut | undefined {
-    const entry = this.#list.value.find(peer);
-    return (
-      entry && {
-        word: isQuarantine(entry) ? 'quarantined' : 'revoked',
-        text: `${entry.reason}, since ${isoSeconds(entry.at)}`,
-      }
-    );
+    return shutOut(this.#list.value.find(peer));
   }
 
-  isNodeRevoked(node: string): string | undefined {
-    return reasonText(this.#list.value.findNode(node));
+  isNodeRevoked(node: string): ShutOut | undefined {
+    return shutOut(this.#list.value.findNode(node));
   }
 
   onChange(listener: () => void): Unsubscribe {
@@ -356,10 +350,13 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
 }
 
 /** For the edge: neither who decided nor the note. */
-function reasonText(entry: RevocationEntry | undefined): string | undefined {
-  if (!entry) return undefined;
-  const word = isQuarantine(entry) ? 'quarantined (certificateHold)' : entry.reason;
-  return `${word}, since ${isoSeconds(entry.at)}`;
+function shutOut(entry: RevocationEntry | undefined): ShutOut | undefined {
+  return (
+    entry && {
+      word: isQuarantine(entry) ? 'quarantined' : 'revoked',
+      text: `${entry.reason}, since ${isoSeconds(entry.at)}`,
+    }
+  );
 }
 
 function aboutOf(target: RevocationTarget): Deed {

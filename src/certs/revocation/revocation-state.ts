@@ -5,7 +5,7 @@ import { decodeRevocations, encodeRevocations, LIST_FIELD } from './revocation-c
 import { RevocationList } from './revocation-list.ts';
 
 /** Where replicas of 0.1 keep their receipts. */
-export const RECEIPTS_FIELD = 'receipts.json';
+const RECEIPTS_FIELD = 'receipts.json';
 
 /** What replicas have to agree about, and the receipts of those of 0.1, as they are stored. */
 export interface SharedRevocations {

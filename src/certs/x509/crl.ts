@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { allowsKeyUsage, CRL_SIGN } from '../../core/certificate-extensions.ts';
+import { integer } from '../../core/der.ts';
 import { REVOCATION_REASONS, type RevocationReason } from '../../identity/revocation-reasons.ts';
 import { keyIdentifierOf, type Signer, signatureOf } from './certificate-signer.ts';
 
@@ -38,8 +39,8 @@ export async function signCrl(
       ...(reason === 'unspecified' ? {} : { reason: REVOCATION_REASONS[reason] }),
     })),
     extensions: [
-      new x509.AuthorityKeyIdentifierExtension(await keyIdentifierOf(issuer)),
-      new x509.Extension(CRL_NUMBER, false, derInteger(content.number)),
+      new x509.AuthorityKeyIdentifierExtension(keyIdentifierOf(signer.certificate).toString('hex')),
+      new x509.Extension(CRL_NUMBER, false, new Uint8Array(integer(content.number))),
     ],
     signingKey: signer.key.toCryptoKey(algorithm, false, ['sign']),
     signingAlgorithm: { name: algorithm.name, hash },
@@ -53,12 +54,4 @@ export async function signCrl(
  */
 export function maySignCrl(certificate: Uint8Array): boolean {
   return allowsKeyUsage(certificate, CRL_SIGN);
-}
-
-/** Non-negative, X.690 §8.3. */
-function derInteger(value: bigint): Uint8Array<ArrayBuffer> {
-  const hex = value.toString(16);
-  const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex');
-  const body = bytes[0]! >= 0x80 ? Buffer.concat([Buffer.from([0]), bytes]) : bytes;
-  return new Uint8Array([0x02, body.length, ...body]);
 }

@@ -69,10 +69,7 @@ export function auditCommand(terminal: Terminal): Command {
     )
     .action((_options: unknown, self: Command) => {
       const options = self.optsWithGlobals<VerifyOptions>();
-      const { includes } = options;
-      const verdict = reading(terminal, options, (folder) =>
-        verifyAudit(folder, includes === undefined ? {} : { includes }),
-      );
+      const verdict = reading(terminal, options, (folder) => verifyAudit(folder, options));
       if (options.output === 'json' || options.output === 'yaml')
         terminal.print(formatValue(verdict, options.output));
       else

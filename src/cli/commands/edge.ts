@@ -7,9 +7,8 @@ import type { SallyportError } from '../../core/errors.ts';
 import { orAborted } from '../../core/or-aborted.ts';
 import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
-import { isNodeName } from '../../protocol/node-name.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
-import { type GlobalOptions, loadForCommand } from '../context.ts';
+import { type GlobalOptions, loadForCommand, nodeArgument } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 import { terminalLog } from '../terminal-log.ts';
 import { UsageError } from '../usage-error.ts';
@@ -32,7 +31,7 @@ export function edgeCommand(terminal: Terminal): Command {
   command
     .command('run')
     .description('join a hub, stay connected, print what arrives and send what is typed')
-    .requiredOption('--node <name>', 'name of this node')
+    .requiredOption('--node <name>', 'name of this node', nodeArgument)
     .option(
       '--hub <host[:port]>',
       'name or address of the hub, and its HTTPS port; other ports are those of the configuration',
@@ -64,8 +63,6 @@ Examples:
 }
 
 async function runEdge(terminal: Terminal, options: EdgeOptions, globals: GlobalOptions): Promise<void> {
-  if (!isNodeName(options.node))
-    throw new UsageError(`${options.node} is no node name: use lower-case letters, digits, dots and dashes`);
   const { config } = loadForCommand(terminal, globals);
   const { bold, dim, green, yellow, red } = terminal.paint('stdout');
   const { host, httpsPort = config.https.port } = readHub(options.hub);

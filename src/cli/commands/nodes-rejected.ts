@@ -1,10 +1,8 @@
 import { Command } from 'commander';
 import type { Rejection } from '../../contracts/rejections.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
-import { formatList, type ListView, shortDuration } from '../output.ts';
+import { age, formatList, type ListView } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
-
-const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
 
 const rejectionView: ListView<Rejection> = {
   name: (row) => `node/${row.node ?? row.claimedNode ?? row.remoteAddress}`,

@@ -3,12 +3,10 @@ import { describeForgotten } from '../../certs/rollover/describe-forgotten.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
-import { formatList, formatValue, type ListView, shortDuration } from '../output.ts';
+import { age, formatList, formatValue, type ListView, shortDuration, until } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
 import { warnUnanswered } from '../unanswered.ts';
 import { rejectedCommand } from './nodes-rejected.ts';
-
-const age = (iso: string) => shortDuration(Date.now() - new Date(iso).getTime());
 
 const view: ListView<NodeInfo> = {
   name: ({ node }) => `node/${node}`,
@@ -18,7 +16,7 @@ const view: ListView<NodeInfo> = {
     ['ADDRESS', (row) => row.remoteAddress],
     ['CONNECTED', (row) => age(row.connectedSince)],
     ['HEARD', (row) => age(row.lastHeard)],
-    ['CERT-EXPIRES', (row) => shortDuration(new Date(row.certificate.notAfter).getTime() - Date.now())],
+    ['CERT-EXPIRES', (row) => until(row.certificate.notAfter)],
     ['QUEUED', (row) => row.queued],
     ['UNACKED', (row) => row.unacknowledged],
     ['RTT', (row) => (row.rttMs === undefined ? undefined : `${row.rttMs.toFixed(1)}ms`)],
@@ -41,14 +39,8 @@ const forecastView: ListView<NodeForecast> = {
     ['NAME', (row) => row.node],
     ['LAST-SEEN', (row) => lastSeen(row)],
     ['USUAL-GAP', (row) => (row.usualGapMs === undefined ? undefined : shortDuration(row.usualGapMs))],
-    [
-      'BACK-WITHIN',
-      (row) =>
-        row.nextContactBy === undefined
-          ? undefined
-          : shortDuration(new Date(row.nextContactBy).getTime() - Date.now()),
-    ],
-    ['EXPIRES', (row) => shortDuration(new Date(row.certificate.notAfter).getTime() - Date.now())],
+    ['BACK-WITHIN', (row) => (row.nextContactBy === undefined ? undefined : until(row.nextContactBy))],
+    ['EXPIRES', (row) => until(row.certificate.notAfter)],
     ['RENEWABLE-UNTIL', (row) => row.renewableUntil],
     ['VERDICT', (row) => (row.overdue ? `${row.verdict}, overdue` : row.verdict)],
   ],

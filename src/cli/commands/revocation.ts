@@ -1,10 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Revocation, RevocationReceipt } from '../../contracts/revocations.ts';
 import { REVOCATION_REASONS } from '../../identity/revocation-reasons.ts';
-import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
-import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
-import { formatList, formatTable, formatValue, type ListView, shortDuration } from '../output.ts';
+import { connectAdmin, type GlobalOptions, nodeArgument, outputOption } from '../context.ts';
+import { age, formatList, formatTable, formatValue, type ListView } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -25,7 +24,7 @@ const view: ListView<Revocation> = {
     ['KIND', kindOf],
     ['TARGET', targetOf],
     ['REASON', (row) => row.reason],
-    ['AGE', (row) => shortDuration(Date.now() - new Date(row.at).getTime())],
+    ['AGE', (row) => age(row.at)],
     ['BY', (row) => row.by],
     ['NOTE', (row) => row.note],
   ],
@@ -34,7 +33,7 @@ const view: ListView<Revocation> = {
 export function revokeCommand(terminal: Terminal): Command {
   return new Command('revoke')
     .description('shut out a node, or one certificate, on every transport and replica; ends its session')
-    .argument('[node]', 'the node')
+    .argument('[node]', 'the node', nodeArgument)
     .option('--serial <hex>', 'one certificate instead of a node', serialArgument)
     .option('--issuer <sha256>', 'with --serial: only the certificate of this CA')
     .addOption(
@@ -64,7 +63,7 @@ export function revokeCommand(terminal: Terminal): Command {
 export function quarantineCommand(terminal: Terminal): Command {
   return new Command('quarantine')
     .description('shut out a node for the time being; lift lets it in again with the certificate it has')
-    .argument('<node>', 'the node')
+    .argument('<node>', 'the node', nodeArgument)
     .option('--note <text>', 'a remark for people; the edge is not told')
     .addOption(outputOption())
     .addHelpText(
@@ -80,7 +79,7 @@ export function quarantineCommand(terminal: Terminal): Command {
 export function liftCommand(terminal: Terminal): Command {
   return new Command('lift')
     .description('let a node or certificate in again')
-    .argument('[node]', 'the node')
+    .argument('[node]', 'the node', nodeArgument)
     .option('--serial <hex>', 'one certificate instead of a node', serialArgument)
     .option('--issuer <sha256>', 'with --serial: the entry that names this CA')
     .option('--rejoin', 'the node may join again with a token, but its certificates of before stay out')
@@ -206,8 +205,6 @@ function targetBody(node: string | undefined, { serial, issuer }: TargetOptions)
   if ((node === undefined) === (serial === undefined))
     throw new UsageError('name one node, or one certificate with --serial');
   if (serial === undefined && issuer !== undefined) throw new UsageError('--issuer goes with --serial');
-  if (node !== undefined && !isNodeName(node))
-    throw new UsageError(`${node} is no node name: use lower-case letters, digits, dots and dashes`);
   if (node !== undefined) return { node };
   return { serial, ...(issuer === undefined ? {} : { issuerSha256: issuer.toLowerCase() }) };
 }

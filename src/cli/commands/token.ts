@@ -1,7 +1,12 @@
 import { Command } from 'commander';
-import { isNodeName } from '../../protocol/node-name.ts';
-import { connectAdmin, durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
-import { shortDuration } from '../output.ts';
+import {
+  connectAdmin,
+  durationArgument,
+  type GlobalOptions,
+  loadForCommand,
+  nodeArgument,
+} from '../context.ts';
+import { until } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -11,7 +16,7 @@ export function tokenCommand(terminal: Terminal): Command {
   command
     .command('create')
     .description('create a token; it alone is printed on standard output')
-    .option('--node <name>', 'for this node only; works once')
+    .option('--node <name>', 'for this node only; works once', nodeArgument)
     .option('--ttl <duration>', 'how long it is valid, for example 1h', durationArgument)
     .option('--fleet', 'the fleet token instead: any node can join with it until it expires')
     .addHelpText(
@@ -21,10 +26,6 @@ export function tokenCommand(terminal: Terminal): Command {
     .action(async (options: { node?: string; ttl?: number; fleet?: boolean }, self: Command) => {
       if (Boolean(options.node) === Boolean(options.fleet))
         throw new UsageError('name one node with --node NAME, or ask for the fleet token with --fleet');
-      if (options.node !== undefined && !isNodeName(options.node))
-        throw new UsageError(
-          `${options.node} is no node name: use lower-case letters, digits, dots and dashes`,
-        );
       if (options.fleet && options.ttl !== undefined)
         throw new UsageError(
           'the life of the fleet token is set by tokens.fleetTtlMs; --ttl goes with --node',
@@ -42,9 +43,7 @@ export function tokenCommand(terminal: Terminal): Command {
       const { dim } = terminal.paint('stderr');
       const { config } = loadForCommand(terminal, globals);
       const address = config.advertise.addresses.find(Boolean) ?? 'HUB';
-      terminal.printError(
-        dim(`valid for ${shortDuration(new Date(expiresAt).getTime() - Date.now())}; join with:`),
-      );
+      terminal.printError(dim(`valid for ${until(expiresAt)}; join with:`));
       terminal.printError(
         `  sallyport edge run --node ${options.node ?? 'NAME'} --hub ${address} --token TOKEN`,
       );

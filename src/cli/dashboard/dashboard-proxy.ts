@@ -5,10 +5,13 @@ import { Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
 
 /** The header that the page shows its token with; its name is also in src/admin/ui/session.js. */
 export const TOKEN_HEADER = 'sallyport-dashboard';
+/** Nobody but this machine gets there. */
+const HOST = '127.0.0.1';
 /** Nothing that the page sends is larger, bytes. */
 const MAX_BODY = 64 * 1024;
 /** Of the page's headers, those that reach the gateway: nothing that says where they come from, no cookie. */
@@ -25,6 +28,7 @@ export interface Dashboard extends AsyncDisposable {
  * Stands between a browser and the admin API, and holds the credentials. It listens on 127.0.0.1 alone. What
  * is not the page itself needs the token in a header of its own, which no other page can send: so nothing
  * that a browser adds by itself, no cookie and no certificate, counts for anything.
+ * @throws LISTEN_FAILED
  */
 export async function startDashboard(
   { client }: { readonly client: Pick<AdminClient, 'request'> },
@@ -35,13 +39,15 @@ export async function startDashboard(
   const agent = new Agent({ keepAlive: true });
   const server = createServer((request, response) => {
     const { port: bound } = server.address() as AddressInfo;
-    const access = { token, hosts: [`127.0.0.1:${bound}`, `localhost:${bound}`] };
+    const access = { token, hosts: [`${HOST}:${bound}`, `localhost:${bound}`] };
     answer(request, response, { client, access, agent }).catch((error) => fail(response, error));
   });
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening');
+  server.listen(port, HOST);
+  await once(server, 'listening').catch((cause) => {
+    throw listenFailed('the dashboard', { host: HOST, port }, cause);
+  });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/#token=${token}`,
+    url: `http://${HOST}:${(server.address() as AddressInfo).port}/#token=${token}`,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       server.close();

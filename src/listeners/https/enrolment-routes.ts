@@ -7,7 +7,7 @@ import { SallyportError } from '../../core/errors.ts';
 import { SECURITY_HEADERS } from '../../core/http-errors.ts';
 import type { HttpsOptions } from './options.ts';
 import type { ReadPeer } from './peer.ts';
-import { RateLimiter } from './rate-limiter.ts';
+import { requestLimiter } from './rate-limiter.ts';
 import { readBody } from './request-body.ts';
 import { bearerToken, extKeyUsages, headerText } from './request-headers.ts';
 
@@ -38,12 +38,8 @@ export function enrolmentRoutes(
   { source, peerOf, issuer, clock, crl }: EnrolmentComponents,
   options: () => HttpsOptions,
 ): void {
-  const limits = (factor: number) => () => ({
-    perMinutePerSource: options().requestsPerMinutePerSource * factor,
-    perMinute: options().requestsPerMinute * factor,
-  });
-  const downloads = new RateLimiter(clock, limits(DOWNLOADS_PER_ENROLMENT));
-  const enrolments = new RateLimiter(clock, limits(1));
+  const downloads = requestLimiter(clock, options, DOWNLOADS_PER_ENROLMENT);
+  const enrolments = requestLimiter(clock, options);
 
   app.get('/ca.crt', async (request, reply) => {
     downloads.take(peerOf(request).source);

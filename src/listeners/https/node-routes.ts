@@ -5,7 +5,7 @@ import { SallyportError } from '../../core/errors.ts';
 import type { HttpsOptions } from './options.ts';
 import type { ReadPeer } from './peer.ts';
 import { sendText } from './plain-answers.ts';
-import { RateLimiter } from './rate-limiter.ts';
+import { requestLimiter } from './rate-limiter.ts';
 import { bearerToken } from './request-headers.ts';
 
 export interface NodeRouteComponents {
@@ -26,10 +26,7 @@ export function nodeRoutes(
   { peerOf, issuer, isKnownNode, clock }: NodeRouteComponents,
   options: () => HttpsOptions,
 ): void {
-  const limiter = new RateLimiter(clock, () => ({
-    perMinutePerSource: options().requestsPerMinutePerSource,
-    perMinute: options().requestsPerMinute,
-  }));
+  const limiter = requestLimiter(clock, options);
 
   app.get<{ Params: { name: string } }>('/node/:name', async (request, reply) => {
     const { name } = request.params;

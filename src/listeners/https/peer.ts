@@ -2,7 +2,8 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import type { TlsServer } from '../../contracts/tls-server.ts';
-import type { Verdict } from '../../identity/node-identity.ts';
+import { SallyportError } from '../../core/errors.ts';
+import type { NodeIdentity, Verdict } from '../../identity/node-identity.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { sourceOf } from './rate-limiter.ts';
 
@@ -26,6 +27,13 @@ export interface Peer {
    * (requirement H7).
    */
   readonly source: string;
+}
+
+/** @throws NOT_AUTHENTICATED, PEER_REFUSED unless it showed a certificate that is accepted */
+export function identityOf({ verdict }: Peer): NodeIdentity {
+  if (!verdict) throw new SallyportError('NOT_AUTHENTICATED');
+  if (!verdict.ok) throw new SallyportError('PEER_REFUSED', { reason: verdict.detail });
+  return verdict.identity;
 }
 
 export type ReadPeer = (request: FastifyRequest) => Peer;

@@ -1,10 +1,19 @@
 import { isIPv6 } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
+import type { HttpsOptions } from './options.ts';
 
 export interface RateLimits {
   readonly perMinutePerSource: number;
   readonly perMinute: number;
+}
+
+/** That of one kind of request. @param factor how many times as many of them there may be */
+export function requestLimiter(clock: Clock, options: () => HttpsOptions, factor = 1): RateLimiter {
+  return new RateLimiter(clock, () => ({
+    perMinutePerSource: options().requestsPerMinutePerSource * factor,
+    perMinute: options().requestsPerMinute * factor,
+  }));
 }
 
 /**

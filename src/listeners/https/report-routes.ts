@@ -4,9 +4,9 @@ import type { Clock } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { readMembers } from '../../protocol/content.ts';
 import type { HttpsOptions } from './options.ts';
-import type { ReadPeer } from './peer.ts';
+import { identityOf, type ReadPeer } from './peer.ts';
 import { sendText } from './plain-answers.ts';
-import { RateLimiter } from './rate-limiter.ts';
+import { requestLimiter } from './rate-limiter.ts';
 import { readBody } from './request-body.ts';
 
 export interface ReportRouteComponents {
@@ -36,21 +36,16 @@ export function reportRoutes(
   options: () => HttpsOptions,
 ): void {
   if (!upstream) return;
-  const limiter = new RateLimiter(clock, () => ({
-    perMinutePerSource: options().requestsPerMinutePerSource,
-    perMinute: options().requestsPerMinute,
-  }));
+  const limiter = requestLimiter(clock, options);
 
   async function pass(
     request: FastifyRequest,
     reply: FastifyReply,
     { path, names }: { readonly path: string; readonly names?: string },
   ): Promise<FastifyReply> {
-    const { verdict, source } = peerOf(request);
-    limiter.take(source);
-    if (!verdict) throw new SallyportError('NOT_AUTHENTICATED');
-    if (!verdict.ok) throw new SallyportError('PEER_REFUSED', { reason: verdict.detail });
-    const node = verdict.identity.nodeName;
+    const peer = peerOf(request);
+    limiter.take(peer.source);
+    const { nodeName: node } = identityOf(peer);
     const { bodyBytes, requestTimeoutMs: timeoutMs } = options();
     const body = await readBody(request.raw, { clock, limits: { bodyBytes, timeoutMs } });
     const claimed = [names, ...namesIn(body)].filter((name) => name !== undefined);

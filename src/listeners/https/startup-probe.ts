@@ -1,7 +1,7 @@
 import { createServer } from 'node:https';
-import { describeError, SallyportError } from '../../core/errors.ts';
 import type { HealthRegistry } from '../../core/health.ts';
 import { healthReport, parseHealthQuery } from '../../core/health-report.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 
 export interface StartupProbeOptions {
   readonly host: string;
@@ -44,15 +44,7 @@ export async function startStartupProbe(
     },
   );
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(
-        new SallyportError(
-          'LISTEN_FAILED',
-          { address: `${host}:${port}`, listener: 'https', problem: describeError(cause) },
-          cause,
-        ),
-      );
-    });
+    server.once('error', (cause) => reject(listenFailed('https', { host, port }, cause)));
     server.listen(port, host, resolve);
   });
   return () =>

@@ -1,11 +1,10 @@
 import type { FastifyInstance } from 'fastify';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
 import type { Clock } from '../../core/clock.ts';
-import { SallyportError } from '../../core/errors.ts';
 import { SECURITY_HEADERS } from '../../core/http-errors.ts';
 import type { HttpsOptions } from './options.ts';
-import type { ReadPeer } from './peer.ts';
-import { RateLimiter } from './rate-limiter.ts';
+import { identityOf, type ReadPeer } from './peer.ts';
+import { requestLimiter } from './rate-limiter.ts';
 
 export interface TicketRouteComponents {
   readonly peerOf: ReadPeer;
@@ -24,19 +23,15 @@ export function ticketRoute(
   options: () => HttpsOptions,
 ): void {
   if (!tickets) return;
-  const limiter = new RateLimiter(clock, () => ({
-    perMinutePerSource: options().requestsPerMinutePerSource,
-    perMinute: options().requestsPerMinute,
-  }));
+  const limiter = requestLimiter(clock, options);
 
   app.post('/webtransport/ticket', async (request, reply) => {
-    const { verdict, source } = peerOf(request);
-    limiter.take(source);
-    if (!verdict) throw new SallyportError('NOT_AUTHENTICATED');
-    if (!verdict.ok) throw new SallyportError('PEER_REFUSED', { reason: verdict.detail });
-    const { ticket, expiresAt } = tickets.issue(verdict.identity);
+    const peer = peerOf(request);
+    limiter.take(peer.source);
+    const identity = identityOf(peer);
+    const { ticket, expiresAt } = tickets.issue(identity);
     return reply
       .headers(SECURITY_HEADERS)
-      .send({ ticket, node: verdict.identity.nodeName, expires_at: new Date(expiresAt).toISOString() });
+      .send({ ticket, node: identity.nodeName, expires_at: new Date(expiresAt).toISOString() });
   });
 }

@@ -1,18 +1,13 @@
 import type { QuicServerSession } from '@currentspace/http3';
-import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
-import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
-import type { RejectionSink } from '../../contracts/rejections.ts';
-import type { Clock, Timer } from '../../core/clock.ts';
-import { describeError, SallyportError } from '../../core/errors.ts';
-import type { Logger } from '../../core/log.ts';
-import type { Metrics } from '../../core/metrics.ts';
-import type { PeerGate } from '../../identity/peer-gate.ts';
+import type { Timer } from '../../core/clock.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
 import { plainAddress } from '../address-limit.ts';
-import type { DescriptorShare } from '../descriptor-budget.ts';
+import type { EdgeListenerComponents } from '../edge-listener-components.ts';
 import type { FramedOpening } from '../framed/framed-opening.ts';
 import { RefusalReporter } from '../refusals.ts';
 import { trialReply } from '../trial-reply.ts';
@@ -23,18 +18,6 @@ import type { QuicListenerOptions } from './options.ts';
 import { quicHandshake } from './quic-handshake.ts';
 import { knockQuic } from './quic-knock.ts';
 import { beginQuicOpening } from './quic-opening.ts';
-
-export interface QuicListenerComponents {
-  readonly source: CertificateSource;
-  readonly gate: Pick<PeerGate, 'check'>;
-  readonly acceptor: EdgeAcceptor;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly rejections?: RejectionSink | undefined;
-  /** File descriptors that its flows may use; without it any number. */
-  readonly descriptors?: DescriptorShare | undefined;
-}
 
 const SWEEP_MS = 1_000;
 const LAST_WORDS_MS = 50;
@@ -51,7 +34,7 @@ const IDLE_SLACK_MS = 5_000;
  */
 export class QuicListener implements Listener {
   readonly name = 'quic';
-  readonly #components: QuicListenerComponents;
+  readonly #components: EdgeListenerComponents;
   readonly #options: () => QuicListenerOptions;
   readonly #steering: FlowSteering;
   readonly #refusals: RefusalReporter;
@@ -63,7 +46,7 @@ export class QuicListener implements Listener {
   #sweeper: Timer | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor(components: QuicListenerComponents, options: () => QuicListenerOptions) {
+  constructor(components: EdgeListenerComponents, options: () => QuicListenerOptions) {
     this.#components = { ...components, log: components.log.child({ listener: 'quic' }) };
     this.#options = options;
     this.#refusals = new RefusalReporter(this.#components, 'quic');
@@ -79,12 +62,7 @@ export class QuicListener implements Listener {
       await this.#steering.start(host, port);
     } catch (cause) {
       await this.#closeAll();
-      const address = `${host}:${port}`;
-      throw new SallyportError(
-        'LISTEN_FAILED',
-        { address, listener: 'quic', problem: describeError(cause) },
-        cause,
-      );
+      throw listenFailed('quic', { host, port }, cause);
     }
     this.#sweeper = this.#components.clock.setInterval(() => this.#sweep(), SWEEP_MS);
   }
@@ -126,7 +104,7 @@ export class QuicListener implements Listener {
 
   address(): ListenAddress {
     const address = this.#steering.address();
-    if (!address) throw new SallyportError('NOT_FOUND');
+    if (!address) throw listenFailed('quic', this.#options(), new Error('it does not listen'));
     return address;
   }
 

@@ -1,19 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import { createServer, type TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
-import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
-import type { RejectionSink } from '../../contracts/rejections.ts';
-import type { Clock, Timer } from '../../core/clock.ts';
-import type { Logger } from '../../core/log.ts';
-import type { Metrics } from '../../core/metrics.ts';
+import type { Timer } from '../../core/clock.ts';
 import type { NodeIdentity, Refusal, Verdict } from '../../identity/node-identity.ts';
-import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
-import type { DescriptorShare } from '../descriptor-budget.ts';
+import type { EdgeListenerComponents } from '../edge-listener-components.ts';
 import { keyExchange } from '../key-exchange.ts';
 import { peerCertificates } from '../peer-certificates.ts';
 import { protocolRefusal, RefusalReporter } from '../refusals.ts';
@@ -26,17 +21,6 @@ import { SharedTexts } from './shared-texts.ts';
 import { asksForUpgrade, readUpgrade, type UpgradeRequest } from './upgrade-request.ts';
 import { type ConnectionContext, WebSocketConnection } from './websocket-connection.ts';
 import { knockWebSocket } from './websocket-knock.ts';
-
-export interface WebSocketListenerComponents {
-  readonly source: CertificateSource;
-  readonly gate: Pick<PeerGate, 'check'>;
-  readonly acceptor: EdgeAcceptor;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly rejections?: RejectionSink | undefined;
-  readonly descriptors?: DescriptorShare | undefined;
-}
 
 /** One sweep for all connections that write, are paused or close. */
 const SWEEP_MS = 500;
@@ -55,7 +39,7 @@ const MIN_PINGS = 8;
  */
 export class WebSocketListener implements Listener {
   readonly name = 'websocket';
-  readonly #components: WebSocketListenerComponents;
+  readonly #components: EdgeListenerComponents;
   readonly #options: () => WebSocketListenerOptions;
   readonly #tls: TlsServer;
   readonly #upgrader: WebSocketServer;
@@ -70,7 +54,7 @@ export class WebSocketListener implements Listener {
   #toPing: Iterator<WebSocketConnection> | undefined;
   #stopping = false;
 
-  constructor(components: WebSocketListenerComponents, options: () => WebSocketListenerOptions) {
+  constructor(components: EdgeListenerComponents, options: () => WebSocketListenerOptions) {
     const { clock, metrics, rejections } = components;
     const log = components.log.child({ listener: this.name });
     this.#components = { ...components, log };
@@ -243,7 +227,8 @@ export class WebSocketListener implements Listener {
   #answerPlain(socket: TLSSocket): void {
     const { leaf, intermediates } = peerCertificates(socket);
     const verdict = this.#components.gate.check(leaf, intermediates);
-    if (!verdict.ok) this.#refusals.report(verdict, this.#tls.remoteAddress(socket));
+    const remoteAddress = this.#tls.remoteAddress(socket);
+    if (!verdict.ok) this.#refusals.report(verdict, remoteAddress);
     const detail = 'this port speaks WebSocket: wss://<host>:<port>/<project_id>/<node>/events';
     this.#http.end(
       socket,

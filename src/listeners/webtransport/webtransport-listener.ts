@@ -1,18 +1,14 @@
-import type { CertificateBundle, CertificateSource } from '../../contracts/certificate-source.ts';
-import type { EdgeAcceptor } from '../../contracts/edge-connection.ts';
+import type { CertificateBundle } from '../../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../../contracts/listener.ts';
-import type { RejectionSink } from '../../contracts/rejections.ts';
 import type { SessionTickets } from '../../contracts/session-tickets.ts';
-import type { Clock, Timer } from '../../core/clock.ts';
-import { describeError, SallyportError } from '../../core/errors.ts';
-import type { Logger } from '../../core/log.ts';
-import type { Metrics } from '../../core/metrics.ts';
+import type { Timer } from '../../core/clock.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { listenFailed } from '../../core/listen-failed.ts';
 import type { Refusal, Verdict } from '../../identity/node-identity.ts';
-import type { PeerGate } from '../../identity/peer-gate.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { refusalStatus } from '../../protocol/rejection-reasons.ts';
-import type { DescriptorShare } from '../descriptor-budget.ts';
+import type { EdgeListenerComponents } from '../edge-listener-components.ts';
 import type { EdgeSession } from '../framed/edge-session.ts';
 import { FramedOpening } from '../framed/framed-opening.ts';
 import { peerCertificates } from '../peer-certificates.ts';
@@ -24,16 +20,8 @@ import type { WebTransportListenerOptions } from './options.ts';
 import { SingleStream } from './single-stream.ts';
 import { knockWebTransport } from './webtransport-knock.ts';
 
-export interface WebTransportListenerComponents {
-  readonly source: CertificateSource;
-  readonly gate: Pick<PeerGate, 'check'>;
+export interface WebTransportListenerComponents extends EdgeListenerComponents {
   readonly tickets: Pick<SessionTickets, 'redeem'>;
-  readonly acceptor: EdgeAcceptor;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly rejections?: RejectionSink | undefined;
-  readonly descriptors?: DescriptorShare | undefined;
 }
 
 const SWEEP_MS = 1_000;
@@ -91,12 +79,7 @@ export class WebTransportListener implements Listener {
     } catch (cause) {
       await this.#http2.tls.stop(AbortSignal.abort());
       if (cause instanceof SallyportError) throw cause;
-      const { host, port } = this.#options();
-      throw new SallyportError(
-        'LISTEN_FAILED',
-        { address: `${host}:${port}`, listener: this.name, problem: describeError(cause) },
-        cause,
-      );
+      throw listenFailed(this.name, this.#options(), cause);
     }
     log.info({ serves: this.describe() }, 'WebTransport is served');
     this.#sweep = this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncFolder, writeNew } from '../../core/durable-files.ts';
 
 /** Largest manifest that is read: 1 MiB of values in base64 with room for the rest, bytes. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
@@ -120,24 +121,4 @@ async function writeTemporary(folder: string, bytes: Uint8Array): Promise<string
     throw error;
   }
   return path;
-}
-
-async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, 'wx', 0o600);
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-/**
- * Makes a new directory entry last through a power cut; where folders cannot be synced, that is the best
- * there is.
- */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => undefined);
-  await handle?.sync().catch(() => {});
-  await handle?.close();
 }

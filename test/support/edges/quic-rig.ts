@@ -4,8 +4,9 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { PeerGate } from '../../../src/identity/peer-gate.ts';
+import type { EdgeListenerComponents } from '../../../src/listeners/edge-listener-components.ts';
 import { QUIC_DEFAULTS, type QuicListenerOptions } from '../../../src/listeners/quic/options.ts';
-import { QuicListener, type QuicListenerComponents } from '../../../src/listeners/quic/quic-listener.ts';
+import { QuicListener } from '../../../src/listeners/quic/quic-listener.ts';
 import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { type CloseReason, closeReason } from '../../../src/protocol/close-reasons.ts';
 import { DEFAULT_JSON_LIMITS } from '../../../src/protocol/json-scan.ts';
@@ -81,7 +82,7 @@ export class RecordingAcceptor implements EdgeAcceptor {
 /** A QUIC listener with everything it needs, on a free loopback port. Real time and sockets. */
 export async function startQuic(
   options: Partial<QuicListenerOptions> = {},
-  more: Partial<QuicListenerComponents> = {},
+  more: Partial<EdgeListenerComponents> = {},
 ) {
   const { ca, source } = await freshSource();
   const acceptor = new RecordingAcceptor();

@@ -122,8 +122,9 @@ export class EnrolmentWorld {
     const metrics = createMetrics({ process: false });
     const tokens = await this.tokens();
     const audit = new IssuanceLog({ log });
-    const isRevoked = ({ serial }: { serial: string }): ShutOut | undefined =>
-      this.revoked.has(serial) ? { word: 'revoked', text: 'lost' } : undefined;
+    const lostOf = (them: ReadonlySet<string>, name: string): ShutOut | undefined =>
+      them.has(name) ? { word: 'revoked', text: 'lost' } : undefined;
+    const isRevoked = ({ serial }: { serial: string }) => lostOf(this.revoked, serial);
     const grace = new RenewalGrace(
       { trust: () => source.current().clientCAs, clock, tokens, isRevoked },
       () => this.settings,
@@ -135,7 +136,7 @@ export class EnrolmentWorld {
         tokens,
         grace,
         isConnected: (node) => this.connected.has(node),
-        isNodeRevoked: (node) => (this.revokedNodes.has(node) ? 'lost' : undefined),
+        isNodeRevoked: (node) => lostOf(this.revokedNodes, node),
         audit,
         clock,
         log,

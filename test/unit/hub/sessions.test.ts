@@ -325,7 +325,13 @@ test('G7: a revoked session ends in the same turn, its owner is told of, and it 
   expect([stolen.closedWith?.name, other.closedWith]).toEqual(['Revoked', undefined]);
   expect(told).toEqual([
     { type: 'ended', node: 'stolen' },
-    { type: 'shut-out', peer: stolen.peer, sessionId, transport: stolen.transport },
+    {
+      type: 'shut-out',
+      peer: stolen.peer,
+      sessionId,
+      transport: stolen.transport,
+      reason: closeReason('Revoked'),
+    },
   ]);
   expect(gate.connect('stolen').closedWith?.name).toBe('Revoked');
   expect(told).toHaveLength(2);

@@ -24,6 +24,7 @@ describe('the words of rejections', () => {
       expect(fixOf(word)).toBeTruthy();
     }
     expect(fixOf('Flapping')).toContain('two devices');
+    expect(fixOf('Revoked')).toBe(fixOf('revoked'));
     expect(fixOf('constructor')).toBeUndefined();
   });
 });

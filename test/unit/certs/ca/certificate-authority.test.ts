@@ -210,7 +210,7 @@ async function selfSigned(
   privateKey: ReturnType<typeof generateKeyPairSync>['privateKey'],
   publicKey: ReturnType<typeof generateKeyPairSync>['publicKey'],
 ): Promise<Uint8Array> {
-  const certificate = await signCertificate(
+  const certificate = signCertificate(
     {
       subject: [{ CN: ['foreign'] }],
       publicKey: publicKey.export({ type: 'spki', format: 'der' }),

@@ -1,54 +1,35 @@
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
 import type { NodeEvidence } from '../../../../src/certs/rollover/rollover-nodes.ts';
-import type { RolloverStep } from '../../../../src/contracts/ca-rollover.ts';
-import type { Secret, SecretStore } from '../../../../src/contracts/secret-store.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
-import { ManualClock } from '../../../fakes/manual-clock.ts';
-import { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
+import type { ManualClock } from '../../../fakes/manual-clock.ts';
+import type { MemorySecretStore } from '../../../fakes/memory-secret-store.ts';
 import { ElderReplica } from '../../../support/fleets/elder-replica.ts';
-import { presentsChainTo, type RolloverReplica, startRollover } from '../../../support/fleets/rollover.ts';
-import { mintCa, mintServer, type Pair } from '../../../support/pki/pki.ts';
-import { TEST_SCALE } from '../../../support/scale.ts';
-import { advanceUntil, whileAdvancing } from '../../../support/while-advancing.ts';
+import { presentsChainTo } from '../../../support/fleets/rollover.ts';
+import {
+  allKnow,
+  FORWARD,
+  kubeEdgeCa,
+  ROLLOVER_SECRET,
+  RolloverFleet,
+  trusted,
+} from '../../../support/fleets/rollover-fleet.ts';
+import { mintCa, mintServer } from '../../../support/pki/pki.ts';
+import { advanceUntil } from '../../../support/while-advancing.ts';
 
-const SECRET = 'sallyport-rollover';
-const FORWARD: readonly RolloverStep[] = ['prepare', 'activate', 'retire', 'revoke'];
 const DAY_MS = 86_400_000;
+let fleet: RolloverFleet;
 let store: MemorySecretStore;
 let clock: ManualClock;
-const running: RolloverReplica[] = [];
 
 beforeEach(() => {
-  store = new MemorySecretStore();
-  clock = new ManualClock(Date.now());
+  fleet = new RolloverFleet();
+  ({ store, clock } = fleet);
 });
 afterEach(async () => {
-  await stopAll();
+  await fleet.stop();
   expect(clock.pending).toBe(0);
 });
-
-/** Races are lost, and their pauses pass, in a stop too. */
-const stopAll = (from = 0) =>
-  whileAdvancing(clock, Promise.all(running.splice(from).map((one) => one[Symbol.asyncDispose]())));
-
-async function start(options: Parameters<typeof startRollover>[1] & { on?: SecretStore } = {}) {
-  const replica = await startRollover({ store: options.on ?? store, clock }, options);
-  running.push(replica);
-  return replica;
-}
-
-const sec1 = (pair: Pair) => pair.privateKey.export({ type: 'sec1', format: 'der' });
-const putCa = (ca: Pair) => store.put({ name: 'casecret', data: { cadata: ca.der, cakeydata: sec1(ca) } });
-const storedCa = () => CertificateAuthority.fromSecret(store.peek('casecret')!).certificate.sha256;
-const state = () =>
-  JSON.parse(Buffer.from(store.peek(SECRET)!.data['rollover.json']!).toString()) as { phase: string };
-/** The latest step, where the next one waits for that. */
-const allKnow = ({ service }: RolloverReplica) =>
-  service.status().next.every(({ blockers }) => !blockers.join().includes('not known yet'));
-const trusted = ({ current }: RolloverReplica) => current.current().clientCAs.map(({ sha256 }) => sha256);
-const kubeEdgeCa = () => mintCa({ serial: '0400', keyIdentifiers: false, crlSign: false });
 
 const node = (name: string, issuerSha256: string, more: Partial<NodeEvidence> = {}): NodeEvidence => ({
   node: name,
@@ -62,8 +43,8 @@ const node = (name: string, issuerSha256: string, more: Partial<NodeEvidence> = 
 describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
   test('in every phase nodes that know either CA are presented a chain to it, and certificates come from the phase’s CA', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
-    const hub = await start();
+    fleet.putCa(old);
+    const hub = await fleet.start();
     expect(trusted(hub)).toEqual([old.sha256]);
 
     await hub.step('prepare');
@@ -85,33 +66,33 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
       expect(new X509Certificate(hub.current.current().server.cert).verify(next.x509.publicKey)).toBe(true);
       for (const ca of [old.certificate, next.x509])
         expect(presentsChainTo(hub.current.current(), ca)).toBe(true);
-      expect(storedCa()).toBe(old.sha256);
+      expect(fleet.storedCa()).toBe(old.sha256);
     }
 
     expect(await hub.step('revoke')).toMatchObject({ phase: 'idle' });
     expect(trusted(hub)).toEqual([newSha]);
-    expect(storedCa()).toBe(newSha);
+    expect(fleet.storedCa()).toBe(newSha);
     for (const ca of [old.certificate, next.x509])
       expect(presentsChainTo(hub.current.current(), ca)).toBe(true);
-    expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
+    expect(Object.keys(store.peek(ROLLOVER_SECRET)!.data)).not.toContain('newcakeydata');
     expect(hub.manager.status().problem).toBeUndefined();
   });
 
   test('a second rollover after the first still leads nodes of the very first CA to the hub', async () => {
     const first = await kubeEdgeCa();
-    putCa(first);
-    const hub = await start();
+    fleet.putCa(first);
+    const hub = await fleet.start();
     for (let round = 0; round < 2; round++) for (const step of FORWARD) await hub.step(step);
-    expect(storedCa()).not.toBe(first.sha256);
+    expect(fleet.storedCa()).not.toBe(first.sha256);
     expect(presentsChainTo(hub.current.current(), first.certificate)).toBe(true);
     expect(trusted(hub)).toHaveLength(1);
   });
 
   test('the way back: one step at a time, and from every phase both sides verify the hub', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     for (const depth of [1, 2, 3]) {
-      const hub = await start();
+      const hub = await fleet.start();
       for (const step of FORWARD.slice(0, depth)) await hub.step(step);
       const next = hub.current.cas.rollover.pair!.next;
       const phases: string[] = [];
@@ -122,17 +103,17 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
         if (depth > 1) expect(presentsChainTo(hub.current.current(), next.x509)).toBe(true);
       }
       expect(phases).toEqual(['active', 'prepared', 'idle'].slice(3 - depth));
-      expect(storedCa()).toBe(old.sha256);
+      expect(fleet.storedCa()).toBe(old.sha256);
       expect(trusted(hub)).toEqual([old.sha256]);
       expect(hub.current.authority().certificate.sha256).toBe(old.sha256);
-      expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('newcakeydata');
-      await stopAll();
+      expect(Object.keys(store.peek(ROLLOVER_SECRET)!.data)).not.toContain('newcakeydata');
+      await fleet.stop();
     }
   });
 
   test('what cannot be done in a phase is refused, and a step done before changes nothing', async () => {
-    putCa(await kubeEdgeCa());
-    const hub = await start();
+    fleet.putCa(await kubeEdgeCa());
+    const hub = await fleet.start();
     await expect(hub.step('activate')).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
     await expect(hub.step('abort')).rejects.toMatchObject({ code: 'ROLLOVER_PHASE' });
     const { version } = await hub.step('prepare');
@@ -141,132 +122,15 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
   });
 });
 
-describe('a process that dies between any two writes', () => {
-  /** Passes on everything until the write number `at`, then fails whatever it is asked. */
-  class MortalStore implements SecretStore {
-    readonly location = 'memory';
-    readonly #inner: SecretStore;
-    readonly #at: number;
-    readonly #effect: 'before' | 'after';
-    writes = 0;
-
-    constructor(inner: SecretStore, { at, effect }: { at: number; effect: 'before' | 'after' }) {
-      this.#inner = inner;
-      this.#at = at;
-      this.#effect = effect;
-    }
-
-    get isDead() {
-      return this.writes >= this.#at;
-    }
-
-    async get(name: string) {
-      this.#live();
-      return this.#inner.get(name);
-    }
-
-    create = (secret: Secret) => this.#write(() => this.#inner.create(secret));
-    replace = (secret: Secret & { version: string }) => this.#write(() => this.#inner.replace(secret));
-    watch: SecretStore['watch'] = (names, onSnapshot, onError) =>
-      this.#inner.watch(names, (snapshot) => this.isDead || onSnapshot(snapshot), onError);
-    problem = () => undefined;
-    close = async () => {};
-
-    async #write<T>(write: () => Promise<T>): Promise<T> {
-      this.#live();
-      this.writes++;
-      if (this.isDead && this.#effect === 'before') this.#live();
-      const result = await write();
-      this.#live();
-      return result;
-    }
-
-    #live() {
-      if (this.isDead)
-        throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'the process was killed' });
-    }
-  }
-
-  const journeys: Readonly<Record<string, readonly RolloverStep[]>> = {
-    forward: FORWARD,
-    'there and back': ['prepare', 'activate', 'abort', 'abort'],
-  };
-  for (const [name, journey] of Object.entries(journeys))
-    for (const effect of ['before', 'after'] as const)
-      test(`${name}: killed ${effect} each write takes effect, another replica and a new process go on from there`, async () => {
-        const old = await kubeEdgeCa();
-        // Each sixth write at home, others before than after; all of them in CI.
-        const [first, stride] = TEST_SCALE >= 1 ? [1, 1] : [effect === 'before' ? 1 : 4, 6];
-        for (let at = first; ; at += stride) {
-          store = new MemorySecretStore();
-          putCa(old);
-          const witness = await start({ replica: 'witness', on: store.connect() });
-          const mortal = new MortalStore(store.connect(), { at, effect });
-          const victim = await start({ replica: 'victim', on: mortal });
-          for (const step of journey) {
-            await advanceUntil(clock, () => mortal.isDead || allKnow(victim));
-            await whileAdvancing(
-              clock,
-              victim.step(step).catch(() => {}),
-            );
-          }
-          const survived = !mortal.isDead;
-          await stopAll(1);
-          // Until then it counts as alive.
-          await clock.advance(150_000);
-
-          const heir = await start({ replica: 'heir', on: store.connect() });
-          for (const hub of [witness, heir]) {
-            await advanceUntil(
-              clock,
-              () => witness.current.cas.rollover.version === heir.current.cas.rollover.version,
-            );
-            expect(hub.current.current().ca.sha256).toBe(hub.current.authority().certificate.sha256);
-            expect(presentsChainTo(hub.current.current(), old.certificate)).toBe(true);
-          }
-          // Whatever was left behind, it ends where it was meant to.
-          while (
-            ['prepared', 'active', 'retiring'].includes(heir.service.status().phase) ||
-            storedCa() === old.sha256
-          ) {
-            const { phase } = heir.service.status();
-            const step = {
-              idle: 'prepare',
-              prepared: 'activate',
-              active: 'retire',
-              retiring: 'revoke',
-            } as const;
-            if (phase === 'revoking') await clock.advance(1_000);
-            else {
-              await advanceUntil(clock, () => allKnow(heir));
-              await whileAdvancing(clock, heir.step(step[phase]));
-            }
-          }
-          await advanceUntil(clock, () => state().phase === 'idle');
-          await advanceUntil(clock, () => [witness, heir].every((hub) => trusted(hub).join() === storedCa()));
-          for (const hub of [witness, heir]) {
-            expect(trusted(hub)).toEqual([storedCa()]);
-            expect(presentsChainTo(hub.current.current(), old.certificate)).toBe(true);
-            expect(hub.manager.status().problem).toBeUndefined();
-          }
-          await stopAll();
-          if (survived) {
-            expect(at).toBeGreaterThan(5);
-            return;
-          }
-        }
-      }, 120_000);
-});
-
 describe('C4: the evidence', () => {
   test('retire is refused while a node depends on the old CA, which is asked; force does it all the same', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     const nodes: NodeEvidence[] = [
       node('edge-1', old.sha256, { agent: 'sallyport-sdk/0.1' }),
       node('edge-12', old.sha256, { connected: false, lastSeen: clock.now() - 9 * DAY_MS }),
     ];
-    const hub = await start({ nodes: () => nodes });
+    const hub = await fleet.start({ nodes: () => nodes });
     await hub.step('prepare');
     await hub.step('activate');
     expect(hub.asked).toEqual([]);
@@ -287,7 +151,7 @@ describe('C4: the evidence', () => {
     });
     expect(await hub.step('retire', true)).toMatchObject({ phase: 'retiring' });
     await expect(hub.step('revoke')).rejects.toMatchObject({ code: 'ROLLOVER_BLOCKED' });
-    expect(storedCa()).toBe(old.sha256);
+    expect(fleet.storedCa()).toBe(old.sha256);
     expect(await hub.step('revoke', true)).toMatchObject({
       phase: 'idle',
       steps: [
@@ -300,9 +164,9 @@ describe('C4: the evidence', () => {
   });
 
   test('R3: retire, revoke and the last step back are refused while the history has forgotten nodes that may come back, unless forced', async () => {
-    putCa(await kubeEdgeCa());
+    fleet.putCa(await kubeEdgeCa());
     const forgotten = { nodes: 12, since: '2026-01-02T03:04:05.000Z', until: '2027-02-03T04:05:06.000Z' };
-    const hub = await start({ forgotten: () => forgotten });
+    const hub = await fleet.start({ forgotten: () => forgotten });
     const why = /forget 12 nodes \(since 2026-01-02\).*until 2027-02-03.*--force/;
     await hub.step('prepare');
     expect(hub.service.status().warnings.join()).toContain('forget 12 nodes');
@@ -324,9 +188,9 @@ describe('C4: the evidence', () => {
 
   test('R3: before a step is weighed, what other replicas know of nodes is read', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     const [known, elsewhere] = [[] as NodeEvidence[], [node('edge-1', old.sha256)]];
-    const hub = await start({ nodes: () => known, recall: async () => void known.push(...elsewhere) });
+    const hub = await fleet.start({ nodes: () => known, recall: async () => void known.push(...elsewhere) });
     await hub.step('prepare', true);
     await hub.step('activate', true);
     await expect(hub.step('retire')).rejects.toThrow(/edge-1 connected/);
@@ -334,21 +198,21 @@ describe('C4: the evidence', () => {
 
   test('a node that can neither connect nor renew any more, or is revoked, blocks nothing', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     const nodes = [
       node('edge-gone', old.sha256, { connected: false, notAfter: clock.now() - 31 * DAY_MS }),
       node('edge-stolen', old.sha256, { revoked: true }),
     ];
-    const hub = await start({ nodes: () => nodes });
+    const hub = await fleet.start({ nodes: () => nodes });
     for (const step of FORWARD) await hub.step(step);
-    expect(storedCa()).not.toBe(old.sha256);
+    expect(fleet.storedCa()).not.toBe(old.sha256);
   });
 
   test('the last step back is refused while a node has a certificate of the new CA', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     const nodes: NodeEvidence[] = [];
-    const hub = await start({ nodes: () => nodes });
+    const hub = await fleet.start({ nodes: () => nodes });
     await hub.step('prepare');
     await hub.step('activate');
     nodes.push(node('edge-2', hub.service.status().new!.sha256));
@@ -361,9 +225,9 @@ describe('C4: the evidence', () => {
 
   test('which CA a node trusts: told by its SDK, else the one it joined with', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     const nodes: NodeEvidence[] = [];
-    const hub = await start({ nodes: () => nodes });
+    const hub = await fleet.start({ nodes: () => nodes });
     await hub.step('prepare');
     await clock.advance(1_000);
     await hub.step('activate');
@@ -385,11 +249,11 @@ describe('C4: the evidence', () => {
   });
 
   test('activate waits for replicas that do not know the new CA yet', async () => {
-    putCa(await kubeEdgeCa());
-    const hub = await start({ replica: 'hub-1' });
+    fleet.putCa(await kubeEdgeCa());
+    const hub = await fleet.start({ replica: 'hub-1' });
     const deaf = store.connect();
     deaf.watchDead = true;
-    const late = await start({ replica: 'hub-2', on: deaf });
+    const late = await fleet.start({ replica: 'hub-2', on: deaf });
     await hub.step('prepare');
     await expect(hub.step('activate')).rejects.toThrow(/not known yet by replica hub-2/);
     deaf.resync();
@@ -403,10 +267,10 @@ describe('C4: the evidence', () => {
   });
 
   test('a rolling upgrade from 0.1: a replica of it is waited for, and sees who knows the step', async () => {
-    putCa(await kubeEdgeCa());
+    fleet.putCa(await kubeEdgeCa());
     const elder = new ElderReplica({ store: store.connect(), clock }, 'old');
     await elder.start();
-    const hub = await start({ replica: 'new' });
+    const hub = await fleet.start({ replica: 'new' });
     // As the service of the revocations does.
     hub.board.elders.hear(store.peek('sallyport-revocations')!.data['receipts.json']);
     await hub.step('prepare');
@@ -420,18 +284,18 @@ describe('C4: the evidence', () => {
   });
 
   test('without a replica of 0.1 no receipt is written into the Secret of the rollover', async () => {
-    putCa(await kubeEdgeCa());
-    const hub = await start();
+    fleet.putCa(await kubeEdgeCa());
+    const hub = await fleet.start();
     await hub.step('prepare');
     await clock.advance(1_000);
-    expect(Object.keys(store.peek(SECRET)!.data)).not.toContain('receipts.json');
+    expect(Object.keys(store.peek(ROLLOVER_SECRET)!.data)).not.toContain('receipts.json');
   });
 
   test('revoke is refused while the trust Secret holds the old CA', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
+    fleet.putCa(old);
     store.put({ name: 'sallyport-trust', data: { old: Buffer.from(old.pem) } });
-    const hub = await start();
+    const hub = await fleet.start();
     for (const step of FORWARD.slice(0, 3)) await hub.step(step);
     await expect(hub.step('revoke')).rejects.toThrow(/secret sallyport-trust holds the old CA/);
   });
@@ -440,48 +304,48 @@ describe('C4: the evidence', () => {
 describe('what is not possible is said', () => {
   test('a hub certificate that somebody else keeps', async () => {
     const ca = await mintCa();
-    putCa(ca);
+    fleet.putCa(ca);
     const hub = await mintServer(ca);
     store.put({
       name: 'cloudcoresecret',
       type: 'kubernetes.io/tls',
       data: { 'tls.crt': Buffer.from(hub.pem), 'tls.key': Buffer.from(hub.key) },
     });
-    const replica = await start();
+    const replica = await fleet.start();
     await expect(replica.step('prepare', true)).rejects.toMatchObject({
       code: 'ROLLOVER_IMPOSSIBLE',
       message: expect.stringContaining('cloudcoresecret is kept by somebody else'),
     });
-    expect(store.peek(SECRET)).toBeUndefined();
+    expect(store.peek(ROLLOVER_SECRET)).toBeUndefined();
   });
 
   test('another CA in the CA Secret under a rollover changes nothing', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
-    const hub = await start();
+    fleet.putCa(old);
+    const hub = await fleet.start();
     await hub.step('prepare');
     await hub.step('activate');
     const before = hub.current.current().fingerprint;
-    putCa(await mintCa());
+    fleet.putCa(await mintCa());
     await clock.advance(1_000);
     expect(hub.current.current().fingerprint).toBe(before);
     await expect(hub.step('retire')).rejects.toMatchObject({ code: 'CA_INVALID' });
-    putCa(old);
+    fleet.putCa(old);
     await clock.advance(1_000);
     expect(await hub.step('retire')).toMatchObject({ phase: 'retiring' });
   });
 
   test('a damaged, vanished or older Secret of the rollover does not end it', async () => {
     const old = await kubeEdgeCa();
-    putCa(old);
-    const hub = await start();
+    fleet.putCa(old);
+    const hub = await fleet.start();
     await hub.step('prepare');
-    const prepared = store.peek(SECRET)!;
+    const prepared = store.peek(ROLLOVER_SECRET)!;
     await hub.step('activate');
-    const active = store.peek(SECRET)!;
+    const active = store.peek(ROLLOVER_SECRET)!;
     const before = hub.current.current().fingerprint;
     for (const damage of [
-      () => store.remove(SECRET),
+      () => store.remove(ROLLOVER_SECRET),
       () => store.put({ ...active, data: { ...active.data, newcakeydata: Buffer.from('x') } }),
       () => store.put(prepared),
     ]) {
@@ -498,8 +362,8 @@ describe('what is not possible is said', () => {
 });
 
 test('every step leaves an audit line, an event and metrics', async () => {
-  putCa(await kubeEdgeCa());
-  const hub = await start();
+  fleet.putCa(await kubeEdgeCa());
+  const hub = await fleet.start();
   for (const step of FORWARD) await hub.step(step);
   await expect(hub.step('activate')).rejects.toThrow();
   const audits = hub.records().filter(({ audit, step }) => audit === 'ca-rollover' && step !== undefined);

@@ -135,3 +135,14 @@ test('a gateway that is away, and a body that is too large, are told as the API 
   const large = await ask(dashboard.url, { method: 'POST', headers, body: 'x'.repeat(70_000) });
   expect(JSON.parse(large.text)).toMatchObject({ error: { code: 'MESSAGE_TOO_LARGE' } });
 });
+
+test('a port that is taken is LISTEN_FAILED, which says what to do', async () => {
+  const { client } = gateway();
+  await using dashboard = await startDashboard({ client });
+  const port = Number(new URL(dashboard.url).port);
+  await expect(startDashboard({ client }, { port })).rejects.toMatchObject({
+    code: 'LISTEN_FAILED',
+    message: expect.stringContaining(`127.0.0.1:${port}`),
+    fix: expect.stringContaining('--port'),
+  });
+});

@@ -6,6 +6,7 @@ import { systemClock } from '../../../../src/core/clock.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
 import { DEFAULT_TLS_GROUPS } from '../../../../src/core/tls-groups.ts';
 import { PeerGate } from '../../../../src/identity/peer-gate.ts';
+import { RejectionLog } from '../../../../src/listeners/rejection-log.ts';
 import type { WebSocketListenerOptions } from '../../../../src/listeners/websocket/options.ts';
 import { WebSocketListener } from '../../../../src/listeners/websocket/websocket-listener.ts';
 import { closeReason } from '../../../../src/protocol/close-reasons.ts';
@@ -48,6 +49,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
   const log = capturedLog();
   const metrics = createMetrics({ process: false });
   const acceptor = new RecordingAcceptor();
+  const rejections = new RejectionLog({ clock: systemClock });
   // Certificates are minted for now, so the gate looks at the real time also when the listener's clock
   // stands.
   const gate = new PeerGate({ trust: () => source.current().clientCAs, clock: systemClock }, () => ({
@@ -55,7 +57,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
     legacyNodes: {},
   }));
   const listener = new WebSocketListener(
-    { source, gate, acceptor, clock: clock ?? systemClock, log, metrics },
+    { source, gate, acceptor, clock: clock ?? systemClock, log, metrics, rejections },
     () => ({
       host: '127.0.0.1',
       port: 0,
@@ -89,7 +91,7 @@ async function start({ options = {}, limits = {}, clock, allowLegacy = false }: 
     const record = acceptor.accepted[count - 1]!;
     return { socket: answer.socket, record };
   };
-  return { listener, port, acceptor, log, metrics, attempt, join, source };
+  return { listener, port, acceptor, log, metrics, rejections, attempt, join, source };
 }
 
 const message = (content: unknown = 'x') =>
@@ -252,8 +254,8 @@ describe('before the upgrade', () => {
     socket.destroy();
   });
 
-  test('a plain GET gets 426 in words, and 401 without certificate', async () => {
-    const { port } = await start();
+  test('a plain GET gets 426 in words, which is no rejection, and 401 without certificate', async () => {
+    const { port, rejections, metrics } = await start();
     for (const [pair, status] of [
       [edge, '426 Upgrade Required'],
       [undefined, '401 Unauthorized'],
@@ -264,6 +266,8 @@ describe('before the upgrade', () => {
       expect(answer).toContain(`HTTP/1.1 ${status}\r\n`);
       expect(answer).toMatch(/\r\n\r\n[^\n]+\n$/);
     }
+    await expect.poll(() => metrics.expose()).toMatch(/sallyport_connections\{transport="websocket"\} 0/);
+    expect(rejections.list().map(({ reason }) => reason)).toEqual(['no-certificate']);
   });
 
   test('I2: what is no request, or one too many, gets one answer in words, is counted, and reaches nobody', async () => {

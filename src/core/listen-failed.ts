@@ -1,0 +1,11 @@
+import { describeError, SallyportError } from './errors.ts';
+
+/** LISTEN_FAILED of an address that cannot be bound. @param listener who wanted it */
+export function listenFailed(
+  listener: string,
+  { host, port }: { readonly host: string; readonly port: number },
+  cause: unknown,
+): SallyportError {
+  const details = { address: `${host}:${port}`, listener, problem: describeError(cause) };
+  return new SallyportError('LISTEN_FAILED', details, cause);
+}
