@@ -75,7 +75,9 @@ describe('a gateway on a folder', () => {
   let gateway: TestGateway;
   let settings: Readonly<Record<string, string>>;
   beforeAll(async () => {
-    gateway = await startTestGateway({ settings: { ...MODEST, 'quic.enabled': 'true' } });
+    // On every address, as by default: the doctor knocks at localhost then.
+    const quic = { 'quic.enabled': 'true', 'quic.host': '0.0.0.0' };
+    gateway = await startTestGateway({ settings: { ...MODEST, ...quic } });
     settings = settingsOf(gateway);
   });
   afterAll(() => gateway[Symbol.asyncDispose]());

@@ -12,8 +12,9 @@ import { loadQuicLibrary } from './native.ts';
 export async function quicHandshake(request: HandshakeRequest): Promise<HandshakeResult> {
   const { host, port, name, ca, client, timeoutMs, awaitReply = false } = request;
   const library = await loadQuicLibrary();
+  // `host` is looked up where it is a name, as in the SDK; `address` would have to be an IP address.
   const session = library.connectQuic(
-    { address: host, port, servername: isIP(name) ? 'localhost' : name },
+    { host, port, servername: isIP(name) ? 'localhost' : name },
     {
       ca,
       rejectUnauthorized: isIP(name) === 0,
