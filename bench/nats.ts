@@ -295,7 +295,7 @@ class Follower {
   }
 
   async #follow(admin: AdminClient): Promise<void> {
-    for await (const { data } of admin.events('/api/v1/events?type=message', this.#stop.signal)) {
+    for await (const { data } of admin.events('/api/v1/events?type=message', { signal: this.#stop.signal })) {
       const { msg_id: id } = (data as { message: { header: { msg_id: string } } }).message.header;
       this.#awaited.get(id)?.();
       this.#awaited.delete(id);

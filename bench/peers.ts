@@ -46,7 +46,7 @@ export async function benchMessages(): Promise<void> {
   await compare({ what: 'down', nodes: 200, count: 4_000, warmUps: 1, rounds: 3 });
 }
 
-/** Resident memory of an idle session; of another number of nodes: `IDLE_NODES=15000 npm run bench -- idle`. */
+/** Resident memory of an idle session. Another number of nodes: `IDLE_NODES=15000 npm run bench -- idle`. */
 export function benchIdle(): Promise<void> {
   return compare({ what: 'idle', nodes: Number(process.env.IDLE_NODES ?? 5_500), warmUps: 0, rounds: 1 });
 }

@@ -11,6 +11,7 @@ import type { Claim, NodeOwnership } from '../../src/contracts/node-ownership.ts
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
+import { Namesakes } from '../../src/fleet/namesakes.ts';
 import { composeFleet } from '../../src/gateway/fleet.ts';
 import { isAcknowledged } from '../../src/hub/acknowledgement-policy.ts';
 import { createMessage } from '../../src/protocol/message.ts';
@@ -45,7 +46,8 @@ async function begin(server: string, replica: string): Promise<void> {
   const { bus, connection, components } = openBus({ ...shared, isAcknowledged }, () => config.current, {
     replica,
   });
-  const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
+  const namesakes = new Namesakes(shared, { replica });
+  const fleet = composeFleet({ ...shared, namesakes, config, bus, connection }, { replica });
   const { signal } = new AbortController();
   for (const component of [...components, ...fleet.components]) await component.start?.(signal);
   while (fleet.ownership.problem() !== undefined || bus.problem() !== undefined)

@@ -76,7 +76,7 @@ export function adminOf(owner: BenchGateway, gateway: BenchGateway): AdminClient
   });
 }
 
-/** Whoever is compared with a gateway: or stands behind it: a process that is given CERT KEY CA and prints its port. */
+/** Is compared with a gateway, or stands behind it: a process that is given CERT KEY CA; prints its port. */
 export interface BenchPeer extends AsyncDisposable {
   readonly pid: number;
   readonly port: number;

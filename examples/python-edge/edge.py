@@ -65,16 +65,20 @@ def ask(hub: str, path: str, context: ssl.SSLContext, headers: dict | None = Non
 
 
 def ask_patiently(*request):
-    """An address may ask only so often, and nodes may share it: wait as long as the hub says, and more."""
+    """
+    An address may ask only so often, and nodes may share it: wait as long as the hub says, and more. A
+    quarantine is meant to be lifted.
+    """
     for attempt in range(1000):
         status, headers, body = ask(*request)
         after = headers.get("Retry-After")
-        if status not in (429, 503) or after is None:
+        is_busy = status in (429, 503) and after is not None
+        if not is_busy and headers.get("Sallyport-Reason") != "quarantined":
             return status, headers, body
-        wait = int(after) + random.uniform(0.5, 1) * min(60, 2**attempt)
+        wait = int(after or 0) + random.uniform(0.5, 1) * min(60, 2**attempt)
         say(f"waiting {wait:.0f} s: {body.decode(errors='replace').strip()}")
         time.sleep(wait)
-    raise Refused("the hub has had no time for a day")
+    raise Refused("the hub has let nobody in for hours")
 
 
 def new_request(node: str) -> tuple[bytes, bytes]:

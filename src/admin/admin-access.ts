@@ -6,10 +6,10 @@ import type { BearerReviewer, BearerVerdict } from '../contracts/bearer-reviewer
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import type { Clock } from '../core/clock.ts';
-import { SallyportError } from '../core/errors.ts';
+import { type ErrorCode, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
-import type { AdminVerdict } from '../identity/admin-gate.ts';
+import type { AdminRole, AdminVerdict } from '../identity/admin-gate.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
 
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
@@ -20,6 +20,8 @@ export interface AdminCaller {
   readonly name: string;
   /** Serial of the certificate the request was made with, upper-case hexadecimal. */
   readonly serial?: string;
+  /** What the caller may do now; of a bearer token the cluster is asked, and its silence is a viewer's. */
+  readonly role: () => Promise<AdminRole>;
 }
 
 const callers = new WeakMap<FastifyRequest, AdminCaller>();
@@ -41,7 +43,8 @@ const OPEN_PATHS: ReadonlySet<string | undefined> = new Set([
 
 /**
  * Non-resource URLs that the owner of a bearer token needs in a ClusterRole, with the HTTP method in lower
- * case as the verb: one for Prometheus, one for everything else.
+ * case as the verb: one for Prometheus, one for everything else. So `get` makes a viewer, and `post` an
+ * operator.
  */
 export const METRICS_URL = '/metrics';
 export const ADMIN_URL = '/sallyport/admin';
@@ -61,8 +64,8 @@ export interface AdminAccessComponents {
 }
 
 /**
- * Lets nobody but administrators past, for every path but the probes, known or unknown. Refusals are counted,
- * and logged once a minute.
+ * Lets nobody but administrators past, for every path but the probes, known or unknown, and viewers only to
+ * read. Refusals are counted, and logged once a minute.
  */
 export function requireAdmin(
   app: FastifyInstance,
@@ -71,87 +74,110 @@ export function requireAdmin(
   const sampler = new LogSampler({ clock });
   app.addHook('onRequest', async (request) => {
     if (OPEN_PATHS.has(request.routeOptions.url)) return;
-    const socket = request.raw.socket as TLSSocket;
-    const remoteAddress = server.remoteAddress(socket);
-    const verdict = authenticate(socket);
-    const bearer = verdict.ok ? undefined : await reviewBearer(request, reviewer);
-    if (!verdict.ok && bearer?.ok !== true) {
-      const reason: RejectionReason = bearer
-        ? `bearer-${bearer.why}`
-        : verdict.known
-          ? 'not-admin'
-          : verdict.reason;
-      const { detail } = bearer ?? verdict;
+    const access = await judge(request, { authenticate, reviewer });
+    const remoteAddress = server.remoteAddress(request.raw.socket as TLSSocket);
+    if (!access.ok) {
+      const { who = 'unknown', reason, detail } = access;
       metrics.handshakeFailures.inc({ transport: 'admin', reason });
       rejections.record({ listener: 'admin', reason, remoteAddress, detail });
-      const suppressed = sampler.pass(`${remoteAddress} ${reason}`);
+      const suppressed = sampler.pass(`${remoteAddress} ${reason} ${who}`);
       if (suppressed !== undefined && reason !== 'no-certificate') {
         log.warn({ remoteAddress, reason, detail, suppressed }, 'not let in as administrator');
         const what = `${request.method} ${pathOf(request)}`;
         const facts = { reason, ...(suppressed > 0 ? { suppressed } : {}) };
-        audit.record({
-          action: 'admin-refused',
-          who: 'unknown',
-          what,
-          why: detail,
-          from: remoteAddress,
-          facts,
-        });
+        audit.record({ action: 'admin-refused', who, what, why: detail, from: remoteAddress, facts });
       }
-      throw bearer ? bearerRefusal(bearer) : refusalOf(verdict);
+      throw access.error;
     }
-    callers.set(request, {
-      name: nameOf(verdict, bearer) ?? 'unnamed',
-      ...(verdict.ok ? { serial: verdict.certificate.serial } : {}),
-    });
+    const { caller } = access;
+    callers.set(request, caller);
     refuseOtherSites(request);
     refuseOtherHosts(request, hosts());
     // Who changed what has to be found later; bodies are not logged, tokens come in answers.
     if (!isRead(request))
       log.info(
-        { admin: nameOf(verdict, bearer), method: request.method, path: pathOf(request), remoteAddress },
+        { admin: caller.name, method: request.method, path: pathOf(request), remoteAddress },
         'admin action',
       );
   });
 }
 
 /** True when the caller would be let in now. For streams, which outlive the answer. */
-export async function isAdmin(
-  request: FastifyRequest,
-  { authenticate, reviewer }: Pick<AdminAccessComponents, 'authenticate' | 'reviewer'>,
-): Promise<boolean> {
-  if (authenticate(request.raw.socket as TLSSocket).ok) return true;
-  return (await reviewBearer(request, reviewer))?.ok === true;
+export async function isAdmin(request: FastifyRequest, judges: Judges): Promise<boolean> {
+  return (await judge(request, judges)).ok;
+}
+
+type Judges = Pick<AdminAccessComponents, 'authenticate' | 'reviewer'>;
+
+type Access =
+  | { readonly ok: true; readonly caller: AdminCaller }
+  | {
+      readonly ok: false;
+      /** Undefined for a stranger. */
+      readonly who?: string;
+      readonly reason: RejectionReason;
+      readonly detail: string;
+      readonly error: SallyportError;
+    };
+
+/** The certificate says who it is and in which role; without a good one a bearer token may. */
+async function judge(request: FastifyRequest, { authenticate, reviewer }: Judges): Promise<Access> {
+  const verdict = authenticate(request.raw.socket as TLSSocket);
+  if (!verdict.ok) return (await judgeBearer(request, reviewer)) ?? refuse(verdict);
+  const { name, role, certificate } = verdict;
+  if (role === 'operator' || isRead(request))
+    return { ok: true, caller: { name, serial: certificate.serial, role: async () => role } };
+  const error = new SallyportError('OPERATOR_NEEDED', { name });
+  return { ok: false, who: name, reason: 'not-operator', detail: error.message, error };
 }
 
 /** Undefined when there is no token, or nobody who understands it. */
-async function reviewBearer(
+async function judgeBearer(
   { routeOptions, method, headers }: FastifyRequest,
   reviewer: BearerReviewer | undefined,
-): Promise<BearerVerdict | undefined> {
+): Promise<Access | undefined> {
   // RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1).
   const token = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
   if (token === undefined || !reviewer) return undefined;
   const isMetrics = routeOptions.url === METRICS_URL;
-  const wish = { path: isMetrics ? METRICS_URL : ADMIN_URL, verb: method.toLowerCase() };
+  const verb = method.toLowerCase();
+  const wish = { path: isMetrics ? METRICS_URL : ADMIN_URL, verb };
   // Monitoring must not end when the API does (docs/decisions/metrics-in-an-outage.md).
-  return reviewer.review(token, wish, { relyOnLast: isMetrics && wish.verb === 'get' });
+  const verdict = await reviewer.review(token, wish, { relyOnLast: isMetrics && verb === 'get' });
+  if (verdict.ok) {
+    const mayChange = async () => (await reviewer.review(token, { path: ADMIN_URL, verb: 'post' })).ok;
+    return {
+      ok: true,
+      caller: { name: verdict.name, role: async () => ((await mayChange()) ? 'operator' : 'viewer') },
+    };
+  }
+  const { why, detail } = verdict;
+  const role: AdminRole = isRead({ method }) ? 'viewer' : 'operator';
+  const error = new SallyportError(BEARER_ERRORS[why], { reason: detail, role });
+  return { ok: false, reason: `bearer-${why}`, detail, error };
 }
 
-function nameOf(verdict: AdminVerdict, bearer: BearerVerdict | undefined): string | undefined {
-  if (verdict.ok) return verdict.name;
-  return bearer?.ok ? bearer.name : undefined;
-}
+const BEARER_ERRORS = {
+  unknown: 'BEARER_REFUSED',
+  forbidden: 'BEARER_FORBIDDEN',
+  unavailable: 'BEARER_UNAVAILABLE',
+} as const satisfies Record<Extract<BearerVerdict, { ok: false }>['why'], ErrorCode>;
 
-function bearerRefusal({ why, detail: reason }: Extract<BearerVerdict, { ok: false }>): SallyportError {
-  if (why === 'forbidden') return new SallyportError('BEARER_FORBIDDEN', { reason });
-  return new SallyportError(why === 'unknown' ? 'BEARER_REFUSED' : 'BEARER_UNAVAILABLE', { reason });
-}
-
-function refusalOf(verdict: Extract<AdminVerdict, { ok: false }>): SallyportError {
-  if (verdict.known) return new SallyportError('FORBIDDEN', { reason: verdict.detail });
-  if (verdict.reason === 'no-certificate') return new SallyportError('NOT_AUTHENTICATED');
-  return new SallyportError('PEER_REFUSED', { reason: verdict.detail });
+function refuse(verdict: Extract<AdminVerdict, { ok: false }>): Access {
+  const { detail } = verdict;
+  if (verdict.known)
+    return {
+      ok: false,
+      reason: 'not-admin',
+      detail,
+      error: new SallyportError('FORBIDDEN', { reason: detail }),
+    };
+  const { reason } = verdict;
+  const error =
+    reason === 'no-certificate'
+      ? new SallyportError('NOT_AUTHENTICATED')
+      : new SallyportError('PEER_REFUSED', { reason: detail });
+  return { ok: false, reason, detail, error };
 }
 
 /**

@@ -4,7 +4,7 @@ import type { BearerReviewer } from '../contracts/bearer-reviewer.ts';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult, KnockRequest } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress, Listener } from '../contracts/listener.ts';
-import type { RejectionDirectory, RejectionSink } from '../contracts/rejections.ts';
+import type { RejectionSink } from '../contracts/rejections.ts';
 import type { TlsServer } from '../contracts/tls-server.ts';
 import { askHttps } from '../core/ask-https.ts';
 import { SallyportError } from '../core/errors.ts';
@@ -50,7 +50,7 @@ export type AdminComponents = NodeRouteComponents &
     readonly health: HealthRegistry;
     readonly log: Logger;
     readonly metrics: Metrics;
-    readonly rejections: RejectionDirectory & RejectionSink;
+    readonly rejections: RejectionSink;
     readonly audit: AuditTrail;
   };
 

@@ -11,12 +11,14 @@ export const eventRoute = {
   operationId: 'followEvents',
   tag: 'Messages',
   summary:
-    'Follow what nodes send, and their coming and going; Last-Event-ID resumes within the bounded buffer of the hub',
+    'Follow what nodes send, and their coming and going; Last-Event-ID resumes within the bounded buffer of the hub, and an event tells what was missed',
   query: eventQuery,
   produces: 'text/event-stream',
   events: upstreamEvent,
   answers: {
-    200: { description: 'Server-Sent Events: id, event (message, connected, disconnected), data (JSON)' },
+    200: {
+      description: 'Server-Sent Events: id, event (message, connected, disconnected, missed), data (JSON)',
+    },
   },
 } satisfies DocumentedRoute;
 

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { MessageBus, StoredEvent, UpstreamFilter } from '../contracts/message-bus.ts';
+import type { MessageBus, StoredEvent, Subscription, UpstreamFilter } from '../contracts/message-bus.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
@@ -30,7 +30,7 @@ export interface FollowRequest {
 /**
  * Live events as Server-Sent Events (WHATWG HTML §9.2). A follower that reads too slowly is cut off after
  * what it was already given: it comes back with `Last-Event-ID` and goes on there, and the hub never holds
- * more than the limit for it.
+ * more than the limit for it. When what it lacks is not kept any more it is told so first.
  */
 export class EventStreams {
   readonly #components: EventStreamComponents;
@@ -64,14 +64,14 @@ export class EventStreams {
       // Balancers of the nginx kind would hold the stream back.
       'x-accel-buffering': 'no',
     });
-    response.write(': following\n\n');
+    response.flushHeaders();
 
     let ended = false;
-    let unsubscribe = () => {};
+    let subscription: Subscription | undefined;
     const end = (why: string) => {
       if (ended) return;
       ended = true;
-      unsubscribe();
+      subscription?.end();
       heartbeat.cancel();
       this.#open.delete(follower);
       if (response.destroyed) return;
@@ -93,14 +93,18 @@ export class EventStreams {
     };
     const heartbeat = clock.setInterval(() => {
       void recheck();
-      write(': alive\n\n');
+      write(sign('alive', subscription?.position()));
     }, heartbeatMs);
     const follower = { end, recheck };
     this.#open.add(follower);
     response.once('close', () => end('gone'));
     // A bus replays the buffered events inside `subscribe`, and one of them may already be too much.
-    unsubscribe = bus.subscribe(filter, (event) => write(formatEvent(event)), afterId ? { afterId } : {});
-    if (ended) unsubscribe();
+    subscription = bus.subscribe(filter, (event) => write(formatEvent(event)), {
+      ...(afterId ? { afterId } : {}),
+      onMissed: (count) => write(formatMissed(count)),
+    });
+    if (ended) subscription.end();
+    write(sign('following', subscription.position()));
   }
 
   /** Ends the streams of those who would not be let in now, after a change of trust. */
@@ -128,6 +132,20 @@ function formatEvent({ id, event }: StoredEvent): Buffer {
     for (let at = data.indexOf(lineBreak); at >= 0; at = data.indexOf(lineBreak, at + 1)) data[at] = SPACE;
   return Buffer.concat([Buffer.from(`id: ${id}\nevent: ${event.type}\ndata: `), data, END]);
 }
+
+/**
+ * What was not kept until this follower could have it. Without an id: whoever goes before the next event is
+ * told again when it returns.
+ */
+const formatMissed = (count: number | undefined) =>
+  `event: missed\ndata: ${JSON.stringify({ type: 'missed', count })}\n\n`;
+
+/**
+ * A comment, with the id to go on after (an id alone is no event, WHATWG HTML §9.2.6): who filters much has
+ * heard of nothing for long, and would be told of a gap that is none.
+ */
+const sign = (comment: string, id: string | undefined) =>
+  `: ${comment}\n${id === undefined ? '' : `id: ${id}\n`}\n`;
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;

@@ -6,7 +6,7 @@ import { type ApiRoute, apiRoute } from './api-route.ts';
 import {
   backup,
   certificates as certificatesShape,
-  info as infoShape,
+  ownInfo,
   servedCertificates,
   token,
   tokenBody,
@@ -39,9 +39,12 @@ export function gatewayRoutes(components: GatewayRouteComponents): ApiRoute[] {
       path: '/api/v1/info',
       operationId: 'getInfo',
       tag: 'Gateway',
-      summary: 'What runs here',
-      answers: { 200: { description: 'the gateway', schema: infoShape } },
-      handle: async () => ({ status: 200, body: info() }),
+      summary: 'What runs here, and who asks',
+      answers: { 200: { description: 'the gateway', schema: ownInfo } },
+      handle: async ({ caller: { name, role } }) => ({
+        status: 200,
+        body: { ...info(), caller: { name, role: await role() } },
+      }),
     }),
     apiRoute({
       method: 'GET',

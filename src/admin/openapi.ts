@@ -35,7 +35,7 @@ export function openApiDocument(routes: readonly DocumentedRoute[], version: str
       title: 'Sallyport admin API',
       version,
       description:
-        'For cloud programs and operators. They authenticate with a certificate of O=sallyport:admins, or in a cluster with a bearer token whose owner may use the non-resource URL /sallyport/admin.',
+        'For cloud programs and operators. They authenticate with a certificate, or in a cluster with a bearer token whose owner may use the non-resource URL /sallyport/admin. Viewers (O=sallyport:viewers, verb get) read; operators (O=sallyport:admins, verb post too) also change things.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
@@ -43,7 +43,10 @@ export function openApiDocument(routes: readonly DocumentedRoute[], version: str
     components: {
       schemas: { ...namedSchemas('output', used.output), ...namedSchemas('input', used.input) },
       securitySchemes: {
-        mutualTLS: { type: 'mutualTLS', description: 'Certificate of O=sallyport:admins' },
+        mutualTLS: {
+          type: 'mutualTLS',
+          description: 'Certificate of O=sallyport:admins or O=sallyport:viewers',
+        },
         bearer: { type: 'http', scheme: 'bearer', description: 'Kubernetes token; in a cluster only' },
       },
     },

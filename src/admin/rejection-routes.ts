@@ -3,27 +3,27 @@ import { type ApiRoute, apiRoute } from './api-route.ts';
 import { rejectionList, rejectionQuery } from './schemas.ts';
 
 export interface RejectionRouteComponents {
-  readonly rejections: RejectionDirectory;
+  /** Of the whole fleet; `rejections` of other parts is where this replica reports its own. */
+  readonly refused: RejectionDirectory;
 }
 
-/** Whom this replica did not let in, and why. */
-export function rejectionRoutes({ rejections }: RejectionRouteComponents): ApiRoute[] {
+/** Whom the replicas did not let in, and why. */
+export function rejectionRoutes({ refused }: RejectionRouteComponents): ApiRoute[] {
   return [
     apiRoute({
       method: 'GET',
       path: '/api/v1/rejections',
       operationId: 'listRejections',
       tag: 'Nodes',
-      summary: 'Nodes and addresses this replica refused, by reason and listener, latest first',
+      summary: 'Nodes and addresses that were refused, by replica, reason and listener, latest first',
       query: rejectionQuery,
-      answers: { 200: { description: 'what is remembered of them', schema: rejectionList } },
-      handle: async ({ query: { node, reason } }) => {
-        const items = rejections
-          .list()
-          .filter((one) => node === undefined || one.node === node || one.claimedNode === node)
-          .filter((one) => reason === undefined || one.reason === reason);
-        return { status: 200, body: { items } };
+      answers: {
+        200: {
+          description: 'what is remembered of them, and which replicas did not tell theirs',
+          schema: rejectionList,
+        },
       },
+      handle: async ({ query, signal }) => ({ status: 200, body: await refused.list(query, signal) }),
     }),
   ];
 }

@@ -159,6 +159,18 @@ export const upstreamEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('message'), ...sessionEvent, message, bytes: count }),
   z.object({ type: z.literal('connected'), ...sessionEvent, ...cameOrWent }),
   z.object({ type: z.literal('disconnected'), ...sessionEvent, ...cameOrWent, reason: z.string() }),
+  z
+    .object({
+      type: z.literal('missed'),
+      count: count.optional().meta({
+        description:
+          'How many events of all nodes and kinds, those of another filter too; absent where nobody knows',
+      }),
+    })
+    .meta({
+      description:
+        'Events before the next one are not kept any more, or the Last-Event-ID is of another gateway. It comes whatever the filter, without an id',
+    }),
 ]);
 
 export const certificateInfo = z.object({
@@ -221,6 +233,16 @@ export const info = z.object({
   nodes: count,
   listeners: z.array(listenerInfo),
   quicOff: z.string().optional(),
+  namesake: z
+    .string()
+    .optional()
+    .meta({ description: 'What to do when another running gateway has this name' }),
+});
+
+export const ownInfo = info.extend({
+  caller: z
+    .object({ name: z.string(), role: z.enum(['viewer', 'operator']) })
+    .meta({ description: 'Who asks; a viewer may only read' }),
 });
 
 export const replicaList = z.object({ items: z.array(info), unanswered });
@@ -396,8 +418,12 @@ export const nodeForecastList = z.object({
 export const rejectionQuery = z.strictObject({
   node: nodeName.optional(),
   reason: label.optional().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
+  limit: z.coerce.number().int().min(1).max(100_000).default(11_000).meta({
+    description: 'How many at most; by default as many as one replica remembers',
+  }),
 });
 export const rejection = z.object({
+  replica: z.string().meta({ description: 'The replica that refused' }),
   node: z.string().optional().meta({ description: 'The node, where a trusted CA vouches for the name' }),
   claimedNode: z
     .string()
@@ -423,10 +449,10 @@ export const rejection = z.object({
     })
     .optional(),
 });
-export const rejectionList = z.object({ items: z.array(rejection) });
+export const rejectionList = z.object({ items: z.array(rejection), unanswered });
 
 const rolloverCa = z.object({ sha256: z.string(), subject: z.string(), notAfter: time });
-const rolloverSide = z.enum(['old', 'new', 'other']);
+const rolloverSide = z.enum(['current', 'old', 'new', 'other']);
 const rolloverStep = z.enum(['prepare', 'activate', 'retire', 'revoke', 'abort']);
 export const rolloverParams = z.strictObject({ step: rolloverStep });
 export const rolloverQuery = z.strictObject({
@@ -449,7 +475,7 @@ export const rolloverStatus = z.object({
   ),
   asking: z.boolean(),
   replicas: z.array(z.object({ replica: z.string(), version: count, at: time })),
-  nodes: z.object({ total: count, old: count, new: count, other: count, dependent: count }),
+  nodes: z.object({ total: count, current: count, old: count, new: count, other: count, dependent: count }),
   summary: z.string(),
   next: z.array(z.object({ step: rolloverStep, blockers: z.array(z.string()) })),
   warnings: z.array(z.string()),

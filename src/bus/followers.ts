@@ -1,10 +1,15 @@
-import type { StoredEvent, UpstreamEvent, UpstreamFilter } from '../contracts/message-bus.ts';
+import type {
+  StoredEvent,
+  SubscribeOptions,
+  UpstreamEvent,
+  UpstreamFilter,
+} from '../contracts/message-bus.ts';
 import { describeError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 
-interface Follower {
+interface Follower extends Pick<SubscribeOptions, 'onMissed'> {
   readonly filter: UpstreamFilter;
   readonly onEvent: (event: StoredEvent) => unknown;
 }
@@ -25,16 +30,11 @@ export class Followers {
     this.#onLeave = onLeave;
   }
 
-  /** @param missed what the follower gets first */
-  add(
-    filter: UpstreamFilter,
-    onEvent: (event: StoredEvent) => unknown,
-    missed: readonly StoredEvent[],
-  ): Unsubscribe {
-    const follower = { filter, onEvent };
+  /** @param kept what the follower gets first */
+  add(follower: Follower, kept: readonly StoredEvent[] = []): Unsubscribe {
     this.#followers = [...this.#followers, follower];
     this.#metrics.subscribers.inc();
-    for (const event of missed) {
+    for (const event of kept) {
       if (!this.#followers.includes(follower)) break;
       this.#hand(follower, event);
     }
@@ -47,14 +47,22 @@ export class Followers {
     for (const follower of this.#followers) this.#hand(follower, stored);
   }
 
+  /** Events before the next one are gone. @param count undefined where nobody knows how many */
+  tellMissed(count: number | undefined): void {
+    for (const follower of this.#followers) this.#call(follower, () => follower.onMissed?.(count));
+  }
+
   clear(): void {
     for (const follower of this.#followers) this.#remove(follower);
   }
 
   #hand(follower: Follower, event: StoredEvent): void {
-    if (!matches(follower.filter, event.event)) return;
+    if (matches(follower.filter, event.event)) this.#call(follower, () => follower.onEvent(event));
+  }
+
+  #call(follower: Follower, call: () => unknown): void {
     try {
-      const result = follower.onEvent(event);
+      const result = call();
       if (result instanceof Promise) result.catch((error) => this.#failed(follower, error));
     } catch (error) {
       this.#failed(follower, error);

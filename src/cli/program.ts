@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(terminal: Terminal) => Co
   edge: async () => (await import('./commands/edge.ts')).edgeCommand,
   config: async () => (await import('./commands/config.ts')).configCommand,
   health: async () => (await import('./commands/health.ts')).healthCommand,
+  completion: async () => (await import('./commands/completion.ts')).completionCommand,
 };
 
 /** @param names of the commands it shall have; all of them by default */
@@ -54,12 +55,14 @@ export async function createProgram(
 
 /**
  * The commands that these words may mean. Which word is the command is for commander to say; so every word
- * counts that is one's name, and without any all of them: for the help, and for what was meant by a typo.
+ * counts that is one's name. Without any all of them: for the help, and for what was meant by a typo. The
+ * completion tells all of them too.
  */
 function wantedOf(argv: readonly string[]): readonly string[] | undefined {
   if (argv[0] === '--version' || argv[0] === '-V') return [];
   const named = Object.keys(COMMANDS).filter((name) => argv.includes(name));
-  return named.length === 0 || argv[0] === 'help' ? undefined : named;
+  const isAboutAll = named.length === 0 || argv[0] === 'help' || named.includes('completion');
+  return isAboutAll ? undefined : named;
 }
 
 /** Runs one command line. @returns the exit code: 0 ok, 1 failure, 2 usage */

@@ -10,8 +10,11 @@ export type RolloverPhase = 'idle' | 'prepared' | 'active' | 'retiring' | 'revok
  */
 export type RolloverStep = 'prepare' | 'activate' | 'retire' | 'revoke' | 'abort';
 
-/** Which of the two CAs. `other` is a CA of the trust Secret, or a CA of an earlier time. */
-export type RolloverSide = 'old' | 'new' | 'other';
+/**
+ * Which of the two CAs; in `idle` there is one, the `current`. `other` is a CA of the trust Secret, or a CA
+ * of an earlier time.
+ */
+export type RolloverSide = 'current' | 'old' | 'new' | 'other';
 
 /** The rollover as an administrator sees it. Times are ISO 8601. */
 export interface CaRolloverStatus {
@@ -74,6 +77,8 @@ export interface RolloverReplica {
 export interface RolloverNodeCounts {
   /** Nodes that are known and whose certificate is still good for something. */
   readonly total: number;
+  /** In `idle` alone. */
+  readonly current: number;
   readonly old: number;
   readonly new: number;
   readonly other: number;

@@ -1,3 +1,4 @@
+import type { AdminRole } from '../identity/admin-gate.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 
 /** What a running gateway says about itself. The composition root assembles it. Times are ISO 8601. */
@@ -19,6 +20,13 @@ export interface GatewayInfo {
   readonly listeners: readonly ListenerInfo[];
   /** Why QUIC is off though it is wanted where it can be had, in one line that says how to get it. */
   readonly quicOff?: string;
+  /** Another running gateway has the name of this one: what to do, in one line. */
+  readonly namesake?: string;
+}
+
+/** What it says to an administrator who asks. */
+export interface OwnInfo extends GatewayInfo {
+  readonly caller: { readonly name: string; readonly role: AdminRole };
 }
 
 export interface ListenerInfo {

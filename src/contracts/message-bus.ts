@@ -20,13 +20,14 @@ export interface MessageBus {
   publish(event: UpstreamEvent): Promise<void>;
   /**
    * Follows upstream events. With `afterId`, the events after that id that are still in the bounded buffer
-   * are delivered first. A subscriber that throws is unsubscribed and never disturbs the others.
+   * are delivered first; all of them when the id is none of this bus. A subscriber that throws is
+   * unsubscribed and never disturbs the others.
    */
   subscribe(
     filter: UpstreamFilter,
     onEvent: (event: StoredEvent) => void,
-    options?: { afterId?: string },
-  ): Unsubscribe;
+    options?: SubscribeOptions,
+  ): Subscription;
 
   // — downstream: cloud → edge —
   /**
@@ -80,6 +81,24 @@ export type UpstreamEvent =
 export interface StoredEvent {
   readonly id: string;
   readonly event: UpstreamEvent;
+}
+
+export interface SubscribeOptions {
+  readonly afterId?: string;
+  /**
+   * Called before the event that follows, when events of whatever filter were not kept until this subscriber
+   * could have them. `count` is undefined where nobody knows how many.
+   */
+  readonly onMissed?: (count: number | undefined) => void;
+}
+
+export interface Subscription {
+  /**
+   * Id of the newest event that this subscriber was given or that its filter held back. Undefined while it is
+   * not known.
+   */
+  position(): string | undefined;
+  end(): void;
 }
 
 export interface UpstreamFilter {

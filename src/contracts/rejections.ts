@@ -1,6 +1,7 @@
 import type { ListenerName } from '../protocol/listener-names.ts';
 import type { PeerFacts } from '../protocol/peer-facts.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
+import type { Unanswered } from './node-directory.ts';
 
 /** One refusal, as the listener that refused reports it. */
 export interface RejectionReport {
@@ -58,8 +59,32 @@ export interface RejectionFacts {
   readonly expectedIssuersSha256?: readonly string[];
 }
 
-/** What the admin listener can show of rejections. */
-export interface RejectionDirectory {
+/** What this replica remembers. */
+export interface LocalRejections {
   /** Latest first. */
   list(): readonly Rejection[];
+}
+
+/** A rejection, and the replica that remembers it. */
+export interface FleetRejection extends Rejection {
+  readonly replica: string;
+}
+
+export interface RejectionWish {
+  /** Only of this node, claimed or proven. */
+  readonly node?: string | undefined;
+  readonly reason?: string | undefined;
+  /** How many at most. */
+  readonly limit: number;
+}
+
+/** What the admin listener can show of rejections: those of every replica. */
+export interface RejectionDirectory {
+  /** Latest first. Never throws: a replica that does not answer is named. */
+  list(wish: RejectionWish, signal?: AbortSignal): Promise<RejectionListing>;
+}
+
+export interface RejectionListing {
+  readonly items: readonly FleetRejection[];
+  readonly unanswered: readonly Unanswered[];
 }

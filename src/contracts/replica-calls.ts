@@ -6,6 +6,7 @@ export type QuestionName =
   | 'nodes.get'
   | 'nodes.disconnect'
   | 'info'
+  | 'rejections'
   | 'served'
   | 'tickets.redeem';
 

@@ -289,8 +289,13 @@ export const ERRORS = {
   },
   NODE_REVOKED: {
     status: 403,
-    message: 'node {node} is {word}: {reason}',
+    message: 'node {node} is revoked: {reason}',
     fix: 'an administrator can lift it with `sallyport lift`',
+  },
+  NODE_QUARANTINED: {
+    status: 403,
+    message: 'node {node} is quarantined: {reason}',
+    fix: 'the node asks again by itself, and is let in when an administrator lifts it with `sallyport lift`',
   },
   PEER_REFUSED: {
     status: 401,
@@ -438,7 +443,12 @@ export const ERRORS = {
   FORBIDDEN: {
     status: 403,
     message: 'this certificate may not use the admin interface',
-    fix: 'use the admin certificate (O=sallyport:admins)',
+    fix: 'use a certificate of an operator (O=sallyport:admins) or a viewer (O=sallyport:viewers); `sallyport certs issue` makes one',
+  },
+  OPERATOR_NEEDED: {
+    status: 403,
+    message: '{name} is a viewer, and only the role operator may change something',
+    fix: 'ask an operator to do it, or use a certificate of an operator; `sallyport certs issue operator NAME` makes one',
   },
   BEARER_REFUSED: {
     status: 401,
@@ -447,8 +457,8 @@ export const ERRORS = {
   },
   BEARER_FORBIDDEN: {
     status: 403,
-    message: 'the owner of the bearer token is not allowed to do this: {reason}',
-    fix: 'bind a ClusterRole with this verb on this nonResourceURL; docs/install.md has one',
+    message: 'the owner of the bearer token may not do this, it needs the role {role}: {reason}',
+    fix: 'bind the ClusterRole NAMESPACE-sallyport-viewer to read, or NAMESPACE-sallyport-operator to change; docs/install.md says how',
   },
   BEARER_UNAVAILABLE: {
     status: 503,
@@ -515,7 +525,7 @@ export const ERRORS = {
   CONNECT_FAILED: {
     status: 503,
     message: 'cannot connect to {url}: {problem}',
-    fix: 'check address, firewall and the state of the hub; the client retries by itself',
+    fix: 'check address, firewall and the state of the hub; the client tries again by itself, and so does a join',
   },
   CONNECT_REFUSED: {
     status: 403,

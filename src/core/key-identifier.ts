@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import { certificateExtensions } from './certificate-extensions.ts';
-import { DerReader, TAG } from './der.ts';
+import { DerReader, octets, oid, sequence, TAG } from './der.ts';
 
 /** Subject key identifier, RFC 5280 section 4.2.1.2. */
-const SUBJECT_KEY_IDENTIFIER = '551d0e';
+const SUBJECT_KEY_IDENTIFIER = oid('2.5.29.14');
+const ID = new DerReader(SUBJECT_KEY_IDENTIFIER).next(TAG.oid).toString('hex');
 
 /**
  * Method 1 of RFC 5280 section 4.2.1.2, SHA-1 of the key bits: an identifier, no security rests on it.
@@ -22,6 +23,11 @@ export function computeKeyIdentifier(spki: Uint8Array): Buffer {
  */
 export function readKeyIdentifier(raw: Uint8Array): Buffer | undefined {
   for (const { id, value } of certificateExtensions(raw))
-    if (id === SUBJECT_KEY_IDENTIFIER) return new DerReader(value).next(TAG.octetString);
+    if (id === ID) return new DerReader(value).next(TAG.octetString);
   return undefined;
+}
+
+/** The extension that says it, DER. */
+export function keyIdentifierExtension(keyId: Uint8Array): Buffer {
+  return sequence(SUBJECT_KEY_IDENTIFIER, octets(octets(keyId)));
 }

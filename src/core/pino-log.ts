@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
 import pretty from 'pino-pretty';
+import { describeError, SallyportError } from './errors.ts';
 import type { LogFields, Logger, LogLevel } from './log.ts';
 import { printableLines } from './printable.ts';
 
@@ -41,18 +42,39 @@ export function createLogger({ level, format, destination }: LoggerOptions): Log
           sync: true,
         })
       : { write };
-  const root = pino(
+  const root: PinoLogger = pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: REDACTED, censor: '[redacted]' },
-      serializers: { err: pino.stdSerializers.errWithCause },
+      serializers: {
+        err: (error: unknown) =>
+          root.isLevelEnabled('debug') || isFault(error)
+            ? pino.stdSerializers.errWithCause(error as Error)
+            : shortly(error),
+      },
     },
     stream,
   );
   return new FamilyLogger(root, [root]);
+}
+
+/** Whether a program is at fault, or nobody knows: only then a stack says more than the text. */
+function isFault(error: unknown): boolean {
+  if (error instanceof SallyportError) return error.code === 'INTERNAL' || isMistake(error.cause);
+  // Systems and libraries give a code to what is expected to happen.
+  return isMistake(error) || (error instanceof Error && (error as NodeJS.ErrnoException).code === undefined);
+}
+
+const isMistake = (error: unknown) =>
+  error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+
+function shortly(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code, fix } = error as Partial<SallyportError>;
+  return { code, message: describeError(error), fix };
 }
 
 /**

@@ -21,7 +21,11 @@ export interface Gathered<T> {
 export async function gather<T>(
   { ownership, calls }: GatherParts,
   question: QuestionName,
-  { own, signal }: { readonly own: readonly T[]; readonly signal?: AbortSignal | undefined },
+  {
+    own,
+    payload = {},
+    signal,
+  }: { readonly own: readonly T[]; readonly payload?: object; readonly signal?: AbortSignal | undefined },
 ): Promise<Gathered<T>> {
   const others = ownership.replicas().filter(({ run }) => run !== ownership.self.run);
   const problem = ownership.problem();
@@ -29,7 +33,7 @@ export async function gather<T>(
   const answers = await Promise.all(
     others.map(async (replica) => {
       try {
-        return (await calls.ask(replica, question, {}, { signal })) as T[];
+        return (await calls.ask(replica, question, payload, { signal })) as T[];
       } catch (error) {
         unanswered.push({ replica: replica.replica, problem: describeError(error) });
         return [];

@@ -10,6 +10,15 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { openBucket } from '../nats/nats-bucket.ts';
 import type { NatsConnection } from '../nats/nats-connection.ts';
+import type { Namesakes } from './namesakes.ts';
+
+export interface NatsReplicasComponents {
+  readonly connection: NatsConnection;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly namesakes?: Namesakes;
+}
 
 export interface NatsReplicasOptions {
   /** Name of this replica. */
@@ -49,9 +58,10 @@ export class NatsReplicas implements Component {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  readonly #namesakes: Namesakes | undefined;
   readonly #options: NatsReplicasOptions;
   /** By run; when the last sign of life was stored, by the clock of NATS. */
-  readonly #seen = new Map<string, { readonly replica: string; storedAt: number }>();
+  readonly #seen = new Map<string, { readonly replica: string; at: number }>();
   readonly #sure = new Set<(connection: Connection) => void>();
   readonly #unsure = new Set<() => void>();
   readonly #died = new Set<(gone: ReplicaInfo) => void>();
@@ -68,18 +78,14 @@ export class NatsReplicas implements Component {
   #stopped = false;
 
   constructor(
-    {
-      connection,
-      clock,
-      log,
-      metrics,
-    }: { connection: NatsConnection; clock: Clock; log: Logger; metrics: Metrics },
+    { connection, clock, log, metrics, namesakes }: NatsReplicasComponents,
     options: NatsReplicasOptions,
   ) {
     this.#connection = connection;
     this.#clock = clock;
     this.#log = log;
     this.#metrics = metrics;
+    this.#namesakes = namesakes;
     this.#options = options;
     this.self = { replica: options.replica, run: crypto.randomUUID() };
   }
@@ -198,8 +204,9 @@ export class NatsReplicas implements Component {
     const known = this.#seen.get(run);
     if (run === this.self.run) this.#loseSilent(storedAt);
     else if (entry.operation !== 'PUT') this.#lose(run);
-    else if (known) known.storedAt = storedAt;
+    else if (known) known.at = storedAt;
     else this.#meet(run, entry);
+    this.#namesakes?.see('nats', this.#seen);
   }
 
   /**
@@ -208,17 +215,14 @@ export class NatsReplicas implements Component {
    * out, and while we are deaf nobody is.
    */
   #loseSilent(now: number): void {
-    for (const [run, { storedAt }] of [...this.#seen])
-      if (now - storedAt > this.#options.deadMs) this.#lose(run);
+    for (const [run, { at }] of [...this.#seen]) if (now - at > this.#options.deadMs) this.#lose(run);
   }
 
   #meet(run: string, entry: KvWatchEntry): void {
     const replica = entry.string().slice(0, 253);
-    this.#seen.set(run, { replica, storedAt: entry.created.getTime() });
+    this.#seen.set(run, { replica, at: entry.created.getTime() });
     this.#metrics.replicas.set(this.list().length);
     this.#log.info({ replica, run }, 'another replica is here');
-    if (replica === this.self.replica)
-      this.#log.warn({ replica }, 'two replicas have the same name; set hub.replica');
   }
 
   #lose(run: string): void {

@@ -12,12 +12,14 @@ import { type Logger, LogSampler } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { SharedRecord } from '../core/shared-record.ts';
 import { ElderReceipts } from './elder-receipts.ts';
+import type { Namesakes } from './namesakes.ts';
 import { decodeEntries, decodeServed, type Entries, encodeEntries, without } from './replica-entry.ts';
 
 export interface ReplicaBoardComponents {
   readonly store: SecretStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly namesakes?: Namesakes;
 }
 
 export interface ReplicaBoardOptions {
@@ -170,6 +172,11 @@ export class SecretReplicaBoard implements ReplicaBoard, Component {
 
   #adopt(board: Board): void {
     this.#board = board;
+    const others = [...board.entries].filter(([run, entry]) => run !== this.run && this.#isAlive(entry));
+    this.#components.namesakes?.see(
+      'store',
+      new Map(others.map(([run, { replica, aliveAt }]) => [run, { replica, at: aliveAt }])),
+    );
     // Another came, or came back, and what it reads of this one is old.
     const silentMs = this.#components.clock.monotonic() - this.#toldAt;
     this.#due ||= this.#hasOthers() && silentMs >= this.#aliveMs;

@@ -46,10 +46,10 @@ export async function composeCertificates(world: GatewayWorld, { hub }: Messagin
 
 /** Who lives, who is shut out, and what is remembered of the fleet. */
 function composeRecords(world: GatewayWorld, { store, events }: Cluster, hub: Messaging['hub']) {
-  const { config, clock, log, metrics, replica } = world;
+  const { config, clock, log, metrics, namesakes, replica } = world;
   const shared = { clock, log, metrics, store, events };
   const board = new SecretReplicaBoard(
-    shared,
+    { ...shared, namesakes },
     config.view(({ certificates: { replicaSecret } }) => ({ secret: replicaSecret, replica })),
   );
   const revocations = new RevocationService(

@@ -1,4 +1,5 @@
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
+import { FleetRejections } from '../fleet/fleet-rejections.ts';
 import { FleetReplicas } from '../fleet/fleet-replicas.ts';
 import type { Certificates } from './certificates.ts';
 import type { Gate } from './gate.ts';
@@ -34,7 +35,8 @@ export function composeDoors(world: GatewayWorld, parts: DoorParts): Doors {
   const info = () => gatewayInfo(world, messaging, certificates);
   const recovery = composeRecovery(world, certificates);
   const replicas = new FleetReplicas({ ownership, calls, info });
-  certificates.listeners.add(...composeListeners({ world, ...parts, recovery, replicas, info }));
+  const refused = new FleetRejections({ ownership, calls, local: recovery.rejections });
+  certificates.listeners.add(...composeListeners({ world, ...parts, recovery, replicas, refused, info }));
   registerHealthChecks(world, messaging, certificates);
   publishGatewayGauges(metrics, { health, replica, hub: () => config.current.hub });
   return { recovery, info };

@@ -9,6 +9,7 @@ import type { Metrics } from '../core/metrics.ts';
 import { AbandonedNodes } from '../fleet/abandoned-nodes.ts';
 import { localCalls } from '../fleet/local-calls.ts';
 import { LocalOwnership } from '../fleet/local-ownership.ts';
+import type { Namesakes } from '../fleet/namesakes.ts';
 import { NatsCalls } from '../fleet/nats-calls.ts';
 import { NatsOwnership } from '../fleet/nats-ownership.ts';
 import { NatsReplicas, REPLICA_TIMES } from '../fleet/nats-replicas.ts';
@@ -19,6 +20,7 @@ export interface FleetParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly namesakes: Namesakes;
   readonly bus: MessageBus;
   /** Undefined when this hub runs alone. */
   readonly connection: NatsConnection | undefined;
@@ -36,12 +38,15 @@ export interface Fleet {
 }
 
 export function composeFleet(parts: FleetParts, { replica }: { readonly replica: string }): Fleet {
-  const { config, clock, log, metrics, bus, connection } = parts;
+  const { config, clock, log, metrics, namesakes, bus, connection } = parts;
   if (!connection)
     return { ownership: new LocalOwnership({ clock }, { replica }), calls: localCalls, components: [] };
   const { prefix, replicas: copies, requestTimeoutMs } = config.current.bus.nats;
   const shared = { clock, log, metrics, connection };
-  const replicas = new NatsReplicas(shared, { ...REPLICA_TIMES, replica, prefix, copies, requestTimeoutMs });
+  const replicas = new NatsReplicas(
+    { ...shared, namesakes },
+    { ...REPLICA_TIMES, replica, prefix, copies, requestTimeoutMs },
+  );
   const ownership = new NatsOwnership(
     { ...shared, replicas },
     config.view(({ hub: { flapWindowMs } }) => ({ prefix, copies, requestTimeoutMs, flapWindowMs })),

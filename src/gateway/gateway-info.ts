@@ -6,10 +6,11 @@ import type { Messaging } from './messaging.ts';
 
 /** What this gateway is, at this moment. */
 export function gatewayInfo(
-  { config, clock, replica, startedAt, run, quic }: GatewayWorld,
+  { config, clock, replica, startedAt, run, quic, namesakes }: GatewayWorld,
   { hub, bus }: Messaging,
   { current, listeners, store }: Certificates,
 ): GatewayInfo {
+  const namesake = namesakes.problem();
   return {
     version: VERSION,
     replica,
@@ -22,6 +23,7 @@ export function gatewayInfo(
     draining: run.isDraining,
     nodes: hub.list().length,
     ...(quic.whyNot === undefined ? {} : { quicOff: quic.whyNot }),
+    ...(namesake === undefined ? {} : { namesake }),
     listeners: listeners.listeners.map((listener) => ({
       name: listener.name,
       ...listener.address(),

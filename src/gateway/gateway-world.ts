@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { HealthRegistry } from '../core/health.ts';
 import type { Logger } from '../core/log.ts';
 import { createMetrics, type Metrics } from '../core/metrics.ts';
+import { Namesakes } from '../fleet/namesakes.ts';
 import { chooseQuic, type QuicChoice } from './quic-choice.ts';
 
 export interface GatewayComponents {
@@ -29,6 +30,7 @@ export interface GatewayWorld {
   /** Changes once, when the stop begins. */
   readonly run: { isDraining: boolean };
   readonly quic: QuicChoice;
+  readonly namesakes: Namesakes;
 }
 
 /**
@@ -57,5 +59,6 @@ export async function createWorld({
     startedAt: new Date(clock.now()).toISOString(),
     run: { isDraining: false },
     quic,
+    namesakes: new Namesakes({ log }, { replica }),
   };
 }

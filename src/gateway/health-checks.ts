@@ -5,7 +5,7 @@ import type { Messaging } from './messaging.ts';
 
 /** What `/livez` and `/readyz` look at. What quotes an error is for administrators. */
 export function registerHealthChecks(
-  { health, run, quic, audit }: GatewayWorld,
+  { health, run, quic, audit, namesakes }: GatewayWorld,
   { bus, ownership, relaying }: Messaging,
   { manager, revocations, listeners, store }: Certificates,
 ): void {
@@ -47,12 +47,7 @@ export function registerHealthChecks(
     if (problem) throw new Error(problem);
     return undefined;
   });
-  openly('fleet', () => {
-    const problem = ownership.problem();
-    if (problem) throw new Error(problem);
-    const others = ownership.replicas().length - 1;
-    return others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
-  });
+  openly('fleet', () => checkFleet(ownership, namesakes));
   if (relaying.relay)
     openly('upstream', () => {
       const problem = relaying.problem();
@@ -63,4 +58,16 @@ export function registerHealthChecks(
     if (run.isDraining) throw new Error('the gateway is shutting down');
     return undefined;
   });
+}
+
+function checkFleet(
+  ownership: Messaging['ownership'],
+  namesakes: GatewayWorld['namesakes'],
+): string | undefined {
+  const problem = ownership.problem();
+  if (problem) throw new Error(problem);
+  const others = ownership.replicas().length - 1;
+  const seen = others === 0 ? undefined : `${others} other ${others === 1 ? 'replica' : 'replicas'}`;
+  // A remark and no failure: edges are served, and an operator is misled.
+  return [seen, namesakes.problem()].filter(Boolean).join('; ') || undefined;
 }

@@ -51,7 +51,7 @@ function adminCertificate({ config, clock, log }: GatewayWorld, { current }: Cer
   const { kind, path } = config.current.secretStore;
   if (kind !== 'directory') return [];
   const parts = { clock, log, authority: () => current.authority(), source: current };
-  return [new AdminCertificateKeeper(parts, { directory: path, days: 365 })];
+  return [new AdminCertificateKeeper(parts, { directory: path, name: 'admin', role: 'operator', days: 365 })];
 }
 
 /** Started last: it says that the gateway is ready. */
@@ -82,12 +82,15 @@ function listening(
 
 /** Nobody is told that the gateway is ready before it has connected to itself. */
 function proof(world: GatewayWorld, { listeners }: Certificates, { recovery }: Doors): Component {
-  const { clock, log } = world;
+  const { clock, log, metrics } = world;
   return {
     name: 'self-test',
     start: async () => {
       await selfTest({ clock, log }, listeners.listeners);
+      // What it was refused is nobody's fault.
       recovery.rejections.clear();
+      metrics.handshakeFailures.reset();
+      metrics.enrolmentRefused.reset();
       await recovery.served.start();
     },
     stop: async () => {},

@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { AdminListener } from '../admin/admin-listener.ts';
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
 import type { Listener } from '../contracts/listener.ts';
+import type { RejectionDirectory } from '../contracts/rejections.ts';
 import type { Replicas } from '../contracts/replicas.ts';
 import { FleetTickets } from '../fleet/fleet-tickets.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
@@ -30,6 +31,7 @@ export interface ListenerParts {
   readonly gate: Gate;
   readonly recovery: Recovery;
   readonly replicas: Replicas;
+  readonly refused: RejectionDirectory;
   readonly info: () => GatewayInfo;
 }
 
@@ -163,6 +165,7 @@ function admin(parts: Built): Listener {
     bus,
     nodes,
     replicas: parts.replicas,
+    refused: parts.refused,
     certificates: manager,
     tokens,
     backups,

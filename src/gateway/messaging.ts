@@ -10,11 +10,11 @@ export type Messaging = ReturnType<typeof composeMessaging>;
 
 /** Step 1: sessions and messages, alone or as one of a fleet. */
 export function composeMessaging(world: GatewayWorld) {
-  const { config, clock, log, metrics, replica } = world;
+  const { config, clock, log, metrics, namesakes, replica } = world;
   const shared = { clock, log, metrics };
   const opened = openBus({ ...shared, isAcknowledged }, () => config.current, { replica });
   const { bus, connection } = opened;
-  const fleet = composeFleet({ ...shared, config, bus, connection }, { replica });
+  const fleet = composeFleet({ ...shared, namesakes, config, bus, connection }, { replica });
   const { ownership, calls } = fleet;
   const relaying = composeRelay(world, { nodes: () => nodes });
   const hub = new SessionHub(

@@ -35,7 +35,8 @@ export async function startGateway(
   const { audit, config, log, run, replica } = world;
   const ready = () => readyInfo(certificates);
   await lifecycle.start({ signal, stopTimeoutMs: config.current.limits.stopTimeoutMs });
-  log.info({ ...ready(), replica }, 'gateway is ready');
+  const { caSha256: _ca, store: _store, ...listening } = ready();
+  log.info({ ...listening, replica }, 'gateway is ready');
   audit.record({ action: 'gateway-ready', who: 'gateway', what: `version ${VERSION}` });
 
   async function stop(): Promise<void> {

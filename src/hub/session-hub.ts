@@ -23,6 +23,7 @@ import { Presence } from './presence.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
 import type { SessionEvent } from './session-event.ts';
+import { SessionLog } from './session-log.ts';
 import { SessionTrust, type TrustCheck } from './session-trust.ts';
 import { Throttles } from './throttle.ts';
 import { TrafficMeter } from './traffic-meter.ts';
@@ -77,6 +78,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   readonly #liveness: Liveness;
   readonly #trust: SessionTrust;
   readonly #presence: Presence;
+  readonly #log: SessionLog;
   readonly #events = new Subscribers<SessionEvent>();
   /** Tells the sessions of this process from those of another one or an earlier life. */
   readonly #idPrefix = crypto.randomUUID().slice(0, 8);
@@ -94,6 +96,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       looked: (now: number) => throttles.sweep(now),
     };
     this.#liveness = new Liveness({ ...parts, meter, hooks }, options);
+    this.#log = new SessionLog(parts);
     this.#door = new Door(this.#parts, options);
     this.#trust = new SessionTrust(parts.log, {
       ...hooks,
@@ -135,6 +138,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     for (const session of [...this.#sessions.values()]) {
       this.#close(session, this.#door.drainingReason());
     }
+    this.#log.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -309,7 +313,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
   #announce(session: Session): undefined {
     const { connection, id, node } = session;
     const { transport, remoteAddress } = connection;
-    this.#parts.log.info({ node, session: id, transport, remoteAddress }, 'node connected');
+    this.#log.connected({ node, session: id, transport, remoteAddress });
     connection.receive(session);
     session.receiving();
   }
@@ -329,11 +333,11 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     session.end(close);
     const { transport } = connection;
     const why = reason?.name ?? 'Gone';
-    const { metrics, log } = this.#parts;
+    const { metrics } = this.#parts;
     metrics.sessions.dec(sessionLabels(connection));
     metrics.nodeNotAfter.remove({ node });
     metrics.sessionsEnded.inc({ transport, reason: why });
-    log.info({ node, session: id, transport, reason: why }, 'node disconnected');
+    this.#log.disconnected({ node, session: id, transport, reason: why });
     this.#presence.ended(session, why);
   }
 

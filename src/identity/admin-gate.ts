@@ -6,10 +6,24 @@ import { PeerGate } from './peer-gate.ts';
 import type { ShutOut } from './revocation-reasons.ts';
 import { subjectAttributes } from './subject.ts';
 
+/** What an administrator may do: a viewer reads everything, an operator changes it too. */
+export type AdminRole = 'viewer' | 'operator';
+
 /**
- * The organization that makes a client certificate an administrator's. Edge certificates hold `system:nodes`.
+ * The organization that makes a client certificate an administrator's, as groups are in Kubernetes. Edge
+ * certificates hold `system:nodes`.
  */
-export const ADMIN_ORGANIZATION = 'sallyport:admins';
+export const ADMIN_ORGANIZATIONS = {
+  operator: 'sallyport:admins',
+  viewer: 'sallyport:viewers',
+} as const satisfies Record<AdminRole, string>;
+
+const ROLES = new Map(
+  Object.entries(ADMIN_ORGANIZATIONS).map(([role, organization]) => [
+    organization as string,
+    role as AdminRole,
+  ]),
+);
 
 export interface AdminGateComponents {
   /**
@@ -23,7 +37,12 @@ export interface AdminGateComponents {
 }
 
 export type AdminVerdict =
-  | { readonly ok: true; readonly name: string; readonly certificate: PeerCertificate }
+  | {
+      readonly ok: true;
+      readonly name: string;
+      readonly role: AdminRole;
+      readonly certificate: PeerCertificate;
+    }
   /** Nobody that this gateway knows. */
   | (Refusal & { readonly known: false })
   /** A good certificate, of somebody who is no administrator. */
@@ -31,7 +50,8 @@ export type AdminVerdict =
 
 /**
  * Decides who may use the admin interface: the same checks as for edges, against the gateway's own CA alone,
- * and a subject of exactly one `O=sallyport:admins` and one CN. Whatever goes wrong inside is a refusal.
+ * and a subject of exactly one organization, that of a role, and one CN. Whatever goes wrong inside is a
+ * refusal.
  */
 export class AdminGate {
   readonly #gate: PeerGate;
@@ -53,10 +73,15 @@ export class AdminGate {
     const attributes = subjectAttributes(checked.subject);
     const [organization, ...moreOrganizations] = attributes?.get('O') ?? [];
     const [name, ...moreNames] = attributes?.get('CN') ?? [];
-    if (organization !== ADMIN_ORGANIZATION || moreOrganizations.length > 0)
-      return { ok: false, known: true, detail: `its organization is not exactly ${ADMIN_ORGANIZATION}` };
+    const role = moreOrganizations.length === 0 ? ROLES.get(organization ?? '') : undefined;
+    if (role === undefined)
+      return {
+        ok: false,
+        known: true,
+        detail: `its organization is not exactly one of ${[...ROLES.keys()].join(', ')}`,
+      };
     if (name === undefined || name === '' || moreNames.length > 0)
       return { ok: false, known: true, detail: 'it does not hold exactly one common name' };
-    return { ok: true, name, certificate: checked.certificate };
+    return { ok: true, name, role, certificate: checked.certificate };
   }
 }

@@ -1,6 +1,6 @@
 import type {
+  LocalRejections,
   Rejection,
-  RejectionDirectory,
   RejectionFacts,
   RejectionReport,
   RejectionSink,
@@ -42,7 +42,7 @@ const MAX_TEXT = 400;
  * vouches for a name), reason and listener. Bounded in number and size, whatever is thrown at it (requirement
  * I14): the least recently refused go first.
  */
-export class RejectionLog implements RejectionSink, RejectionDirectory {
+export class RejectionLog implements RejectionSink, LocalRejections {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #options: RejectionLogOptions;
   /** Least recently refused first. */

@@ -180,8 +180,9 @@ export const HANDSHAKE_REASONS = {
 export const ADMIN_REASONS = {
   'not-admin': {
     meaning: 'the certificate is good, and no administrator’s',
-    fix: 'use the admin certificate (O=sallyport:admins)',
+    fix: ERRORS.FORBIDDEN.fix,
   },
+  'not-operator': { meaning: 'a viewer wanted to change something', fix: ERRORS.OPERATOR_NEEDED.fix },
   'bearer-unknown': { meaning: 'the cluster does not know the bearer token', fix: ERRORS.BEARER_REFUSED.fix },
   'bearer-forbidden': {
     meaning: 'the owner of the bearer token may not do this',
@@ -257,9 +258,10 @@ export function blamesHub(reason: string, tls: 'node' | 'quic-library'): boolean
   return Object.hasOwn(table, reason) && table[reason]!.blamesHub === true;
 }
 
-/** The word of an error code; one has that of a peer's reason. */
+/** The word of an error code; two have one of their own among the peer's reasons. */
 export function reasonOfCode(code: ErrorCode): RequestReason | PeerReason {
   if (code === 'NODE_REVOKED') return 'revoked';
+  if (code === 'NODE_QUARANTINED') return 'quarantined';
   return code.toLowerCase().replaceAll('_', '-') as RequestReason;
 }
 

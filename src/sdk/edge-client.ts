@@ -36,7 +36,7 @@ export interface JoinOptions {
   readonly token: string;
   /** Ends the attempt to join. */
   readonly signal?: AbortSignal;
-  /** Told when the hub asks to come back later: for how long, milliseconds, and why. */
+  /** Told of each wait for the hub: for how long, milliseconds, and why. */
   readonly onWait?: (delayMs: number, problem: string) => void;
 }
 
@@ -76,8 +76,9 @@ export class EdgeClient {
 
   /**
    * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it
-   * joins with the token first. Where the hub asks it to come back later, it waits, until the signal ends it.
-   * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
+   * joins with the token first. It waits, until the signal ends it, for a hub that cannot be reached or asks
+   * it to come back later, and while the node is quarantined.
+   * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words
    */
   static join(
     options: EdgeClientOptions & JoinOptions,

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
 import { backoffDelayMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
-import { type ErrorDetails, SallyportError } from '../core/errors.ts';
+import { type ErrorDetails, isSallyportError, SallyportError } from '../core/errors.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { fixOf } from '../protocol/rejection-reasons.ts';
 import { createCertificateRequest } from './certificate-request.ts';
@@ -9,8 +9,8 @@ import { casOf, checkFresh, isIssuedBy } from './credentials.ts';
 import { askHub, firstLine, type HubAnswer, type HubRequest } from './hub-request.ts';
 import type { EdgeCredentials } from './transports/transport.ts';
 
-/** What a node adds to the time that a busy hub names. */
-const BUSY = { minMs: 1_000, maxMs: 60_000 };
+/** How long a join waits until it asks again, or adds to the time that a busy hub names. */
+const AGAIN = { minMs: 1_000, maxMs: 60_000 };
 /** CAs a node believes at once: two of a rollover, and one of another that followed at once. */
 const MAX_CAS = 3;
 
@@ -21,11 +21,11 @@ export interface EnrolOptions {
   readonly signal?: AbortSignal;
 }
 
-/** How a join waits for a hub that has no time for it now. */
+/** How a join waits where waiting can help. */
 export interface JoinPatience {
   /** Source of randomness in [0, 1). */
   readonly random: () => number;
-  /** Told of each wait, milliseconds, and of the hub's line. */
+  /** Told of each wait, milliseconds, and of its reason: the hub's line, or why it cannot be reached. */
   readonly onWait?: (delayMs: number, problem: string) => void;
 }
 
@@ -46,8 +46,8 @@ export function parseJoinToken(token: string): JoinToken {
 
 /**
  * Joins a fleet in named steps: take the CA and hold it against the token, make a key, have it certified,
- * check what came. Where the hub asks to come back later, it does, until the signal ends it.
- * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, CONNECT_FAILED
+ * check what came. It waits where that can help, until the signal ends it.
+ * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words
  */
 export async function joinFleet(
   node: string,
@@ -146,20 +146,30 @@ async function downloadCa(
 }
 
 /**
- * Asks again while the hub says when to come back (429, 503). Many nodes behind one address are told the same
- * time, and one of them gets the place that is free then: so each adds more of its own with each attempt.
+ * Asks again while waiting can help: the hub cannot be reached, it says when to come back (429, 503), or the
+ * node is quarantined, which is meant to be lifted. Many nodes behind one address are told the same time, and
+ * one of them gets the place that is free then: so each adds more of its own with each attempt.
  */
 async function askPatiently(
   hubRequest: HubRequest,
   { clock, random, onWait, signal }: EnrolOptions & JoinPatience & { clock: Clock },
 ): Promise<HubAnswer> {
   for (let attempt = 0; ; attempt++) {
-    const answer = await askHub(hubRequest, clock);
-    if ((answer.status !== 429 && answer.status !== 503) || answer.retryAfterMs === undefined) return answer;
-    const delayMs = answer.retryAfterMs + backoffDelayMs(attempt, { ...BUSY, random });
-    onWait?.(delayMs, lineOf(answer));
+    const answer = await askHub(hubRequest, clock).catch((error: unknown) => {
+      if (isSallyportError(error, 'CONNECT_FAILED')) return error;
+      throw error;
+    });
+    const isUnreachable = answer instanceof SallyportError;
+    if (!isUnreachable && !asksToWait(answer)) return answer;
+    const hintMs = isUnreachable ? 0 : (answer.retryAfterMs ?? 0);
+    const delayMs = hintMs + backoffDelayMs(attempt, { ...AGAIN, random });
+    onWait?.(delayMs, isUnreachable ? answer.message : lineOf(answer));
     await clock.sleep(delayMs, signal);
   }
+}
+
+function asksToWait({ status, retryAfterMs, word }: HubAnswer): boolean {
+  return word === 'quarantined' || ((status === 429 || status === 503) && retryAfterMs !== undefined);
 }
 
 function request({ address, timeoutMs, signal }: EnrolOptions) {

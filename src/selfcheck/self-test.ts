@@ -41,7 +41,7 @@ export async function selfTest(
     if (outcome === 'let in') throw new SallyportError('SELF_TEST_FAILED', { listener, probe });
     if (outcome === 'inconclusive') log.warn({ listener, probe }, 'the self-test could not reach a listener');
   }
-  log.info({ listeners: names }, 'self-test passed: strangers are refused');
+  log.debug({ listeners: names }, 'self-test passed: strangers are refused');
 }
 
 interface Finding {

@@ -4,10 +4,13 @@ import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readAudit } from '../../src/audit/read-audit.ts';
+import { adminFiles } from '../../src/certs/ca/admin-certificate.ts';
+import { AdminClient } from '../../src/cli/admin/admin-client.ts';
 import { type Dashboard, startDashboard } from '../../src/cli/dashboard/dashboard-proxy.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { pageOf, visit } from '../support/browser.ts';
 import { eventually } from '../support/eventually.ts';
+import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { contentWidth, poorContrast, unreadable } from './in-page.js';
 
@@ -72,6 +75,27 @@ describe('the dashboard', () => {
     await visitor.page.goto(dashboard.url.split('#')[0]!);
     await visitor.page.getByText('Could not be read').first().waitFor();
     expect(await visitor.page.getByRole('button', { name: 'Rotate the hub certificate' }).count()).toBe(0);
+  });
+
+  test('P4: a viewer sees everything, is told to be one, and has no button that changes something', async () => {
+    const out = join(folder, 'eve');
+    const store = `secretStore.path=${hub.folder}`;
+    expect((await sallyport(['certs', 'issue', 'viewer', 'eve', '--out', out, '--set', store])).code).toBe(0);
+    const eve = new AdminClient({
+      address: `localhost:${hub.port('admin')}`,
+      ...adminFiles(out, 'eve'),
+    });
+    await using page = await startDashboard({ client: eve });
+    await using visitor = await visit();
+    await visitor.page.goto(page.url);
+    await visitor.page.getByText('You are a viewer: this page only reads.').waitFor();
+    await visitor.page.getByRole('button', { name: 'edge-1', exact: true }).click();
+    const dialog = visitor.page.getByRole('dialog', { name: 'edge-1' });
+    await dialog.getByText('certificate.serial', { exact: true }).waitFor();
+    expect(await dialog.getByRole('button').allTextContents()).not.toContain('Disconnect');
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    expect(await visitor.page.locator('button.act').count()).toBe(0);
+    expect(visitor.complaints).toEqual([]);
   });
 
   test('P3: a page that the browser opens with the admin certificate only reads, and the gateway refuses its changes', async () => {

@@ -118,3 +118,9 @@ export const ground = () => getComputedStyle(document.body).backgroundColor;
 /** How long bars take to move. @returns {string} */
 export const barTransition = () =>
   getComputedStyle(/** @type {Element} */ (document.querySelector('.bar'))).transitionDuration;
+
+/** Elements and handlers that are none of the page's own. @returns {string[]} */
+export const strangers = () =>
+  [...document.querySelectorAll('#app script, #app [onerror], #app [id="evil"], #app img[src="x"]')].map(
+    (element) => element.outerHTML,
+  );

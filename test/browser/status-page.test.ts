@@ -132,7 +132,7 @@ describe('when something is not there', () => {
   test('a route that the gateway lacks, or that fails, costs its part of the page only', async () => {
     await using visitor = await visit({ as: hub });
     const { page } = visitor;
-    await page.route('**/api/v1/rejections', (route) => route.fulfill({ status: 404, json: {} }));
+    await page.route('**/api/v1/rejections?*', (route) => route.fulfill({ status: 404, json: {} }));
     await page.route('**/api/v1/revocations', (route) =>
       route.fulfill({ status: 503, json: { error: { message: 'the store is away' } } }),
     );

@@ -306,6 +306,37 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         expect(missed.map(contentOf)).toEqual([2, 3]);
       }));
 
+    test('L9: whoever goes on after the position it had misses nothing, though its filter held all back', () =>
+      withBus(async (bus) => {
+        const ofOther: StoredEvent[] = [];
+        const missed: unknown[] = [];
+        const options = { onMissed: (count?: number) => missed.push(count) };
+        const before = bus.subscribe({ node: 'edge-2' }, (event) => ofOther.push(event), options);
+        const start = before.position();
+        for (const content of [1, 2, 3]) await bus.publish(fromEdge('edge-1', content));
+        await eventually('the position moved', () => Number(before.position()) === Number(start) + 3);
+        const afterId = before.position()!;
+        before.end();
+        await bus.publish(fromEdge('edge-2', 4));
+        bus.subscribe({ node: 'edge-2' }, (event) => ofOther.push(event), { ...options, afterId });
+        await eventually('ofOther.length === 1', () => ofOther.length === 1);
+        expect(ofOther.map(contentOf)).toEqual([4]);
+        expect(missed).toEqual([]);
+      }));
+
+    test.each(['1790000000000000000', 'of-another-gateway'])(
+      'L9: whoever comes with an id of another gateway (%s) gets what is kept, and hears that there may be a gap',
+      (afterId) =>
+        withBus(async (bus) => {
+          await bus.publish(fromEdge('edge-1', 1));
+          const heard: unknown[] = [];
+          const onMissed = (count: number | undefined) => heard.push({ missed: count });
+          bus.subscribe({}, (event) => heard.push(contentOf(event)), { afterId, onMissed });
+          await eventually('heard.length === 2', () => heard.length === 2);
+          expect(heard).toEqual([{ missed: undefined }, 1]);
+        }),
+    );
+
     test('a follower that throws is let go and disturbs nobody', () =>
       withBus(async (bus) => {
         let calls = 0;
@@ -314,13 +345,13 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
           throw new Error('broken program');
         });
         const seen: unknown[] = [];
-        const unsubscribe = bus.subscribe({}, (event) => seen.push(contentOf(event)));
+        const subscription = bus.subscribe({}, (event) => seen.push(contentOf(event)));
         await bus.publish(fromEdge('edge-1', 1));
         await eventually('seen.length === 1', () => seen.length === 1);
         await bus.publish(fromEdge('edge-1', 2));
         await eventually('seen.length === 2', () => seen.length === 2);
         expect(calls).toBe(1);
-        unsubscribe();
+        subscription.end();
         await bus.publish(fromEdge('edge-1', 3));
         expect(seen).toEqual([1, 2]);
       }));

@@ -227,10 +227,15 @@ describe('with other settings', () => {
     expect(manifests.ofKind('ClusterRoleBinding').map(({ roleRef }) => roleRef!.name)).toEqual([
       'system:auth-delegator',
     ]);
-    const { rules } = parse(
-      readFileSync('deploy/kustomize/bearer-tokens/administrators.yaml', 'utf8'),
-    ) as Manifest;
-    expect(manifests.ofKind('ClusterRole').map((role) => role.rules)).toEqual([rules]);
+    const shipped = ['operator', 'viewer'].map((role) => {
+      const file = readFileSync(`deploy/kustomize/bearer-tokens/${role}.yaml`, 'utf8');
+      return { role, rules: (parse(file) as Manifest).rules };
+    });
+    expect(
+      manifests
+        .ofKind('ClusterRole')
+        .map(({ metadata, rules }) => ({ role: metadata.name.split('-').at(-1), rules })),
+    ).toEqual(shipped);
   });
 });
 

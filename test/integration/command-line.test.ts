@@ -9,10 +9,12 @@ import { parse } from 'yaml';
 import { runProgram } from '../../src/cli/program.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
+import { sallyportWords, shellBlocks } from '../../tools/document-commands.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   type GatewayProcess,
+  type RunOptions,
   sallyport,
   sallyportProcess,
   startGatewayProcess,
@@ -20,11 +22,19 @@ import {
 
 let folder: string;
 let gateway: GatewayProcess;
-const run = (...args: string[]) =>
-  sallyport([...args, '--admin', gateway.ready.admin, '--set', `secretStore.path=${folder}`]);
+const settings = () => ({ 'secretStore.path': folder, 'audit.path': join(folder, 'audit') });
+const run = (...args: string[]) => runWith({}, ...args);
+const runWith = (options: RunOptions, ...args: readonly string[]) =>
+  sallyport(
+    [
+      ...[...args, '--admin', gateway.ready.admin],
+      ...Object.entries(settings()).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
+    ],
+    options,
+  );
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sallyport-cli-'));
-  gateway = await startGatewayProcess(folder);
+  gateway = await startGatewayProcess(folder, settings());
 });
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
@@ -52,6 +62,33 @@ describe('the command line', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^[0-9a-f]{64}\.[\w-]+\.[\w-]+\.[\w-]+\n$/);
     expect(stdout.startsWith(gateway.ready.caSha256)).toBe(true);
+  });
+
+  test('P4: certs issue makes a viewer, who reads and is told why not more; a second one of the name is refused', async () => {
+    const out = join(folder, 'alice');
+    const issued = await run('certs', 'issue', 'viewer', 'alice', '--out', out);
+    expect([issued.code, issued.stdout]).toEqual([0, expect.stringMatching(/^viewer alice, until 2\d{3}-/)]);
+    const as = [
+      '--cert',
+      join(out, 'alice.crt'),
+      '--key',
+      join(out, 'alice.key'),
+      '--ca',
+      join(out, 'ca.crt'),
+    ];
+    expect((await run('nodes', 'list', ...as)).code).toBe(0);
+    const refused = await run('certs', 'rotate', 'hub', ...as);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('alice is a viewer')]);
+    expect((await run('certs', 'issue', 'operator', 'alice', '--out', out)).code).toBe(2);
+    for (const wrong of [
+      ['auditor', 'bob'],
+      ['viewer', '../bob'],
+      ['viewer', 'ca'],
+    ])
+      expect((await run('certs', 'issue', ...wrong, '--out', out)).code, wrong.join()).toBe(2);
+    expect((await run('certs', 'issue', 'operator', 'bob', '--out', join(folder, 'bob'))).code).toBe(0);
+    const bob = ['--cert', join(folder, 'bob/bob.crt'), '--key', join(folder, 'bob/bob.key')];
+    expect((await run('certs', 'rotate', 'hub', ...bob)).code).toBe(0);
   });
 
   test('certs list prints a table, JSON, YAML or names, and rotate changes the served certificate', async () => {
@@ -280,5 +317,20 @@ describe('the command line', () => {
     ]);
     expect(code).toBe(1);
     expect(stderr).toContain('websocket.port');
+  });
+
+  test('V7: the commands of docs/audit.md and docs/operations.md run as they stand there', async () => {
+    const pages = ['docs/audit.md', 'docs/operations.md'];
+    const blocks = shellBlocks(pages).filter(
+      ({ runBy }) => runBy === 'test/integration/command-line.test.ts',
+    );
+    const commands = blocks.flatMap((block) => block.commands.map((words) => sallyportWords(words)!));
+    expect(commands.length).toBeGreaterThanOrEqual(7);
+    const env = { SALLYPORT_PASSPHRASE: 'with many letters' };
+    for (const words of commands) {
+      const inFolder = words.map((word) => (word === 'fleet.backup' ? join(folder, word) : word));
+      const { code, stderr } = await runWith({ env }, ...inFolder);
+      expect(code, `${words.join(' ')}: ${stderr}`).toBe(0);
+    }
   });
 });

@@ -19,7 +19,9 @@ test('N3: content passes from edge to program, and back with the answer, byte fo
   const following = new AbortController();
   let seen = '';
   const followed = (async () => {
-    for await (const { text } of hub.admin.events('/api/v1/events?type=message', following.signal))
+    for await (const { text } of hub.admin.events('/api/v1/events?type=message', {
+      signal: following.signal,
+    }))
       seen = text;
   })();
   await eventually('somebody follows', async () => (await metric(hub, 'upstream_subscribers')) === 1);

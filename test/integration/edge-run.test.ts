@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
-import { type Finished, sallyport } from '../support/fleets/process.ts';
+import { type Finished, type RunOptions, sallyport } from '../support/fleets/process.ts';
 
 let folder: string;
 let hub: MiniHub;
@@ -18,7 +18,11 @@ afterEach(async () => {
 });
 
 /** Runs until it ends; `until` says at which line it gets the signal. */
-function edgeRun(until?: (line: string) => boolean, more: readonly string[] = []): Promise<Finished> {
+function edgeRun(
+  until?: (line: string) => boolean,
+  more: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<Finished> {
   const signal = new AbortController();
   const port = hub.address.split(':')[1]!;
   return sallyport(
@@ -27,6 +31,7 @@ function edgeRun(until?: (line: string) => boolean, more: readonly string[] = []
       ...['--directory', join(folder, 'edge-1'), '--set', `websocket.port=${port}`, ...more],
     ],
     {
+      ...options,
       interrupted: signal.signal,
       onSaid: (line) => until?.(line) && signal.abort(new Error('stopped by a signal')),
     },
@@ -76,6 +81,16 @@ describe('edge run', () => {
       expect(stderr).toContain('`sallyport lift NODE` lets it in again');
       expect(stderr).toContain('[SHUT_OUT]');
     }
+  });
+
+  test('V2: tells of a typed line that is larger than the largest message, and sends the next one', async () => {
+    const { code, stderr } = await edgeRun((line) => line.includes('acknowledged'), withToken(), {
+      input: `${'x'.repeat(16 * 1024 * 1024 + 1)}\nhello\n`,
+    });
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringContaining('not sent: a line is longer than 16777216 bytes'),
+    ]);
   });
 
   test('a refused token is final, and the remedy is that of the hub', async () => {

@@ -16,7 +16,9 @@ describe('join', () => {
     const events: unknown[] = [];
     const following = new AbortController();
     const follow = (async () => {
-      for await (const { data } of hub.admin.events('/api/v1/events?node=edge-1', following.signal))
+      for await (const { data } of hub.admin.events('/api/v1/events?node=edge-1', {
+        signal: following.signal,
+      }))
         events.push(data);
     })();
     {
@@ -62,7 +64,7 @@ describe('join', () => {
     await using edge = await EdgeClient.join({ ...hub.edgeOptions('edge-1'), token });
     await edge.connect();
     const following = new AbortController();
-    const asked = hub.admin.events('/api/v1/events?type=message', following.signal);
+    const asked = hub.admin.events('/api/v1/events?type=message', { signal: following.signal });
     const question = async () => {
       const { value } = await asked.next();
       return (value!.data as { message: Message }).message;

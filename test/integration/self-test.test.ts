@@ -4,6 +4,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { expect, test } from 'vitest';
 import type { KnockRequest } from '../../src/contracts/handshake.ts';
 import type { Listener } from '../../src/contracts/listener.ts';
+import type { RejectionListing } from '../../src/contracts/rejections.ts';
 import { askHttps } from '../../src/core/ask-https.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
@@ -14,6 +15,7 @@ import { knockWebTransport } from '../../src/listeners/webtransport/webtransport
 import { selfTest } from '../../src/selfcheck/self-test.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { startQuic } from '../support/edges/quic-rig.ts';
+import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
 
@@ -26,6 +28,39 @@ test('a gateway knocks at each of its listeners as a stranger and is refused eve
   expect(hub.gateway.ready().quic).toMatch(/^127\.0\.0\.1:\d+$/);
   expect(log.lines()).toContain('self-test passed');
   expect(log.lines()).not.toContain('could not reach');
+});
+
+test('L5: what the gateway and the doctor check leaves no rejection, no failed handshake and no warning; a stranger does', async () => {
+  const { log, records } = captureLog();
+  log.level = 'info';
+  await using hub = await startTestGateway({
+    settings: { 'quic.enabled': 'true', 'webtransport.enabled': 'true', 'limits.connections': '100' },
+    log,
+  });
+  const traces = async () => ({
+    rejected: (await hub.admin.get<RejectionListing>('/api/v1/rejections')).items,
+    counted: (await hub.admin.text('/metrics')).text.match(
+      /^sallyport_(handshake_failures|enrolment_refused)_total\S* [1-9].*$/gm,
+    ),
+    warned: records().filter(({ level }) => level !== 'info'),
+  });
+  const none = { rejected: [], counted: null, warned: [] };
+  expect(await traces()).toEqual(none);
+  // Every listener is tried before the swap, and looked at after it.
+  await hub.admin.post('/api/v1/certificates/hub/rotate');
+  await hub.admin.get('/api/v1/certificates/served');
+  const { stdout } = await sallyport([
+    ...['doctor', '--admin', `localhost:${hub.port('admin')}`],
+    ...['--set', `secretStore.path=${hub.folder}`],
+  ]);
+  for (const name of ['https', 'websocket', 'quic', 'webtransport', 'admin'])
+    expect(stdout).toMatch(new RegExp(`√ ${name} at \\S+ serves`));
+  expect(await traces()).toEqual(none);
+
+  await knockQuic({ host: '127.0.0.1', port: hub.port('quic'), ...stranger });
+  const seen = await traces();
+  expect(seen.rejected).toMatchObject([{ listener: 'quic', reason: 'no-certificate', count: 1 }]);
+  expect(seen.counted).toEqual([expect.stringContaining('transport="quic",reason="no-certificate"')]);
 });
 
 const openServers = {

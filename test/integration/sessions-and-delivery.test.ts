@@ -57,7 +57,7 @@ describe('sessions', () => {
     const seen: string[] = [];
     const following = new AbortController();
     const followed = (async () => {
-      const events = hub.admin.events('/api/v1/events?type=message', following.signal);
+      const events = hub.admin.events('/api/v1/events?type=message', { signal: following.signal });
       for await (const { data } of events)
         seen.push((data as { message: { route: { resource: string } } }).message.route.resource);
     })();

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AdminError } from '../../src/cli/admin/admin-error.ts';
+import type { GatewayInfo } from '../../src/contracts/gateway-info.ts';
 import type { NodeInfo } from '../../src/contracts/node-directory.ts';
+import type { RejectionListing } from '../../src/contracts/rejections.ts';
 import type { ReplicaListing } from '../../src/contracts/replicas.ts';
 import type { RevocationReceipt } from '../../src/contracts/revocations.ts';
 import { REPLICA_TIMES } from '../../src/fleet/nats-replicas.ts';
@@ -12,6 +14,7 @@ import { closed, GatewayFleet } from '../support/fleets/gateway-fleet.ts';
 import { sendDown } from '../support/fleets/gateway-views.ts';
 import { type NatsServer, startNatsServer } from '../support/fleets/nats-server.ts';
 import { startGatewayProcess } from '../support/fleets/process.ts';
+import type { TestGateway } from '../support/fleets/test-gateway.ts';
 
 let server: NatsServer;
 beforeAll(async () => {
@@ -69,6 +72,33 @@ test('G3, I12: one node that connects to two replicas many times is left with on
   await eventually('all know of one', async () => (await fleet.list('r1')).items.length === 1);
   expect(await fleet.nodes('r2')).toEqual(await fleet.nodes('r1'));
   expect(open()).toHaveLength(1);
+});
+
+test('F4: whom one replica refused, every replica tells, with its name', async () => {
+  await using fleet = await start('r1', 'r2');
+  const credentials = await fleet.credentials('edge-1', 'r1');
+  await expect(fleet.connect('edge-9', 'r2', credentials)).rejects.toThrow(/403/);
+  for (const name of ['r1', 'r2']) {
+    const { items, unanswered } = await fleet
+      .get(name)
+      .admin.get<RejectionListing>('/api/v1/rejections?reason=node-mismatch');
+    expect(unanswered).toEqual([]);
+    expect(items).toMatchObject([{ replica: 'r2', node: 'edge-1', count: 1 }]);
+  }
+});
+
+test('L8: two gateways of one name say so to whoever looks, until one is gone', async () => {
+  await using fleet = await start('r1');
+  const one = fleet.get('r1');
+  const two = await fleet.add('r2', server.url, { 'hub.replica': 'r1' });
+  const told = async ({ admin }: TestGateway) => [
+    (await admin.get<GatewayInfo>('/api/v1/info')).namesake !== undefined,
+    /\+\]fleet .*same name.*hub\.replica/.test((await admin.text('/readyz?verbose')).text),
+  ];
+  for (const gateway of [one, two])
+    await eventually('it is told', async () => (await told(gateway)).join() === 'true,true');
+  await two.stop();
+  await eventually('the name is its own', async () => (await told(one)).join() === 'false,false');
 });
 
 test('D11: a token join for a node that is connected at another replica is refused', async () => {
@@ -146,7 +176,7 @@ test('H1, L3: a message that enters any replica reaches its node once, with its 
 
   const heard: string[] = [];
   const following = new AbortController();
-  const events = fleet.get('r1').admin.events('/api/v1/events', following.signal);
+  const events = fleet.get('r1').admin.events('/api/v1/events', { signal: following.signal });
   const followed = (async () => {
     for await (const { data } of events) {
       const { type, message, reason } = data as {

@@ -104,16 +104,44 @@ test('a follower that moves to another replica goes on after the last event it s
   await using a = await startNatsBus(settings);
   await using b = await startNatsBus(settings);
   const seen: StoredEvent[] = [];
-  const leave = a.bus.subscribe({}, (event) => seen.push(event));
+  const following = a.bus.subscribe({}, (event) => seen.push(event));
   for (const n of numbered(5)) await b.bus.publish(upstream('edge-1', n));
   await eventually('seen.length === 5', () => seen.length === 5);
-  leave();
+  following.end();
   for (const n of numbered(5)) await a.bus.publish(upstream('edge-1', n + 5));
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: seen.at(-1)!.id });
   await eventually('seen.length === 10', () => seen.length === 10);
   expect(seen.map(({ event }) => event.type === 'message' && event.message.content)).toEqual(numbered(10));
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: '999999' });
   await eventually('seen.length === 20', () => seen.length === 20);
+});
+
+test('L9: a follower is told how many events the stream has let go before it came back, and while it read', async () => {
+  const settings = { ...fresh(), limits: { upstreamMessages: 100 } };
+  await using rig = await startNatsBus(settings);
+  const heard: unknown[] = [];
+  const follow = (afterId: string) =>
+    rig.bus.subscribe({}, ({ event }) => heard.push(event.type === 'message' && event.message.content), {
+      afterId,
+      onMissed: (count) => heard.push({ missed: count }),
+    });
+  const last = (await Promise.all(numbered(250).map((n) => rig.bus.publish(upstream('edge-1', n))))).length;
+  const late = follow('20');
+  await eventually('heard.length === 101', () => heard.length === 101);
+  expect(heard[0]).toEqual({ missed: last - 100 - 20 });
+  expect(late.position()).toBe('250');
+  heard.length = 0;
+  const { streams } = await jetstreamManager(program);
+  await streams.purge(`${settings.prefix}-up`);
+  await rig.bus.publish(upstream('edge-1', 'kept'));
+  await streams.deleteMessage(`${settings.prefix}-up`, 251);
+  follow('249');
+  await rig.bus.publish(upstream('edge-1', 'last'));
+  await eventually(
+    "heard.filter((one) => one === 'last').length === 2",
+    () => heard.filter((one) => one === 'last').length === 2,
+  );
+  expect(heard).toContainEqual({ missed: 2 });
 });
 
 test('a program with a plain NATS client reaches a node, and hears what became of its message', async () => {

@@ -206,3 +206,13 @@ test('one write a connect, one a disconnect, and none while nothing happens', as
   for (const { claim } of claims) claim.release();
   await eventually('all are given up', async () => (await writes()) === 1_000);
 });
+
+test('L8: NATS alone tells two living replicas of one name of each other, until one has gone', async () => {
+  await using same = await fleet('r1', 'r1', 'r2');
+  const [one, two, other] = same.members;
+  for (const { namesakes } of [one!, two!])
+    await eventually('it is told', () => namesakes.problem() !== undefined);
+  expect(other!.namesakes.problem()).toBeUndefined();
+  await two!.replicas.stop();
+  await eventually('the name is its own', () => one!.namesakes.problem() === undefined);
+});

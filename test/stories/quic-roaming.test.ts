@@ -88,7 +88,7 @@ class Roamer implements AsyncDisposable {
 
   async #follow(): Promise<void> {
     const path = '/api/v1/events?type=message&resourcePrefix=node/';
-    for await (const { data } of this.#hub.admin.events(path, this.#following.signal)) {
+    for await (const { data } of this.#hub.admin.events(path, { signal: this.#following.signal })) {
       const { message } = data as { message: { content: { n?: number } } };
       if (message.content?.n !== undefined) this.#cloudGot.push(message.content.n);
     }

@@ -79,7 +79,9 @@ describe('a gateway in front of a CloudCore', () => {
     const following = new AbortController();
     const seen: string[] = [];
     const followed = (async () => {
-      for await (const { text } of it.hub.admin.events('/api/v1/events?type=message', following.signal))
+      for await (const { text } of it.hub.admin.events('/api/v1/events?type=message', {
+        signal: following.signal,
+      }))
         seen.push(text);
     })();
     await eventually('somebody follows', async () => (await metric(it.hub, 'upstream_subscribers')) === 1);

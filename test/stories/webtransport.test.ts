@@ -44,10 +44,9 @@ test('a session that nears its credit is renewed in time, again and again, and n
   const up: number[] = [];
   const following = new AbortController();
   const followed = (async () => {
-    for await (const { data } of hub.admin.events(
-      '/api/v1/events?type=message&resourcePrefix=node/',
-      following.signal,
-    )) {
+    for await (const { data } of hub.admin.events('/api/v1/events?type=message&resourcePrefix=node/', {
+      signal: following.signal,
+    })) {
       const { n } = (data as { message: { content: { n?: number } } }).message.content;
       if (n !== undefined) up.push(n);
     }

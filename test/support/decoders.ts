@@ -32,6 +32,7 @@ import type { Secret } from '../../src/contracts/secret-store.ts';
 import { DerReader } from '../../src/core/der.ts';
 import { isSallyportError } from '../../src/core/errors.ts';
 import { parseHealthQuery } from '../../src/core/health-report.ts';
+import { readKeyIdentifier } from '../../src/core/key-identifier.ts';
 import { decodeOwner } from '../../src/fleet/ownership-entry.ts';
 import { decodeEntries, decodeReceipts, decodeServed } from '../../src/fleet/replica-entry.ts';
 import { decodeHistory } from '../../src/history/node-history-codec.ts';
@@ -283,6 +284,13 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ names: [], samples: [ca.der], maxBytes: 64 * KB, mayThrow: (error) => error instanceof Error },
       decode: (input) => {
         for (const reader = new DerReader(input).enter(); !reader.isAtEnd; ) reader.next(reader.tag!);
+      },
+    },
+    'the key identifier of a certificate': {
+      ...{ names: ['readKeyIdentifier'], samples: [ca.der], maxBytes: 64 * KB },
+      ...{
+        mayThrow: (error: unknown) => error instanceof Error,
+        decode: (input: Buffer) => readKeyIdentifier(input),
       },
     },
     certificates: {

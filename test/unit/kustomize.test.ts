@@ -86,14 +86,14 @@ describe('kubectl apply -k deploy/kustomize', () => {
       resources: string[];
     };
     expect(component.kind).toBe('Component');
-    expect(component.resources).toEqual(['auth-delegator.yaml', 'administrators.yaml']);
-    const [role, binding] = ['administrators', 'auth-delegator'].map(
+    expect(component.resources).toEqual(['auth-delegator.yaml', 'viewer.yaml', 'operator.yaml']);
+    const [viewer, operator, binding] = ['viewer', 'operator', 'auth-delegator'].map(
       (file) => parse(read(`bearer-tokens/${file}.yaml`)) as ReturnType<Manifests['get']>,
-    ) as [ReturnType<Manifests['get']>, ReturnType<Manifests['get']>];
+    ) as [ReturnType<Manifests['get']>, ReturnType<Manifests['get']>, ReturnType<Manifests['get']>];
     expect(binding.roleRef!.name).toBe('system:auth-delegator');
     // Without a namespace kustomize puts in the one of the service account that is built beside it.
     expect(binding.subjects).toEqual([{ kind: 'ServiceAccount', name: manifests.pod.serviceAccountName }]);
-    for (const { kind, metadata } of [role, binding]) {
+    for (const { kind, metadata } of [viewer, operator, binding]) {
       expect(metadata.name).toMatch(/^NAMESPACE-sallyport-/);
       expect(kustomization.replacements[0]!.targets).toContainEqual({
         select: { group: 'rbac.authorization.k8s.io', kind },

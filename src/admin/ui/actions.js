@@ -1,6 +1,6 @@
 import { change } from './api.js';
 
-/** @import { Action, Node, Shown } from './types.js' */
+/** @import { Action, MessageRow, Node, Shown } from './types.js' */
 
 /** RFC 5280 §5.3.1, those that an operator chooses from. */
 const REASONS = ['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation'];
@@ -30,6 +30,8 @@ export const desk = {
 export const ask = (action) => desk.show({ kind: 'action', action });
 /** @param {Node} node */
 export const look = (node) => desk.show({ kind: 'node', node });
+/** @param {MessageRow} row */
+export const open = (row) => desk.show({ kind: 'message', row });
 
 const nodePath = (/** @type {string} */ node) => `/api/v1/nodes/${encodeURIComponent(node)}`;
 

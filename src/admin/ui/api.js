@@ -46,8 +46,8 @@ export async function change(path, { body = {}, reason }) {
   }
 }
 
-/** @param {Response} answer @returns {Promise<Answer>} */
-async function toAnswer(answer) {
+/** What an answer says, one that refuses too. @param {Response} answer @returns {Promise<Answer>} */
+export async function toAnswer(answer) {
   const isText = !answer.headers.get('content-type')?.includes('json');
   if (isText) return { kind: 'ok', body: await answer.text() };
   const body = await answer.json();

@@ -9,13 +9,14 @@ import { Checks } from './parts/checks.js';
 import { Desk } from './parts/desk.js';
 import { Forecasts } from './parts/forecasts.js';
 import { Header } from './parts/header.js';
+import { Messages } from './parts/messages.js';
 import { Nodes } from './parts/nodes.js';
 import { Rejections } from './parts/rejections.js';
 import { Revocations } from './parts/revocations.js';
 import { RolloverProgress } from './parts/rollover.js';
 import { ServedTable } from './parts/served.js';
 import { Sessions } from './parts/sessions.js';
-import { canAct } from './session.js';
+import { canAct, role } from './session.js';
 
 /** @param {{ store: import('./store.js').Store }} props */
 export function App({ store }) {
@@ -45,6 +46,7 @@ export function App({ store }) {
         <${Sessions} data=${data} />
       </div>
       <${Nodes} nodes=${data.nodes} now=${now} />
+      <${Messages} nodes=${data.nodes} />
       <div class="columns even">
         <${Rejections} rejections=${data.rejections} now=${now} />
         <${Revocations} revocations=${data.revocations} now=${now} />
@@ -61,7 +63,9 @@ export function App({ store }) {
         ${
           canAct
             ? 'What you change here is done in your name, with your reason, and is in the audit.'
-            : html`This page only reads. <code>sallyport dashboard</code> opens one that also changes things.`
+            : role === 'viewer'
+              ? 'You are a viewer: this page only reads.'
+              : html`This page only reads. <code>sallyport dashboard</code> opens one that also changes things.`
         }
         Every figure is also in the <a href="/openapi.json">admin API</a> and in <a href="/metrics">/metrics</a>.
       </p>

@@ -57,6 +57,24 @@ export function plural(value, one, many = `${one}s`) {
 }
 
 /**
+ * What moves a cursor, breaks a line or turns the direction of writing, written as JSON writes it: what a
+ * node names cannot look like another name. As src/core/printable.ts.
+ * @param {string} text
+ */
+export function printable(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) =>
+    [...Array(char.length).keys()]
+      .map((at) => `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
+}
+
+/** @param {number} value */
+export function bytes(value) {
+  return value < 1_024 ? `${value} B` : `${count(Math.round(value / 1_024))} KiB`;
+}
+
+/**
  * A word as a shell takes it.
  * @param {string} text
  */

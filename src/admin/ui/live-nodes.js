@@ -12,39 +12,30 @@ const CALM_MS = 3_000;
 /** Nodes as they come and go, by Server-Sent Events of this replica. */
 export class LiveNodes {
   #callbacks;
-  #stop = /** @type {(() => void) | undefined} */ (undefined);
   #recent = /** @type {number[]} */ ([]);
   #reload = 0;
 
   /**
    * @param {{ onState: (state: Live) => void, onChange: (change: { node: string, value?: Node }) => void,
-   * onMany: () => void }} callbacks `onMany`: so many came or went that the list is to be read anew
+   * onMany: () => void }} callbacks `onMany`: so many came or went, or were missed, that
+   * the list is to be read anew
    */
   constructor(callbacks) {
     this.#callbacks = callbacks;
   }
 
   start() {
-    if (this.#stop) return;
-    this.#callbacks.onState('connecting');
-    this.#stop = followEvents('/api/v1/events?type=connected&type=disconnected', {
-      onOpen: () => this.#callbacks.onState('live'),
-      onInterrupted: () => this.#callbacks.onState('interrupted'),
+    followEvents('/api/v1/events?type=connected&type=disconnected', {
+      onState: this.#callbacks.onState,
       onData: (data) => void this.#heard(JSON.parse(data)),
     });
-  }
-
-  stop() {
-    this.#stop?.();
-    this.#stop = undefined;
-    this.#callbacks.onState('paused');
   }
 
   /** @param {{ type: string, node: string }} event */
   async #heard({ type, node }) {
     const now = Date.now();
     this.#recent = [...this.#recent.filter((at) => now - at < MOMENT_MS), now];
-    if (this.#recent.length > MANY) {
+    if (this.#recent.length > MANY || type === 'missed') {
       this.#reload ||= window.setTimeout(() => {
         this.#reload = 0;
         this.#callbacks.onMany();

@@ -13,8 +13,17 @@ function takeToken() {
 
 const token = takeToken();
 
-/** Only the proxy of `sallyport dashboard` takes changes from a page. */
-export const canAct = token !== null;
+/** What the gateway says that we are. @type {'viewer' | 'operator' | undefined} */
+export let role;
+
+/** Only the proxy of `sallyport dashboard` takes changes from a page, and the gateway only an operator's. */
+export let canAct = false;
+
+/** @param {'viewer' | 'operator'} given */
+export function playRole(given) {
+  role = given;
+  canAct = token !== null && role === 'operator';
+}
 
 /** What each request carries. @type {Readonly<Record<string, string>>} */
 export const credentials = token === null ? {} : { [KEY]: token };

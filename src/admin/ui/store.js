@@ -1,8 +1,9 @@
 import { read } from './api.js';
 import { parseChecks } from './checks.js';
 import { LiveNodes } from './live-nodes.js';
+import { playRole } from './session.js';
 
-/** @import { Data, Live, Node, Resource, Snapshot } from './types.js' */
+/** @import { Data, Info, Live, Node, Resource, Snapshot } from './types.js' */
 
 /**
  * What is read, how often (milliseconds), and how the answer becomes the value. Every route but the first may
@@ -14,7 +15,7 @@ const SOURCES = /** @type {const} */ ({
   checks: { path: '/readyz?verbose', everyMs: 5_000, value: parseChecks },
   certificates: { path: '/api/v1/certificates', everyMs: 5_000 },
   nodes: { path: '/api/v1/nodes', everyMs: 30_000, value: items },
-  rejections: { path: '/api/v1/rejections', everyMs: 5_000, value: items },
+  rejections: { path: '/api/v1/rejections?limit=1000', everyMs: 5_000, value: items },
   served: { path: '/api/v1/certificates/served', everyMs: 10_000, value: items },
   rollover: { path: '/api/v1/ca/rollover', everyMs: 10_000 },
   revocations: { path: '/api/v1/revocations', everyMs: 10_000, value: items },
@@ -48,8 +49,9 @@ export class Store {
   });
 
   start() {
-    document.addEventListener('visibilitychange', () => this.#follow());
-    this.#follow();
+    document.addEventListener('visibilitychange', () => this.#look());
+    this.#look();
+    this.#nodes.start();
   }
 
   /** @returns {Snapshot} */
@@ -73,15 +75,10 @@ export class Store {
     for (const name of Object.keys(SOURCES)) void this.#load(/** @type {keyof Data} */ (name));
   }
 
-  #follow() {
+  #look() {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
-    if (document.hidden) {
-      this.#nodes.stop();
-      return;
-    }
-    this.#nodes.start();
-    this.refresh();
+    if (!document.hidden) this.refresh();
   }
 
   /** @param {keyof Data} name */
@@ -108,7 +105,7 @@ export class Store {
         'value' in rest ? /** @type {(body: any) => unknown} */ (rest.value)(answer.body) : answer.body;
       next = { state: 'ready', value };
       this.#updatedAt = Date.now();
-      if (name === 'info') this.#skewMs = Date.parse(/** @type {{ now: string }} */ (value).now) - Date.now();
+      if (name === 'info') this.#learn(/** @type {Info} */ (value));
     }
     this.#data = /** @type {Data} */ ({ ...this.#data, [name]: next });
     this.#changed();
@@ -118,6 +115,12 @@ export class Store {
       name,
       window.setTimeout(() => void this.#load(name), waitMs),
     );
+  }
+
+  /** @param {Info} info */
+  #learn({ now, caller }) {
+    this.#skewMs = Date.parse(now) - Date.now();
+    playRole(caller.role);
   }
 
   /** @param {{ node: string, value?: Node }} change `value` is undefined when the node has gone */

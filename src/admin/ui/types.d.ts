@@ -21,6 +21,7 @@ export interface Info {
   readonly caSha256: string;
   readonly draining: boolean;
   readonly nodes: number;
+  readonly caller: { readonly name: string; readonly role: 'viewer' | 'operator' };
 }
 
 export interface Certificate {
@@ -81,6 +82,7 @@ export interface Node {
 }
 
 export interface Rejection {
+  readonly replica: string;
   readonly node?: string;
   readonly claimedNode?: string;
   readonly reason: string;
@@ -155,7 +157,52 @@ export interface Finding {
   readonly command: string;
 }
 
+/** Of a stream of events. `paused`: the page is hidden. */
 export type Live = 'connecting' | 'live' | 'interrupted' | 'paused';
+
+export interface FollowCallbacks {
+  /** `problem`: what the gateway said, when it said anything. */
+  onState(live: Live, problem?: string): void;
+  /** JSON. */
+  onData(data: string): void;
+}
+
+/** What the gateway is asked for. Empty texts ask for everything. */
+export interface MessageFilter {
+  readonly node: string;
+  readonly kind: 'all' | 'messages' | 'sessions';
+  readonly operation: string;
+  /** How the resource begins. */
+  readonly resource: string;
+}
+
+export interface MessageRow {
+  /** Grows. */
+  readonly number: number;
+  /** When it reached this page, milliseconds since the epoch, the browser's clock. */
+  readonly at: number;
+  readonly kind: 'message' | 'connected' | 'disconnected' | 'missed';
+  readonly node: string;
+  readonly what: string;
+  /** Of the frame that the node sent. */
+  readonly bytes?: number;
+  /** The event as it came, JSON; its beginning when it is long. */
+  readonly text: string;
+  readonly isCut: boolean;
+}
+
+export interface MessageView {
+  /** Absent while nobody follows. */
+  readonly live?: Live;
+  readonly problem: string;
+  /** The oldest first. */
+  readonly rows: readonly MessageRow[];
+  /** How many older ones are not in `rows` any more, or never were. */
+  readonly dropped: number;
+  readonly isHeld: boolean;
+  /** How many came since it is held. */
+  readonly waiting: number;
+}
 
 export interface Snapshot {
   readonly data: Data;
@@ -187,4 +234,5 @@ export interface Action {
 
 export type Shown =
   | { readonly kind: 'action'; readonly action: Action }
-  | { readonly kind: 'node'; readonly node: Node };
+  | { readonly kind: 'node'; readonly node: Node }
+  | { readonly kind: 'message'; readonly row: MessageRow };

@@ -18,13 +18,15 @@ export class EventBuffer {
   readonly #options: () => EventBufferOptions;
   #ring: (UpstreamEvent | undefined)[];
   #capacity: number;
-  /** Id of the oldest event kept, and of the next one. */
+  /** Id of the first event of all, of the oldest that is kept, and of the next one. */
+  readonly #origin: number;
   #firstId: number;
   #nextId: number;
   #bytes = 0;
 
   /** @param firstId ids go on from here; derived from the time, they keep growing over a restart */
   constructor(firstId: number, options: () => EventBufferOptions) {
+    this.#origin = firstId;
     this.#firstId = firstId;
     this.#nextId = firstId;
     this.#options = options;
@@ -44,13 +46,23 @@ export class EventBuffer {
     return id;
   }
 
-  /** What came after the event of that id; everything kept when the id is unknown or too old. */
-  after(id: string): readonly StoredEvent[] {
-    const seen = /^\d{1,16}$/.test(id) ? Number(id) : 0;
-    const missed: StoredEvent[] = [];
-    for (let next = Math.max(this.#firstId, seen + 1); next < this.#nextId; next++)
-      missed.push({ id: String(next), event: this.#ring[next % this.#capacity]! });
-    return missed;
+  /** Id of the newest event; of the one before the first while there is none. */
+  get lastId(): string {
+    return String(this.#nextId - 1);
+  }
+
+  /**
+   * What is kept of what came after the event of that id, and how many are not. Everything kept, and
+   * undefined, when the id is none of this buffer: of an earlier process, or of another gateway.
+   */
+  after(id: string): { readonly lost: number | undefined; readonly kept: readonly StoredEvent[] } {
+    const seen = /^\d{1,16}$/.test(id) ? Number(id) : Number.NaN;
+    const isOurs = seen >= this.#origin - 1 && seen < this.#nextId;
+    const from = isOurs ? Math.max(this.#firstId, seen + 1) : this.#firstId;
+    const kept: StoredEvent[] = [];
+    for (let next = from; next < this.#nextId; next++)
+      kept.push({ id: String(next), event: this.#ring[next % this.#capacity]! });
+    return { lost: isOurs ? from - seen - 1 : undefined, kept };
   }
 
   #dropOldest(): void {

@@ -6,6 +6,8 @@ import type {
   Enqueued,
   MessageBus,
   StoredEvent,
+  SubscribeOptions,
+  Subscription,
   UpstreamEvent,
   UpstreamFilter,
 } from '../../contracts/message-bus.ts';
@@ -28,6 +30,7 @@ const SWEEP_MS = 1_000;
  */
 const TURN = 32;
 const TAKEN = Promise.resolve();
+const NOTHING_BEFORE = { lost: 0, kept: [] } as const;
 
 export type LocalBusOptions = Config['hub']['queue'];
 
@@ -73,6 +76,7 @@ export class LocalBus implements MessageBus {
   }
 
   async start(): Promise<void> {
+    this.#log.info({ bus: this.name }, 'messages stay in this gateway');
     this.#sweep ??= this.#clock.setInterval(() => this.#expire(), SWEEP_MS);
   }
 
@@ -106,10 +110,12 @@ export class LocalBus implements MessageBus {
   subscribe(
     filter: UpstreamFilter,
     onEvent: (event: StoredEvent) => void,
-    options: { afterId?: string } = {},
-  ): Unsubscribe {
-    const missed = options.afterId === undefined ? [] : this.#events.after(options.afterId);
-    return this.#followers.add(filter, onEvent, missed);
+    { afterId, onMissed }: SubscribeOptions = {},
+  ): Subscription {
+    const { lost, kept } = afterId === undefined ? NOTHING_BEFORE : this.#events.after(afterId);
+    if (lost !== 0) onMissed?.(lost);
+    const end = this.#followers.add({ filter, onEvent }, kept);
+    return { position: () => this.#events.lastId, end };
   }
 
   async enqueue(item: DownstreamItem): Promise<Enqueued> {

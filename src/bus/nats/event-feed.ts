@@ -1,5 +1,4 @@
 import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
-import type { StoredEvent, UpstreamFilter } from '../../contracts/message-bus.ts';
 import { backoffDelayMs } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
@@ -60,14 +59,20 @@ export class EventFeed {
     return this.#count === 0;
   }
 
-  add(filter: UpstreamFilter, onEvent: (event: StoredEvent) => void): Unsubscribe {
+  /** Sequence of the newest event that its followers were told; undefined while it cannot be known. */
+  get position(): string | undefined {
+    return Number.isSafeInteger(this.#nextSeq) ? String(this.#nextSeq! - 1) : undefined;
+  }
+
+  add(follower: Parameters<Followers['add']>[0]): Unsubscribe {
     this.#count++;
-    return this.#followers.add(filter, onEvent, []);
+    return this.#followers.add(follower);
   }
 
   /** The stream is another one: from its first event on. */
   beginAnew(): void {
     this.#nextSeq = 1;
+    this.#followers.tellMissed(undefined);
     this.#stopReading?.();
   }
 
@@ -107,11 +112,23 @@ export class EventFeed {
     if (this.#nextSeq === undefined)
       throw new SallyportError('BUS_UNAVAILABLE', { problem: 'the streams were not seen yet' });
     // A stream that was lost and made anew counts from one again.
-    if (this.#nextSeq > state.last_seq + 1) this.#nextSeq = 1;
+    if (this.#nextSeq > state.last_seq + 1) {
+      this.#nextSeq = Math.max(1, state.first_seq);
+      this.#followers.tellMissed(undefined);
+    }
+    this.#skipTo(state.first_seq);
     return js.consumers.get(subjects.upStream, {
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: this.#nextSeq,
     });
+  }
+
+  /** The stream keeps nothing before that sequence: its limits, or somebody's hand, have removed it. */
+  #skipTo(seq: number): void {
+    const lost = seq - (this.#nextSeq ?? seq);
+    if (lost <= 0) return;
+    this.#nextSeq = seq;
+    this.#followers.tellMissed(lost);
   }
 
   async #read(consumer: Consumer): Promise<void> {
@@ -125,6 +142,7 @@ export class EventFeed {
       if (this.#stopping.signal.aborted) return;
       for await (const message of messages) {
         if (message.seq < (this.#nextSeq ?? 0)) continue;
+        this.#skipTo(message.seq);
         this.#nextSeq = message.seq + 1;
         const event = decodeEvent(subjects, message);
         if (event) this.#followers.tell(message.seq, event);

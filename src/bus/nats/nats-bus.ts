@@ -7,6 +7,8 @@ import type {
   Enqueued,
   MessageBus,
   StoredEvent,
+  SubscribeOptions,
+  Subscription,
   UpstreamEvent,
   UpstreamFilter,
 } from '../../contracts/message-bus.ts';
@@ -168,18 +170,19 @@ export class NatsBus implements MessageBus {
   subscribe(
     filter: UpstreamFilter,
     onEvent: (event: StoredEvent) => void,
-    { afterId }: { afterId?: string } = {},
-  ): Unsubscribe {
-    if (this.#stopped) return () => {};
+    { afterId, onMissed }: SubscribeOptions = {},
+  ): Subscription {
+    if (this.#stopped) return { position: () => undefined, end: () => {} };
     const feed = afterId === undefined ? this.#liveFeed() : this.#feed(() => seqAfter(afterId));
-    const leave = feed.add(filter, onEvent);
-    return () => {
+    const leave = feed.add({ filter, onEvent, ...(onMissed ? { onMissed } : {}) });
+    const end = () => {
       leave();
       if (!feed.idle) return;
       this.#feeds.delete(feed);
       if (this.#live === feed) this.#live = undefined;
       void feed.stop();
     };
+    return { position: () => feed.position, end };
   }
 
   #liveFeed(): EventFeed {
@@ -373,7 +376,7 @@ export class NatsBus implements MessageBus {
   }
 }
 
-/** Ids are sequences of the stream; what is none begins at the oldest. */
+/** Ids are sequences of the stream. What is none is beyond its end: of another bus. */
 function seqAfter(id: string): number {
-  return /^\d{1,15}$/.test(id) ? Number(id) + 1 : 1;
+  return /^\d{1,15}$/.test(id) ? Number(id) + 1 : Number.POSITIVE_INFINITY;
 }

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
-import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
+import { ADMIN_ORGANIZATIONS, type AdminRole } from '../../identity/admin-gate.ts';
 
 /** The part of `CertificateAuthority` that makes administrators. */
 export interface AdminIssuer {
@@ -24,6 +24,7 @@ export interface IssueAdminOptions {
   readonly publicKey: Uint8Array;
   /** Common name. */
   readonly name: string;
+  readonly role: AdminRole;
   readonly days: number;
   readonly backdateMs: number;
 }
@@ -37,6 +38,9 @@ export interface AdminCertificateComponents {
 export interface AdminCertificateOptions {
   /** Folder of the three files, created 0700 when missing. */
   readonly directory: string;
+  /** Common name, and name of the files. */
+  readonly name: string;
+  readonly role: AdminRole;
   readonly days: number;
   /** How far notBefore lies back, milliseconds. */
   readonly backdateMs?: number;
@@ -49,9 +53,9 @@ export interface AdminFiles {
   readonly ca: string;
 }
 
-export const adminFiles = (directory: string): AdminFiles => ({
-  cert: join(directory, 'admin.crt'),
-  key: join(directory, 'admin.key'),
+export const adminFiles = (directory: string, name = 'admin'): AdminFiles => ({
+  cert: join(directory, `${name}.crt`),
+  key: join(directory, `${name}.key`),
   ca: join(directory, 'ca.crt'),
 });
 
@@ -59,23 +63,24 @@ export const adminFiles = (directory: string): AdminFiles => ({
 const RENEW_FRACTION = 2 / 3;
 
 /**
- * Sees to it that the folder holds a client certificate `O=sallyport:admins, CN=admin` of the present CA with
+ * Sees to it that the folder holds a client certificate of this role and name, of the present CA, with
  * enough life left. Several gateways may share the folder: the key is created once and then kept, so that
  * whoever's certificate is written last fits it.
  */
 export async function ensureAdminCertificate(
   { authority, clock, log }: AdminCertificateComponents,
-  { directory, days, backdateMs = 3_600_000 }: AdminCertificateOptions,
+  { directory, name, role, days, backdateMs = 3_600_000 }: AdminCertificateOptions,
 ): Promise<AdminFiles> {
-  const files = adminFiles(directory);
+  const files = adminFiles(directory, name);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const key = await loadOrCreateKey(files.key);
   const ca = authority.certificate;
   if ((await readText(files.ca)) !== ca.pem) await replace(files.ca, ca.pem);
-  if (isUsable(await readText(files.cert), { key, ca, now: clock.now() })) return files;
+  const subject = [`O=${ADMIN_ORGANIZATIONS[role]}`, `CN=${name}`].join('\n');
+  if (isUsable(await readText(files.cert), { key, ca, subject, now: clock.now() })) return files;
 
   const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' });
-  const issued = await authority.issueAdmin({ publicKey, name: 'admin', days, backdateMs });
+  const issued = await authority.issueAdmin({ publicKey, name, role, days, backdateMs });
   await replace(files.cert, new X509Certificate(issued.der).toString());
   const { serial, notAfter } = issued;
   log.info({ file: files.cert, serial, notAfter: notAfter.toISOString() }, 'issued the admin certificate');
@@ -84,7 +89,7 @@ export async function ensureAdminCertificate(
 
 function isUsable(
   pem: string | undefined,
-  { key, ca, now }: { key: KeyObject; ca: CaCertificate; now: number },
+  { key, ca, subject, now }: { key: KeyObject; ca: CaCertificate; subject: string; now: number },
 ): boolean {
   try {
     const certificate = new X509Certificate(pem ?? '');
@@ -94,7 +99,7 @@ function isUsable(
       certificate.checkPrivateKey(key) &&
       certificate.checkIssued(authority) &&
       certificate.verify(authority.publicKey) &&
-      certificate.subject.split('\n').includes(`O=${ADMIN_ORGANIZATION}`) &&
+      certificate.subject === subject &&
       now >= begin &&
       now < begin + (end - begin) * RENEW_FRACTION
     );

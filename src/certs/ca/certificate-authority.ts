@@ -6,7 +6,7 @@ import type { Secret } from '../../contracts/secret-store.ts';
 import { allowsKeyUsage, KEY_CERT_SIGN } from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { ADMIN_ORGANIZATION } from '../../identity/admin-gate.ts';
+import { ADMIN_ORGANIZATIONS } from '../../identity/admin-gate.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdvertisedNames } from '../x509/advertised-names.ts';
 import { parseCertificates } from '../x509/certificate-chain.ts';
@@ -186,7 +186,7 @@ export class CertificateAuthority {
   /** A client certificate of an administrator (`identity/admin-gate.ts` reads it). @throws CA_INVALID */
   async issueAdmin(options: IssueAdminOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }> {
     const certificate = await this.#issueLeaf(options, {
-      subject: [{ O: [ADMIN_ORGANIZATION] }, { CN: [options.name] }],
+      subject: [{ O: [ADMIN_ORGANIZATIONS[options.role]] }, { CN: [options.name] }],
       publicKey: options.publicKey,
       usages: ['clientAuth'],
       more: [],

@@ -166,8 +166,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 
   /**
-   * @returns true when a connected node is replaced @throws NODE_REVOKED (G7), NODE_MISMATCH (D1, D5),
-   * NODE_CONNECTED (D11)
+   * @returns true when a connected node is replaced @throws NODE_REVOKED, NODE_QUARANTINED (G7),
+   * NODE_MISMATCH (D1, D5), NODE_CONNECTED (D11)
    */
   async #authorize(caller: Caller, claimedNode: string | undefined, csr: CheckedCsr): Promise<boolean> {
     this.#refuseRevoked(caller);
@@ -183,12 +183,13 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
 
   /**
    * By name, so that a token does not help either; only after authentication, so that strangers learn
-   * nothing. @throws NODE_REVOKED
+   * nothing. @throws NODE_REVOKED, NODE_QUARANTINED
    */
   #refuseRevoked({ nodeName }: Caller): void {
-    const shut = this.#components.isNodeRevoked?.(nodeName);
-    if (shut)
-      throw new SallyportError('NODE_REVOKED', { node: nodeName, word: shut.word, reason: shut.text });
+    const shutOut = this.#components.isNodeRevoked?.(nodeName);
+    if (!shutOut) return;
+    const code = shutOut.word === 'revoked' ? 'NODE_REVOKED' : 'NODE_QUARANTINED';
+    throw new SallyportError(code, { node: nodeName, reason: shutOut.text });
   }
 
   /**

@@ -274,13 +274,15 @@ export class RevocationService implements RevocationDecisions, RevocationAdmin, 
     if (this.#seen.size > 0 || board.elders.waiting) void this.#store();
     const known = this.#list.value;
     // Whoever wrote has adopted already what a read that began earlier brings now.
-    if (this.#loaded && (list === known || list.version < known.version)) return;
+    const isFirst = !this.#loaded;
+    if (!isFirst && (list === known || list.version < known.version)) return;
     this.#loaded = true;
     const appliedAt = clock.now();
     metrics.revocationListVersion.set(list.version);
     for (const kind of ['node', 'quarantine', 'certificate', 'rejoined'] as const)
       metrics.revocations.set({ kind }, list.entries.filter((entry) => kindOf(entry) === kind).length);
-    log.info({ version: list.version, entries: list.entries.length }, 'list of revocations is in force');
+    const level = isFirst && list.entries.length === 0 ? 'debug' : 'info';
+    log[level]({ version: list.version, entries: list.entries.length }, 'list of revocations is in force');
     try {
       this.#list.set(list);
     } catch (error) {

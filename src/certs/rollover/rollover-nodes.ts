@@ -45,10 +45,13 @@ const RECENT_MS = 2 * 3_600_000;
 /** Nodes that a summary names. */
 const NAMED = 3;
 
-/** SHA-256 of the two CAs; in `idle` the present one is the old one, of a rollover that may come. */
-export function sidesOf({ own, rollover }: CaParts): { old: string; new?: string } {
+/** SHA-256 of the CAs. */
+type Sides = Readonly<Partial<Record<Exclude<RolloverSide, 'other'>, string>>>;
+
+/** The two CAs; in `idle` there is one. */
+export function sidesOf({ own, rollover }: CaParts): Sides {
   const { pair } = rollover;
-  if (!pair) return { old: own.certificate.sha256 };
+  if (!pair) return { current: own.certificate.sha256 };
   return { old: sha256Hex(pair.old.raw), new: pair.next.certificate.sha256 };
 }
 
@@ -72,11 +75,11 @@ export function assessNodes(
 ): Assessment {
   const leaving = leavingSide(cas);
   const sides = sidesOf(cas);
-  const activatedAt = Date.parse(cas.rollover.steps.findLast(({ step }) => step === 'activate')?.at ?? '');
+  const activatedAt = activationOf(cas);
   // What can neither connect nor renew any more loses nothing with its CA.
   const known = evidence.filter(({ notAfter, revoked }) => !revoked && now < notAfter + graceMs);
-  const counts = { total: known.length, old: 0, new: 0, other: 0, dependent: 0 };
-  const issuing = leaving === 'old' ? 'new' : 'old';
+  const counts = { total: known.length, current: 0, old: 0, new: 0, other: 0, dependent: 0 };
+  const issuing = sides.current ? 'current' : leaving === 'old' ? 'new' : 'old';
   let bridged = 0;
   const trustsOf = ({ one, issuedBy }: Judged): readonly RolloverSide[] =>
     trustedByAgent(one.agent)?.map((sha256) => sideOf(sha256, sides)) ?? [
@@ -141,19 +144,31 @@ export function describeDependents({ counts: { dependent }, items }: Assessment)
   return named.join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
-function sideOf(sha256: string, sides: { old: string; new?: string }): RolloverSide {
+function sideOf(sha256: string, sides: Sides): RolloverSide {
   const is = (side: string | undefined) => sha256 !== '' && side?.startsWith(sha256) === true;
-  if (is(sides.old)) return 'old';
-  return is(sides.new) ? 'new' : 'other';
+  return (['current', 'old', 'new'] as const).find((side) => is(sides[side])) ?? 'other';
+}
+
+/** When the CA that replaces, or has replaced, another one began to issue; undefined when there is none. */
+function activationOf({ own, rollover: { phase, steps, last } }: CaParts): number | undefined {
+  if (phase === 'idle' && last?.to !== own.certificate.sha256) return undefined;
+  return Date.parse(steps.findLast(({ step }) => step === 'activate')?.at ?? '');
 }
 
 /** A node without our SDK keeps the CA it joined with, whatever it renews. */
 function joinedWith(
   { joinedAt }: NodeEvidence,
-  { issuedBy, activatedAt }: { issuedBy: RolloverSide; activatedAt: number },
+  { issuedBy, activatedAt }: { issuedBy: RolloverSide; activatedAt: number | undefined },
 ): RolloverSide {
-  if (issuedBy === 'other') return 'other';
-  return issuedBy === 'new' && joinedAt !== undefined && joinedAt >= activatedAt ? 'new' : 'old';
+  const joinedLater = activatedAt !== undefined && joinedAt !== undefined && joinedAt >= activatedAt;
+  switch (issuedBy) {
+    case 'current':
+      return activatedAt === undefined || joinedLater ? 'current' : 'other';
+    case 'new':
+      return joinedLater ? 'new' : 'old';
+    default:
+      return issuedBy;
+  }
 }
 
 function noteOf({ connected, lastSeen, notAfter, agent }: NodeEvidence, now: number): string {

@@ -2,9 +2,10 @@ import type { CaRolloverStatus, RolloverCa } from '../../contracts/ca-rollover.t
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import { bridgesFrom, type CaParts } from '../ca/ca-roles.ts';
 import { stepsIn } from '../ca/rollover-state.ts';
+import { sha256Hex } from '../x509/certificate-signer.ts';
 import { describeForgotten } from './describe-forgotten.ts';
 import { blockersOf, replicasOf, type StepEvidence } from './rollover-gate.ts';
-import { type Assessment, sidesOf, summarize } from './rollover-nodes.ts';
+import { type Assessment, summarize } from './rollover-nodes.ts';
 
 /** What is known around the evidence. */
 export interface StatusContext {
@@ -29,7 +30,7 @@ export function rolloverStatus(evidence: StepEvidence, context: StatusContext): 
     ...(rollover.pair
       ? {
           old: {
-            sha256: sidesOf(cas).old,
+            sha256: sha256Hex(rollover.pair.old.raw),
             subject: rollover.pair.old.subject,
             notAfter: rollover.pair.old.validToDate.toISOString(),
           },

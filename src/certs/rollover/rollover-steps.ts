@@ -146,9 +146,9 @@ export class RolloverSteps {
   #tell({ request: { step, force, by }, way }: StepInHand, { version }: RolloverState): void {
     const { log, events, current } = this.#components;
     const { from, to: phase } = way!;
-    const { old, new: next } = sidesOf(current.cas);
+    const sides = sidesOf(current.cas);
     log.warn(
-      { audit: 'ca-rollover', step, from, phase, by, forced: force, version, old, new: next },
+      { audit: 'ca-rollover', step, from, phase, by, forced: force, version, ...sides },
       'an administrator took a step of the CA rollover',
     );
     events?.record({
@@ -156,7 +156,7 @@ export class RolloverSteps {
       type: force || step === 'revoke' ? 'Warning' : 'Normal',
       secret: this.#options().rolloverSecret,
       message: `CA rollover: ${step}${force ? ' (forced)' : ''}, from ${from} to ${phase}, by ${by}`,
-      deed: { by, facts: { step, from, phase, forced: force, version, old, new: next } },
+      deed: { by, facts: { step, from, phase, forced: force, version, ...sides } },
     });
   }
 

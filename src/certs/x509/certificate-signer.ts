@@ -2,7 +2,11 @@ import 'reflect-metadata';
 import { createHash, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { contextTag, DerReader, der, integer, nothing, octets, oid, sequence, TAG } from '../../core/der.ts';
-import { computeKeyIdentifier, readKeyIdentifier } from '../../core/key-identifier.ts';
+import {
+  computeKeyIdentifier,
+  keyIdentifierExtension,
+  readKeyIdentifier,
+} from '../../core/key-identifier.ts';
 
 /** What a certificate shall say. Dates are cut to whole seconds, which is all X.509 holds. */
 export interface CertificateContent {
@@ -27,8 +31,7 @@ export interface Signer {
   readonly certificate: X509Certificate | undefined;
 }
 
-/** OIDs of RFC 5280 sections 4.2.1.2 and 4.2.1.1, RFC 5758 section 3.2 and RFC 4055 section 5. */
-const SUBJECT_KEY_IDENTIFIER = '2.5.29.14';
+/** OIDs of RFC 5280 section 4.2.1.1, RFC 5758 section 3.2 and RFC 4055 section 5. */
 const AUTHORITY_KEY_IDENTIFIER = '2.5.29.35';
 const ECDSA_WITH_SHA256 = sequence(oid('1.2.840.10045.4.3.2'));
 const ECDSA_WITH_SHA384 = sequence(oid('1.2.840.10045.4.3.3'));
@@ -64,7 +67,7 @@ export function signCertificate(content: CertificateContent, signer: Signer): X5
       EXTENSIONS,
       sequence(
         ...content.extensions.map(({ rawData }) => Buffer.from(rawData)),
-        sequence(oid(SUBJECT_KEY_IDENTIFIER), octets(octets(keyId))),
+        keyIdentifierExtension(keyId),
         sequence(
           oid(AUTHORITY_KEY_IDENTIFIER),
           octets(sequence(der(contextTag(0, 'primitive'), issuerKeyId))),

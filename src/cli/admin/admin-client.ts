@@ -86,29 +86,52 @@ export class AdminClient {
 
   /**
    * Follows Server-Sent Events until the gateway ends them or the signal is aborted. `text` is the data as it
-   * came.
+   * came. With `again`, which is awaited each time, a stream that was open is followed further after the last
+   * event that came, and what was missed is an event too. @throws AdminError, ADMIN_UNREACHABLE when it never
+   * was open; AdminError when it is refused later
    */
   async *events(
     path: string,
-    signal?: AbortSignal,
-  ): AsyncGenerator<{ id: string; data: unknown; text: string }> {
-    const response = await this.request('GET', path, { signal, headers: { accept: 'text/event-stream' } });
+    { signal, again }: { signal?: AbortSignal; again?: () => Promise<void> } = {},
+  ): AsyncGenerator<{ data: unknown; text: string }> {
+    let lastId: string | undefined;
+    for (let opened = false; ; ) {
+      try {
+        for await (const { id, data } of this.#blocks(path, signal, lastId)) {
+          opened = true;
+          lastId = id ?? lastId;
+          if (data !== undefined) yield { data: JSON.parse(data), text: data };
+        }
+      } catch (error) {
+        if (signal?.aborted) return;
+        const isRefused = error instanceof AdminError && error.status < 500;
+        if (!again || !opened || isRefused) throw error;
+      }
+      if (!again || signal?.aborted) return;
+      await again();
+    }
+  }
+
+  async *#blocks(
+    path: string,
+    signal: AbortSignal | undefined,
+    lastId: string | undefined,
+  ): AsyncGenerator<{ id: string | undefined; data: string | undefined }> {
+    const response = await this.request('GET', path, {
+      signal,
+      headers: { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
+    });
     if (response.statusCode !== 200) throw await toError(response);
     response.setEncoding('utf8');
     let buffer = '';
-    try {
-      for await (const chunk of response) {
-        buffer += chunk;
-        const blocks = buffer.split('\n\n');
-        buffer = blocks.pop()!;
-        for (const block of blocks) {
-          const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(block)?.[1];
-          const data = field('data');
-          if (data !== undefined) yield { id: field('id') ?? '', data: JSON.parse(data), text: data };
-        }
+    for await (const chunk of response) {
+      buffer += chunk;
+      const blocks = buffer.split('\n\n');
+      buffer = blocks.pop()!;
+      for (const block of blocks) {
+        const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(block)?.[1];
+        yield { id: field('id'), data: field('data') };
       }
-    } catch (error) {
-      if (!signal?.aborted) throw error;
     }
   }
 
@@ -134,7 +157,7 @@ export class AdminClient {
       readonly body?: string | Buffer | undefined;
       readonly headers: Readonly<Record<string, string>>;
       readonly signal?: AbortSignal | undefined;
-      /** Keeps connections; without it each request has its own. */
+      /** Keeps connections; without it each request has its own. For what may be asked twice. */
       readonly agent?: Agent;
     },
   ): Promise<IncomingMessage> {
@@ -156,6 +179,9 @@ export class AdminClient {
         resolve,
       );
       call.on('error', (cause) => {
+        // The gateway ends idle connections, and one may end as it is taken again.
+        if (call.reusedSocket && !options.signal?.aborted)
+          return resolve(this.request(method, path, options));
         reject(
           new SallyportError(
             'ADMIN_UNREACHABLE',

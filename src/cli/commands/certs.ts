@@ -1,7 +1,9 @@
-import { Command } from 'commander';
-import type { CertificateInfo, CertificateStatus } from '../../contracts/certificate-issuer.ts';
+import { Argument, Command, InvalidArgumentError } from 'commander';
+import type { CertificateInfo } from '../../contracts/certificate-issuer.ts';
 import type { ServedCertificate } from '../../contracts/served-certificates.ts';
 import { describeError } from '../../core/errors.ts';
+import type { AdminRole } from '../../identity/admin-gate.ts';
+import type { CertificatesAnswer } from '../certificates-answer.ts';
 import {
   connectAdmin,
   durationArgument,
@@ -12,15 +14,6 @@ import {
 import { formatList, formatTable, formatValue, shortDuration } from '../output.ts';
 import { needsRenewal, type RenewalNeed } from '../renewal-need.ts';
 import type { Terminal } from '../terminal.ts';
-
-/** What `GET /api/v1/certificates` answers. */
-export interface CertificatesAnswer extends CertificateStatus {
-  readonly listeners: readonly {
-    readonly name: string;
-    readonly address: string;
-    readonly servedFingerprint: string;
-  }[];
-}
 
 export function certsCommand(terminal: Terminal): Command {
   const command = new Command('certs').description('show and rotate certificates');
@@ -74,6 +67,7 @@ export function certsCommand(terminal: Terminal): Command {
       if (answer.problem) terminal.printError(`\nthe newest Secrets are not in use: ${answer.problem}`);
     });
 
+  addIssue(terminal, command);
   addNeedsRenewal(terminal, command);
   addInspect(terminal, command);
   command
@@ -109,6 +103,51 @@ export function certsCommand(terminal: Terminal): Command {
     });
 
   return command;
+}
+
+function addIssue(terminal: Terminal, command: Command): void {
+  command
+    .command('issue')
+    .description('make a client certificate for a person, from the CA in the Secret store')
+    .addArgument(
+      new Argument('<role>', 'viewer may read everything, operator may also change it').choices([
+        'viewer',
+        'operator',
+      ] satisfies AdminRole[]),
+    )
+    .argument('<name>', 'who it is for; the audit names it', adminNameArgument)
+    .option('--out <folder>', 'folder for key, certificate and CA (default: sallyport-admin-NAME)')
+    .option('--days <days>', 'lifetime', daysArgument, 365)
+    .addHelpText(
+      'after',
+      '\nThe key is made here, and the CA key is read from the store: nothing is asked of a gateway.\n\nExamples:\n  sallyport certs issue viewer alice\n  sallyport certs issue operator bob --days 90 --out bob',
+    )
+    .action(
+      async (
+        role: AdminRole,
+        name: string,
+        { out = `sallyport-admin-${name}`, days }: { out?: string; days: number },
+        self: Command,
+      ) => {
+        const { issueAdmin } = await import('../issue-admin.ts');
+        const loaded = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
+        await issueAdmin(terminal, loaded, { role, name, out, days });
+      },
+    );
+}
+
+/** It is also the name of two files, beside `ca.crt`. */
+function adminNameArgument(text: string): string {
+  if (!/^\w[\w.@-]{0,63}$/.test(text) || text === 'ca')
+    throw new InvalidArgumentError('write a name of letters, digits and _ . @ -, at most 64, and not "ca"');
+  return text;
+}
+
+function daysArgument(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1 || days > 3_650)
+    throw new InvalidArgumentError('write a number of days from 1 to 3650');
+  return days;
 }
 
 function addNeedsRenewal(terminal: Terminal, command: Command): void {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Command, InvalidArgumentError } from 'commander';
+import type { OwnInfo } from '../../contracts/gateway-info.ts';
 import { connectAdmin, type GlobalOptions } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -11,7 +12,8 @@ export function dashboardCommand(terminal: Terminal): Command {
       'after',
       `
 The page is served to this machine alone, by a proxy that holds your credentials. Whoever has the address that is
-printed may do what you may: do not pass it on. It ends with this command.
+printed may do what you may: do not pass it on. It ends with this command. With the credentials of a viewer it only
+reads.
 
 Examples:
   sallyport dashboard
@@ -20,11 +22,12 @@ Examples:
     .action(async ({ port }: { port?: number }, self: Command) => {
       const client = connectAdmin(terminal, self.optsWithGlobals<GlobalOptions>());
       // Says at once what is wrong with address or credentials.
-      const { replica } = await client.get<{ replica: string }>('/api/v1/info');
+      const { replica, caller } = await client.get<OwnInfo>('/api/v1/info');
       const { startDashboard } = await import('../dashboard/dashboard-proxy.ts');
       const stop = terminal.interrupted();
       await using dashboard = await startDashboard({ client }, port === undefined ? {} : { port });
       terminal.printError(`the page of ${replica} is open until this command ends; open in a browser:`);
+      if (caller.role === 'viewer') terminal.printError(`${caller.name} is a viewer: the page only reads`);
       terminal.print(dashboard.url);
       if (!stop.aborted) await once(stop, 'abort');
     });

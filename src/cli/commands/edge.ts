@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import type { SallyportError } from '../../core/errors.ts';
@@ -9,12 +8,15 @@ import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand, nodeArgument } from '../context.ts';
+import { readLines } from '../lines.ts';
 import type { Terminal } from '../terminal.ts';
 import { terminalLog } from '../terminal-log.ts';
 import { UsageError } from '../usage-error.ts';
 
 /** How long what was typed may take to be acknowledged at the end. */
 const LAST_WORDS_MS = 2_000;
+/** Of what is typed; what a message may have by default. */
+const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
 interface EdgeOptions {
   readonly node: string;
@@ -114,8 +116,7 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
   });
 
   const pending = new Set<Promise<void>>();
-  const lines = createInterface({ input: terminal.stdin });
-  lines.on('line', (line) => {
+  const onLine = (line: string) => {
     if (line.trim() === '') return;
     const sending = client
       .send(draftOf(line))
@@ -123,13 +124,16 @@ async function runEdge(terminal: Terminal, options: EdgeOptions, globals: Global
       .catch((error: Error) => say(`${red('not sent')}: ${error.message}`));
     pending.add(sending);
     void sending.finally(() => pending.delete(sending));
-  });
+  };
+  const onTooLong = () =>
+    say(`${red('not sent')}: a line is longer than ${MAX_LINE_BYTES} bytes, the largest message`);
+  const stopReading = readLines(terminal.stdin, { maxBytes: MAX_LINE_BYTES, onLine, onTooLong });
   try {
     await unlessAborted(client.connect({ signal }), signal);
     const why = await unlessAborted(shutOut, signal);
     if (why) throw why;
   } finally {
-    lines.close();
+    stopReading();
     // Without a link nobody could acknowledge them.
     if (client.connected) await Promise.race([Promise.allSettled(pending), sleep(LAST_WORDS_MS)]);
     await client.close();

@@ -1,10 +1,11 @@
 import { Command } from 'commander';
-import type { Rejection } from '../../contracts/rejections.ts';
+import type { FleetRejection, RejectionListing } from '../../contracts/rejections.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { age, formatList, type ListView } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
+import { warnUnanswered } from '../unanswered.ts';
 
-const rejectionView: ListView<Rejection> = {
+const rejectionView: ListView<FleetRejection> = {
   name: (row) => `node/${row.node ?? row.claimedNode ?? row.remoteAddress}`,
   columns: [
     ['NODE', ({ node, claimedNode }) => node ?? (claimedNode === undefined ? undefined : `?${claimedNode}`)],
@@ -14,6 +15,7 @@ const rejectionView: ListView<Rejection> = {
     ['COUNT', (row) => row.count],
     ['FIRST', (row) => age(row.firstAt)],
     ['LAST', (row) => age(row.lastAt)],
+    ['REPLICA', (row) => row.replica],
     ['DETAIL', (row) => row.detail],
   ],
 };
@@ -27,7 +29,8 @@ export function rejectedCommand(terminal: Terminal): Command {
     .addHelpText(
       'after',
       `
-A name after "?" is what the peer claims to be: anybody may have written it. Each replica remembers its own.
+A name after "?" is what the peer claims to be: anybody may have written it. Every replica is asked for what it
+remembers.
 
 Examples:
   sallyport nodes rejected
@@ -41,7 +44,8 @@ Examples:
         ),
       );
       const path = `/api/v1/rejections${query.size > 0 ? `?${query}` : ''}`;
-      const { items } = await connectAdmin(terminal, globals).get<{ items: Rejection[] }>(path);
+      const { items, unanswered } = await connectAdmin(terminal, globals).get<RejectionListing>(path);
+      warnUnanswered(terminal, unanswered, 'what was refused');
       const format = globals.output ?? 'table';
       if (items.length === 0 && format === 'table') return terminal.printError('nobody was refused');
       terminal.print(formatList(items, format, rejectionView));

@@ -1,8 +1,14 @@
+import { setTimeout } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { UpstreamEvent } from '../../contracts/message-bus.ts';
 import { printable } from '../../core/printable.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
+
+/** After an interruption it is tried again this much later. */
+const AGAIN_MS = 500;
+
+type Told = UpstreamEvent | { readonly type: 'missed'; readonly count?: number };
 
 export function watchCommand(terminal: Terminal): Command {
   return new Command('watch')
@@ -28,25 +34,33 @@ export function watchCommand(terminal: Terminal): Command {
         ] as const) {
           if (value !== undefined) query.set(name, value);
         }
-        const stop = terminal.interrupted();
-        for await (const { data, text } of connectAdmin(terminal, globals).events(
-          `/api/v1/events?${query}`,
-          stop,
-        )) {
-          terminal.print(globals.output === 'json' ? text : describe(terminal, data as UpstreamEvent));
-        }
-        if (!stop.aborted) {
-          terminal.printError('the gateway ended the stream');
-          terminal.exitCode = 1;
+        const signal = terminal.interrupted();
+        let isSaid = false;
+        const again = async () => {
+          if (!isSaid) terminal.printError('the stream was interrupted; it is followed again');
+          isSaid = true;
+          await setTimeout(AGAIN_MS, undefined, { signal }).catch(() => {});
+        };
+        for await (const { data, text } of connectAdmin(terminal, globals).events(`/api/v1/events?${query}`, {
+          signal,
+          again,
+        })) {
+          isSaid = false;
+          terminal.print(globals.output === 'json' ? text : describe(terminal, data as Told));
         }
       },
     );
 }
 
-function describe(terminal: Terminal, event: UpstreamEvent): string {
+function describe(terminal: Terminal, event: Told): string {
   const { bold, dim, green, yellow } = terminal.paint('stdout');
   const time = dim(new Date().toISOString().slice(11, 23));
   switch (event.type) {
+    case 'missed': {
+      const what =
+        event.count === undefined ? 'events may have been missed' : `events missed: ${event.count}`;
+      return `${time} ${yellow(what)}, of any node and kind; the gateway keeps them no more`;
+    }
     case 'connected':
       return `${time} ${bold(event.node)} ${green('connected')} over ${event.transport}`;
     case 'disconnected':

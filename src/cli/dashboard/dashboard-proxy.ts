@@ -77,7 +77,7 @@ async function answer(
   const upstream = await client.request(method, `${pathname}${search}`, {
     headers: pick(headers),
     signal: gone.signal,
-    agent,
+    ...(method === 'GET' ? { agent } : {}),
     ...(body.length > 0 ? { body } : {}),
   });
   const kept = Object.entries(upstream.headers).filter(([name]) => !HOP_BY_HOP.has(name));

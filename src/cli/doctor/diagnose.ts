@@ -4,7 +4,7 @@ import { checkBackup } from './backups.ts';
 import { checkAdminCertificate, checkCa, checkHub, checkTrust } from './certificates.ts';
 import { checkClock } from './clock.ts';
 import { CHECKS, type CheckId, type Finding, warning } from './finding.ts';
-import { checkGateway, checkPorts, checkReady, checkServed } from './listeners.ts';
+import { checkGateway, checkPorts, checkReady, checkReplicaName, checkServed } from './listeners.ts';
 import { checkForecast, checkKeyExchange, checkNodeExpiry, checkRejections } from './nodes.ts';
 import type { Patient } from './patient.ts';
 import { checkPermissions } from './permissions.ts';
@@ -32,6 +32,7 @@ const ALL: readonly (readonly [CheckId, Check])[] = [
   ['hub-names', checkNames],
   ['name-resolves', checkResolves],
   ['gateway', checkGateway],
+  ['replica-name', checkReplicaName],
   ['ready', checkReady],
   ['served', checkServed],
   ['port', checkPorts],

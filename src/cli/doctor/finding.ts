@@ -32,6 +32,7 @@ export const CHECKS = {
   'hub-names': 'Addresses',
   'name-resolves': 'Addresses',
   gateway: 'Listeners',
+  'replica-name': 'Listeners',
   ready: 'Listeners',
   served: 'Listeners',
   port: 'Listeners',

@@ -8,7 +8,7 @@ import { reachable } from '../context.ts';
 import { explainConnectError } from './connect-error.ts';
 import { type Finding, failure, ok, skipped, warning } from './finding.ts';
 import type { Patient } from './patient.ts';
-import { quicHandshake } from './quic-probe.ts';
+import { probeQuic } from './quic-probe.ts';
 import type { ServedAnswer } from './served-answer.ts';
 
 const TIMEOUT_MS = 5_000;
@@ -36,6 +36,19 @@ export function checkGateway({ gateway, adminAddress }: Patient): Finding[] {
     case 'down':
       return [failure('gateway', 'the gateway does not answer', trouble)];
   }
+}
+
+/** No other gateway that runs has the name of this one. */
+export function checkReplicaName({ gateway }: Patient): Finding[] {
+  if (!gateway.up) return [];
+  const { replica, namesake } = gateway.info;
+  if (namesake === undefined) return [];
+  return [
+    warning('replica-name', `another running gateway is named ${replica} too`, {
+      detail: 'lists, logs, receipts and the audit cannot tell them apart',
+      hint: 'give each gateway its own name in hub.replica, and restart it',
+    }),
+  ];
 }
 
 /**
@@ -80,7 +93,7 @@ async function shakeHands(
   const where = `${name} at ${reachable(listener.host)}:${port}`;
   try {
     if (LISTENERS[name].tls === 'quic-library') {
-      await quicHandshake(patient, { host: nearHost(listener), port });
+      await probeQuic(patient, { host: nearHost(listener), port });
       return ok('served', `${where} serves a certificate of the CA`);
     }
     const served = await servedSha256(nearHost(listener), port);
@@ -91,9 +104,6 @@ async function shakeHands(
       hint: 'see the log for why the swap failed; a restart of the gateway serves the stored one',
     });
   } catch (error) {
-    // The hub closed before the library let us read why: that says neither good nor bad.
-    if (LISTENERS[name].tls === 'quic-library' && describeError(error).includes('invalid-state'))
-      return skipped('served', where, 'the hub closed the connection before its reason could be read');
     const { why, hint } = explainConnectError(error, `${nearHost(listener)}:${port}`);
     return failure('served', `no handshake with ${where}`, { detail: why, hint });
   }

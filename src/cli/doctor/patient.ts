@@ -6,7 +6,7 @@ import { isSallyportError } from '../../core/errors.ts';
 import type { KubeClient } from '../../secrets/kubernetes/kube-client.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
 import { AdminError } from '../admin/admin-error.ts';
-import type { CertificatesAnswer } from '../commands/certs.ts';
+import type { CertificatesAnswer } from '../certificates-answer.ts';
 import { explainConnectError } from './connect-error.ts';
 
 /** What the gateway said, or why it did not. */

@@ -2,15 +2,14 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { ListenAddress } from '../../contracts/listener.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
-import { type Logger, LogSampler } from '../../core/log.ts';
+import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
-import { refusalText } from '../../protocol/quic-control.ts';
 import { plainAddress } from '../address-limit.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
 import { ConnectionIds } from './connection-ids.ts';
-import { connectionRefused } from './connection-refused.ts';
 import { Flow, flowKey, literal, type SteeredSession, type SteeringTargets } from './flow.ts';
 import { type AdmissionLimits, FlowAdmission } from './flow-admission.ts';
+import { FlowRefusals } from './flow-refusals.ts';
 import {
   googleVersionNegotiation,
   isLongHeader,
@@ -46,20 +45,6 @@ export interface SteeringOptions extends AdmissionLimits {
  */
 const LINGER_MS = 3_000;
 const SWEEP_MS = 1_000;
-/** Each costs 0.1 ms of CPU at most, and whoever forges senders can have any number of them. */
-const REFUSALS_A_SWEEP = 100;
-/** What a client is told. */
-const REFUSALS = {
-  connections: 'the hub has as many connections as limits.connections allows',
-  'connections-per-ip': 'the hub has as many connections of this address as limits.connectionsPerIp allows',
-  descriptors: 'the hub has no file descriptor to spare',
-} as const;
-
-interface Refused {
-  readonly address: string;
-  readonly port: number;
-  readonly limit: keyof typeof REFUSALS;
-}
 
 /**
  * One public UDP socket in front of several QUIC servers. A flow stays with the server it began on; new flows
@@ -76,15 +61,14 @@ export class FlowSteering {
   readonly #connectionIds = new ConnectionIds();
   readonly #admission = new FlowAdmission();
   readonly #unproven = new UnprovenFlows();
+  readonly #refusals: FlowRefusals;
   #targets: SteeringTargets | undefined;
   #socket: Socket | undefined;
   #sweeper: Timer | undefined;
-  readonly #sampler: LogSampler;
-  #refusalsLeft = REFUSALS_A_SWEEP;
 
   constructor(components: SteeringComponents, options: () => SteeringOptions) {
     this.#components = components;
-    this.#sampler = new LogSampler(components);
+    this.#refusals = new FlowRefusals(components);
     this.#options = options;
   }
 
@@ -176,14 +160,14 @@ export class FlowSteering {
     }
     const refusal = googleVersionNegotiation(datagram);
     if (refusal) {
-      this.#negotiate(refusal, from);
+      this.#answer(refusal, from);
       this.#components.onGoogleQuic(plainAddress(from.address));
       return;
     }
     const header = readLongHeader(datagram);
     if (!header) return;
     if (header.version !== QUIC_V1) {
-      this.#negotiate(versionNegotiation(datagram), from);
+      this.#answer(versionNegotiation(datagram), from);
       return;
     }
     const owner = this.#connectionIds.find(header.destination);
@@ -226,7 +210,7 @@ export class FlowSteering {
   #begin(datagram: Buffer, { address, port }: RemoteInfo, header: LongHeader): void {
     if (!this.#targets) return;
     if (!this.#makeRoom()) {
-      this.#refuse(header, { address, port, limit: 'descriptors' });
+      this.#answer(this.#refusals.refuse(header, address, 'descriptors'), { address, port });
       return;
     }
     const now = this.#components.clock.monotonic();
@@ -271,26 +255,10 @@ export class FlowSteering {
     }
     if (limit === 'handshakes') this.#components.metrics.connectionsRefused.inc({ transport: 'quic', limit });
     else {
-      this.#refuse(header, { address: flow.address, port: flow.port, limit });
+      this.#answer(this.#refusals.refuse(header, flow.address, limit), flow);
       this.#remove(flow);
     }
     return false;
-  }
-
-  /** Tells the client, as long as it is no flood. */
-  #refuse(header: LongHeader, { address, port, limit }: Refused): void {
-    const { log, metrics } = this.#components;
-    metrics.connectionsRefused.inc({ transport: 'quic', limit });
-    const suppressed = this.#sampler.pass(limit);
-    if (suppressed !== undefined)
-      log.warn(
-        { remoteAddress: plainAddress(address), limit, suppressed },
-        'a connection was refused by a limit',
-      );
-    if (!header.isInitial || this.#refusalsLeft <= 0) return;
-    this.#refusalsLeft--;
-    const reason = refusalText('TryAgainLater', 'limit', REFUSALS[limit]);
-    this.#socket?.send(connectionRefused(header, reason), port, address);
   }
 
   #fromServer(flow: Flow, datagram: Buffer): void {
@@ -312,7 +280,7 @@ export class FlowSteering {
     for (const session of flow.sessions) session.ping();
   }
 
-  #negotiate(answer: Buffer | undefined, { address, port }: RemoteInfo): void {
+  #answer(answer: Buffer | undefined, { address, port }: Pick<RemoteInfo, 'address' | 'port'>): void {
     if (answer) this.#socket?.send(answer, port, address);
   }
 
@@ -327,7 +295,7 @@ export class FlowSteering {
   }
 
   #sweep(): void {
-    this.#refusalsLeft = REFUSALS_A_SWEEP;
+    this.#refusals.sweep();
     const now = this.#components.clock.monotonic();
     const { handshakeTimeoutMs } = this.#options();
     for (const flow of this.#flows) {

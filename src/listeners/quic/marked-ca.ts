@@ -1,10 +1,13 @@
 import { X509Certificate } from 'node:crypto';
-import { contextTag, DerReader, der, octets, oid, sequence, TAG } from '../../core/der.ts';
-import { computeKeyIdentifier, readKeyIdentifier } from '../../core/key-identifier.ts';
+import { contextTag, DerReader, der, sequence, TAG } from '../../core/der.ts';
+import {
+  computeKeyIdentifier,
+  keyIdentifierExtension,
+  readKeyIdentifier,
+} from '../../core/key-identifier.ts';
 
 /** `extensions [3] EXPLICIT` of a TBSCertificate (RFC 5280 section 4.1). */
 const EXTENSIONS = contextTag(3);
-const SUBJECT_KEY_IDENTIFIER = '2.5.29.14';
 
 /**
  * The CA certificate with a subject key identifier, for a library that looks for a CA by name and key
@@ -39,7 +42,7 @@ export function hasKeyIdentifier(raw: Uint8Array): boolean {
 /** As the hub writes it as authority key identifier into every edge certificate. */
 function addKeyIdentifier(raw: Uint8Array): Buffer {
   const spki = new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' });
-  const extension = sequence(oid(SUBJECT_KEY_IDENTIFIER), octets(octets(computeKeyIdentifier(spki))));
+  const extension = keyIdentifierExtension(computeKeyIdentifier(spki));
   const certificate = new DerReader(raw).enter();
   const fields = certificate.enter();
   const kept: Buffer[] = [];

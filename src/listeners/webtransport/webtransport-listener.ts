@@ -81,7 +81,7 @@ export class WebTransportListener implements Listener {
       if (cause instanceof SallyportError) throw cause;
       throw listenFailed(this.name, this.#options(), cause);
     }
-    log.info({ serves: this.describe() }, 'WebTransport is served');
+    log.debug({ serves: this.describe() }, 'WebTransport is served');
     this.#sweep = this.#components.clock.setInterval(() => this.#sweepAll(), SWEEP_MS);
   }
 

@@ -105,7 +105,7 @@ export class Fleet implements AsyncDisposable {
     for await (const { data } of this.#hub.admin.events(
       // What others say is not ours to follow, and may be large.
       '/api/v1/events?type=message&resourcePrefix=node/edge-',
-      this.#following.signal,
+      { signal: this.#following.signal },
     )) {
       const { node, message } = data as { node: string; message: { content: { n?: number } } };
       if (message.content?.n !== undefined) this.#seenUp.add(`${node}/${message.content.n}`);

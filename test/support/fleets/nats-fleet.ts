@@ -2,6 +2,7 @@ import { configSchema } from '../../../src/config/schema.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { Namesakes } from '../../../src/fleet/namesakes.ts';
 import { NatsCalls } from '../../../src/fleet/nats-calls.ts';
 import { NatsOwnership } from '../../../src/fleet/nats-ownership.ts';
 import { NatsReplicas, type NatsReplicasOptions } from '../../../src/fleet/nats-replicas.ts';
@@ -23,8 +24,9 @@ export async function startFleetMember({ url, log = silentLogger, ...more }: Fle
   const replica = more.replica ?? 'r1';
   const options = { prefix: more.prefix ?? 'test', copies: 1, requestTimeoutMs: 2_000 };
   const connection = new NatsConnection(shared, { ...nats, servers: [url], replica });
+  const namesakes = new Namesakes({ log }, { replica });
   const replicas = new NatsReplicas(
-    { ...shared, connection },
+    { ...shared, connection, namesakes },
     // Far apart, so that a machine that is busy does not count a living replica out.
     { ...options, heartbeatMs: 200, leaseMs: 2_000, deadMs: 3_000, replica, ...more },
   );
@@ -43,6 +45,7 @@ export async function startFleetMember({ url, log = silentLogger, ...more }: Fle
     replicas,
     ownership,
     calls,
+    namesakes,
     sure: () => eventually(`${replica} is sure`, () => ownership.problem() === undefined),
     /** Goes as a killed process does: nothing is released, nobody is told. */
     kill: () => connection.stop(),

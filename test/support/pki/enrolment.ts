@@ -61,7 +61,7 @@ export class EnrolmentWorld {
   readonly connected = new Set<string>();
   readonly settings: Settings;
   readonly revoked = new Set<string>();
-  readonly revokedNodes = new Set<string>();
+  readonly shutOut = new Map<string, ShutOut>();
   readonly #started: TokenService[] = [];
   /** While true, every access to the store fails. */
   storeDown = false;
@@ -122,9 +122,8 @@ export class EnrolmentWorld {
     const metrics = createMetrics({ process: false });
     const tokens = await this.tokens();
     const audit = new IssuanceLog({ log });
-    const lostOf = (them: ReadonlySet<string>, name: string): ShutOut | undefined =>
-      them.has(name) ? { word: 'revoked', text: 'lost' } : undefined;
-    const isRevoked = ({ serial }: { serial: string }) => lostOf(this.revoked, serial);
+    const isRevoked = ({ serial }: { serial: string }): ShutOut | undefined =>
+      this.revoked.has(serial) ? { word: 'revoked', text: 'lost' } : undefined;
     const grace = new RenewalGrace(
       { trust: () => source.current().clientCAs, clock, tokens, isRevoked },
       () => this.settings,
@@ -136,7 +135,7 @@ export class EnrolmentWorld {
         tokens,
         grace,
         isConnected: (node) => this.connected.has(node),
-        isNodeRevoked: (node) => lostOf(this.revokedNodes, node),
+        isNodeRevoked: (node) => this.shutOut.get(node),
         audit,
         clock,
         log,

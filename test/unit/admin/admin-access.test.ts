@@ -159,3 +159,37 @@ test('a request for a host that is not this gateway is refused, so a name cannot
   ])
     expect(await status(host), host).toBe(200);
 });
+
+test('P4: a viewer reads everything and changes nothing; what is refused says how, is counted and in the audit', async () => {
+  await using hub = await startAdmin();
+  const as = await mintAdmin(hub.ca, { subject: 'O=sallyport:viewers,CN=eve' });
+  for (const path of ['/api/v1/nodes', '/api/v1/certificates', '/metrics', '/openapi.json', '/'])
+    expect((await hub.get(path, { as })).status, path).toBe(200);
+  expect((await hub.get('/api/v1/info', { as })).json).toMatchObject({
+    caller: { name: 'eve', role: 'viewer' },
+  });
+  expect((await hub.get('/api/v1/info')).json).toMatchObject({ caller: { name: 'admin', role: 'operator' } });
+
+  const document = (await hub.get('/openapi.json', { as })).json as { paths: Record<string, object> };
+  const changes = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods).flatMap((method) => (method === 'get' ? [] : [{ method, path }])),
+  );
+  expect(changes.length).toBeGreaterThan(10);
+  for (const { method, path } of [...changes, { method: 'delete', path: '/nothing' }]) {
+    const answer = await hub.get(path.replace(/{\w+}/g, 'edge-1'), { as, method: method.toUpperCase() });
+    expect([path, answer.status, errorOf(answer)]).toMatchObject([
+      path,
+      403,
+      { code: 'OPERATOR_NEEDED', message: expect.stringContaining('eve is a viewer') },
+    ]);
+    expect(errorOf(answer).fix).toContain('sallyport certs issue operator');
+  }
+  expect([hub.calls, hub.nodes.disconnected, hub.nodes.sent]).toEqual([[], [], []]);
+  expect(await hub.metrics.expose()).toContain(
+    `sallyport_handshake_failures_total{transport="admin",reason="not-operator"} ${changes.length + 1}`,
+  );
+  // One line a minute for each address and person.
+  expect(hub.audit.entries).toMatchObject([
+    { action: 'admin-refused', who: 'eve', facts: { reason: 'not-operator' } },
+  ]);
+});

@@ -13,6 +13,8 @@ import type { GatewayInfo } from '../../../src/contracts/gateway-info.ts';
 import type {
   MessageBus,
   StoredEvent,
+  SubscribeOptions,
+  Subscription,
   UpstreamEvent,
   UpstreamFilter,
 } from '../../../src/contracts/message-bus.ts';
@@ -27,6 +29,9 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { type Logger, silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
+import { FleetRejections } from '../../../src/fleet/fleet-rejections.ts';
+import { localCalls } from '../../../src/fleet/local-calls.ts';
+import { LocalOwnership } from '../../../src/fleet/local-ownership.ts';
 import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { NodeHistoryService } from '../../../src/history/node-history-service.ts';
 import { AdminGate } from '../../../src/identity/admin-gate.ts';
@@ -87,9 +92,11 @@ export class FakeNodes implements NodeDirectory {
   }
 }
 
-/** Keeps every event, and replays those after `afterId` inside `subscribe`, as a bus does. */
+/** Keeps every event but `lost`, and replays those after `afterId` inside `subscribe`, as a bus does. */
 export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   readonly #events: StoredEvent[] = [];
+  /** How many of the oldest are kept no more. */
+  lost = 0;
   readonly followers = new Set<{ filter: UpstreamFilter; onEvent: (event: StoredEvent) => void }>();
 
   publish(event: UpstreamEvent): void {
@@ -101,12 +108,19 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   subscribe(
     filter: UpstreamFilter,
     onEvent: (event: StoredEvent) => void,
-    { afterId }: { afterId?: string } = {},
-  ): () => void {
+    { afterId, onMissed }: SubscribeOptions = {},
+  ): Subscription {
     const follower = { filter, onEvent };
     this.followers.add(follower);
-    if (afterId !== undefined) for (const event of this.#events.slice(Number(afterId))) onEvent(event);
-    return () => this.followers.delete(follower);
+    if (afterId !== undefined) {
+      const from = Math.max(Number(afterId), this.lost);
+      if (from > Number(afterId)) onMissed?.(from - Number(afterId));
+      for (const event of this.#events.slice(from)) onEvent(event);
+    }
+    return {
+      position: () => String(this.#events.length),
+      end: () => void this.followers.delete(follower),
+    };
   }
 }
 
@@ -133,7 +147,7 @@ export class FakeRollover implements CaRolloverAdmin {
     steps: [],
     asking: false,
     replicas: [],
-    nodes: { total: 0, old: 0, new: 0, other: 0, dependent: 0 },
+    nodes: { total: 0, current: 0, old: 0, new: 0, other: 0, dependent: 0 },
     summary: 'no rollover is under way',
     next: [{ step: 'prepare', blockers: [] }],
     warnings: [],
@@ -243,6 +257,11 @@ export async function startAdmin({
       history,
       served: { list: async () => [] },
       rejections,
+      refused: new FleetRejections({
+        ownership: new LocalOwnership({ clock }, { replica: 'hub-1' }),
+        calls: localCalls,
+        local: rejections,
+      }),
       audit,
       health,
       info,

@@ -8,9 +8,12 @@ import { startAdmin } from './admin-fixture.ts';
 class FakeReviewer implements BearerReviewer {
   readonly asked: (AccessWish & { token: string })[] = [];
   verdict: BearerVerdict = { ok: true, name: 'operator' };
+  /** Verbs that are forbidden, whatever the verdict. */
+  forbidden: readonly string[] = [];
 
   async review(token: string, wish: AccessWish): Promise<BearerVerdict> {
     this.asked.push({ token, ...wish });
+    if (this.forbidden.includes(wish.verb)) return { ok: false, why: 'forbidden', detail: `no ${wish.verb}` };
     return this.verdict;
   }
 }
@@ -29,6 +32,8 @@ test('a bearer token lets its owner in without a certificate; Prometheus needs a
   expect(reviewer.asked.map(({ verb, path }) => `${verb} ${path}`)).toEqual([
     'get /metrics',
     'get /sallyport/admin',
+    // What role the caller has, which the answer says.
+    'post /sallyport/admin',
     'post /sallyport/admin',
   ]);
   const action = log.lines.find(({ message }) => message === 'admin action')!;
@@ -87,4 +92,22 @@ test('a stream of events ends when its token is not good any more', async () => 
   await clock.advance(1_000);
   expect(hub.bus.followers.size).toBe(0);
   expect((await stream).body.toString()).toContain('not allowed any longer');
+});
+
+test('P4: whose token has the verb get alone is a viewer: told so, and refused changes with the role that is needed', async () => {
+  const reviewer = new FakeReviewer();
+  await using hub = await startAdmin({ reviewer });
+  const roleOf = async () => (await hub.get('/api/v1/info', bearer())).json;
+  expect(await roleOf()).toMatchObject({ caller: { name: 'operator', role: 'operator' } });
+  reviewer.forbidden = ['post'];
+  expect(await roleOf()).toMatchObject({ caller: { role: 'viewer' } });
+  const refused = await hub.post('/api/v1/tokens/revoke-all', undefined, bearer());
+  expect([refused.status, hub.calls]).toEqual([403, []]);
+  expect(refused.json).toMatchObject({
+    error: {
+      code: 'BEARER_FORBIDDEN',
+      message: expect.stringContaining('needs the role operator'),
+      fix: expect.stringContaining('NAMESPACE-sallyport-operator'),
+    },
+  });
 });

@@ -77,6 +77,32 @@ test('Last-Event-ID goes on after the last event the follower has', async () => 
   expect(byQuery.text()).not.toContain('"two"');
 });
 
+test('L9: a follower that returns too late is told how many events are gone, whatever its filter', async () => {
+  await using hub = await startAdmin();
+  for (const content of ['one', 'two', 'three', 'four']) hub.bus.publish(event(content));
+  hub.bus.lost = 3;
+  const follower = await follow(hub, '?type=message', 'Last-Event-ID: 1\r\n');
+  await expect.poll(follower.text).toContain('"four"');
+  const [missed, ...others] = follower
+    .text()
+    .match(/^(?:id|event|data): .*$/gm)!
+    .join('|')
+    .split('|id: ');
+  expect(missed).toBe('event: missed|data: {"type":"missed","count":2}');
+  expect(others).toEqual([expect.stringMatching(/^4\|event: message\|/), '4']);
+});
+
+test('L9: the signs of life carry the id to go on after, also while nothing passes the filter', async () => {
+  const clock = new ManualClock();
+  await using hub = await startAdmin({ clock, options: { heartbeatMs: 1000 } });
+  hub.bus.publish(event('before'));
+  const follower = await follow(hub, '?node=edge-7');
+  await expect.poll(follower.text).toContain(': following\nid: 1\n\n');
+  hub.bus.publish(event('later'));
+  await clock.advance(1000);
+  await expect.poll(follower.text).toContain(': alive\nid: 2\n\n');
+});
+
 test('a follower that goes is forgotten, with its timer', async () => {
   const clock = new ManualClock();
   await using hub = await startAdmin({ clock });

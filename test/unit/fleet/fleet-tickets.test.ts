@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
-import type { ReplicaCalls } from '../../../src/contracts/replica-calls.ts';
-import { SallyportError } from '../../../src/core/errors.ts';
 import { FleetTickets } from '../../../src/fleet/fleet-tickets.ts';
 import type { NodeIdentity, Refusal } from '../../../src/identity/node-identity.ts';
 import { TicketBook } from '../../../src/identity/ticket-book.ts';
+import { LinkedReplicas } from '../../fakes/linked-replicas.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 
 const identity: NodeIdentity = {
@@ -19,32 +18,13 @@ const identity: NodeIdentity = {
   },
 };
 
-/** Replicas whose questions reach each other, as JSON, at once. */
 function replicas(...names: string[]) {
-  const answers = new Map<string, Parameters<ReplicaCalls['serve']>[1]>();
-  const alive = new Set(names);
-  const asked: unknown[] = [];
+  const { all, alive, asked } = new LinkedReplicas(...names);
   const distrusted = new Map<string, Refusal>();
-  const tickets = names.map((name) => {
-    const self = { replica: name, run: `run-of-${name}` };
-    const stillTrusted = () => distrusted.get(name);
-    const calls: ReplicaCalls = {
-      serve: (_question, answer) => void answers.set(self.run, answer),
-      ask: async ({ replica, run }, _question, payload) => {
-        if (!alive.has(replica))
-          throw new SallyportError('REPLICA_UNREACHABLE', { replica, problem: 'it does not listen' });
-        asked.push(payload);
-        return JSON.parse(
-          JSON.stringify([...(await answers.get(run)!(JSON.parse(JSON.stringify(payload))))]),
-        );
-      },
-    };
-    const ownership = {
-      self,
-      replicas: () => names.map((replica) => ({ replica, run: `run-of-${replica}` })),
-    };
+  const tickets = all.map((parts) => {
+    const stillTrusted = () => distrusted.get(parts.ownership.self.replica);
     const book = new TicketBook({ clock: new ManualClock(), stillTrusted });
-    return new FleetTickets({ book, ownership, calls, stillTrusted });
+    return new FleetTickets({ ...parts, book, stillTrusted });
   });
   return { tickets, alive, asked, distrusted };
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { SallyportError } from '../../../src/core/errors.ts';
+import { Namesakes } from '../../../src/fleet/namesakes.ts';
 import { SecretReplicaBoard } from '../../../src/fleet/secret-replica-board.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { MemorySecretStore } from '../../fakes/memory-secret-store.ts';
@@ -22,11 +23,15 @@ afterEach(async () => {
 
 async function start(replica: string, on = store.connect()) {
   const log = capturedLog();
-  const board = new SecretReplicaBoard({ store: on, clock, log }, () => ({ secret: SECRET, replica }));
+  const namesakes = new Namesakes({ log }, { replica });
+  const board = new SecretReplicaBoard({ store: on, clock, log, namesakes }, () => ({
+    secret: SECRET,
+    replica,
+  }));
   running.push(board);
   await board.start();
   await settle(20);
-  return { board, store: on, log };
+  return { board, store: on, log, namesakes };
 }
 const advance = async (ms: number) => {
   await clock.advance(ms);
@@ -115,5 +120,36 @@ test('a board that vanished or is damaged is written again by everybody on it', 
     await advance(1_000);
     expect(seenBy(one)).toEqual(['one 0 lives', 'two 0 lives']);
     expect(seenBy(two)).toEqual(['one 0 lives', 'two 0 lives']);
+  }
+});
+
+const warningsOf = ({ log }: { log: { lines: { level: string; message: string }[] } }) =>
+  log.lines.filter(({ level }) => level === 'warn').map(({ message }) => message);
+
+test('L8: two living gateways of one name both warn, once, and say what to do, until one is gone', async () => {
+  const [one, two, other] = [await start('hub-1'), await start('hub-1'), await start('hub-2')];
+  await advance(60_000);
+  await advance(60_000);
+  for (const gateway of [one, two]) {
+    expect(gateway.namesakes.problem()).toMatch(/same name.*hub\.replica/);
+    expect(warningsOf(gateway)).toEqual([gateway.namesakes.problem()]);
+  }
+  expect([other.namesakes.problem(), warningsOf(other)]).toEqual([undefined, []]);
+  await two.board.stop();
+  await settle(20);
+  expect(one.namesakes.problem()).toBeUndefined();
+});
+
+test('L8: a gateway that comes back after a crash is no namesake of its former run, which stands on the board still', async () => {
+  const crashed = await start('hub-1');
+  crashed.store.watchDead = true;
+  crashed.store.fault = () => {
+    throw new SallyportError('SECRET_STORE_UNAVAILABLE', { problem: 'test' });
+  };
+  const next = await start('hub-1');
+  expect(seenBy(next)).toEqual(['hub-1 0 lives', 'hub-1 0 lives']);
+  for (let minutes = 0; minutes < 5; minutes++) {
+    await advance(60_000);
+    expect([next.namesakes.problem(), warningsOf(next)]).toEqual([undefined, []]);
   }
 });

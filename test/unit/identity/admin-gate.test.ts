@@ -14,7 +14,7 @@ test('an administrator is one, an edge is none, and an administrator is no edge'
   const admin = await mint({ subject: 'O=sallyport:admins,CN=alice', issuer: ca, usages: [OID.clientAuth] });
   const edge = await mintEdge(ca, 'edge-1');
 
-  expect(admins.check(admin.certificate)).toMatchObject({ ok: true, name: 'alice' });
+  expect(admins.check(admin.certificate)).toMatchObject({ ok: true, name: 'alice', role: 'operator' });
   expect(admins.check(edge.certificate)).toMatchObject({ ok: false, known: true });
   expect(edges.check(admin.certificate, [], 'edge-1')).toMatchObject({ ok: false, reason: 'no-node-name' });
   expect(admins.check(undefined)).toMatchObject({ ok: false, known: false, reason: 'no-certificate' });
@@ -45,4 +45,31 @@ test('a revoked administrator is out', async () => {
       sha256 === admin.sha256 ? { word: 'revoked', text: 'laptop lost' } : undefined,
   });
   expect(gate.check(admin.certificate)).toMatchObject({ ok: false, known: false, reason: 'revoked' });
+});
+
+test('P4: the organization says the role; any other, or two of them, is nobody', async () => {
+  const ca = await mintCa();
+  const trusted = asCaCertificate(ca);
+  const gate = new AdminGate({ cas: () => [trusted], clock });
+  const roleOf = async (organizations: string) => {
+    const { certificate } = await mint({
+      subject: `${organizations},CN=alice`,
+      issuer: ca,
+      usages: [OID.clientAuth],
+    });
+    const verdict = gate.check(certificate);
+    return verdict.ok ? verdict.role : 'nobody';
+  };
+  expect(await roleOf('O=sallyport:viewers')).toBe('viewer');
+  expect(await roleOf('O=sallyport:admins')).toBe('operator');
+  for (const organizations of [
+    'O=sallyport:auditors',
+    'O=sallyport:viewer',
+    'O=SALLYPORT:ADMINS',
+    'O=constructor',
+    'O=sallyport:viewers,O=sallyport:admins',
+    'O=sallyport:admins,O=sallyport:viewers',
+    'O=sallyport:viewers,O=sallyport:viewers',
+  ])
+    expect(await roleOf(organizations), organizations).toBe('nobody');
 });

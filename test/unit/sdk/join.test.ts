@@ -22,6 +22,7 @@ import type { EdgeCredentials } from '../../../src/sdk/transports/transport.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { captureLog } from '../../support/capture-log.ts';
 import { MiniHub, type ScriptedRefusal } from '../../support/edges/mini-hub.ts';
+import { TcpRelay } from '../../support/edges/tcp-relay.ts';
 import { mintCa, mintEdge } from '../../support/pki/pki.ts';
 import { whileAdvancing } from '../../support/while-advancing.ts';
 import { EdgeFixture } from './edge-fixture.ts';
@@ -148,10 +149,63 @@ function refusalOf(take: () => void): ScriptedRefusal | undefined {
   }
 }
 
+test('V1: a join waits for a hub that cannot be reached, later and later', async () => {
+  const clock = new ManualClock(Date.now());
+  await using edge = await EdgeFixture.start();
+  await using way = await TcpRelay.to(Number(edge.hub.address.split(':')[1]));
+  way.cut();
+  const waits: (readonly [number, string])[] = [];
+  const joining = EdgeClient.join(
+    {
+      ...edge.options,
+      hub: { ...edge.options.hub, https: `localhost:${way.port}` },
+      // The clock runs, and real handshakes take real time.
+      connectTimeoutMs: 2 ** 40,
+      token: edge.hub.token,
+      onWait: (...wait) => {
+        if (waits.push(wait) === 4) way.mend();
+      },
+    },
+    { clock, random: () => 0.5 },
+  );
+  const client = await whileAdvancing(clock, joining);
+  await client.close();
+  expect(waits).toHaveLength(4);
+  for (const [, problem] of waits) expect(problem).toContain('cannot connect to https://localhost:');
+  const delays = waits.map(([delayMs]) => delayMs);
+  expect(delays).toEqual([...delays].sort((a, b) => a - b));
+});
+
+test('V5: a join of a quarantined node waits, and goes through when the node is lifted; a revoked one is final', async () => {
+  const clock = new ManualClock(Date.now());
+  await using edge = await EdgeFixture.start();
+  const refuseAs = (word: string): ScriptedRefusal => ({
+    status: 403,
+    text: `node edge-1 is ${word}`,
+    headers: { 'Sallyport-Reason': word },
+  });
+  edge.hub.refuseEnrolment = refuseAs('quarantined');
+  const waits: string[] = [];
+  const onWait = (_delayMs: number, problem: string) => {
+    if (waits.push(problem) === 2) edge.hub.refuseEnrolment = undefined;
+  };
+  const options = { ...edge.options, connectTimeoutMs: 2 ** 40, token: edge.hub.token, onWait };
+  const client = await whileAdvancing(clock, EdgeClient.join(options, { clock }));
+  await client.close();
+  expect(waits).toEqual(['node edge-1 is quarantined', 'node edge-1 is quarantined']);
+
+  edge.hub.refuseEnrolment = refuseAs('revoked');
+  const revoked = EdgeClient.join({ ...options, directory: join(edge.directory, 'other') }, { clock });
+  await expect(revoked).rejects.toMatchObject({ code: 'JOIN_REFUSED', details: { word: 'revoked' } });
+});
+
 test('a hub whose certificate is not for the address is not given the token', async () => {
   const hub = await MiniHub.start({ names: ['elsewhere.example'] });
   await using edge = await EdgeFixture.start(hub);
-  await expect(edge.join()).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
+  const abandoned = new AbortController();
+  const onWait = (_delayMs: number, problem: string) => abandoned.abort(new Error(problem));
+  const joining = EdgeClient.join({ ...edge.options, token: hub.token, signal: abandoned.signal, onWait });
+  await expect(joining).rejects.toThrow(/cannot connect .* altnames/);
   expect(hub.enrolments).toEqual([]);
 });
 

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { desk } from '../actions.js';
 import { html } from '../lib.js';
 import { ActionForm } from './action-form.js';
+import { MessageDetails } from './message-details.js';
 import { NodeDetails } from './node-details.js';
 
 /**
@@ -30,6 +31,7 @@ export function Desk({ onDone }) {
           ? html`<${ActionForm} key=${shown.action.title} action=${shown.action} onClose=${close} onDone=${done} />`
           : null
       }
+      ${shown?.kind === 'message' ? html`<${MessageDetails} row=${shown.row} onClose=${close} />` : null}
       ${shown?.kind === 'node' ? html`<${NodeDetails} key=${shown.node.node} node=${shown.node} onClose=${close} />` : null}
     </dialog>
   `;

@@ -27,7 +27,7 @@ export function Rejections({ rejections, now }) {
                     .slice(0, SHOWN)
                     .map(
                       (one) =>
-                        html`<${Entry} key=${`${one.node}${one.remoteAddress}${one.listener}${one.reason}`} one=${one} now=${now} />`,
+                        html`<${Entry} key=${`${one.replica}${one.node}${one.remoteAddress}${one.listener}${one.reason}`} one=${one} now=${now} />`,
                     )}
                 </ul>
                 ${items.length > SHOWN ? html`<p class="quiet">and ${number(items.length - SHOWN)} more: <${Command} text="sallyport nodes rejected" /></p>` : null}
@@ -39,7 +39,7 @@ export function Rejections({ rejections, now }) {
 
 /** @param {{ one: Rejection, now: number }} props */
 function Entry({ one, now }) {
-  const { node, claimedNode, reason, listener, remoteAddress, count, lastAt, detail, fix } = one;
+  const { node, claimedNode, reason, replica, listener, remoteAddress, count, lastAt, detail, fix } = one;
   return html`
     <li>
       <p class="entry-head">
@@ -49,7 +49,7 @@ function Entry({ one, now }) {
       </p>
       <p>${detail}</p>
       <p class="quiet">
-        ${`${listener}${remoteAddress && (node || claimedNode) ? ` from ${remoteAddress}` : ''}, ${count === 1 ? 'once' : `${number(count)} times`}`}
+        ${`${listener} of ${replica}${remoteAddress && (node || claimedNode) ? ` from ${remoteAddress}` : ''}, ${count === 1 ? 'once' : `${number(count)} times`}`}
       </p>
       ${fix ? html`<p class="quiet">To mend it: <${Prose} text=${fix} /></p>` : null}
       ${node ? html`<${Command} text=${`sallyport token create --node ${quote(node)}`} />` : null}

@@ -92,6 +92,7 @@ describe('findings', () => {
       certificate: { notAfter: at(DAY) },
     });
     const rejection = {
+      replica: 'hub-0',
       reason: 'expired',
       listener: 'quic',
       remoteAddress: '::1',

@@ -192,15 +192,28 @@ test('a session that fails to deliver loses nothing, and is asked no more', asyn
   expect(given).toEqual(['a@1', 'b@1']);
 });
 
-test('keeps a bounded number and weight of events, and hands all of them to a follower whose id is too old', async () => {
+test('L9: keeps a bounded number and weight of events, and tells whoever returns how many it missed', async () => {
   const message = createMessage({ source: 'edged', resource: 'r' }, null, { now: 0 });
   await using gate = await startBus({ events: 1_000, eventBytes: 500 * message.heldBytes });
   for (let index = 0; index < 5_000; index++)
     await gate.bus.publish({ type: 'message', node: `n${index}`, sessionId: 's', message, bytes: 100 });
-  const missed: string[] = [];
-  gate.bus.subscribe({}, ({ event }) => missed.push(event.node), { afterId: '1' });
-  expect(missed).toHaveLength(500);
-  expect([missed[0], missed.at(-1)]).toEqual(['n4500', 'n4999']);
+  const heard: unknown[] = [];
+  const onMissed = (count: number | undefined) => heard.push({ missed: count });
+  const follow = (afterId: number) => {
+    heard.length = 0;
+    gate.bus
+      .subscribe({}, ({ event }) => heard.push(event.node), { afterId: String(afterId), onMissed })
+      .end();
+    return [heard.length, ...heard.slice(0, 2), heard.at(-1)];
+  };
+  const last = Number(gate.bus.subscribe({}, () => {}).position());
+  expect(follow(last)[0]).toBe(0);
+  expect(follow(last - 500)).toEqual([500, 'n4500', 'n4501', 'n4999']);
+  expect(follow(last - 501)).toEqual([501, { missed: 1 }, 'n4500', 'n4999']);
+  expect(follow(last - 5_000)).toEqual([501, { missed: 4_500 }, 'n4500', 'n4999']);
+  // Of the process before this one, and of a gateway that began later.
+  expect(follow(last - 5_001)).toEqual([501, { missed: undefined }, 'n4500', 'n4999']);
+  expect(follow(last + 1)).toEqual([501, { missed: undefined }, 'n4500', 'n4999']);
 });
 
 test('takes over another number of events to keep while it runs, and goes on with its ids', async () => {
@@ -214,9 +227,11 @@ test('takes over another number of events to keep while it runs, and goes on wit
   };
   const kept = () => {
     const events: { node: string; id: number }[] = [];
-    bus.subscribe({}, ({ id, event }) => events.push({ node: event.node, id: Number(id) }), {
-      afterId: '0',
-    })();
+    bus
+      .subscribe({}, ({ id, event }) => events.push({ node: event.node, id: Number(id) }), {
+        afterId: '0',
+      })
+      .end();
     return events;
   };
   await publish('a', 'b', 'c', 'd', 'e');

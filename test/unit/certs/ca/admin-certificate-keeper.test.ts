@@ -14,7 +14,7 @@ test('the admin certificate is there after the start and renewed while the gatew
   const ca = await CertificateAuthority.create({ clock }, { days: 3650 });
   const keeper = new AdminCertificateKeeper(
     { authority: () => ca, clock, log: silentLogger },
-    { directory, days: 30 },
+    { directory, name: 'admin', role: 'operator', days: 30 },
   );
   await keeper.start();
   const serial = () => new X509Certificate(readFileSync(join(directory, 'admin.crt'))).serialNumber;

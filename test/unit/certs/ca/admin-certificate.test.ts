@@ -24,7 +24,7 @@ const newCa = () => CertificateAuthority.create({ clock }, { days: 3650 });
 async function ensure(authority: CertificateAuthority) {
   const files = await ensureAdminCertificate(
     { authority, clock, log: silentLogger },
-    { directory, days: 90 },
+    { directory, name: 'admin', role: 'operator', days: 90 },
   );
   const certificate = new X509Certificate(await readFile(files.cert));
   return { certificate, key: await readFile(files.key, 'utf8'), ca: await readFile(files.ca, 'utf8') };

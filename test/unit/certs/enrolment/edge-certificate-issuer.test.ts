@@ -360,14 +360,17 @@ test('G7: a node that is shut out by name gets nothing, by token, renewal or gra
     notAfter: new Date(world.clock.now() - DAY_MS),
   });
   const attempt = async (parts: object) => answer(replica.issuer.issue(await world.request(parts)));
-  world.revokedNodes.add('edge-1');
+  world.shutOut.set('edge-1', { word: 'revoked', text: 'lost' });
   expect(await attempt({ token })).toBe('403 NODE_REVOKED');
   expect(await attempt(peerOf(replica, valid.certificate))).toBe('403 NODE_REVOKED');
   expect(await attempt(peerOf(replica, expired.certificate))).toBe('403 NODE_REVOKED');
   expect(await count(replica.metrics, 'sallyport_enrolment_refused_total{reason="revoked"}')).toBe(3);
   expect(await attempt({})).toBe('401 NOT_AUTHENTICATED');
   expect(await attempt({ token: `${token}x` })).toBe('401 TOKEN_INVALID');
-  world.revokedNodes.clear();
+  world.shutOut.set('edge-1', { word: 'quarantined', text: 'certificateHold' });
+  expect(await attempt({ token })).toBe('403 NODE_QUARANTINED');
+  expect(await count(replica.metrics, 'sallyport_enrolment_refused_total{reason="quarantined"}')).toBe(1);
+  world.shutOut.clear();
   expect(await attempt({ token })).toBe('200');
 });
 
@@ -376,7 +379,7 @@ test('G7: a node that is revoked while its certificate is signed does not get it
   const replica = await world.replica();
   const { token } = await replica.tokens.createNodeToken('edge-1');
   world.store.fault = (call) => {
-    if (call === 'replace') world.revokedNodes.add('edge-1');
+    if (call === 'replace') world.shutOut.set('edge-1', { word: 'revoked', text: 'lost' });
   };
   expect(await answer(replica.issuer.issue(await world.request({ token })))).toBe('403 NODE_REVOKED');
   expect(replica.audit.recent()).toEqual([]);

@@ -78,6 +78,43 @@ describe('C1: a rollover of a CA of KubeEdge, without key identifiers', () => {
     expect(hub.manager.status().problem).toBeUndefined();
   });
 
+  test('in idle the CA in use is the current one, before a rollover, after one that ended and after one that was taken back', async () => {
+    const old = await kubeEdgeCa();
+    fleet.putCa(old);
+    let nodes = [node('edge-1', old.sha256)];
+    const hub = await fleet.start({ nodes: () => nodes });
+    const seen = () => {
+      const { nodes: counts, items } = hub.service.status();
+      return [counts, ...items.map(({ node, issuedBy, trusts }) => `${node} ${issuedBy} ${trusts}`)];
+    };
+    const none = { current: 0, old: 0, new: 0, other: 0, dependent: 0 };
+    const idle = [{ ...none, total: 1, current: 1 }, 'edge-1 current current'];
+    expect(seen()).toEqual(idle);
+    await hub.step('prepare');
+    expect(seen()).toEqual([{ ...none, total: 1, old: 1 }, 'edge-1 old old']);
+    await hub.step('abort');
+    expect(seen()).toEqual(idle);
+
+    await hub.step('prepare');
+    await hub.step('activate');
+    const newSha = hub.service.status().new!.sha256;
+    const joinedAt = clock.now();
+    nodes = [
+      node('edge-1', newSha, { joinedAt: joinedAt - DAY_MS }),
+      node('edge-2', newSha, { joinedAt: joinedAt + 1 }),
+    ];
+    await hub.step('retire');
+    await hub.step('revoke');
+    nodes.push(node('edge-3', old.sha256));
+    // edge-1 verifies the hub with the CA it joined with, by the bridge.
+    expect(seen()).toEqual([
+      { ...none, total: 3, current: 2, other: 1 },
+      'edge-1 current other',
+      'edge-2 current current',
+      'edge-3 other other',
+    ]);
+  });
+
   test('a second rollover after the first still leads nodes of the very first CA to the hub', async () => {
     const first = await kubeEdgeCa();
     fleet.putCa(first);

@@ -1,9 +1,16 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { AdminClient } from '../../../../src/cli/admin/admin-client.ts';
+import { AdminClient } from '../../../../src/cli/admin/admin-client.ts';
 import { startDashboard, TOKEN_HEADER } from '../../../../src/cli/dashboard/dashboard-proxy.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
+import { mintCa, mintServer } from '../../../support/pki/pki.ts';
 
 interface Seen {
   readonly method: string;
@@ -145,4 +152,39 @@ test('a port that is taken is LISTEN_FAILED, which says what to do', async () =>
     message: expect.stringContaining(`127.0.0.1:${port}`),
     fix: expect.stringContaining('--port'),
   });
+});
+
+test('a connection that the gateway has just closed costs the page no file, and no change is sent over one', async () => {
+  const ca = await mintCa();
+  const server = await mintServer(ca);
+  const seen: string[] = [];
+  const used = new WeakSet<Socket>();
+  // As a gateway whose time for idle connections ends while the next request is under way.
+  const hub = createServer({ cert: server.pem, key: server.key }, ({ method, socket }, response) => {
+    if (used.has(socket)) return void socket.destroy();
+    used.add(socket);
+    seen.push(method!);
+    response.end('{}');
+  }).listen(0, '127.0.0.1');
+  await once(hub, 'listening');
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-dashboard-'));
+  const files = {
+    ca: join(folder, 'ca.crt'),
+    cert: join(folder, 'admin.crt'),
+    key: join(folder, 'admin.key'),
+  };
+  writeFileSync(files.ca, ca.pem);
+  writeFileSync(files.cert, server.pem);
+  writeFileSync(files.key, server.key);
+  const client = new AdminClient({
+    address: `127.0.0.1:${(hub.address() as AddressInfo).port}`,
+    ...files,
+  });
+  rmSync(folder, { recursive: true });
+  await using dashboard = await startDashboard({ client });
+  const headers = { [TOKEN_HEADER]: tokenOf(dashboard.url) };
+  for (const method of ['GET', 'GET', 'POST', 'GET'])
+    expect((await ask(dashboard.url, { method, headers })).status, method).toBe(200);
+  expect(seen).toEqual(['GET', 'GET', 'POST', 'GET']);
+  hub.close();
 });

@@ -157,6 +157,15 @@ describe('Listeners', () => {
 });
 
 describe('Tokens, backups, nodes', () => {
+  test('L8: a namesake of the gateway is a warning', async () => {
+    const named = (more: object) =>
+      findingsOf('replica-name', {
+        answers: healthy({ '/api/v1/info': info('2026-01-01T00:00:00.000Z', { replica: 'hub-1', ...more }) }),
+      });
+    expect(await named({})).toEqual([]);
+    expect(await named({ namesake: 'set hub.replica' })).toEqual([one('warning', /is named hub-1 too/)]);
+  });
+
   const token = (exp: number, hash = 'ab') => {
     const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
     return Buffer.from(`${hash}.${part({ alg: 'HS256' })}.${part({ exp })}.signature`);
