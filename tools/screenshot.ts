@@ -14,7 +14,7 @@ const [folder] = process.argv.slice(2);
 const IMAGES = 'docs/images';
 const MAX_BYTES = 300 * 1024;
 /** What README shows: down to the nodes. */
-const HEIGHT = 1_424;
+const HEIGHT = 1_500;
 /** `part`: of the page, by the id of its heading. */
 const shots: { file: string; width: number; scheme: 'light' | 'dark'; part?: string }[] = folder
   ? [

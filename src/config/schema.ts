@@ -3,10 +3,12 @@ import * as z from '../core/zod.ts';
 
 /**
  * The whole configuration: shape, defaults, limits and documentation in one place. `docs/configuration.md`,
- * the JSON Schema and the README's table are generated from it. `.meta({ live: true })` marks what a running
- * gateway takes over without a restart.
+ * the JSON Schema and the README's table are generated from it. `live: true` marks what a running gateway
+ * takes over without a restart.
  */
 const live = { live: true } as const;
+/** `.meta()` says the same, and copies the schema for it: half of what a command line costs us here. */
+const docs = z.globalRegistry;
 
 const duration = (
   defaultMs: number,
@@ -18,24 +20,24 @@ const duration = (
     .min(limits.min ?? 1)
     .max(limits.max ?? 2 ** 40)
     .default(defaultMs)
-    .meta({ live: limits.live ?? true, description: `${what}, milliseconds` });
+    .register(docs, { live: limits.live ?? true, description: `${what}, milliseconds` });
 const count = (defaultValue: number, what: string, min = 1) =>
   z
     .int()
     .min(min)
     .default(defaultValue)
-    .meta({ ...live, description: what });
+    .register(docs, { ...live, description: what });
 /** A count that a running gateway does not take over. */
 const fixed = (defaultValue: number, what: string) =>
-  z.int().min(1).default(defaultValue).meta({ description: what });
-const file = (what: string) => z.string().min(1).optional().meta({ description: what });
+  z.int().min(1).default(defaultValue).register(docs, { description: what });
+const file = (what: string) => z.string().min(1).optional().register(docs, { description: what });
 const days = (defaultDays: number, what: string) =>
   z
     .number()
     .positive()
     .max(36_500)
     .default(defaultDays)
-    .meta({ ...live, description: `${what}, days` });
+    .register(docs, { ...live, description: `${what}, days` });
 
 const hostAndPort = z
   .string()
@@ -45,14 +47,14 @@ const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
   enabled: z
     .boolean()
     .default(enabled)
-    .meta({ description: `Whether to listen for ${protocol}` }),
-  host: z.string().min(1).default('0.0.0.0').meta({ description: 'Address to bind' }),
+    .register(docs, { description: `Whether to listen for ${protocol}` }),
+  host: z.string().min(1).default('0.0.0.0').register(docs, { description: 'Address to bind' }),
   port: z
     .int()
     .min(0)
     .max(65_535)
     .default(port)
-    .meta({ description: `Port for ${protocol}; 0 takes a free one` }),
+    .register(docs, { description: `Port for ${protocol}; 0 takes a free one` }),
 });
 
 const endpoint = (port: number, protocol: string, enabled = true) =>
@@ -62,15 +64,15 @@ export const configSchema = z.strictObject({
   apiVersion: z
     .literal('sallyport/v1')
     .default('sallyport/v1')
-    .meta({ description: 'Version of this format' }),
-  kind: z.literal('Gateway').default('Gateway').meta({ description: 'Kind of this document' }),
+    .register(docs, { description: 'Version of this format' }),
+  kind: z.literal('Gateway').default('Gateway').register(docs, { description: 'Kind of this document' }),
 
   advertise: z
     .strictObject({
       addresses: z
         .array(z.string())
         .default(['localhost', '127.0.0.1', '::1'])
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Names and IP addresses that edges use; they become the SANs of the hub certificate',
         }),
@@ -82,16 +84,16 @@ export const configSchema = z.strictObject({
       kind: z
         .enum(['directory', 'kubernetes'])
         .default('directory')
-        .meta({ description: 'Where Secrets are kept' }),
+        .register(docs, { description: 'Where Secrets are kept' }),
       path: z
         .string()
         .min(1)
         .default('certs-dev')
-        .meta({ description: 'Folder of the directory store, from the working directory' }),
-      namespace: z.string().min(1).optional().meta({
+        .register(docs, { description: 'Folder of the directory store, from the working directory' }),
+      namespace: z.string().min(1).optional().register(docs, {
         description: 'Namespace of the Secrets; default: in a cluster that of the pod, else kubeedge',
       }),
-      context: z.string().min(1).optional().meta({ description: 'Context of the kubeconfig' }),
+      context: z.string().min(1).optional().register(docs, { description: 'Context of the kubeconfig' }),
       resyncMs: duration(60_000, 'Period of the full re-read that backs up the watch', {
         min: 50,
         live: false,
@@ -108,7 +110,7 @@ export const configSchema = z.strictObject({
       enabled: z
         .union([z.boolean(), z.literal('auto')], 'it is true, false or auto')
         .default('auto')
-        .meta({
+        .register(docs, {
           description: 'Whether to listen for QUIC; auto: where its library @currentspace/http3 is installed',
         }),
       connectionsPerServer: count(
@@ -128,7 +130,7 @@ export const configSchema = z.strictObject({
         .min(64 * 1024)
         .max(2 ** 32 - 1 - 64 * 1024 * 1024)
         .default(3 * 1024 ** 3)
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Bytes in either direction after which an edge is asked for a new session',
         }),
@@ -140,14 +142,14 @@ export const configSchema = z.strictObject({
       enabled: z
         .boolean()
         .default(true)
-        .meta({ description: 'Whether to listen for the admin API and metrics' }),
-      host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to bind' }),
+        .register(docs, { description: 'Whether to listen for the admin API and metrics' }),
+      host: z.string().min(1).default('127.0.0.1').register(docs, { description: 'Address to bind' }),
       port: z
         .int()
         .min(0)
         .max(65_535)
         .default(10_010)
-        .meta({ description: 'Port of the admin API; 0 takes a free one' }),
+        .register(docs, { description: 'Port of the admin API; 0 takes a free one' }),
     })
     .prefault({}),
 
@@ -156,11 +158,11 @@ export const configSchema = z.strictObject({
       minVersion: z
         .enum(['TLSv1.2', 'TLSv1.3'])
         .default('TLSv1.2')
-        .meta({ description: 'Oldest TLS version accepted' }),
+        .register(docs, { description: 'Oldest TLS version accepted' }),
       ciphers: z
         .string()
         .optional()
-        .meta({ description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
+        .register(docs, { description: 'OpenSSL cipher list for TLS 1.2; default: ECDHE with AEAD' }),
       groups: z
         .string()
         .superRefine((groups, context) => {
@@ -168,7 +170,7 @@ export const configSchema = z.strictObject({
           if (message !== undefined) context.addIssue({ code: 'custom', message });
         })
         .default(DEFAULT_TLS_GROUPS)
-        .meta({
+        .register(docs, {
           description:
             'Groups for the key exchange of TLS, the preferred first; the default is post-quantum where the client can',
         }),
@@ -180,7 +182,7 @@ export const configSchema = z.strictObject({
       allowLegacy: z
         .boolean()
         .default(false)
-        .meta({
+        .register(docs, {
           ...live,
           description:
             'Let in certificates of old KubeEdge fleets that name no node, and believe their node_id header',
@@ -188,7 +190,7 @@ export const configSchema = z.strictObject({
       legacyNodes: z
         .record(z.string(), z.string())
         .default({})
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Serial (hexadecimal) of a certificate that names no node → the node it belongs to',
         }),
@@ -197,13 +199,13 @@ export const configSchema = z.strictObject({
 
   certificates: z
     .strictObject({
-      caSecret: z.string().min(1).default('casecret').meta({ description: 'Secret of the CA' }),
+      caSecret: z.string().min(1).default('casecret').register(docs, { description: 'Secret of the CA' }),
       hubSecret: z
         .string()
         .min(1)
         .default('cloudcoresecret')
-        .meta({ description: 'Secret of the hub certificate' }),
-      hubSecretManaged: z.boolean().default(true).meta({
+        .register(docs, { description: 'Secret of the hub certificate' }),
+      hubSecretManaged: z.boolean().default(true).register(docs, {
         description:
           'False when somebody else (cert-manager) owns the hub Secret: the gateway then follows it and never writes it',
       }),
@@ -211,26 +213,24 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .default('sallyport-trust')
-        .meta({ description: 'Secret of further CAs whose edges are accepted; optional' }),
+        .register(docs, { description: 'Secret of further CAs whose edges are accepted; optional' }),
       revocationSecret: z
         .string()
         .min(1)
         .default('sallyport-revocations')
-        .meta({ description: 'Secret of revoked and quarantined nodes and certificates' }),
+        .register(docs, { description: 'Secret of revoked and quarantined nodes and certificates' }),
       backupSecret: z
         .string()
         .min(1)
         .default('sallyport-backup')
-        .meta({ description: 'Secret that records when the last backup was made' }),
-      rolloverSecret: z.string().min(1).default('sallyport-rollover').meta({
+        .register(docs, { description: 'Secret that records when the last backup was made' }),
+      rolloverSecret: z.string().min(1).default('sallyport-rollover').register(docs, {
         description: 'Secret of the state of a CA rollover; it also holds the new CA while there is one',
       }),
-      historySecret: z
-        .string()
-        .min(1)
-        .default('sallyport-history')
-        .meta({ description: 'Secret of the history of nodes: certificates, last contacts, absences' }),
-      historyShards: z.int().min(0).max(64).default(16).meta({
+      historySecret: z.string().min(1).default('sallyport-history').register(docs, {
+        description: 'Secret of the history of nodes: certificates, last contacts, absences',
+      }),
+      historyShards: z.int().min(0).max(64).default(16).register(docs, {
         description:
           'Further Secrets over which the history is spread when one is full, named like it with -1, -2 …; the Role has to name them; never lower it',
       }),
@@ -239,7 +239,7 @@ export const configSchema = z.strictObject({
         'How often the history of nodes is read from other replicas, and stored when something in it is new',
         { min: 50, live: false },
       ),
-      replicaSecret: z.string().min(1).default('sallyport-replicas').meta({
+      replicaSecret: z.string().min(1).default('sallyport-replicas').register(docs, {
         description:
           'Secret in which replicas tell each other that they live, what they know and what they serve',
       }),
@@ -251,7 +251,7 @@ export const configSchema = z.strictObject({
         .int()
         .min(0)
         .default(3)
-        .meta({
+        .register(docs, {
           ...live,
           description:
             'Nodes that a new hub certificate has to cut off before the previous one returns by itself; 0: it never returns',
@@ -268,7 +268,10 @@ export const configSchema = z.strictObject({
         .min(0.1)
         .max(0.95)
         .default(2 / 3)
-        .meta({ ...live, description: 'Part of its life after which the hub certificate is renewed' }),
+        .register(docs, {
+          ...live,
+          description: 'Part of its life after which the hub certificate is renewed',
+        }),
       backdateMs: duration(3_600_000, 'How far back notBefore is set, for edges with slow clocks', {
         min: 0,
       }),
@@ -277,14 +280,14 @@ export const configSchema = z.strictObject({
         .min(0)
         .max(3_650)
         .default(30)
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Days after expiry in which a known edge certificate may be renewed once',
         }),
       allowServerAuth: z
         .boolean()
         .default(false)
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Let edge nodes ask for serverAuth besides clientAuth (ExtKeyUsages header)',
         }),
@@ -298,26 +301,32 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .default('tokensecret')
-        .meta({ description: "Secret of the fleet token; the default is KubeEdge's name" }),
+        .register(docs, { description: "Secret of the fleet token; the default is KubeEdge's name" }),
       stateSecret: z
         .string()
         .min(1)
         .default('sallyport-tokens')
-        .meta({ description: 'Secret of the token key, used tokens and revocations' }),
+        .register(docs, { description: 'Secret of the token key, used tokens and revocations' }),
       fleetTtlMs: duration(24 * 3_600_000, 'Lifetime of the fleet token', { min: 1000 }),
       nodeTtlMs: duration(3_600_000, 'Default lifetime of a token for one node', { min: 1000 }),
       acceptFleet: z
         .boolean()
         .default(true)
-        .meta({ ...live, description: 'Accept the fleet token, with which any node name can be enrolled' }),
+        .register(docs, {
+          ...live,
+          description: 'Accept the fleet token, with which any node name can be enrolled',
+        }),
       acceptKubeEdge: z
         .boolean()
         .default(true)
-        .meta({ ...live, description: 'Accept tokens signed with the CA key, as CloudCore mints them' }),
+        .register(docs, {
+          ...live,
+          description: 'Accept tokens signed with the CA key, as CloudCore mints them',
+        }),
       allowReplaceConnected: z
         .boolean()
         .default(false)
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Let a token join replace a node that is connected now (replaced hardware)',
         }),
@@ -330,7 +339,7 @@ export const configSchema = z.strictObject({
         .string()
         .min(1)
         .optional()
-        .meta({ description: 'Name of this replica; default: the host name' }),
+        .register(docs, { description: 'Name of this replica; default: the host name' }),
       nodeLimit: count(20_000, 'Nodes with a session at once'),
       keepaliveTimeoutMs: duration(30_000, 'Silence after which a session ends', { min: 100 }),
       maxMessageBytes: count(16 * 1024 * 1024, 'Largest message, bytes', 1024),
@@ -381,7 +390,7 @@ export const configSchema = z.strictObject({
       nodeMetrics: z
         .boolean()
         .default(false)
-        .meta({
+        .register(docs, {
           ...live,
           description:
             'Publish for each connected node, from its next connect on, a metric that says when its certificate ends',
@@ -392,25 +401,27 @@ export const configSchema = z.strictObject({
 
   bus: z
     .strictObject({
-      kind: z.enum(['local', 'nats']).default('local').meta({
+      kind: z.enum(['local', 'nats']).default('local').register(docs, {
         description:
           'local: this process alone carries the messages; nats: any number of replicas share them',
       }),
       nats: z
         .strictObject({
-          servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']).meta({
+          servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']).register(docs, {
             description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
           }),
           prefix: z
             .string()
             .regex(/^[A-Za-z0-9_-]{1,32}$/)
             .default('sallyport')
-            .meta({ description: 'First token of every subject, and of the names of streams and buckets' }),
+            .register(docs, {
+              description: 'First token of every subject, and of the names of streams and buckets',
+            }),
           credsFile: file('Credentials of NATS (JWT and seed), read again at each connect'),
           tokenFile: file(
             'File that holds only the token for NATS; or set the environment variable NATS_TOKEN',
           ),
-          user: z.string().min(1).optional().meta({ description: 'User name at NATS' }),
+          user: z.string().min(1).optional().register(docs, { description: 'User name at NATS' }),
           passwordFile: file(
             'File that holds only the password of that user; or set the environment variable NATS_PASSWORD',
           ),
@@ -421,7 +432,7 @@ export const configSchema = z.strictObject({
               keyFile: file('Key of that certificate, PEM'),
             })
             .prefault({}),
-          replicas: z.int().min(1).max(5).default(1).meta({
+          replicas: z.int().min(1).max(5).default(1).register(docs, {
             description: 'Copies that JetStream keeps of each stream and bucket; 3 on a cluster of three',
           }),
           requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
@@ -463,17 +474,17 @@ export const configSchema = z.strictObject({
 
   upstream: z
     .strictObject({
-      kind: z.enum(['none', 'cloudcore']).default('none').meta({
+      kind: z.enum(['none', 'cloudcore']).default('none').register(docs, {
         description: 'cloudcore: each node is connected to a CloudCore behind the gateway, as that node',
       }),
       addresses: z
         .array(hostAndPort)
         .default([])
-        .meta({ ...live, description: 'Hubs of the CloudCores, `host:port`, usually port 10000' }),
+        .register(docs, { ...live, description: 'Hubs of the CloudCores, `host:port`, usually port 10000' }),
       tunnelAddresses: z
         .array(hostAndPort)
         .default([])
-        .meta({
+        .register(docs, {
           ...live,
           description:
             'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
@@ -481,19 +492,19 @@ export const configSchema = z.strictObject({
       httpsAddresses: z
         .array(hostAndPort)
         .default([])
-        .meta({
+        .register(docs, {
           ...live,
           description:
             'HTTPS servers of the same CloudCores in the same order, `host:port`, usually port 10002; for what nodes report about upgrades',
         }),
-      caSecret: z.string().min(1).optional().meta({
+      caSecret: z.string().min(1).optional().register(docs, {
         description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
       }),
       holdMs: duration(300_000, 'How long nodes may be without CloudCore before /readyz fails'),
       copy: z
         .boolean()
         .default(false)
-        .meta({
+        .register(docs, {
           ...live,
           description: 'Copy what nodes say to CloudCore to the bus, for cloud programs',
         }),
@@ -529,7 +540,7 @@ export const configSchema = z.strictObject({
       proxyProtocolFrom: z
         .array(z.string())
         .default([])
-        .meta({ description: 'CIDRs of balancers whose PROXY protocol header is believed' }),
+        .register(docs, { description: 'CIDRs of balancers whose PROXY protocol header is believed' }),
       drainMs: duration(5_000, 'Window over which sessions are closed at shutdown', { min: 0 }),
       stopTimeoutMs: duration(15_000, 'Deadline for the whole shutdown'),
     })
@@ -537,7 +548,7 @@ export const configSchema = z.strictObject({
 
   audit: z
     .strictObject({
-      path: z.string().min(1).optional().meta({
+      path: z.string().min(1).optional().register(docs, {
         description: 'Folder for the files of the audit, on a local disk; without it none is kept',
       }),
       fileBytes: count(
@@ -566,11 +577,11 @@ export const configSchema = z.strictObject({
       level: z
         .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
         .default('info')
-        .meta({ ...live, description: 'Least severe level that is logged' }),
+        .register(docs, { ...live, description: 'Least severe level that is logged' }),
       format: z
         .enum(['auto', 'json', 'pretty'])
         .default('auto')
-        .meta({ description: 'auto: pretty on a terminal, else JSON' }),
+        .register(docs, { description: 'auto: pretty on a terminal, else JSON' }),
     })
     .prefault({}),
 });

@@ -12,6 +12,7 @@ export {
   coerce,
   discriminatedUnion,
   enum,
+  globalRegistry,
   int,
   literal,
   looseObject,

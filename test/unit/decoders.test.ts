@@ -16,6 +16,7 @@ const MAX_MEMORY = { bytes: 16 * 1024 * 1024, times: 64 };
 const NO_DECODERS: Readonly<Record<string, string>> = {
   'src/listeners/https/request-body.ts readBody': 'collects bytes; who reads them is in the list',
   'src/secrets/directory/secret-files.ts readWhole': 'reads a file; its content goes to parseSecretManifest',
+  'src/cli/lines.ts readLines': 'cuts within a bound; what a line says is not its business',
   'src/cli/doctor/edge-target.ts readEdgeTarget': 'reads files; their content goes to decoders of the list',
   'src/cli/backup/passphrase.ts readPassphrase': 'reads a line of the terminal or of a file',
   'src/cli/backup/backup-file.ts readBackupFile': 'reads a file; its content goes to decodeBackup',

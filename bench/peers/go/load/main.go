@@ -35,7 +35,7 @@ const (
 	// What a server does behind an answer (history, metrics, the end of a socket) belongs to it too.
 	settle = time.Second
 	// A fleet that comes back does not wait for one another.
-	herd = 64
+	herd   = 64
 	status = `{"header":{"msg_id":"%08d-0000-4000-8000-000000000000","timestamp":1795466360546%s},` +
 		`"route":{"source":"edged","group":"resource","operation":"%s","resource":"default/podstatus/pod-1"},"content":"%s"}`
 )
