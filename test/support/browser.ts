@@ -64,6 +64,8 @@ export async function visit(options: BrowserOptions = {}): Promise<Visitor> {
         }
       : {}),
   });
+  // As `eventually` waits; Playwright's own 30 s are short on a machine that does much else.
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const complaints: string[] = [];
   const requests: string[] = [];

@@ -82,12 +82,12 @@ function Filters({ view, nodes }) {
       ${field('Operation', text('operation', { maxlength: 256 }))}
       ${field('Resource begins with', text('resource', { maxlength: 4096, placeholder: 'node/edge-1/' }))}
       <div class="acts">
-        <button type="submit" class="act">${isFollowing ? 'Apply' : 'Follow'}</button>
+        <button type="submit">${isFollowing ? 'Apply' : 'Follow'}</button>
         ${
           isFollowing
             ? html`
-                <button type="button" class="act" aria-pressed=${view.isHeld} onClick=${() => feed.hold(!view.isHeld)}>Pause</button>
-                <button type="button" class="act" onClick=${() => feed.stop()}>Stop</button>
+                <button type="button" aria-pressed=${view.isHeld} onClick=${() => feed.hold(!view.isHeld)}>Pause</button>
+                <button type="button" onClick=${() => feed.stop()}>Stop</button>
               `
             : null
         }
