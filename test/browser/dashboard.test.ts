@@ -12,7 +12,8 @@ import { pageOf, visit } from '../support/browser.ts';
 import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
-import { contentWidth, poorContrast, unreadable } from './in-page.js';
+import { barriers } from './accessibility.ts';
+import { contentWidth } from './in-page.js';
 
 /** The page of `sallyport dashboard` in Chromium, in front of a real gateway. */
 let hub: TestGateway;
@@ -258,8 +259,7 @@ test.each(['light', 'dark'] as const)(
     for (const name of ['edge-1', 'Create a join token', 'Rotate the hub certificate']) {
       await page.getByRole('button', { name, exact: true }).click();
       await page.getByRole('dialog').waitFor();
-      expect(await page.evaluate(unreadable), name).toEqual([]);
-      expect(await page.evaluate(poorContrast), name).toEqual([]);
+      expect(await barriers(page), name).toEqual([]);
       expect(await page.evaluate(contentWidth), name).toBeLessThanOrEqual(360);
       await page.keyboard.press('Escape');
     }

@@ -5,7 +5,8 @@ import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { visit } from '../support/browser.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
-import { contentWidth, focused, poorContrast, setHidden, strangers, unreadable } from './in-page.js';
+import { barriers } from './accessibility.ts';
+import { contentWidth, focused, setHidden, strangers } from './in-page.js';
 
 /** The live messages of the page in Chromium, through `sallyport dashboard`, of real edges. */
 let hub: TestGateway;
@@ -213,8 +214,7 @@ test.each(['light', 'dark'] as const)(
     await part.getByText(/were missed here/).waitFor();
     await press(page, 'Pause');
     const check = async () => {
-      expect(await page.evaluate(unreadable)).toEqual([]);
-      expect(await page.evaluate(poorContrast)).toEqual([]);
+      expect(await barriers(page)).toEqual([]);
       expect(await page.evaluate(contentWidth)).toBeLessThanOrEqual(360);
     };
     await check();

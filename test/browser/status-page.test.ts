@@ -4,16 +4,8 @@ import { knock, pageOf, visit } from '../support/browser.ts';
 import { gatewayInFront } from '../support/cloudcore/gateway-in-front.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
-import {
-  barTransition,
-  clipboard,
-  contentWidth,
-  focused,
-  ground,
-  poorContrast,
-  setHidden,
-  unreadable,
-} from './in-page.js';
+import { barriers } from './accessibility.ts';
+import { barTransition, clipboard, contentWidth, focused, ground, setHidden } from './in-page.js';
 
 /** The status page in Chromium, on a real gateway, with the admin certificate. */
 let hub: TestGateway;
@@ -237,8 +229,7 @@ describe('for everybody', () => {
     async (scheme) => {
       await using visitor = await open({ scheme });
       const { page } = visitor;
-      expect(await page.evaluate(unreadable)).toEqual([]);
-      expect(await page.evaluate(poorContrast)).toEqual([]);
+      expect(await barriers(page)).toEqual([]);
       expect(await page.evaluate(ground)).toBe(scheme === 'light' ? 'rgb(244, 246, 247)' : 'rgb(15, 20, 23)');
     },
   );
