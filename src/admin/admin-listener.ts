@@ -139,7 +139,9 @@ function createApp(
   app.setErrorHandler((cause, request, reply) => {
     const error = toAdminError(cause, options.bodyBytes);
     const fields = { route: request.routeOptions.url, method: request.method, code: error.code };
-    if (error.status >= 500) log.error({ ...fields, err: error }, 'admin request failed');
+    // Who went away while a message was waiting for its acknowledgement hears nothing, and nothing failed.
+    const isGone = reply.raw.destroyed && (cause as Error).name === 'AbortError';
+    if (error.status >= 500 && !isGone) log.error({ ...fields, err: error }, 'admin request failed');
     else log.debug(fields, 'admin request refused');
     return sendFailure(reply, error);
   });
