@@ -155,7 +155,11 @@ export const ATTACKS: readonly Attack[] = [
         gateway.setDiskFull(false);
       }
       if (rotated > 0) throw new Error('a certificate was rotated on a full disk');
-      if ((await rotate()) === 0) throw new Error('nothing can be rotated after the disk was full');
+      // The gateway tries by itself too, and one of the two may come second.
+      for (let n = 0; (await rotate()) === 0; n++) {
+        if (n === 10) throw new Error('nothing can be rotated after the disk was full');
+        await sleep(1_000);
+      }
       return `${seconds} rotations refused, and done when there was room`;
     },
   },
