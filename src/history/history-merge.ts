@@ -35,7 +35,7 @@ export function mergeNews(
     readonly forgotten?: ReadonlyMap<string, number>;
     /** As they were when they were seen to be stored elsewhere. */
     readonly gone: Iterable<readonly [string, KnownNode]>;
-    /** Forgotten on purpose, as any place says. */
+    /** Nodes that an administrator has had forgotten at any replica, and when. */
     readonly elsewhere: ReadonlyMap<string, number>;
   },
   now: number,

@@ -1,21 +1,9 @@
-import type { CertificateSource } from '../contracts/certificate-source.ts';
 import type { EdgeAcceptor } from '../contracts/edge-connection.ts';
-import type { RejectionSink } from '../contracts/rejections.ts';
-import type { Clock } from '../core/clock.ts';
-import type { Logger } from '../core/log.ts';
-import type { Metrics } from '../core/metrics.ts';
 import type { PeerGate } from '../identity/peer-gate.ts';
-import type { DescriptorShare } from './descriptor-budget.ts';
+import type { TlsServerComponents } from './tls-server.ts';
 
 /** What each listener for edges is made of. */
-export interface EdgeListenerComponents {
-  readonly source: CertificateSource;
+export interface EdgeListenerComponents extends TlsServerComponents {
   readonly gate: Pick<PeerGate, 'check'>;
   readonly acceptor: EdgeAcceptor;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  readonly rejections?: RejectionSink | undefined;
-  /** File descriptors that it may use; without it any number. */
-  readonly descriptors?: DescriptorShare | undefined;
 }
