@@ -49,9 +49,9 @@ config({
           ? 'it is missing'
           : `it is ${TYPES[issue.expected] ?? `no ${issue.expected}`}`;
       case 'too_big':
-        return `it has to be at most ${issue.maximum}${UNITS[issue.origin] ?? ''}`;
+        return `it has to be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}${UNITS[issue.origin] ?? ''}`;
       case 'too_small':
-        return `it has to be at least ${issue.minimum}${UNITS[issue.origin] ?? ''}`;
+        return `it has to be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}${UNITS[issue.origin] ?? ''}`;
       default:
         return undefined;
     }

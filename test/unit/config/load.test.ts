@@ -60,6 +60,8 @@ describe('configuration', () => {
       ['https.port', 'x', 'it is no number'],
       ['https.port', '1.5', 'it is no whole number'],
       ['https.port', '70000', 'it has to be at most 65535'],
+      ['certificates.graceDays', '-1', 'it has to be at least 0'],
+      ['certificates.hubDays', '0', 'it has to be more than 0'],
       ['https.enabled', 'on', 'it is neither true nor false'],
       ['bus.nats.servers', '["nats://a:4222"]', 'write nats://host:port'],
       ['bus.nats.servers', 'nats://user:secret@a:4222', 'credentials have settings of their own'],
