@@ -41,8 +41,11 @@ export async function loadOrJoin(
   });
   if (stored && isOfFleet(stored, caSha256) && clock.now() < validityOf(stored).notAfter) return stored;
 
-  await store.prepare();
-  const joined = await joinFleet(node, token, { ...options, clock });
+  const takeBack = await store.prepare();
+  const joined = await joinFleet(node, token, { ...options, clock }).catch(async (error: unknown) => {
+    await takeBack();
+    throw error;
+  });
   await store.save(joined);
   logger.info({ node, hub: options.address }, 'joined');
   return joined;
