@@ -83,7 +83,7 @@ for (const { file, width, scheme, part } of shots) {
     );
   for (const node of names.slice(0, 2))
     await hub.admin.post(`/api/v1/nodes/${node}/messages`, {
-      ...{ resource: 'app/target', operation: 'update', content: { celsius: 21 }, wait: 'ack' },
+      ...{ group: 'user', resource: 'app/target', operation: 'update', content: { celsius: 21 } },
     });
   await page.getByText('10 rows', { exact: true }).waitFor();
   mkdirSync(dirname(file), { recursive: true });
