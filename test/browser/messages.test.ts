@@ -118,13 +118,19 @@ describe('P6: messages as they come', () => {
   });
 
   test('are told by direction, and filtered by it: what nodes send, what is sent to them, or both', async () => {
-    await using visitor = await open();
+    await using visitor = await open({ width: 1160 });
     const { page, part } = visitor;
     const tell = (content: string) =>
       hub.admin.post('/api/v1/nodes/edge-1/messages', {
         ...{ resource: 'app/order', operation: 'insert', content, group: 'user' },
       });
     await follow(page);
+    const edgeOf = async (box: Promise<{ x: number; width: number } | null>) => {
+      const { x, width } = (await box)!;
+      return x + width;
+    };
+    const last = page.getByRole('button', { name: 'Stop', exact: true });
+    expect(await edgeOf(last.boundingBox())).toBeLessThanOrEqual(await edgeOf(part.boundingBox()));
     await tell('to the node');
     await say(1, 'of the node');
     const rows = part.getByRole('row');
