@@ -123,8 +123,8 @@ interface Follower {
 }
 
 /**
- * `id` of what is kept, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON they stand only
- * between values, and become spaces.
+ * `id` of what is kept, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON
+ * they stand only between values, and become spaces.
  */
 function formatEvent({ id, event }: HeardEvent): Buffer {
   const data = exactJson(event);

@@ -20,8 +20,9 @@ const DIRECTIONS = /** @type {const} */ ({
 });
 
 /**
- * What nodes send and are sent, as it happens: the same stream as `sallyport watch`, held open only while somebody follows.
- * Whatever the rate, it holds a bounded number of rows, and tells of them a few times a second.
+ * What nodes send and are sent, as it happens: the same stream as `sallyport watch`, held open only while
+ * somebody follows. Whatever the rate, it holds a bounded number of rows, and tells of them a few times a
+ * second.
  */
 export class MessageFeed {
   #follow;
