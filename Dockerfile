@@ -1,7 +1,12 @@
 # syntax=docker/dockerfile:1
-# Two stages: build with everything, run with production dependencies only. glibc, because the QUIC library's binaries need it.
+# Two stages of one base: build with everything, run with production dependencies only. glibc, because the QUIC library's binaries need it.
 
-FROM node:24-bookworm-slim AS build
+# The one image from elsewhere, by its digest: Node 24.18.0. .github/dependabot.yml proposes newer ones; by hand, the digest is what
+#   docker buildx imagetools inspect node:24-bookworm-slim --format '{{.Manifest.Digest}}'
+# prints. A stage and no ARG, because Dependabot reads no digest of an ARG.
+FROM node:24-bookworm-slim@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d AS base
+
+FROM base AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
@@ -16,7 +21,7 @@ RUN npm run build \
  && case "$(uname -m)" in x86_64) keep=linux-x64 ;; aarch64) keep=linux-arm64 ;; *) keep=none ;; esac \
  && find node_modules/@currentspace/http3 -name '*.node' ! -name "*${keep}*" -delete
 
-FROM node:24-bookworm-slim
+FROM base
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Sallyport" \

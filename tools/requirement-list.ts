@@ -115,7 +115,7 @@ export const REQUIREMENTS: Readonly<
   P2: 'while the audit cannot be written edges are served, administrators change nothing but to shut out, and lost lines are counted and told',
   P3: 'a page changes something only by the token of its own run of `sallyport dashboard`, with a reason that is in the audit; no credential that a browser adds by itself counts',
   P4: 'a viewer reads everything and changes nothing, by certificate and by bearer token; an unknown role reads nothing; a refused change says which role is needed',
-  P6: 'the page shows what nodes send: filtered, bounded, calm at any rate, as text, and only while it is looked at',
+  P6: 'the page shows what nodes send and are sent: filtered, bounded, calm at any rate, as text, and only while it is looked at',
   Q1: 'over QUIC a message costs about the same however many connections are open: servers of one bundle share them',
   Q2: 'a changed NAT address is followed over QUIC, also after the client changed its connection id, and transfers go on',
   Q3: 'after kill -9 of the gateway an SDK edge over QUIC is back within 15 s',

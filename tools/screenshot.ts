@@ -69,6 +69,7 @@ for (const { file, width, scheme, part } of shots) {
   await page.getByText('Live', { exact: true }).waitFor();
   await page.locator('section[aria-labelledby="checks"] li').first().waitFor();
   await page.getByRole('rowheader', { name: 'berlin-01' }).waitFor();
+  await page.getByRole('combobox', { name: 'Direction' }).waitFor();
   await page.getByRole('button', { name: 'Follow', exact: true }).click();
   await page.getByText('Following.').waitFor();
   for (const [index, client] of clients
@@ -80,7 +81,11 @@ for (const { file, width, scheme, part } of shots) {
         ? { resource: `default/podstatus/gauge-${index}`, operation: 'update', content: { phase: 'Running' } }
         : { resource: 'app/temperature', operation: 'insert', content: { celsius: 18 + index / 2 } },
     );
-  await page.getByText('8 rows', { exact: true }).waitFor();
+  for (const node of names.slice(0, 2))
+    await hub.admin.post(`/api/v1/nodes/${node}/messages`, {
+      ...{ group: 'user', resource: 'app/target', operation: 'update', content: { celsius: 21 } },
+    });
+  await page.getByText('10 rows', { exact: true }).waitFor();
   mkdirSync(dirname(file), { recursive: true });
   if (part) await page.locator(`section[aria-labelledby="${part}"]`).screenshot({ path: file });
   else {

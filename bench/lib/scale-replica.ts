@@ -69,7 +69,14 @@ async function begin(server: string, replica: string): Promise<void> {
       each(count, async (index) => {
         const message = messageAbout('default/podstatus/p', 'edged');
         const node = `node-${index % 1000}`;
-        await bus.publish({ type: 'message', node, sessionId: 's', message, bytes: 256 });
+        await bus.publish({
+          type: 'message',
+          direction: 'upstream',
+          node,
+          sessionId: 's',
+          message,
+          bytes: 256,
+        });
       }),
   };
   process.on('message', async (order: ScaleOrder) => {

@@ -12,6 +12,13 @@ import type { Metrics } from '../core/metrics.ts';
 import type { AdminRole, AdminVerdict } from '../identity/admin-gate.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The least role for this request. By default a viewer may read, and an operator may also change. */
+    readonly needs?: (request: Pick<FastifyRequest, 'query'>) => AdminRole;
+  }
+}
+
 /** Judges the certificate of a connection; the composition root binds it to `AdminGate`. */
 export type Authenticate = (socket: TLSSocket) => AdminVerdict;
 
@@ -65,7 +72,7 @@ export interface AdminAccessComponents {
 
 /**
  * Lets nobody but administrators past, for every path but the probes, known or unknown, and viewers only to
- * read. Refusals are counted, and logged once a minute.
+ * what they may have. Refusals are counted, and logged once a minute.
  */
 export function requireAdmin(
   app: FastifyInstance,
@@ -125,7 +132,7 @@ async function judge(request: FastifyRequest, { authenticate, reviewer }: Judges
   const verdict = authenticate(request.raw.socket as TLSSocket);
   if (!verdict.ok) return (await judgeBearer(request, reviewer)) ?? refuse(verdict);
   const { name, role, certificate } = verdict;
-  if (role === 'operator' || isRead(request))
+  if (role === 'operator' || roleFor(request) === 'viewer')
     return { ok: true, caller: { name, serial: certificate.serial, role: async () => role } };
   const error = new SallyportError('OPERATOR_NEEDED', { name });
   return { ok: false, who: name, reason: 'not-operator', detail: error.message, error };
@@ -133,14 +140,16 @@ async function judge(request: FastifyRequest, { authenticate, reviewer }: Judges
 
 /** Undefined when there is no token, or nobody who understands it. */
 async function judgeBearer(
-  { routeOptions, method, headers }: FastifyRequest,
+  request: FastifyRequest,
   reviewer: BearerReviewer | undefined,
 ): Promise<Access | undefined> {
+  const { routeOptions, method, headers } = request;
   // RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1).
   const token = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
   if (token === undefined || !reviewer) return undefined;
   const isMetrics = routeOptions.url === METRICS_URL;
-  const verb = method.toLowerCase();
+  const role = roleFor(request);
+  const verb = role === 'operator' && isRead(request) ? 'post' : method.toLowerCase();
   const wish = { path: isMetrics ? METRICS_URL : ADMIN_URL, verb };
   // Monitoring must not end when the API does (docs/decisions/metrics-in-an-outage.md).
   const verdict = await reviewer.review(token, wish, { relyOnLast: isMetrics && verb === 'get' });
@@ -152,9 +161,13 @@ async function judgeBearer(
     };
   }
   const { why, detail } = verdict;
-  const role: AdminRole = isRead({ method }) ? 'viewer' : 'operator';
   const error = new SallyportError(BEARER_ERRORS[why], { reason: detail, role });
   return { ok: false, reason: `bearer-${why}`, detail, error };
+}
+
+function roleFor(request: FastifyRequest): AdminRole {
+  const { needs } = request.routeOptions.config ?? {};
+  return needs?.(request) ?? (isRead(request) ? 'viewer' : 'operator');
 }
 
 const BEARER_ERRORS = {

@@ -1,9 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type * as z from '../core/zod.ts';
+import type { AdminRole } from '../identity/admin-gate.ts';
 import { parse } from './api-route.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { DocumentedRoute } from './openapi.ts';
-import { eventQuery, upstreamEvent } from './schemas.ts';
+import { eventQuery, hubEvent } from './schemas.ts';
 
 export const eventRoute = {
   method: 'GET',
@@ -11,10 +12,10 @@ export const eventRoute = {
   operationId: 'followEvents',
   tag: 'Messages',
   summary:
-    'Follow what nodes send, and their coming and going; Last-Event-ID resumes within the bounded buffer of the hub, and an event tells what was missed',
+    'Follow what nodes send, what is sent to them, and their coming and going; Last-Event-ID resumes within the bounded buffer of the hub, and an event tells what was missed',
   query: eventQuery,
   produces: 'text/event-stream',
-  events: upstreamEvent,
+  events: hubEvent,
   answers: {
     200: {
       description: 'Server-Sent Events: id, event (message, connected, disconnected, missed), data (JSON)',
@@ -28,19 +29,30 @@ export interface EventRouteComponents {
 }
 
 export function serveEvents(app: FastifyInstance, { streams, isAllowed }: EventRouteComponents): void {
-  app.get(eventRoute.path, { exposeHeadRoute: false }, (request, reply) => {
+  const options = { exposeHeadRoute: false, config: { needs: roleFor } };
+  app.get(eventRoute.path, options, (request, reply) => {
     const query = parse(eventQuery, request.query, 'query') as z.output<typeof eventQuery>;
-    const { type, afterId: queryId, ...filter } = defined(query);
+    const { type, direction, afterId: queryId, ...filter } = defined(query);
     const header = request.headers['last-event-id'];
     const afterId = typeof header === 'string' && header !== '' ? header : queryId;
     streams.follow({
-      filter: { ...filter, ...(type === undefined ? {} : { types: type }) },
+      filter: {
+        ...filter,
+        ...(type === undefined ? {} : { types: type }),
+        ...(direction === undefined ? {} : { directions: direction }),
+      },
       ...(afterId === undefined ? {} : { afterId }),
       response: reply.raw,
       isAllowed: () => isAllowed(request),
     });
     reply.hijack();
   });
+}
+
+/** What is sent to nodes has secrets among it: configuration, tokens of service accounts. */
+function roleFor({ query }: Pick<FastifyRequest, 'query'>): AdminRole {
+  const { direction } = query as { readonly direction?: unknown };
+  return [direction].flat().includes('downstream') ? 'operator' : 'viewer';
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { MessageBus, StoredEvent, Subscription, UpstreamFilter } from '../contracts/message-bus.ts';
+import type { EventFilter, HeardEvent, MessageBus, Missed, Subscription } from '../contracts/message-bus.ts';
 import type { Clock } from '../core/clock.ts';
 import { SallyportError } from '../core/errors.ts';
 import { SECURITY_HEADERS } from '../core/http-errors.ts';
@@ -16,7 +16,7 @@ export interface EventStreamComponents {
 }
 
 export interface FollowRequest {
-  readonly filter: UpstreamFilter;
+  readonly filter: EventFilter;
   /** Id of the last event the follower has; what came after it and is still buffered is sent first. */
   readonly afterId?: string;
   readonly response: ServerResponse;
@@ -101,7 +101,7 @@ export class EventStreams {
     // A bus replays the buffered events inside `subscribe`, and one of them may already be too much.
     subscription = bus.subscribe(filter, (event) => write(formatEvent(event)), {
       ...(afterId ? { afterId } : {}),
-      onMissed: (count) => write(formatMissed(count)),
+      onMissed: (missed) => write(formatMissed(missed)),
     });
     if (ended) subscription.end();
     write(sign('following', subscription.position()));
@@ -123,22 +123,23 @@ interface Follower {
 }
 
 /**
- * `id`, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON they stand only
- * between values, and become spaces.
+ * `id` of what is kept, `event` and one line of JSON. Content is as it came, but for line breaks: in JSON
+ * they stand only between values, and become spaces.
  */
-function formatEvent({ id, event }: StoredEvent): Buffer {
+function formatEvent({ id, event }: HeardEvent): Buffer {
   const data = exactJson(event);
   for (const lineBreak of [NEWLINE, RETURN])
     for (let at = data.indexOf(lineBreak); at >= 0; at = data.indexOf(lineBreak, at + 1)) data[at] = SPACE;
-  return Buffer.concat([Buffer.from(`id: ${id}\nevent: ${event.type}\ndata: `), data, END]);
+  const head = `${id === undefined ? '' : `id: ${id}\n`}event: ${event.type}\ndata: `;
+  return Buffer.concat([Buffer.from(head), data, END]);
 }
 
 /**
  * What was not kept until this follower could have it. Without an id: whoever goes before the next event is
  * told again when it returns.
  */
-const formatMissed = (count: number | undefined) =>
-  `event: missed\ndata: ${JSON.stringify({ type: 'missed', count })}\n\n`;
+const formatMissed = (missed: Missed) =>
+  `event: missed\ndata: ${JSON.stringify({ type: 'missed', ...missed })}\n\n`;
 
 /**
  * A comment, with the id to go on after (an id alone is no event, WHATWG HTML §9.2.6): who filters much has

@@ -139,9 +139,14 @@ export const outcome = z.object({
 const oneOrMany = <T extends z.ZodType>(one: T) =>
   z.union([one.transform((value) => [value]), z.array(one).max(8)]);
 export const eventTypes = z.enum(['message', 'connected', 'disconnected']);
+const directions = z.enum(['upstream', 'downstream']);
 export const eventQuery = z.strictObject({
   node: nodeName.optional(),
   type: oneOrMany(eventTypes).optional().meta({ description: 'Kinds of event; repeat it for several' }),
+  direction: oneOrMany(directions).optional().meta({
+    description:
+      'Of messages: upstream is what nodes send, downstream what is sent to them, for operators alone; repeat it for both. Without it, upstream',
+  }),
   group: label.optional(),
   source: label.optional(),
   operation: label.optional(),
@@ -155,8 +160,16 @@ const cameOrWent = {
   at: z.number().meta({ description: 'Milliseconds since 1970' }),
   epoch: count.optional().meta({ description: 'Grows with each session of the node, on whatever replica' }),
 };
-export const upstreamEvent = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('message'), ...sessionEvent, message, bytes: count }),
+export const hubEvent = z.discriminatedUnion('type', [
+  z
+    .object({
+      type: z.literal('message'),
+      direction: directions,
+      ...sessionEvent,
+      message,
+      bytes: count.meta({ description: 'Upstream of the frame as it came, else of the message as JSON' }),
+    })
+    .meta({ description: 'A message that a node sent, or that was sent to it; the latter has no id' }),
   z.object({ type: z.literal('connected'), ...sessionEvent, ...cameOrWent }),
   z.object({ type: z.literal('disconnected'), ...sessionEvent, ...cameOrWent, reason: z.string() }),
   z
@@ -165,6 +178,9 @@ export const upstreamEvent = z.discriminatedUnion('type', [
       count: count.optional().meta({
         description:
           'How many events of all nodes and kinds, those of another filter too; absent where nobody knows',
+      }),
+      direction: z.literal('downstream').optional().meta({
+        description: 'Only what was sent to nodes may be missing: it is not kept',
       }),
     })
     .meta({

@@ -1,8 +1,10 @@
 import type {
-  StoredEvent,
+  Direction,
+  EventFilter,
+  HeardEvent,
+  HubEvent,
+  Missed,
   SubscribeOptions,
-  UpstreamEvent,
-  UpstreamFilter,
 } from '../contracts/message-bus.ts';
 import { describeError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
@@ -10,14 +12,15 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Unsubscribe } from '../core/property.ts';
 
 interface Follower extends Pick<SubscribeOptions, 'onMissed'> {
-  readonly filter: UpstreamFilter;
-  readonly onEvent: (event: StoredEvent) => unknown;
+  readonly filter: EventFilter;
+  readonly onEvent: (event: HeardEvent) => unknown;
 }
 
-/** The programs that follow upstream events. One that throws is let go and never disturbs the others. */
+/** The programs that follow events. One that throws is let go and never disturbs the others. */
 export class Followers {
   /** Copied on every change, so that a follower may come or go while an event is handed round. */
   #followers: readonly Follower[] = [];
+  #watched: readonly (string | undefined)[] = [];
   readonly #log: Logger;
   readonly #metrics: Metrics;
 
@@ -30,9 +33,14 @@ export class Followers {
     this.#onLeave = onLeave;
   }
 
+  /** The nodes whose downstream messages somebody follows; undefined stands for every node. */
+  get watched(): readonly (string | undefined)[] {
+    return this.#watched;
+  }
+
   /** @param kept what the follower gets first */
-  add(follower: Follower, kept: readonly StoredEvent[] = []): Unsubscribe {
-    this.#followers = [...this.#followers, follower];
+  add(follower: Follower, kept: readonly HeardEvent[] = []): Unsubscribe {
+    this.#change([...this.#followers, follower]);
     this.#metrics.subscribers.inc();
     for (const event of kept) {
       if (!this.#followers.includes(follower)) break;
@@ -41,22 +49,25 @@ export class Followers {
     return () => this.#remove(follower);
   }
 
-  tell(id: number, event: UpstreamEvent): void {
+  /** @param id undefined for what is not kept */
+  tell(id: number | undefined, event: HubEvent): void {
     if (this.#followers.length === 0) return;
-    const stored = { id: String(id), event };
-    for (const follower of this.#followers) this.#hand(follower, stored);
+    const heard = { id: id === undefined ? undefined : String(id), event };
+    for (const follower of this.#followers) this.#hand(follower, heard);
   }
 
-  /** Events before the next one are gone. @param count undefined where nobody knows how many */
-  tellMissed(count: number | undefined): void {
-    for (const follower of this.#followers) this.#call(follower, () => follower.onMissed?.(count));
+  /** Events before the next one are gone. */
+  tellMissed(missed: Missed): void {
+    for (const follower of this.#followers)
+      if (missed.direction === undefined || watches(follower.filter))
+        this.#call(follower, () => follower.onMissed?.(missed));
   }
 
   clear(): void {
     for (const follower of this.#followers) this.#remove(follower);
   }
 
-  #hand(follower: Follower, event: StoredEvent): void {
+  #hand(follower: Follower, event: HeardEvent): void {
     if (matches(follower.filter, event.event)) this.#call(follower, () => follower.onEvent(event));
   }
 
@@ -71,21 +82,34 @@ export class Followers {
 
   #failed(follower: Follower, error: unknown): void {
     this.#remove(follower);
-    this.#log.warn({ problem: describeError(error) }, 'a follower of upstream events failed and was let go');
+    this.#log.warn({ problem: describeError(error) }, 'a follower of events failed and was let go');
   }
 
   #remove(follower: Follower): void {
     if (!this.#followers.includes(follower)) return;
-    this.#followers = this.#followers.filter((other) => other !== follower);
+    this.#change(this.#followers.filter((other) => other !== follower));
     this.#metrics.subscribers.dec();
     this.#onLeave();
   }
+
+  #change(followers: readonly Follower[]): void {
+    this.#followers = followers;
+    this.#watched = followers.flatMap(({ filter }) => (watches(filter) ? [filter.node] : []));
+  }
 }
 
+/** Whether a filter lets messages pass that go to nodes. */
+export function watches({ directions, types }: EventFilter): boolean {
+  return (directions?.includes('downstream') ?? false) && (types?.includes('message') ?? true);
+}
+
+const UPSTREAM: readonly Direction[] = ['upstream'];
+
 /** Whether an event passes a filter. A filter on parts of a message lets only messages pass. */
-export function matches(filter: UpstreamFilter, event: UpstreamEvent): boolean {
+export function matches(filter: EventFilter, event: HubEvent): boolean {
   if (filter.node !== undefined && filter.node !== event.node) return false;
   if (filter.types && !filter.types.includes(event.type)) return false;
+  if (event.type === 'message' && !(filter.directions ?? UPSTREAM).includes(event.direction)) return false;
   const { group, source, operation, resourcePrefix } = filter;
   if (
     group === undefined &&

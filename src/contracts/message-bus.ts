@@ -23,17 +23,24 @@ export interface MessageBus {
    */
   publish(event: UpstreamEvent): undefined | Promise<void>;
   /**
-   * Follows upstream events. With `afterId`, the events after that id that are still in the bounded buffer
+   * Follows events. With `afterId`, the upstream events after that id that are still in the bounded buffer
    * are delivered first; all of them when the id is none of this bus. A subscriber that throws is
    * unsubscribed and never disturbs the others.
    */
   subscribe(
-    filter: UpstreamFilter,
-    onEvent: (event: StoredEvent) => void,
+    filter: EventFilter,
+    onEvent: (event: HeardEvent) => void,
     options?: SubscribeOptions,
   ): Subscription;
 
   // — downstream: cloud → edge —
+  /**
+   * Whether somebody follows what goes to this node, at whatever replica. To be asked before {@link show}:
+   * most of the time nobody does, and then a message costs this question alone.
+   */
+  isWatched(node: string): boolean;
+  /** Shows a message that went to its node to whoever follows now. It is not kept; never throws. */
+  show(sent: SentMessage): void;
   /**
    * Resolves when the message is queued for its node. It also resolves when a newer message that is queued
    * supersedes this one at once. @throws QUEUE_FULL, BUS_UNAVAILABLE
@@ -53,14 +60,24 @@ export interface MessageBus {
   backlog(node: string): { readonly messages: number; readonly bytes: number };
 }
 
+export type Direction = 'upstream' | 'downstream';
+
+/** A message, with `node/<node>/` before its resource, and the session it came or went by. */
+export interface SentMessage {
+  readonly node: string;
+  readonly sessionId: string;
+  readonly message: Message;
+}
+
+export interface MessageOf<D extends Direction> extends SentMessage {
+  readonly type: 'message';
+  readonly direction: D;
+  /** Upstream of the frame as it came, else of the message as JSON. */
+  readonly bytes: number;
+}
+
 export type UpstreamEvent =
-  | {
-      readonly type: 'message';
-      readonly node: string;
-      readonly sessionId: string;
-      readonly message: Message;
-      readonly bytes: number;
-    }
+  | MessageOf<'upstream'>
   | {
       readonly type: 'connected';
       readonly node: string;
@@ -81,19 +98,31 @@ export type UpstreamEvent =
       readonly epoch?: number;
     };
 
-/** `id` grows. It is opaque, and serves `afterId` and SSE's `Last-Event-ID`. */
-export interface StoredEvent {
-  readonly id: string;
-  readonly event: UpstreamEvent;
+export type HubEvent = UpstreamEvent | MessageOf<'downstream'>;
+
+export interface HeardEvent {
+  /**
+   * Grows. It is opaque, and serves `afterId` and SSE's `Last-Event-ID`. Undefined downstream, where nothing
+   * is kept.
+   */
+  readonly id: string | undefined;
+  readonly event: HubEvent;
 }
 
 export interface SubscribeOptions {
   readonly afterId?: string;
   /**
    * Called before the event that follows, when events of whatever filter were not kept until this subscriber
-   * could have them. `count` is undefined where nobody knows how many.
+   * could have them.
    */
-  readonly onMissed?: (count: number | undefined) => void;
+  readonly onMissed?: (missed: Missed) => void;
+}
+
+export interface Missed {
+  /** Undefined where nobody knows how many, or whether any. */
+  readonly count?: number | undefined;
+  /** `downstream`: only of what went to nodes. Absent: of what came from them. */
+  readonly direction?: 'downstream';
 }
 
 export interface Subscription {
@@ -105,9 +134,14 @@ export interface Subscription {
   end(): void;
 }
 
-export interface UpstreamFilter {
+export interface EventFilter {
   readonly node?: string;
-  readonly types?: readonly UpstreamEvent['type'][];
+  readonly types?: readonly HubEvent['type'][];
+  /**
+   * Of messages; coming and going have none, and pass. Without it, `upstream`: a program that answers what it
+   * hears must not hear itself.
+   */
+  readonly directions?: readonly Direction[];
   /** `group`, `source`, `operation` of the message, compared for equality. */
   readonly group?: string;
   readonly source?: string;

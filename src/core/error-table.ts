@@ -447,7 +447,7 @@ export const ERRORS = {
   },
   OPERATOR_NEEDED: {
     status: 403,
-    message: '{name} is a viewer, and only the role operator may change something',
+    message: '{name} is a viewer, and only the role operator may do this',
     fix: 'ask an operator to do it, or use a certificate of an operator; `sallyport certs issue operator NAME` makes one',
   },
   BEARER_REFUSED: {

@@ -305,7 +305,7 @@ export function createMetrics(options: { process?: boolean } = {}) {
     queuedBytes: gauge('downstream_queued_bytes', 'Bytes waiting for nodes.', []),
     queueLimit: gauge('downstream_queue_limit_messages', 'Messages that may wait for nodes.', []),
     queueLimitBytes: gauge('downstream_queue_limit_bytes', 'Bytes that may wait for nodes.', []),
-    subscribers: gauge('upstream_subscribers', 'Programs that follow upstream messages.', []),
+    subscribers: gauge('upstream_subscribers', 'Programs that follow events.', []),
     // — NATS —
     busConnected: gauge('bus_connected', '1 while this replica is connected to NATS.', []),
     busReconnects: counter('bus_reconnects_total', 'Connections to NATS after the first.', []),

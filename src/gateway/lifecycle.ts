@@ -51,10 +51,13 @@ export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Life
 }
 
 /** In a folder an administrator's certificate lies beside the Secrets; on a cluster people have their own. */
-function adminCertificate({ config, clock, log }: GatewayWorld, { current }: Certificates): Component[] {
+function adminCertificate(
+  { config, clock, log, audit }: GatewayWorld,
+  { current }: Certificates,
+): Component[] {
   const { kind, path } = config.current.secretStore;
   if (kind !== 'directory') return [];
-  const parts = { clock, log, authority: () => current.authority(), source: current };
+  const parts = { clock, log, audit, authority: () => current.authority(), source: current };
   return [new AdminCertificateKeeper(parts, { directory: path, name: 'admin', role: 'operator', days: 365 })];
 }
 

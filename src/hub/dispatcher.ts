@@ -117,7 +117,9 @@ export class Dispatcher {
     const { node, id: sessionId, whenPlaced } = session;
     const resource = withNodePrefix(node, message.route.resource);
     const said = message.withRoute({ ...message.route, resource });
-    const publish = () => this.#bus.publish({ type: 'message', node, sessionId, message: said, bytes });
+    const direction = 'upstream';
+    const publish = () =>
+      this.#bus.publish({ type: 'message', direction, node, sessionId, message: said, bytes });
     return whenPlaced ? whenPlaced.then(publish) : publish();
   }
 

@@ -37,6 +37,14 @@ interface Entry extends Outgoing {
   done: boolean;
 }
 
+interface OutboxParts {
+  readonly send: (message: Message) => Promise<void>;
+  /** The message went for the first time. */
+  readonly sent: (message: Message) => void;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+}
+
 /**
  * What is under way to one edge: sent in order, and, where an acknowledgement is due, sent again every
  * `ackTimeoutMs`, `ackRetries` times, then after a back-off, {@link ROUNDS} rounds in all; then given up as
@@ -44,6 +52,7 @@ interface Entry extends Outgoing {
  */
 export class Outbox {
   readonly #send: (message: Message) => Promise<void>;
+  readonly #sent: (message: Message) => void;
   readonly #clock: Clock;
   readonly #metrics: Metrics;
   readonly #options: () => OutboxOptions;
@@ -55,11 +64,9 @@ export class Outbox {
   #closed = false;
   #whenEmpty: (() => void)[] = [];
 
-  constructor(
-    { send, clock, metrics }: { send: (message: Message) => Promise<void>; clock: Clock; metrics: Metrics },
-    options: () => OutboxOptions,
-  ) {
+  constructor({ send, sent, clock, metrics }: OutboxParts, options: () => OutboxOptions) {
     this.#send = send;
+    this.#sent = sent;
     this.#clock = clock;
     this.#metrics = metrics;
     this.#options = options;
@@ -143,6 +150,7 @@ export class Outbox {
       return;
     }
     if (entry.sent > 0 || entry.round > 0) this.#metrics.messagesRetried.inc();
+    else this.#sent(entry.message);
     entry.sent++;
     if (!entry.acknowledged) this.#finish(entry, { kind: 'sent' });
     else if (!entry.done) this.#wait(entry);

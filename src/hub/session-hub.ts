@@ -13,6 +13,7 @@ import { Subscribers } from '../core/subscribers.ts';
 import type { NodeIdentity } from '../identity/node-identity.ts';
 import { type CloseReason, closeReason } from '../protocol/close-reasons.ts';
 import type { TransportName } from '../protocol/listener-names.ts';
+import type { Message } from '../protocol/message.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { Door } from './door.ts';
@@ -20,6 +21,7 @@ import { drainSessions } from './drain.ts';
 import { Liveness } from './liveness.ts';
 import { nodeInfo } from './node-info.ts';
 import { Presence } from './presence.ts';
+import { withNodePrefix } from './resources.ts';
 import { Sender } from './sender.ts';
 import { Session, type SessionServices } from './session.ts';
 import type { SessionEvent } from './session-event.ts';
@@ -119,6 +121,7 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
       throttles,
       options,
       dispatch: (session, message, bytes) => dispatcher.dispatch(session, message, bytes),
+      sent: (session, message) => this.#show(session, message),
       gone: (session, reason) => this.#end(session, reason, undefined),
       attach: (session) => this.#parts.bus.attach(session.node, session),
       stuck: (session) => this.#close(session, closeReason('SlowConsumer')),
@@ -339,6 +342,14 @@ export class SessionHub implements EdgeAcceptor, LocalNodes, Component {
     metrics.sessionsEnded.inc({ transport, reason: why });
     this.#log.disconnected({ node, session: id, transport, reason: why });
     this.#presence.ended(session, why);
+  }
+
+  /** As cloud programs see what edges send: acknowledgements and keepalives do not come here. */
+  #show({ node, id: sessionId }: Session, message: Message): void {
+    const { bus } = this.#parts;
+    if (!bus.isWatched(node)) return;
+    const resource = withNodePrefix(node, message.route.resource);
+    bus.show({ node, sessionId, message: message.withRoute({ ...message.route, resource }) });
   }
 
   #info(session: Session): NodeInfo {

@@ -27,6 +27,8 @@ export interface SessionServices {
   gone(session: Session, reason: CloseReason | undefined): void;
   /** The connection takes nothing more. */
   stuck(session: Session): void;
+  /** A message of the bus went to the edge. */
+  sent(session: Session, message: Message): void;
   /** The session takes what the bus has for its node. */
   attach(session: Session): Unsubscribe;
 }
@@ -201,6 +203,7 @@ export class Session implements EdgeConnectionHandler, DownstreamConsumer, Relay
     this.#outbox ??= new Outbox(
       {
         send: (outgoing) => this.#sendOrFail(outgoing),
+        sent: (outgoing) => this.#services.sent(this, outgoing),
         clock: this.#services.clock,
         metrics: this.#services.metrics,
       },

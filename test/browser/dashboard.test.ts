@@ -96,6 +96,9 @@ describe('the dashboard', () => {
     expect(await dialog.getByRole('button').allTextContents()).not.toContain('Disconnect');
     await dialog.getByRole('button', { name: 'Close' }).click();
     expect(await visitor.page.locator('button.act').count()).toBe(0);
+    expect(await visitor.page.getByRole('combobox', { name: 'Direction' }).count()).toBe(0);
+    await visitor.page.getByRole('button', { name: 'Follow', exact: true }).click();
+    await visitor.page.getByText('Following.').waitFor();
     expect(visitor.complaints).toEqual([]);
   });
 

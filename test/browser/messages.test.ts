@@ -36,7 +36,10 @@ const open = async (options: Parameters<typeof visit>[0] = {}) => {
   await visitor.page.goto(dashboard.url);
   await visitor.page.getByText('Live', { exact: true }).waitFor();
   await visitor.page.getByRole('rowheader', { name: 'edge-1', exact: true }).waitFor();
-  return { ...visitor, part: visitor.page.getByRole('region', { name: 'Messages', exact: true }) };
+  const part = visitor.page.getByRole('region', { name: 'Messages', exact: true });
+  // It is there as soon as the page knows that an operator looks at it.
+  await part.getByRole('combobox', { name: 'Direction' }).waitFor();
+  return { ...visitor, part };
 };
 const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click();
 const follow = async (page: Page) => {
@@ -95,7 +98,7 @@ describe('P6: messages as they come', () => {
     await part.getByLabel('Operation').press('Enter');
     await page.getByText('Following.').waitFor();
     expect(visitor.requests.at(-1)).toContain(
-      'node=edge-2&operation=insert&resourcePrefix=node%2Fedge-2%2Fapp%2F',
+      'direction=upstream&direction=downstream&node=edge-2&operation=insert&resourcePrefix=node%2Fedge-2%2Fapp%2F',
     );
     await say(1, 'of another', 'app/a', 'insert');
     await say(2, 'of another operation', 'app/a');
@@ -112,6 +115,52 @@ describe('P6: messages as they come', () => {
       await part.getByLabel('Node', { exact: true }).evaluate((input) => input.matches(':invalid')),
     ).toBe(true);
     await part.getByText('1 of 2 rows', { exact: true }).waitFor();
+  });
+
+  test('are told by direction, and filtered by it: what nodes send, what is sent to them, or both', async () => {
+    await using visitor = await open({ width: 1160 });
+    const { page, part } = visitor;
+    const tell = (content: string) =>
+      hub.admin.post('/api/v1/nodes/edge-1/messages', {
+        ...{ resource: 'app/order', operation: 'insert', content, group: 'user' },
+      });
+    await follow(page);
+    const edgeOf = async (box: Promise<{ x: number; width: number } | null>) => {
+      const { x, width } = (await box)!;
+      return x + width;
+    };
+    const last = page.getByRole('button', { name: 'Stop', exact: true });
+    expect(await edgeOf(last.boundingBox())).toBeLessThanOrEqual(await edgeOf(part.boundingBox()));
+    await tell('to the node');
+    await say(1, 'of the node');
+    const rows = part.getByRole('row');
+    await rows
+      .filter({ hasText: 'insert node/edge-1/app/order' })
+      .getByText('to it', { exact: true })
+      .waitFor();
+    await rows
+      .filter({ hasText: 'update node/edge-1/app/hello' })
+      .getByText('from it', { exact: true })
+      .waitFor();
+    await part.getByRole('button', { name: 'Show insert node/edge-1/app/order of edge-1' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('"to the node"').waitFor();
+    await dialog.getByText('sallyport watch --node edge-1 --direction downstream -o json').waitFor();
+    await page.keyboard.press('Escape');
+    await part.getByRole('combobox', { name: 'Direction' }).selectOption('to nodes');
+    await press(page, 'Apply');
+    await page.getByText('Following.').waitFor();
+    await say(1, 'not shown');
+    await tell('shown');
+    await part.getByText('1 row', { exact: true }).waitFor();
+    await part.getByRole('combobox', { name: 'Direction' }).selectOption('from nodes');
+    await press(page, 'Apply');
+    await page.getByText('Following.').waitFor();
+    await tell('not shown');
+    await say(1, 'shown');
+    await part.getByText('1 row', { exact: true }).waitFor();
+    await rows.filter({ hasText: 'from it' }).waitFor();
+    expect(errorsOf(visitor)).toEqual([]);
   });
 
   test('show nodes that come and go', async () => {
@@ -145,7 +194,7 @@ describe('P6: messages as they come', () => {
     const event = (n: number) =>
       `id: ${n}\nevent: message\ndata: {"type":"message","node":"edge-${n}","bytes":${n},"message":{"route":{"operation":"o","resource":"r-${n}"},"content":${n}}}\n\n`;
     const body = Array.from({ length: 5_000 }, (_, n) => event(n)).join('');
-    await page.route('**/api/v1/events?', (route) =>
+    await page.route('**/api/v1/events?direction=*', (route) =>
       route.fulfill({ contentType: 'text/event-stream', body }),
     );
     await press(page, 'Follow');
@@ -191,7 +240,7 @@ describe('P6: messages as they come', () => {
   test('say what the gateway says when it refuses', async () => {
     await using visitor = await open();
     const { page, part } = visitor;
-    await page.route('**/api/v1/events?', (route) =>
+    await page.route('**/api/v1/events?direction=*', (route) =>
       route.fulfill({ status: 503, json: { error: { message: 'too many follow' } } }),
     );
     await press(page, 'Follow');

@@ -3,8 +3,12 @@ import type {
   DeliveryOutcome,
   DownstreamConsumer,
   DownstreamItem,
+  EventFilter,
+  HeardEvent,
   MessageBus,
-  StoredEvent,
+  MessageOf,
+  Missed,
+  SubscribeOptions,
   UpstreamEvent,
 } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
@@ -279,8 +283,8 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
 
     test('tells followers what passes their filter, and those that return what they missed', () =>
       withBus(async (bus) => {
-        const all: StoredEvent[] = [];
-        const some: StoredEvent[] = [];
+        const all: HeardEvent[] = [];
+        const some: HeardEvent[] = [];
         bus.subscribe({}, (event) => all.push(event));
         bus.subscribe(
           { node: 'edge-1', group: 'resource', resourcePrefix: 'node/edge-1/default/' },
@@ -298,9 +302,9 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
           () => all.length === 4 && some.length === 2,
         );
         expect(some.map(contentOf)).toEqual([1, 3]);
-        const ids = all.map(({ id }) => id);
+        const ids = all.map(({ id }) => id!);
         expect([...ids].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))).toEqual(ids);
-        const missed: StoredEvent[] = [];
+        const missed: HeardEvent[] = [];
         bus.subscribe({ types: ['message'] }, (event) => missed.push(event), { afterId: ids[0]! });
         await eventually('missed.length === 2', () => missed.length === 2);
         expect(missed.map(contentOf)).toEqual([2, 3]);
@@ -308,9 +312,9 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
 
     test('L9: whoever goes on after the position it had misses nothing, though its filter held all back', () =>
       withBus(async (bus) => {
-        const ofOther: StoredEvent[] = [];
+        const ofOther: HeardEvent[] = [];
         const missed: unknown[] = [];
-        const options = { onMissed: (count?: number) => missed.push(count) };
+        const options = { onMissed: (what: Missed) => missed.push(what) };
         const before = bus.subscribe({ node: 'edge-2' }, (event) => ofOther.push(event), options);
         const start = before.position();
         for (const content of [1, 2, 3]) await bus.publish(fromEdge('edge-1', content));
@@ -330,12 +334,79 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
         withBus(async (bus) => {
           await bus.publish(fromEdge('edge-1', 1));
           const heard: unknown[] = [];
-          const onMissed = (count: number | undefined) => heard.push({ missed: count });
+          const onMissed = (missed: Missed) => heard.push({ missed: missed.count });
           bus.subscribe({}, (event) => heard.push(contentOf(event)), { afterId, onMissed });
           await eventually('heard.length === 2', () => heard.length === 2);
           expect(heard).toEqual([{ missed: undefined }, 1]);
         }),
     );
+
+    test('P6: whoever follows that direction is shown what goes to nodes, and nobody else; nothing of it is kept', () =>
+      withBus(async (bus) => {
+        const sent = (node: string, content: number) => {
+          const { message } = fromEdge(node, content);
+          return { node, sessionId: 's-1', message };
+        };
+        expect([bus.isWatched('edge-1'), bus.isWatched('edge-2')]).toEqual([false, false]);
+        const heard: Record<'both' | 'down' | 'up' | 'sessions', unknown[]> = {
+          both: [],
+          down: [],
+          up: [],
+          sessions: [],
+        };
+        const hear = (name: keyof typeof heard, filter: EventFilter, options?: SubscribeOptions) =>
+          bus.subscribe(
+            filter,
+            ({ id, event }) =>
+              heard[name].push([
+                event.type === 'message' ? event.direction : event.type,
+                contentOf({ id, event }),
+                id === undefined,
+              ]),
+            options,
+          );
+        hear('up', {});
+        hear('sessions', { directions: ['downstream'], types: ['connected'] });
+        const down = hear('down', { directions: ['downstream'], node: 'edge-1' });
+        await eventually('edge-1 is watched', () => bus.isWatched('edge-1'));
+        expect(bus.isWatched('edge-2')).toBe(false);
+        const both = hear('both', { directions: ['upstream', 'downstream'] });
+        await eventually('edge-2 is watched', () => bus.isWatched('edge-2'));
+        bus.show(sent('edge-1', 1));
+        bus.show(sent('edge-2', 2));
+        await eventually('both are shown', () => heard.both.length === 2);
+        await bus.publish(connected('edge-1'));
+        await bus.publish(fromEdge('edge-1', 3));
+        await eventually('what came is heard', () => heard.both.length === 4 && heard.down.length === 2);
+        expect(heard).toEqual({
+          both: [
+            ['downstream', 1, true],
+            ['downstream', 2, true],
+            ['connected', undefined, false],
+            ['upstream', 3, false],
+          ],
+          down: [
+            ['downstream', 1, true],
+            ['connected', undefined, false],
+          ],
+          up: [
+            ['connected', undefined, false],
+            ['upstream', 3, false],
+          ],
+          sessions: [['connected', undefined, false]],
+        });
+        const position = both.position()!;
+        both.end();
+        await eventually('edge-2 is watched no more', () => !bus.isWatched('edge-2'));
+        expect(bus.isWatched('edge-1')).toBe(true);
+        down.end();
+        await eventually('nor is edge-1', () => !bus.isWatched('edge-1'));
+        const missed: Missed[] = [];
+        const options = { afterId: position, onMissed: (what: Missed) => missed.push(what) };
+        hear('up', {}, options);
+        hear('both', { directions: ['downstream'] }, options);
+        expect(missed).toEqual([{ direction: 'downstream' }]);
+      }));
 
     test('a follower that throws is let go and disturbs nobody', () =>
       withBus(async (bus) => {
@@ -370,7 +441,7 @@ export function messageBusContract(name: string, start: (limits?: BusLimits) => 
   });
 }
 
-function fromEdge(node: string, content: number): UpstreamEvent {
+function fromEdge(node: string, content: number): MessageOf<'upstream'> {
   const route = {
     source: 'edged',
     group: 'resource',
@@ -378,13 +449,13 @@ function fromEdge(node: string, content: number): UpstreamEvent {
     resource: `node/${node}/default/pod/p`,
   };
   const message = createMessage(route, content, { now: 0 });
-  return { type: 'message', node, sessionId: 's', message, bytes: 200 };
+  return { type: 'message', direction: 'upstream', node, sessionId: 's', message, bytes: 200 };
 }
 
 function connected(node: string): UpstreamEvent {
   return { type: 'connected', node, sessionId: 's', transport: 'websocket', at: 0 };
 }
 
-function contentOf({ event }: StoredEvent): unknown {
+function contentOf({ event }: HeardEvent): unknown {
   return event.type === 'message' ? event.message.content : undefined;
 }

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -68,7 +68,7 @@ describe('the command line', () => {
 
   test('P4: certs issue makes a viewer, who reads and is told why not more; a second one of the name is refused', async () => {
     const out = join(folder, 'alice');
-    const issued = await run('certs', 'issue', 'viewer', 'alice', '--out', out);
+    const issued = await run('certs', 'issue', 'viewer', 'alice', '--out', out, '--reason', 'on call');
     expect([issued.code, issued.stdout]).toEqual([0, expect.stringMatching(/^viewer alice, until 2\d{3}-/)]);
     const as = [
       '--cert',
@@ -91,6 +91,20 @@ describe('the command line', () => {
     expect((await run('certs', 'issue', 'operator', 'bob', '--out', join(folder, 'bob'))).code).toBe(0);
     const bob = ['--cert', join(folder, 'bob/bob.crt'), '--key', join(folder, 'bob/bob.key')];
     expect((await run('certs', 'rotate', 'hub', ...bob)).code).toBe(0);
+    const { serialNumber } = new X509Certificate(readFileSync(join(out, 'alice.crt')));
+    const lines = await run('audit', 'list', '--action', 'admin-certificate-issued', '-o', 'json');
+    expect(JSON.parse(lines.stdout)).toMatchObject([
+      { who: 'gateway', facts: { role: 'operator', name: 'admin' } },
+      {
+        who: userInfo().username,
+        from: hostname(),
+        why: 'on call',
+        what: expect.stringMatching(/^viewer alice has a certificate until 2\d{3}-/),
+        facts: { role: 'viewer', name: 'alice', serial: serialNumber },
+      },
+      { facts: { role: 'operator', name: 'bob' } },
+    ]);
+    expect((await run('audit', 'verify')).code).toBe(0);
   });
 
   test('certs list prints a table, JSON, YAML or names, and rotate changes the served certificate', async () => {

@@ -7,6 +7,7 @@ import type { RejectionListing } from '../../src/contracts/rejections.ts';
 import type { ReplicaListing } from '../../src/contracts/replicas.ts';
 import type { RevocationReceipt } from '../../src/contracts/revocations.ts';
 import { REPLICA_TIMES } from '../../src/fleet/nats-replicas.ts';
+import type { Message } from '../../src/protocol/message.ts';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { TcpRelay } from '../support/edges/tcp-relay.ts';
 import { eventually } from '../support/eventually.ts';
@@ -207,6 +208,44 @@ test('H1, L3: a message that enters any replica reaches its node once, with its 
   // One order for all: the end of the old session comes before the new one, whoever tells it.
   expect(afterwards().slice(0, 2)).toEqual(['disconnected TakenOver', 'connected']);
   expect(socket.received).toHaveLength(1);
+  following.abort();
+  await followed;
+});
+
+test('P6: what goes to a node is shown at the replica where it is followed, and what was cut off meanwhile is not hidden', async () => {
+  await using relay = await TcpRelay.to(server.port);
+  await using fleet = await GatewayFleet.start({
+    gateways: { r1: `nats://127.0.0.1:${relay.port}`, r2: server.url },
+    settings: {},
+  });
+  const credentials = await fleet.credentials('edge-1', 'r2');
+  const socket = await fleet.connect('edge-1', 'r2', credentials);
+  const heard: string[] = [];
+  const following = new AbortController();
+  const path = '/api/v1/events?direction=upstream&direction=downstream&type=message';
+  const followed = (async () => {
+    for await (const { data } of fleet.get('r1').admin.events(path, { signal: following.signal })) {
+      const { type, direction, message } = data as { type: string; direction?: string; message?: Message };
+      heard.push([type, direction, message?.route.resource, message?.content].join(' '));
+    }
+  })();
+  // Until r2 has heard that somebody follows, it shows nothing.
+  let sent = 0;
+  const showsUp = async () => {
+    await sendDown(fleet.get('r2'), 'edge-1', { resource: `app/x${sent}`, content: sent++ });
+    return heard.some((line) => line.startsWith('message downstream node/edge-1/app/x'));
+  };
+  await eventually('r1 is shown what r2 sends', showsUp);
+  socket.send({ source: 'app', group: 'user', operation: 'update', resource: 'app/y' }, 'up');
+  await eventually('beside what the node says', () =>
+    heard.includes('message upstream node/edge-1/app/y up'),
+  );
+  heard.length = 0;
+  relay.cut();
+  await eventually('r1 noticed', async () => (await fleet.list('r1')).unanswered.length > 0);
+  relay.mend();
+  await eventually('r1 says so', () => heard.includes('missed downstream  '));
+  await eventually('and is shown what is sent again', showsUp);
   following.abort();
   await followed;
 });

@@ -1,7 +1,7 @@
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { StoredEvent } from '../../src/contracts/message-bus.ts';
+import type { HeardEvent } from '../../src/contracts/message-bus.ts';
 import { createMessage } from '../../src/protocol/message.ts';
 import { itemFor, metric, objectMessage } from '../support/edges/messages.ts';
 import { eventually } from '../support/eventually.ts';
@@ -86,7 +86,7 @@ test('a message that an edge sends again through another replica is seen once by
   const settings = fresh();
   await using a = await startNatsBus(settings);
   await using b = await startNatsBus(settings);
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   b.bus.subscribe({}, (event) => seen.push(event));
   const event = upstream('edge-1', 'again');
   await a.bus.publish(event);
@@ -103,13 +103,13 @@ test('a follower that moves to another replica goes on after the last event it s
   const settings = fresh();
   await using a = await startNatsBus(settings);
   await using b = await startNatsBus(settings);
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   const following = a.bus.subscribe({}, (event) => seen.push(event));
   for (const n of numbered(5)) await b.bus.publish(upstream('edge-1', n));
   await eventually('seen.length === 5', () => seen.length === 5);
   following.end();
   for (const n of numbered(5)) await a.bus.publish(upstream('edge-1', n + 5));
-  b.bus.subscribe({}, (event) => seen.push(event), { afterId: seen.at(-1)!.id });
+  b.bus.subscribe({}, (event) => seen.push(event), { afterId: seen.at(-1)!.id! });
   await eventually('seen.length === 10', () => seen.length === 10);
   expect(seen.map(({ event }) => event.type === 'message' && event.message.content)).toEqual(numbered(10));
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: '999999' });

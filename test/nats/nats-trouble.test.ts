@@ -1,7 +1,7 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { expect, test } from 'vitest';
-import type { StoredEvent } from '../../src/contracts/message-bus.ts';
+import type { HeardEvent } from '../../src/contracts/message-bus.ts';
 import { itemFor, metric, objectMessage } from '../support/edges/messages.ts';
 import { TcpRelay } from '../support/edges/tcp-relay.ts';
 import { eventually, eventuallyHolds } from '../support/eventually.ts';
@@ -10,7 +10,7 @@ import { createNatsBus, numbered, startNatsBus, TakingConsumer, upstream } from 
 
 const healthy = (rig: { bus: { problem(): string | undefined } }) =>
   eventuallyHolds(() => expect(rig.bus.problem()).toBeUndefined());
-const contentsOf = (events: readonly StoredEvent[]) =>
+const contentsOf = (events: readonly HeardEvent[]) =>
   events.map(({ event }) => (event.type === 'message' ? event.message.content : event.type));
 
 test('NATS down at the start: the bus starts, says what is missing, and is whole once NATS comes', async () => {
@@ -22,7 +22,7 @@ test('NATS down at the start: the bus starts, says what is missing, and is whole
   expect(rig.bus.problem()).toMatch(/^nats: /);
   const edge = new TakingConsumer();
   rig.bus.attach('edge-1', edge);
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   rig.bus.subscribe({}, (event) => seen.push(event));
   await expect(rig.bus.publish(upstream('edge-1', 'lost'))).rejects.toMatchObject({
     code: 'BUS_UNAVAILABLE',
@@ -42,7 +42,7 @@ test('NATS down at the start: the bus starts, says what is missing, and is whole
 test('H1: NATS killed and restarted: what it took is there, what waits for it is sent again, nothing is stored twice', async () => {
   await using server = await startNatsServer();
   await using rig = await startNatsBus({ servers: [server.url], holdMs: 60_000 });
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   rig.bus.subscribe({}, (event) => seen.push(event));
   const holding = new TakingConsumer({ answer: () => new Promise(() => {}) });
   const detach = rig.bus.attach('here', holding);
@@ -104,7 +104,7 @@ test('NATS stands still: what it confirmed nothing of is bounded and counted, mo
   process.kill(server.pid!, 'SIGCONT');
   await Promise.all(held);
   await healthy(rig);
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   rig.bus.subscribe({}, (event) => seen.push(event), { afterId: '0' });
   await eventually('seen.length >= 50', () => seen.length >= 50);
   expect(contentsOf(seen).sort((a, b) => Number(a) - Number(b))).toEqual(numbered(50));
@@ -119,7 +119,7 @@ test('streams that were deleted, or lost with their store, are made anew without
     holdMs: 60_000,
     requestTimeoutMs: 500,
   });
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   rig.bus.subscribe({}, (event) => seen.push(event));
   const edge = new TakingConsumer();
   rig.bus.attach('edge-1', edge);
@@ -148,7 +148,7 @@ test('H1: a cluster of three loses its leader while messages flow both ways: non
   await using b = await startNatsBus(settings);
   await healthy(a);
   await healthy(b);
-  const seen: StoredEvent[] = [];
+  const seen: HeardEvent[] = [];
   b.bus.subscribe({}, (event) => seen.push(event), { afterId: '0' });
   const edge = new TakingConsumer();
   b.bus.attach('edge-1', edge);

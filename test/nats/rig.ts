@@ -76,6 +76,7 @@ export function upstream(node: string, content: unknown): UpstreamEvent & { type
   const route = { source: 'edged', group: 'resource', operation: 'update', resource };
   return {
     type: 'message',
+    direction: 'upstream',
     node,
     sessionId: 's-1',
     message: createMessage(route, content, { now: 0 }),

@@ -112,11 +112,29 @@ describe('@sallyport/sdk', () => {
   });
 });
 
+test('what is pinned is looked after: Dependabot proposes packages, base image and images of compose every week', () => {
+  const { updates } = parse(readFileSync('.github/dependabot.yml', 'utf8')) as {
+    updates: { 'package-ecosystem': string; schedule: { interval: string } }[];
+  };
+  expect(updates.map((one) => [one['package-ecosystem'], one.schedule.interval])).toEqual([
+    ['npm', 'weekly'],
+    ['docker', 'weekly'],
+    ['docker-compose', 'weekly'],
+  ]);
+});
+
 describe('Dockerfile', () => {
-  test('builds in one stage and runs another, on a glibc base of the Node version the lockfile was made with', () => {
-    const stages = instruction('FROM');
-    expect(stages).toHaveLength(2);
-    for (const stage of stages) expect(stage).toMatch(/^node:24-bookworm-slim/);
+  test('builds in one stage and runs another, on a glibc base of the Node version the lockfile was made with, pinned by its digest', () => {
+    const stages = instruction('FROM').map((stage) => {
+      const [, image, name] = /^(\S+)(?: AS (\S+))?$/.exec(stage)!;
+      return { image: image!, name };
+    });
+    const ours = new Set(stages.map(({ name }) => name));
+    const foreign = stages.filter(({ image }) => !ours.has(image));
+    expect(foreign.map(({ image }) => image)).toEqual([
+      expect.stringMatching(/^node:24-bookworm-slim@sha256:[0-9a-f]{64}$/),
+    ]);
+    expect(stages.map(({ name }) => name)).toEqual(['base', 'build', undefined]);
     expect(manifest.engines.node).toBe('>=24');
     expect(instruction('RUN')[1]).toContain('--omit=dev');
     for (const peer of Object.keys(manifest.peerDependencies))
@@ -354,7 +372,11 @@ describe('docker-compose.yml', () => {
       services: Record<string, Service & { readonly hostname?: string }>;
     };
     const { nats, ...replicas } = overlay.services;
-    expect(nats).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
+    expect(nats).toMatchObject({
+      image: expect.stringMatching(/^nats:\d+\.\d+\.\d+-alpine$/),
+      read_only: true,
+      cap_drop: ['ALL'],
+    });
     expect(Object.keys(replicas)).toEqual(gateways.map(([name]) => name));
     for (const [name, { environment, hostname }] of Object.entries(replicas)) {
       expect(hostname).toBe(name);
@@ -378,7 +400,7 @@ describe('docker-compose.yml', () => {
     expect(loaded.upstream.addresses).toEqual(['cloudcore:10000']);
     expect(cloudcore.environment!.CLOUDCORE_NAMES).toBe('cloudcore');
     expect(front.ports).toEqual([`${loaded.tunnel.port}:${loaded.tunnel.port}/tcp`]);
-    expect(instruction('FROM')[0]).toMatch(new RegExp(` AS ${cloudcore.build!.target}$`));
+    expect(instruction('FROM')[1]).toMatch(new RegExp(` AS ${cloudcore.build!.target}$`));
     expect(cloudcore).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
     // Beside src, which the image's first stage has, the program imports what is mounted, and nothing else.
     const mounted = cloudcore.volumes!.map((volume) => volume.split(':')[0]!.replace('./', ''));

@@ -13,9 +13,16 @@ const NOTHING = { problem: '', rows: [], dropped: 0, isHeld: false, waiting: 0 }
 /** Kinds of event by what a person chooses. @type {Record<MessageFilter['kind'], readonly string[]>} */
 const KINDS = { all: [], messages: ['message'], sessions: ['connected', 'disconnected'] };
 
+const DIRECTIONS = /** @type {const} */ ({
+  both: ['upstream', 'downstream'],
+  upstream: ['upstream'],
+  downstream: ['downstream'],
+});
+
 /**
- * What nodes send, as it comes: the same stream as `sallyport watch`, held open only while somebody follows.
- * Whatever the rate, it holds a bounded number of rows, and tells of them a few times a second.
+ * What nodes send and are sent, as it happens: the same stream as `sallyport watch`, held open only while
+ * somebody follows. Whatever the rate, it holds a bounded number of rows, and tells of them a few times a
+ * second.
  */
 export class MessageFeed {
   #follow;
@@ -105,8 +112,9 @@ export class MessageFeed {
 }
 
 /** @param {MessageFilter} filter */
-export function pathOf({ node, kind, operation, resource }) {
+export function pathOf({ node, kind, direction = 'upstream', operation, resource }) {
   const query = new URLSearchParams(KINDS[kind].map((type) => ['type', type]));
+  for (const one of DIRECTIONS[direction]) query.append('direction', one);
   for (const [name, value] of Object.entries({ node, operation, resourcePrefix: resource }))
     if (value !== '') query.set(name, value);
   return `/api/v1/events?${query}`;
@@ -120,6 +128,7 @@ function rowOf(data, number) {
     number,
     at: Date.now(),
     kind: event.type,
+    ...(event.type === 'message' ? { direction: event.direction } : {}),
     node: event.node ?? '',
     what: whatOf(event),
     ...(event.bytes === undefined ? {} : { bytes: event.bytes }),
@@ -129,10 +138,11 @@ function rowOf(data, number) {
 }
 
 /** @param {any} event */
-function whatOf({ type, message, transport, reason, count }) {
+function whatOf({ type, message, transport, reason, count, direction }) {
   if (type === 'message') return `${message.route.operation ?? ''} ${message.route.resource ?? ''}`.trim();
   if (type === 'connected') return `connected over ${transport}`;
   if (type === 'disconnected') return `disconnected: ${reason}`;
+  if (direction === 'downstream') return 'What nodes were sent meanwhile was not kept.';
   return count === undefined ? 'Events may have been missed here.' : `${count} events were missed here.`;
 }
 

@@ -171,6 +171,8 @@ export interface FollowCallbacks {
 export interface MessageFilter {
   readonly node: string;
   readonly kind: 'all' | 'messages' | 'sessions';
+  /** Absent unless for an operator; others may follow only what nodes send. */
+  readonly direction?: 'both' | 'upstream' | 'downstream';
   readonly operation: string;
   /** How the resource begins. */
   readonly resource: string;
@@ -182,9 +184,11 @@ export interface MessageRow {
   /** When it reached this page, milliseconds since the epoch, the browser's clock. */
   readonly at: number;
   readonly kind: 'message' | 'connected' | 'disconnected' | 'missed';
+  /** Of messages. */
+  readonly direction?: 'upstream' | 'downstream';
   readonly node: string;
   readonly what: string;
-  /** Of the frame that the node sent. */
+  /** Of a message. */
   readonly bytes?: number;
   /** The event as it came, JSON; its beginning when it is long. */
   readonly text: string;

@@ -1,4 +1,9 @@
-import type { StoredEvent, UpstreamEvent } from '../../contracts/message-bus.ts';
+import type { UpstreamEvent } from '../../contracts/message-bus.ts';
+
+export interface KeptEvent {
+  readonly id: string;
+  readonly event: UpstreamEvent;
+}
 
 export interface EventBufferOptions {
   /** How many events are kept. */
@@ -57,11 +62,11 @@ export class EventBuffer {
    * What is kept of what came after the event of that id, and how many are not. Everything kept, and
    * undefined, when the id is none of this buffer: of an earlier process, or of another gateway.
    */
-  after(id: string): { readonly lost: number | undefined; readonly kept: readonly StoredEvent[] } {
+  after(id: string): { readonly lost: number | undefined; readonly kept: readonly KeptEvent[] } {
     const seen = /^\d{1,16}$/.test(id) ? Number(id) : Number.NaN;
     const isOurs = seen >= this.#origin - 1 && seen < this.#nextId;
     const from = isOurs ? Math.max(this.#firstId, seen + 1) : this.#firstId;
-    const kept: StoredEvent[] = [];
+    const kept: KeptEvent[] = [];
     for (let next = from; next < this.#nextId; next++)
       kept.push({ id: String(next), event: this.#ring[next % this.#capacity]! });
     return { lost: isOurs ? from - seen - 1 : undefined, kept };

@@ -4,19 +4,21 @@ import type {
   DownstreamConsumer,
   DownstreamItem,
   Enqueued,
+  EventFilter,
+  HeardEvent,
   MessageBus,
-  StoredEvent,
+  SentMessage,
   SubscribeOptions,
   Subscription,
   UpstreamEvent,
-  UpstreamFilter,
 } from '../../contracts/message-bus.ts';
 import { type Clock, monotonicAt, type Timer } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Unsubscribe } from '../../core/property.ts';
-import { Followers } from '../followers.ts';
+import { encodeJson } from '../../protocol/codec-json.ts';
+import { Followers, watches } from '../followers.ts';
 import { type Attachment, NodeBacklog, type Slot } from '../node-backlog.ts';
 import { isOlderVersion, objectKey } from '../object-key.ts';
 import { EventBuffer } from './event-buffer.ts';
@@ -107,14 +109,25 @@ export class LocalBus implements MessageBus {
   }
 
   subscribe(
-    filter: UpstreamFilter,
-    onEvent: (event: StoredEvent) => void,
+    filter: EventFilter,
+    onEvent: (event: HeardEvent) => void,
     { afterId, onMissed }: SubscribeOptions = {},
   ): Subscription {
     const { lost, kept } = afterId === undefined ? NOTHING_BEFORE : this.#events.after(afterId);
-    if (lost !== 0) onMissed?.(lost);
+    if (lost !== 0) onMissed?.({ count: lost });
+    if (afterId !== undefined && watches(filter)) onMissed?.({ direction: 'downstream' });
     const end = this.#followers.add({ filter, onEvent }, kept);
     return { position: () => this.#events.lastId, end };
+  }
+
+  isWatched(node: string): boolean {
+    const { watched } = this.#followers;
+    return watched.length > 0 && watched.some((one) => one === undefined || one === node);
+  }
+
+  show(sent: SentMessage): void {
+    const bytes = encodeJson(sent.message).length;
+    this.#followers.tell(undefined, { type: 'message', direction: 'downstream', ...sent, bytes });
   }
 
   async enqueue(item: DownstreamItem): Promise<Enqueued> {

@@ -1,4 +1,5 @@
 import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import type { MessageOf } from '../../contracts/message-bus.ts';
 import { backoffDelayMs } from '../../core/backoff.ts';
 import type { Clock } from '../../core/clock.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
@@ -64,6 +65,20 @@ export class EventFeed {
     return Number.isSafeInteger(this.#nextSeq) ? String(this.#nextSeq! - 1) : undefined;
   }
 
+  /** The nodes whose downstream messages its followers want; undefined among them stands for every node. */
+  get watched(): readonly (string | undefined)[] {
+    return this.#followers.watched;
+  }
+
+  show(event: MessageOf<'downstream'>): void {
+    this.#followers.tell(undefined, event);
+  }
+
+  /** Of what went to nodes some may have gone by unseen. */
+  missedDownstream(): void {
+    this.#followers.tellMissed({ direction: 'downstream' });
+  }
+
   add(follower: Parameters<Followers['add']>[0]): Unsubscribe {
     this.#count++;
     return this.#followers.add(follower);
@@ -72,7 +87,7 @@ export class EventFeed {
   /** The stream is another one: from its first event on. */
   beginAnew(): void {
     this.#nextSeq = 1;
-    this.#followers.tellMissed(undefined);
+    this.#followers.tellMissed({});
     this.#stopReading?.();
   }
 
@@ -114,7 +129,7 @@ export class EventFeed {
     // A stream that was lost and made anew counts from one again.
     if (this.#nextSeq > state.last_seq + 1) {
       this.#nextSeq = Math.max(1, state.first_seq);
-      this.#followers.tellMissed(undefined);
+      this.#followers.tellMissed({});
     }
     this.#skipTo(state.first_seq);
     return js.consumers.get(subjects.upStream, {
@@ -128,7 +143,7 @@ export class EventFeed {
     const lost = seq - (this.#nextSeq ?? seq);
     if (lost <= 0) return;
     this.#nextSeq = seq;
-    this.#followers.tellMissed(lost);
+    this.#followers.tellMissed({ count: lost });
   }
 
   async #read(consumer: Consumer): Promise<void> {

@@ -5,12 +5,13 @@ import type {
   DownstreamConsumer,
   DownstreamItem,
   Enqueued,
+  EventFilter,
+  HeardEvent,
   MessageBus,
-  StoredEvent,
+  SentMessage,
   SubscribeOptions,
   Subscription,
   UpstreamEvent,
-  UpstreamFilter,
 } from '../../contracts/message-bus.ts';
 import { type Clock, monotonicAt } from '../../core/clock.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
@@ -20,7 +21,9 @@ import type { Unsubscribe } from '../../core/property.ts';
 import type { NatsConnection } from '../../nats/nats-connection.ts';
 import { exactJson } from '../../protocol/content.ts';
 import type { Message } from '../../protocol/message.ts';
+import { watches } from '../followers.ts';
 import { isOlderVersion } from '../object-key.ts';
+import { DownstreamView } from './downstream-view.ts';
 import { EventFeed } from './event-feed.ts';
 import { MessageDeleter } from './message-deleter.ts';
 import { MessageRemover } from './message-remover.ts';
@@ -72,6 +75,7 @@ export class NatsBus implements MessageBus {
   readonly #outcomes: WaitingOutcomes;
   readonly #holdings: NodeHoldings;
   readonly #feeds = new Set<EventFeed>();
+  readonly #view: DownstreamView;
   readonly #off: Unsubscribe[] = [];
   readonly #toTell = new TurnBatch<{ readonly to: string; readonly what: object }>((told) =>
     this.#sendOutcome(told),
@@ -105,10 +109,23 @@ export class NatsBus implements MessageBus {
       { subjects },
     );
     this.#keeper = new StreamKeeper({ ...parts, reader }, { ...options, subjects });
+    this.#view = new DownstreamView({
+      ...parts,
+      subjects,
+      instance: this.#instance,
+      watched: () => [...this.#feeds].flatMap((feed) => feed.watched),
+      show: (event) => {
+        for (const feed of this.#feeds) feed.show(event);
+      },
+      missed: () => {
+        for (const feed of this.#feeds) feed.missedDownstream();
+      },
+    });
     this.#off.push(
       connection.onUp((nats, fresh) => {
         if (fresh) this.#listen(nats);
       }),
+      () => this.#view.stop(),
       this.#keeper.onSweep((range) => this.#holdings.sweep(range)),
       this.#keeper.onReplaced((stream) => this.#beginAnew(stream)),
     );
@@ -168,15 +185,20 @@ export class NatsBus implements MessageBus {
   }
 
   subscribe(
-    filter: UpstreamFilter,
-    onEvent: (event: StoredEvent) => void,
+    filter: EventFilter,
+    onEvent: (event: HeardEvent) => void,
     { afterId, onMissed }: SubscribeOptions = {},
   ): Subscription {
     if (this.#stopped) return { position: () => undefined, end: () => {} };
     const feed = afterId === undefined ? this.#liveFeed() : this.#feed(() => seqAfter(afterId));
     const leave = feed.add({ filter, onEvent, ...(onMissed ? { onMissed } : {}) });
+    if (watches(filter)) {
+      if (afterId !== undefined) onMissed?.({ direction: 'downstream' });
+      this.#view.changed();
+    }
     const end = () => {
       leave();
+      if (watches(filter)) this.#view.changed();
       if (!feed.idle) return;
       this.#feeds.delete(feed);
       if (this.#live === feed) this.#live = undefined;
@@ -209,6 +231,14 @@ export class NatsBus implements MessageBus {
   }
 
   // — downstream —
+
+  isWatched(node: string): boolean {
+    return this.#view.isWatched(node);
+  }
+
+  show(sent: SentMessage): void {
+    this.#view.publish(sent);
+  }
 
   async enqueue(item: DownstreamItem): Promise<Enqueued> {
     const admitted = this.#admit(item);

@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 import { headers, type MsgHdrs } from '@nats-io/transport-node';
-import type { DeliveryOutcome, DownstreamItem, UpstreamEvent } from '../../contracts/message-bus.ts';
+import type {
+  DeliveryOutcome,
+  DownstreamItem,
+  MessageOf,
+  SentMessage,
+  UpstreamEvent,
+} from '../../contracts/message-bus.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { checkMessage, decodeJson, encodeJson } from '../../protocol/codec-json.ts';
 import { readMembers } from '../../protocol/content.ts';
@@ -78,7 +84,8 @@ export function decodeEvent(
   try {
     if (subject.startsWith(`${subjects.prefix}.up.`)) {
       const sessionId = received?.get(HEADER.session) ?? '';
-      return { type: 'message', node, sessionId, message: decodeJson(data), bytes: data.length };
+      const message = decodeJson(data);
+      return { type: 'message', direction: 'upstream', node, sessionId, message, bytes: data.length };
     }
     const {
       event_type: type,
@@ -92,6 +99,28 @@ export function decodeEvent(
     const common = { node, sessionId, transport, at, ...(typeof epoch === 'number' ? { epoch } : {}) };
     if (type === 'connected') return { type, ...common };
     return type === 'disconnected' ? { type, ...common, reason } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function encodeSent(subjects: Subjects, { node, sessionId, message }: SentMessage): Encoded {
+  const sent = headers();
+  sent.set(HEADER.session, plain(sessionId));
+  return { subject: subjects.sent(node), payload: encodeJson(message), headers: sent };
+}
+
+/** @returns undefined for what no hub wrote */
+export function decodeSent(
+  subjects: Subjects,
+  { subject, data, headers: received }: Received,
+): MessageOf<'downstream'> | undefined {
+  const node = subjects.nodeOf(subject);
+  if (node === undefined) return undefined;
+  const sessionId = received?.get(HEADER.session) ?? '';
+  try {
+    const message = decodeJson(data);
+    return { type: 'message', direction: 'downstream', node, sessionId, message, bytes: data.length };
   } catch {
     return undefined;
   }

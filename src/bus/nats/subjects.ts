@@ -13,6 +13,8 @@ import type { MessageRoute } from '../../protocol/message.ts';
  * | `<prefix>.down.<node>` | messages for edges, in the stream `<prefix>-down` until they are delivered |
  * | `<prefix>.live.<node>` | internal: what `down` just took, for the replica that holds the node |
  * | `<prefix>.outcome.<who>.<id>` | what became of a message, to the replica that asked |
+ * | `<prefix>.int.sent.<node>` | internal: a message that went to a node, while somebody follows that |
+ * | `<prefix>.int.watch` | internal: which replica has somebody who follows, and which nodes |
  */
 export class Subjects {
   readonly prefix: string;
@@ -52,9 +54,22 @@ export class Subjects {
     return `${this.prefix}.outcome.${replica}.${id}`;
   }
 
-  /** The node of a subject under `up`, `presence`, `down` or `live`; undefined when it is none of ours. */
+  /** @param node undefined stands for every node, to subscribe */
+  sent(node?: string): string {
+    return `${this.prefix}.int.sent.${node === undefined ? '*' : encodeToken(node)}`;
+  }
+
+  watch(): string {
+    return `${this.prefix}.int.watch`;
+  }
+
+  /**
+   * The node of a subject under `up`, `presence`, `down`, `live` or `int.sent`; undefined when it is none of
+   * ours.
+   */
   nodeOf(subject: string): string | undefined {
-    const [prefix, , node] = subject.split('.');
+    const [prefix, kind, ...rest] = subject.split('.');
+    const node = kind === 'int' ? rest[1] : rest[0];
     return prefix === this.prefix && node ? decodeToken(node) : undefined;
   }
 

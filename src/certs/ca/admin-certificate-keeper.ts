@@ -1,3 +1,4 @@
+import type { AuditTrail } from '../../contracts/audit-trail.ts';
 import type { CertificateSource } from '../../contracts/certificate-source.ts';
 import type { Clock, Timer } from '../../core/clock.ts';
 import { describeError } from '../../core/errors.ts';
@@ -17,6 +18,7 @@ export interface AdminKeeperComponents {
   readonly source?: Pick<CertificateSource, 'onChange'>;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly audit: AuditTrail;
 }
 
 /** How often the certificate is looked at: a day is little of the life of any. */
@@ -64,7 +66,9 @@ export class AdminCertificateKeeper implements Component {
   }
 
   async #ensure(): Promise<void> {
-    const { authority, clock, log } = this.#components;
-    await ensureAdminCertificate({ authority: authority(), clock, log }, this.#options);
+    await ensureAdminCertificate(
+      { ...this.#components, authority: this.#components.authority() },
+      this.#options,
+    );
   }
 }

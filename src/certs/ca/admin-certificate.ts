@@ -8,8 +8,10 @@ import {
 } from 'node:crypto';
 import { chmod, link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AuditEntry, AuditTrail } from '../../contracts/audit-trail.ts';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Clock } from '../../core/clock.ts';
+import { SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { ADMIN_ORGANIZATIONS, type AdminRole } from '../../identity/admin-gate.ts';
 
@@ -33,6 +35,7 @@ export interface AdminCertificateComponents {
   readonly authority: AdminIssuer;
   readonly clock: Pick<Clock, 'now'>;
   readonly log: Logger;
+  readonly audit: AuditTrail;
 }
 
 export interface AdminCertificateOptions {
@@ -44,6 +47,8 @@ export interface AdminCertificateOptions {
   readonly days: number;
   /** How far notBefore lies back, milliseconds. */
   readonly backdateMs?: number;
+  /** Who has it made, why and from where; default: the gateway by itself. */
+  readonly deed?: Pick<AuditEntry, 'who' | 'why' | 'from'>;
 }
 
 /** Where the credentials of the command line are; each file is 0600. */
@@ -59,17 +64,20 @@ export const adminFiles = (directory: string, name = 'admin'): AdminFiles => ({
   ca: join(directory, 'ca.crt'),
 });
 
+const BY_ITSELF = { who: 'gateway' };
+
 /** Part of its life after which the certificate is renewed: as much is left as of the hub's. */
 const RENEW_FRACTION = 2 / 3;
 
 /**
  * Sees to it that the folder holds a client certificate of this role and name, of the present CA, with
  * enough life left. Several gateways may share the folder: the key is created once and then kept, so that
- * whoever's certificate is written last fits it.
+ * whoever's certificate is written last fits it. None is handed out that the audit has no line of.
+ * @throws AUDIT_UNAVAILABLE
  */
 export async function ensureAdminCertificate(
-  { authority, clock, log }: AdminCertificateComponents,
-  { directory, name, role, days, backdateMs = 3_600_000 }: AdminCertificateOptions,
+  { authority, clock, log, audit }: AdminCertificateComponents,
+  { directory, name, role, days, backdateMs = 3_600_000, deed = BY_ITSELF }: AdminCertificateOptions,
 ): Promise<AdminFiles> {
   const files = adminFiles(directory, name);
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -81,8 +89,15 @@ export async function ensureAdminCertificate(
 
   const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' });
   const issued = await authority.issueAdmin({ publicKey, name, role, days, backdateMs });
-  await replace(files.cert, new X509Certificate(issued.der).toString());
   const { serial, notAfter } = issued;
+  const entry = {
+    ...deed,
+    action: 'admin-certificate-issued',
+    what: `${role} ${name} has a certificate until ${notAfter.toISOString()}`,
+    facts: { serial, role, name, issuerSha256: ca.sha256 },
+  };
+  if (!audit.record(entry)) throw new SallyportError('AUDIT_UNAVAILABLE', { problem: audit.problem() });
+  await replace(files.cert, new X509Certificate(issued.der).toString());
   log.info({ file: files.cert, serial, notAfter: notAfter.toISOString() }, 'issued the admin certificate');
   return files;
 }

@@ -118,20 +118,21 @@ function addIssue(terminal: Terminal, command: Command): void {
     .argument('<name>', 'who it is for; the audit names it', adminNameArgument)
     .option('--out <folder>', 'folder for key, certificate and CA (default: sallyport-admin-NAME)')
     .option('--days <days>', 'lifetime', daysArgument, 365)
+    .option('--reason <text>', 'why, for the audit')
     .addHelpText(
       'after',
-      '\nThe key is made here, and the CA key is read from the store: nothing is asked of a gateway.\n\nExamples:\n  sallyport certs issue viewer alice\n  sallyport certs issue operator bob --days 90 --out bob',
+      '\nThe key is made here, and the CA key is read from the store: nothing is asked of a gateway. With audit.path the audit has a line of it, or no certificate is made.\n\nExamples:\n  sallyport certs issue viewer alice\n  sallyport certs issue operator bob --days 90 --out bob --reason "on call"',
     )
     .action(
       async (
         role: AdminRole,
         name: string,
-        { out = `sallyport-admin-${name}`, days }: { out?: string; days: number },
+        { out = `sallyport-admin-${name}`, days, reason }: { out?: string; days: number; reason?: string },
         self: Command,
       ) => {
         const { issueAdmin } = await import('../issue-admin.ts');
         const loaded = loadForCommand(terminal, self.optsWithGlobals<GlobalOptions>());
-        await issueAdmin(terminal, loaded, { role, name, out, days });
+        await issueAdmin(terminal, loaded, { role, name, out, days, why: reason });
       },
     );
 }

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
-import { Command } from 'commander';
-import type { UpstreamEvent } from '../../contracts/message-bus.ts';
+import { Command, Option } from 'commander';
+import type { HubEvent, Missed } from '../../contracts/message-bus.ts';
 import { printable } from '../../core/printable.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
@@ -8,24 +8,45 @@ import type { Terminal } from '../terminal.ts';
 /** After an interruption it is tried again this much later. */
 const AGAIN_MS = 500;
 
-type Told = UpstreamEvent | { readonly type: 'missed'; readonly count?: number };
+type Told = HubEvent | ({ readonly type: 'missed' } & Missed);
+
+/** What the gateway is asked for. */
+const DIRECTIONS = {
+  upstream: 'direction=upstream',
+  downstream: 'direction=downstream',
+  both: 'direction=upstream&direction=downstream',
+};
 
 export function watchCommand(terminal: Terminal): Command {
   return new Command('watch')
-    .description('follow what nodes send, live, until interrupted')
+    .description('follow what nodes send or are sent, live, until interrupted')
     .option('--node <name>', 'only this node')
+    .addOption(
+      new Option('--direction <direction>', 'what nodes send, what is sent to them, or both')
+        .choices(Object.keys(DIRECTIONS))
+        .default('upstream'),
+    )
     .option('--group <group>', 'only messages of this group')
     .option('--operation <operation>', 'only messages of this operation')
     .option('--resource <prefix>', 'only resources that begin so')
     .addOption(outputOption())
-    .addHelpText('after', '\nExamples:\n  sallyport watch\n  sallyport watch --node edge-1 -o json')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sallyport watch\n  sallyport watch --node edge-1 --direction both -o json',
+    )
     .action(
       async (
-        options: { node?: string; group?: string; operation?: string; resource?: string },
+        options: {
+          node?: string;
+          direction: keyof typeof DIRECTIONS;
+          group?: string;
+          operation?: string;
+          resource?: string;
+        },
         self: Command,
       ) => {
         const globals = self.optsWithGlobals<GlobalOptions>();
-        const query = new URLSearchParams();
+        const query = new URLSearchParams(DIRECTIONS[options.direction]);
         for (const [name, value] of [
           ['node', options.node],
           ['group', options.group],
@@ -57,6 +78,8 @@ function describe(terminal: Terminal, event: Told): string {
   const time = dim(new Date().toISOString().slice(11, 23));
   switch (event.type) {
     case 'missed': {
+      if (event.direction === 'downstream')
+        return `${time} ${yellow('what nodes were sent meanwhile was not kept')}`;
       const what =
         event.count === undefined ? 'events may have been missed' : `events missed: ${event.count}`;
       return `${time} ${yellow(what)}, of any node and kind; the gateway keeps them no more`;
@@ -68,7 +91,8 @@ function describe(terminal: Terminal, event: Told): string {
     case 'message': {
       const { operation = '', resource = '' } = event.message.route;
       const what = printable(`${operation} ${resource} ${JSON.stringify(event.message.content)}`);
-      return `${time} ${bold(event.node)} ${what}`;
+      const way = event.direction === 'downstream' ? 'to ' : '';
+      return `${time} ${way}${bold(event.node)} ${what}`;
     }
   }
 }

@@ -1,7 +1,7 @@
 import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { CertificateAuthority } from '../../../src/certs/ca/certificate-authority.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import type { StoredEvent } from '../../../src/contracts/message-bus.ts';
+import type { HeardEvent } from '../../../src/contracts/message-bus.ts';
 import type { NodeOwnership } from '../../../src/contracts/node-ownership.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
@@ -72,7 +72,7 @@ export async function startRelayRig({
     () => config.identity,
   );
   const source = new FixedSource(bundleOf({ ca, server }));
-  const events: StoredEvent[] = [];
+  const events: HeardEvent[] = [];
 
   /** What other gateways would say: node → address of the CloudCore it has through them. */
   const elsewhere = new Map<string, string>();

@@ -1,6 +1,6 @@
 import { LocalBus } from '../../../src/bus/local/local-bus.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import type { MessageBus, StoredEvent } from '../../../src/contracts/message-bus.ts';
+import type { HeardEvent, MessageBus } from '../../../src/contracts/message-bus.ts';
 import type { NodeOwnership } from '../../../src/contracts/node-ownership.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
@@ -35,7 +35,7 @@ export async function startTestHub({
   const ownership = given ?? new LocalOwnership({ clock }, { replica: options.replica });
   const hub = new SessionHub({ ...parts, bus, ownership, random }, () => options);
   await hub.start();
-  const events: StoredEvent[] = [];
+  const events: HeardEvent[] = [];
   bus.subscribe({}, (event) => events.push(event));
   return {
     hub,

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly interrupted?: AbortSignal;
   /** Told of each line on standard error. */
   readonly onSaid?: (line: string) => void;
+  /** Told of each line on standard output. */
+  readonly onPrinted?: (line: string) => void;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface RunOptions {
  * The Kubernetes client reads KUBECONFIG of this process, whatever `env` says.
  */
 export async function sallyport(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const [stdout, stderr] = [collector(), collector(options.onSaid)];
+  const [stdout, stderr] = [collector(options.onPrinted), collector(options.onSaid)];
   const terminal = new Terminal({
     stdin: Readable.from([options.input ?? '']),
     stdout: stdout.stream,

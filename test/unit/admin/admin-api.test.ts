@@ -1,6 +1,9 @@
+import { request } from 'node:https';
 import { describe, expect, test } from 'vitest';
 import * as schemas from '../../../src/admin/schemas.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
+import { capturedLog } from '../../support/captured-log.ts';
+import { eventually } from '../../support/eventually.ts';
 import { bundleOf } from '../../support/pki/fixed-source.ts';
 import { mintServer } from '../../support/pki/pki.ts';
 import { someNode, startAdmin } from './admin-fixture.ts';
@@ -278,4 +281,37 @@ test('what a check quotes is told to administrators and withheld from strangers'
   expect((await hub.get('/readyz', { as: undefined })).text).toContain('[-]store failed: reason withheld');
   expect((await hub.get('/readyz')).text).toContain('[-]store failed: casecret.yaml:3:7 is not YAML');
   expect((await hub.get('/readyz/store', { as: undefined })).text).not.toContain('casecret');
+});
+
+test('a caller that goes away while its message waits ends the wait, and is no failure in the log', async () => {
+  const log = capturedLog();
+  await using hub = await startAdmin({ log });
+  const waiting = Promise.withResolvers<AbortSignal>();
+  hub.nodes.result = () => {
+    const signal = hub.nodes.sent.at(-1)!.signal!;
+    waiting.resolve(signal);
+    // As the hub does: who waits no more is told why.
+    return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  };
+  const { host, port } = hub.listener.address();
+  const { pem: cert, key } = hub.admin;
+  const options = { host, port, cert, key, ca: hub.ca.pem, agent: false, method: 'POST' };
+  const headers = { 'content-type': 'application/json' };
+  const outgoing = request({ ...options, headers, path: '/api/v1/nodes/edge-1/messages' });
+  outgoing.on('error', () => {});
+  outgoing.end(JSON.stringify({ resource: 'r', operation: 'update', content: 1, wait: 'ack' }));
+  const signal = await waiting.promise;
+  const lines = () => log.lines.filter(({ fields }) => fields.route === '/api/v1/nodes/:node/messages');
+  expect([signal.aborted, lines()]).toEqual([false, []]);
+  outgoing.destroy();
+  await eventually('the answer was dealt with', () => lines().length > 0);
+  expect(signal.aborted).toBe(true);
+  expect(lines()).toMatchObject([{ level: 'debug' }]);
+  expect(log.lines.filter(({ level }) => level === 'error')).toEqual([]);
+
+  // What fails for somebody who is still there is one.
+  hub.nodes.result = () => Promise.reject(new DOMException('cut off', 'AbortError'));
+  const body = { resource: 'r', operation: 'update', content: 1, wait: 'ack' };
+  expect((await hub.post('/api/v1/nodes/edge-1/messages', body)).status).toBe(500);
+  expect(lines().at(-1)).toMatchObject({ level: 'error' });
 });

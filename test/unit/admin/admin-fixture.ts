@@ -11,12 +11,12 @@ import type {
 import type { CertificateAdmin, TokenMinter } from '../../../src/contracts/certificate-issuer.ts';
 import type { GatewayInfo } from '../../../src/contracts/gateway-info.ts';
 import type {
+  EventFilter,
+  HeardEvent,
   MessageBus,
-  StoredEvent,
   SubscribeOptions,
   Subscription,
   UpstreamEvent,
-  UpstreamFilter,
 } from '../../../src/contracts/message-bus.ts';
 import type {
   NodeDirectory,
@@ -94,10 +94,10 @@ export class FakeNodes implements NodeDirectory {
 
 /** Keeps every event but `lost`, and replays those after `afterId` inside `subscribe`, as a bus does. */
 export class FakeBus implements Pick<MessageBus, 'subscribe'> {
-  readonly #events: StoredEvent[] = [];
+  readonly #events: HeardEvent[] = [];
   /** How many of the oldest are kept no more. */
   lost = 0;
-  readonly followers = new Set<{ filter: UpstreamFilter; onEvent: (event: StoredEvent) => void }>();
+  readonly followers = new Set<{ filter: EventFilter; onEvent: (event: HeardEvent) => void }>();
 
   publish(event: UpstreamEvent): void {
     const stored = { id: String(this.#events.length + 1), event };
@@ -106,15 +106,15 @@ export class FakeBus implements Pick<MessageBus, 'subscribe'> {
   }
 
   subscribe(
-    filter: UpstreamFilter,
-    onEvent: (event: StoredEvent) => void,
+    filter: EventFilter,
+    onEvent: (event: HeardEvent) => void,
     { afterId, onMissed }: SubscribeOptions = {},
   ): Subscription {
     const follower = { filter, onEvent };
     this.followers.add(follower);
     if (afterId !== undefined) {
       const from = Math.max(Number(afterId), this.lost);
-      if (from > Number(afterId)) onMissed?.(from - Number(afterId));
+      if (from > Number(afterId)) onMissed?.({ count: from - Number(afterId) });
       for (const event of this.#events.slice(from)) onEvent(event);
     }
     return {

@@ -94,6 +94,20 @@ test('a stream of events ends when its token is not good any more', async () => 
   expect((await stream).body.toString()).toContain('not allowed any longer');
 });
 
+test('P4: of whoever follows what is sent to nodes, the token needs the verb of an operator, as long as it is followed', async () => {
+  const [reviewer, clock] = [new FakeReviewer(), new ManualClock(Date.now())];
+  await using hub = await startAdmin({ reviewer, clock, options: { heartbeatMs: 1_000 } });
+  const stream = hub.get('/api/v1/events?direction=downstream', bearer());
+  while (hub.bus.followers.size === 0) await settle();
+  expect(reviewer.asked).toMatchObject([{ verb: 'post' }]);
+  reviewer.forbidden = ['post'];
+  await clock.advance(1_000);
+  expect(hub.bus.followers.size).toBe(0);
+  expect((await stream).body.toString()).toContain('not allowed any longer');
+  const refused = await hub.get('/api/v1/events?direction=downstream', bearer());
+  expect([refused.status, codeOf(refused)]).toEqual([403, 'BEARER_FORBIDDEN']);
+});
+
 test('P4: whose token has the verb get alone is a viewer: told so, and refused changes with the role that is needed', async () => {
   const reviewer = new FakeReviewer();
   await using hub = await startAdmin({ reviewer });

@@ -2,18 +2,18 @@ import { connect, type TLSSocket } from 'node:tls';
 import { expect, test } from 'vitest';
 import type { UpstreamEvent } from '../../../src/contracts/message-bus.ts';
 import { closeReason } from '../../../src/protocol/close-reasons.ts';
-import { createMessage } from '../../../src/protocol/message.ts';
+import { createMessage, type Message } from '../../../src/protocol/message.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { bundleOf } from '../../support/pki/fixed-source.ts';
 import { mintCa, mintServer } from '../../support/pki/pki.ts';
-import { startAdmin } from './admin-fixture.ts';
+import { mintAdmin, startAdmin } from './admin-fixture.ts';
 
 type Hub = Awaited<ReturnType<typeof startAdmin>>;
 
 function event(content: unknown): UpstreamEvent {
   const route = { source: 'edged', group: 'resource', operation: 'update', resource: 'default/pod/p' };
   const message = createMessage(route, content, { now: 1 });
-  return { type: 'message', node: 'edge-1', sessionId: 's', message, bytes: 1 };
+  return { type: 'message', direction: 'upstream', node: 'edge-1', sessionId: 's', message, bytes: 1 };
 }
 
 /** Follows with a bare socket, so that the test decides when it reads. */
@@ -48,13 +48,14 @@ test('the filter of the query reaches the bus, and a wrong one is 400', async ()
   await using hub = await startAdmin();
   await follow(
     hub,
-    '?node=edge-1&type=message&type=connected&group=resource&source=edged&operation=update&resourcePrefix=default/',
+    '?node=edge-1&type=message&type=connected&direction=downstream&direction=upstream&group=resource&source=edged&operation=update&resourcePrefix=default/',
   );
   await follow(hub, '?type=message');
   expect([...hub.bus.followers].map(({ filter }) => filter)).toEqual([
     {
       node: 'edge-1',
       types: ['message', 'connected'],
+      directions: ['downstream', 'upstream'],
       group: 'resource',
       source: 'edged',
       operation: 'update',
@@ -62,8 +63,44 @@ test('the filter of the query reaches the bus, and a wrong one is 400', async ()
     },
     { types: ['message'] },
   ]);
-  for (const query of ['?type=other', '?node=A_B', '?unknown=1', '?group='])
+  for (const query of ['?type=other', '?direction=both', '?node=A_B', '?unknown=1', '?group='])
     expect((await hub.get(`/api/v1/events${query}`)).status).toBe(400);
+});
+
+test('P6: what is sent to nodes has its direction and no id, so that it does not move where a follower goes on', async () => {
+  await using hub = await startAdmin();
+  const follower = await follow(hub, '?direction=downstream');
+  const { message } = event('to you') as { message: Message };
+  const sent = {
+    type: 'message',
+    direction: 'downstream',
+    node: 'edge-1',
+    sessionId: 's',
+    message,
+    bytes: 1,
+  } as const;
+  for (const { onEvent } of hub.bus.followers) onEvent({ id: undefined, event: sent });
+  await expect.poll(follower.text).toContain(`\r\nevent: message\ndata: ${JSON.stringify(sent)}\n\n`);
+  hub.bus.publish(event('kept'));
+  hub.bus.lost = 1;
+  const again = await follow(hub, '?direction=downstream', 'Last-Event-ID: 0\r\n');
+  await expect.poll(again.text).toContain('event: missed\ndata: {"type":"missed","count":1}\n\n');
+});
+
+test('P4: what is sent to nodes is for operators alone: a viewer is refused it, and follows the rest', async () => {
+  const clock = new ManualClock();
+  await using hub = await startAdmin({ clock, options: { heartbeatMs: 1000 } });
+  const as = await mintAdmin(hub.ca, { subject: 'O=sallyport:viewers,CN=eve' });
+  for (const query of ['?direction=downstream', '?direction=upstream&direction=downstream'])
+    expect(await hub.get(`/api/v1/events${query}`, { as })).toMatchObject({
+      status: 403,
+      json: { error: { code: 'OPERATOR_NEEDED' } },
+    });
+  expect(hub.bus.followers.size).toBe(0);
+  expect(await hub.metrics.expose()).toContain('reason="not-operator"} 2');
+  const viewer = await follow({ ...hub, admin: as }, '?direction=upstream');
+  await clock.advance(1000);
+  await expect.poll(viewer.text).toContain(': alive');
 });
 
 test('Last-Event-ID goes on after the last event the follower has', async () => {

@@ -66,14 +66,14 @@ test('schemas have names, references lead to them, and what a body must fulfil c
   const referred = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)];
   expect(referred.length).toBeGreaterThan(40);
   for (const [, name] of referred) expect(named).toHaveProperty(name!);
-  expect(Object.keys(named)).toEqual(expect.arrayContaining(['NodeInfo', 'TokenBody', 'UpstreamEvent']));
+  expect(Object.keys(named)).toEqual(expect.arrayContaining(['NodeInfo', 'TokenBody', 'HubEvent']));
   expect(named.TokenBody!.oneOf).toHaveLength(2);
   expect(named.RevokeBody!.properties.node).toMatchObject({ maxLength: 253, pattern: expect.any(String) });
   expect(JSON.stringify(named.Failure)).toContain('"NODE_NOT_FOUND"');
   expect(document.paths['/api/v1/events']!.get!.responses).toMatchObject({
     200: {
       content: {
-        'text/event-stream': { 'x-event-data': { $ref: '#/components/schemas/UpstreamEvent' } },
+        'text/event-stream': { 'x-event-data': { $ref: '#/components/schemas/HubEvent' } },
       },
     },
   });

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { eventually } from '../../support/eventually.ts';
 import { sallyport } from '../../support/fleets/process.ts';
 import { mintCa, mintServer, type Pair } from '../../support/pki/pki.ts';
 import { mintAdmin } from '../admin/admin-fixture.ts';
@@ -28,7 +29,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** Runs `watch` on a gateway that answers one request after another in these ways. */
-async function watch(answers: readonly Answer[], args: readonly string[] = []) {
+async function watch(
+  answers: readonly Answer[],
+  { args = [], onPrinted }: { args?: readonly string[]; onPrinted?: (line: string) => void } = {},
+) {
   let asked = 0;
   const hub = createServer({ cert: server.pem, key: server.key }, (request, response) =>
     answers[asked++]!(request, response),
@@ -38,6 +42,7 @@ async function watch(answers: readonly Answer[], args: readonly string[] = []) {
   const stop = new AbortController();
   const finished = sallyport(['watch', '--admin', address, '--set', `secretStore.path=${folder}`, ...args], {
     interrupted: stop.signal,
+    ...(onPrinted ? { onPrinted } : {}),
   });
   return { finished, stop: () => stop.abort(), [Symbol.asyncDispose]: async () => void hub.close() };
 }
@@ -70,6 +75,40 @@ test('L9: watch goes on after the last event when the stream is interrupted, and
     'edge-20 connected over quic',
   ]);
   expect([code, stderr]).toEqual([0, 'the stream was interrupted; it is followed again\n'.repeat(2)]);
+});
+
+test('P6: watch asks for what nodes send unless told otherwise, and tells what was sent to one from what it sent', async () => {
+  const asked: unknown[] = [];
+  const said = (direction: string) =>
+    `event: message\ndata: ${JSON.stringify({
+      type: 'message',
+      direction,
+      node: 'edge-1',
+      message: { route: { operation: 'update', resource: 'app/x' }, content: 1 },
+    })}\n\n`;
+  const answer: Answer = ({ url }, response) => {
+    asked.push(url);
+    stream(response).write(
+      `${said('upstream')}${said('downstream')}event: missed\ndata: {"type":"missed","direction":"downstream"}\n\n`,
+    );
+  };
+  for (const args of [[], ['--direction', 'downstream'], ['--direction', 'both']]) {
+    const lines: string[] = [];
+    await using it = await watch([answer], { args, onPrinted: (line) => lines.push(line.trim()) });
+    await eventually('three lines', () => lines.length === 3);
+    it.stop();
+    await it.finished;
+    expect(lines.map((line) => line.replace(/^\S+ /, ''))).toEqual([
+      'edge-1 update app/x 1',
+      'to edge-1 update app/x 1',
+      'what nodes were sent meanwhile was not kept',
+    ]);
+  }
+  expect(asked).toEqual([
+    '/api/v1/events?direction=upstream',
+    '/api/v1/events?direction=downstream',
+    '/api/v1/events?direction=upstream&direction=downstream',
+  ]);
 });
 
 test('watch ends when it is refused, at once or later', async () => {

@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { SentMessage } from '../../../src/contracts/message-bus.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { createMessage } from '../../../src/protocol/message.ts';
+import { createMessage, Message } from '../../../src/protocol/message.ts';
 import { settle } from '../../fakes/manual-clock.ts';
 import { objectMessage } from '../../support/edges/messages.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -278,4 +279,65 @@ test('stops waiting when the caller does', async () => {
   await eventually('edge.sent.length === 1', () => edge.sent.length === 1);
   abort.abort(new Error('client went away'));
   await expect(result).rejects.toThrow('client went away');
+});
+
+test('P6: what goes to a node is shown once to whoever follows it, as cloud programs name it; without a follower nothing is made for it', async () => {
+  let [asked, shown] = [0, 0];
+  await using gate = await startTestHub({
+    wrapBus: (bus) => {
+      const { isWatched, show } = bus;
+      return Object.assign(bus, {
+        isWatched: (node: string) => {
+          asked++;
+          return isWatched.call(bus, node);
+        },
+        show: (sent: SentMessage) => {
+          shown++;
+          show.call(bus, sent);
+        },
+      });
+    },
+  });
+  const edge = gate.connect('edge-1');
+  edge.acknowledges = true;
+  gate.connect('edge-2').acknowledges = true;
+  const copies = vi.spyOn(Message.prototype, 'withRoute');
+  onTestFinished(() => copies.mockRestore());
+  const send = (node: string, name: string) =>
+    gate.hub.send({ node, message: objectMessage(name, 1), wait: 'ack' });
+  for (let n = 0; n < 100; n++) await send('edge-1', `o${n}`);
+  expect([asked, shown, copies.mock.calls.length]).toEqual([100, 0, 0]);
+
+  const heard: unknown[] = [];
+  const directions = ['downstream'] as const;
+  const follower = gate.bus.subscribe({ node: 'edge-1', directions }, ({ event }) => heard.push(event));
+  await send('edge-2', 'of-another');
+  edge.acknowledges = false;
+  const again = send('edge-1', 'again');
+  await eventually('it is sent', () => edge.sent.at(-1)!.content === 'again@1');
+  await gate.clock.advance(5_000);
+  await eventually(
+    'it is sent again',
+    () => edge.sent.filter(({ content }) => content === 'again@1').length === 2,
+  );
+  edge.acknowledge(edge.sent.at(-1)!);
+  await again;
+  // An acknowledgement of the hub is none of them.
+  await edge.says({ source: 'app', group: 'user', operation: 'update', resource: 'r' }, 1, { sync: true })
+    .taken;
+  expect(heard).toEqual([
+    {
+      type: 'message',
+      direction: 'downstream',
+      node: 'edge-1',
+      sessionId: gate.hub.get('edge-1')!.sessionId,
+      message: expect.objectContaining({
+        route: expect.objectContaining({ resource: 'node/edge-1/default/configmap/again' }),
+      }),
+      bytes: expect.any(Number),
+    },
+  ]);
+  follower.end();
+  await send('edge-2', 'later');
+  expect(shown).toBe(1);
 });

@@ -12,6 +12,7 @@ test('publishes what an edge says under its own prefix', async () => {
   const { event } = gate.events.at(-1)!;
   expect(event).toMatchObject({
     type: 'message',
+    direction: 'upstream',
     node: 'edge-1',
     bytes: 256,
     sessionId: gate.hub.get('edge-1')!.sessionId,

@@ -5,6 +5,7 @@ import { valueIn } from '../findings.js';
 import { bytes, count, plural, printable } from '../format.js';
 import { html } from '../lib.js';
 import { findRows, KEPT, MessageFeed } from '../message-feed.js';
+import { role } from '../session.js';
 import { DataTable } from './data-table.js';
 import { Section } from './section.js';
 
@@ -44,7 +45,11 @@ export function Messages({ nodes }) {
     <${Section}
       id="messages"
       title="Messages"
-      note="What nodes send, and their coming and going, as it happens. What is sent to them is not shown here."
+      note=${
+        role === 'operator'
+          ? 'What nodes send and are sent, and their coming and going, as it happens.'
+          : 'What nodes send, and their coming and going, as it happens. What is sent to them is for operators.'
+      }
       aside=${view.rows.length > 0 ? find : null}
     >
       <${Filters} view=${view} nodes=${valueIn(nodes, [])} />
@@ -79,6 +84,18 @@ function Filters({ view, nodes }) {
           <option value="sessions">coming and going</option>
         </select>`,
       )}
+      ${
+        role === 'operator'
+          ? field(
+              'Direction',
+              html`<select name="direction">
+                <option value="both">both</option>
+                <option value="upstream">from nodes</option>
+                <option value="downstream">to nodes</option>
+              </select>`,
+            )
+          : null
+      }
       ${field('Operation', text('operation', { maxlength: 256 }))}
       ${field('Resource begins with', text('resource', { maxlength: 4096, placeholder: 'node/edge-1/' }))}
       <div class="acts">
@@ -136,7 +153,14 @@ const COLUMNS = [
     cell: ({ at }) => html`<span class="time">${new Date(at).toISOString().slice(11, 19)}</span>`,
   },
   { name: 'Node', cell: ({ node }) => printable(node) },
-  { name: 'What', cell: ({ kind, what }) => html`<span class=${`what ${kind}`}>${printable(what)}</span>` },
+  {
+    name: 'What',
+    // No column of its own: a phone has no room for one.
+    cell: ({ kind, direction, what }) => html`
+      ${direction && html`<span class="quiet">${direction === 'downstream' ? 'to it' : 'from it'}</span> `}
+      <span class=${`what ${kind}`}>${printable(what)}</span>
+    `,
+  },
   {
     name: 'Size',
     kind: 'number',

@@ -52,12 +52,16 @@ const contents = ({ rows }: MessageFeed['view']) => rows.map(({ text }) => JSON.
 
 describe('P6: the live message view', () => {
   test('asks the gateway for what is chosen', () => {
-    expect(pathOf(EVERYTHING)).toBe('/api/v1/events?');
-    expect(pathOf({ node: 'edge-1', kind: 'messages', operation: 'update', resource: 'a/b&c' })).toBe(
-      '/api/v1/events?type=message&node=edge-1&operation=update&resourcePrefix=a%2Fb%26c',
+    expect(pathOf(EVERYTHING)).toBe('/api/v1/events?direction=upstream');
+    expect(pathOf({ ...EVERYTHING, direction: 'both' })).toBe(
+      '/api/v1/events?direction=upstream&direction=downstream',
+    );
+    const chosen = { node: 'edge-1', kind: 'messages', direction: 'downstream' } as const;
+    expect(pathOf({ ...chosen, operation: 'update', resource: 'a/b&c' })).toBe(
+      '/api/v1/events?type=message&direction=downstream&node=edge-1&operation=update&resourcePrefix=a%2Fb%26c',
     );
     expect(pathOf({ ...EVERYTHING, kind: 'sessions' })).toBe(
-      '/api/v1/events?type=connected&type=disconnected',
+      '/api/v1/events?type=connected&type=disconnected&direction=upstream',
     );
   });
 
@@ -108,12 +112,18 @@ describe('P6: the live message view', () => {
   test('L9: says where events were missed, and how many when that is known', () => {
     const { feed, draw, hear } = rig();
     feed.start(EVERYTHING);
-    hear('{"type":"missed","count":12}', message('edge-1', 1), '{"type":"missed"}');
+    hear(
+      '{"type":"missed","count":12}',
+      message('edge-1', 1),
+      '{"type":"missed"}',
+      '{"type":"missed","direction":"downstream"}',
+    );
     draw();
     expect(feed.view.rows.map(({ what }) => what)).toEqual([
       '12 events were missed here.',
       'update app/x',
       'Events may have been missed here.',
+      'What nodes were sent meanwhile was not kept.',
     ]);
   });
 

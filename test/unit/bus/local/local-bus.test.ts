@@ -1,7 +1,12 @@
 import { expect, test } from 'vitest';
 import { LocalBus, type LocalBusOptions } from '../../../../src/bus/local/local-bus.ts';
 import { configSchema } from '../../../../src/config/schema.ts';
-import type { DownstreamConsumer, DownstreamItem, Enqueued } from '../../../../src/contracts/message-bus.ts';
+import type {
+  DownstreamConsumer,
+  DownstreamItem,
+  Enqueued,
+  Missed,
+} from '../../../../src/contracts/message-bus.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
 import { createMessage, type Message } from '../../../../src/protocol/message.ts';
@@ -196,9 +201,16 @@ test('L9: keeps a bounded number and weight of events, and tells whoever returns
   const message = createMessage({ source: 'edged', resource: 'r' }, null, { now: 0 });
   await using gate = await startBus({ events: 1_000, eventBytes: 500 * message.heldBytes });
   for (let index = 0; index < 5_000; index++)
-    await gate.bus.publish({ type: 'message', node: `n${index}`, sessionId: 's', message, bytes: 100 });
+    await gate.bus.publish({
+      type: 'message',
+      direction: 'upstream',
+      node: `n${index}`,
+      sessionId: 's',
+      message,
+      bytes: 100,
+    });
   const heard: unknown[] = [];
-  const onMissed = (count: number | undefined) => heard.push({ missed: count });
+  const onMissed = ({ count }: Missed) => heard.push({ missed: count });
   const follow = (afterId: number) => {
     heard.length = 0;
     gate.bus

@@ -7,13 +7,15 @@ import { AdminCertificateKeeper } from '../../../../src/certs/ca/admin-certifica
 import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { FakeAudit } from '../../admin/admin-fixture.ts';
 
-test('the admin certificate is there after the start and renewed while the gateway runs', async () => {
+test('P1: the admin certificate is there after the start and renewed while the gateway runs, each with a line in the audit', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-admin-'));
   const clock = new ManualClock(Date.now());
   const ca = await CertificateAuthority.create({ clock }, { days: 3650 });
+  const audit = new FakeAudit();
   const keeper = new AdminCertificateKeeper(
-    { authority: () => ca, clock, log: silentLogger },
+    { authority: () => ca, clock, log: silentLogger, audit },
     { directory, name: 'admin', role: 'operator', days: 30 },
   );
   await keeper.start();
@@ -24,6 +26,10 @@ test('the admin certificate is there after the start and renewed while the gatew
   await clock.advance(12 * 86_400_000);
   await expect.poll(serial).not.toBe(first);
   await keeper.stop();
+  expect(audit.entries).toMatchObject([
+    { action: 'admin-certificate-issued', who: 'gateway', facts: { role: 'operator', serial: first } },
+    { action: 'admin-certificate-issued', who: 'gateway', facts: { role: 'operator', serial: serial() } },
+  ]);
   expect(clock.pending).toBe(0);
   rmSync(directory, { recursive: true });
 });

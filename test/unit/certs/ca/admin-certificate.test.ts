@@ -8,6 +8,7 @@ import { CertificateAuthority } from '../../../../src/certs/ca/certificate-autho
 import { silentLogger } from '../../../../src/core/log.ts';
 import { AdminGate } from '../../../../src/identity/admin-gate.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { FakeAudit } from '../../admin/admin-fixture.ts';
 
 const DAY = 86_400_000;
 let directory: string;
@@ -21,9 +22,9 @@ afterEach(() => rm(join(directory, '..'), { recursive: true, force: true }));
 
 const newCa = () => CertificateAuthority.create({ clock }, { days: 3650 });
 
-async function ensure(authority: CertificateAuthority) {
+async function ensure(authority: CertificateAuthority, audit = new FakeAudit()) {
   const files = await ensureAdminCertificate(
-    { authority, clock, log: silentLogger },
+    { authority, clock, log: silentLogger, audit },
     { directory, name: 'admin', role: 'operator', days: 90 },
   );
   const certificate = new X509Certificate(await readFile(files.cert));
@@ -76,4 +77,11 @@ test('many gateways that start at once on one folder leave one key and a certifi
   const { certificate, key } = await ensure(authority);
   expect(certificate.checkPrivateKey(createPrivateKey(key))).toBe(true);
   expect((await readdir(directory)).sort()).toEqual(['admin.crt', 'admin.key', 'ca.crt']);
+});
+
+test('P1: no certificate is handed out that the audit could not be told of', async () => {
+  const audit = new FakeAudit();
+  audit.full = true;
+  await expect(ensure(await newCa(), audit)).rejects.toMatchObject({ code: 'AUDIT_UNAVAILABLE' });
+  expect(await readdir(directory)).not.toContain('admin.crt');
 });
