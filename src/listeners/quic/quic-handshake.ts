@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import type { HandshakeRequest, HandshakeResult } from '../../contracts/handshake.ts';
 import { QUIC_ALPN } from '../../protocol/quic-control.ts';
-import { loadQuicLibrary } from './native.ts';
+import { loadQuicLibrary, tellPort } from './native.ts';
 
 /**
  * A QUIC handshake as an edge makes it. The library verifies chain and name and shows the certificate to
@@ -25,6 +25,7 @@ export async function quicHandshake(request: HandshakeRequest): Promise<Handshak
     },
   );
   session.on('error', () => {});
+  void tellPort(session, request);
   let timer: NodeJS.Timeout | undefined;
   const closed = new Promise<string>((resolve) => session.on('close', ({ reason }) => resolve(reason ?? '')));
   try {
