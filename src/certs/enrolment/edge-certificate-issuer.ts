@@ -246,8 +246,8 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 
   /**
-   * Counts and logs, a line a minute for each address and reason (I14), but not the gateway's own probes; what
-   * is unexpected becomes INTERNAL, with its cause in the log.
+   * Counts and logs, a line a minute for each address and reason (I14), but not the gateway's own probes;
+   * what is unexpected becomes INTERNAL, with its cause in the log.
    */
   #refused(cause: unknown, { nodeName, remoteAddress, peer }: IssueRequest): SallyportError {
     const error = isSallyportError(cause) ? cause : new SallyportError('INTERNAL', {}, cause);

@@ -21,9 +21,9 @@ export interface RequestObserverComponents {
 }
 
 /**
- * Counts and logs requests, but not the gateway's own probes. Neither headers, nor query, nor body are logged,
- * since they hold tokens (requirement A10); refusals give at most one line a minute for each source and code
- * (I14).
+ * Counts and logs requests, but not the gateway's own probes. Neither headers, nor query, nor body are
+ * logged, since they hold tokens (requirement A10); refusals give at most one line a minute for each source
+ * and code (I14).
  */
 export function observeRequests(
   app: FastifyInstance,
