@@ -35,8 +35,8 @@ export async function quicHandshake(request: HandshakeRequest): Promise<Handshak
     }),
   );
   try {
-    // The library waits two turns of the event loop before it says so. A trial server answers at once, and only
-    // who has completed the handshake: on a busy machine its answer comes first, and the library gives up.
+    // The library says so two turns of the event loop late. A trial server answers at once, and only whom it
+    // has shaken hands with: on a busy machine the answer comes first, and the library gives up.
     await session.ready().catch((error) => {
       if (reply === '') throw error;
     });
