@@ -6,7 +6,8 @@ import type { Message } from '../protocol/message.ts';
  * The seam between the hub and cloud programs. Every implementation delivers in the same way. Downstream a
  * message is delivered at least once until the edge acknowledges, in order per node and object. The newest
  * version of an object replaces an older one that is still queued; this includes deletes. Queues are bounded
- * per node and in all, and messages have a time to live. Upstream a message is taken when `publish` resolves.
+ * per node and in all, and messages have a time to live. Upstream a message is taken as soon as `publish`
+ * says so.
  */
 export interface MessageBus {
   readonly name: string;
@@ -16,8 +17,11 @@ export interface MessageBus {
   problem(): string | undefined;
 
   // — upstream: edge → cloud —
-  /** Resolves when the bus has taken the event. @throws BUS_UNAVAILABLE, QUEUE_FULL */
-  publish(event: UpstreamEvent): Promise<void>;
+  /**
+   * @returns undefined when the bus has taken the event already, else a promise that resolves when it has and
+   * rejects with BUS_UNAVAILABLE or QUEUE_FULL
+   */
+  publish(event: UpstreamEvent): undefined | Promise<void>;
   /**
    * Follows upstream events. With `afterId`, the events after that id that are still in the bounded buffer
    * are delivered first; all of them when the id is none of this bus. A subscriber that throws is

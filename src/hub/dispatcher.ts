@@ -87,13 +87,16 @@ export class Dispatcher {
       if (!sync) return taken;
       return Promise.resolve(taken).then(() => this.#tell(session, message, 'OK'));
     }
-    session.pendingUpstream++;
     const publish = () => this.#publish(session, message, bytes);
     // Who asks for an acknowledgement sends again until it comes.
-    return (sync ? this.#recent.once(node, msg_id, publish) : publish()).then(
+    const taken = sync ? this.#recent.once(node, msg_id, publish) : publish();
+    const settled = () => (sync ? this.#tell(session, message, 'OK') : undefined);
+    if (!taken) return settled();
+    session.pendingUpstream++;
+    return taken.then(
       () => {
         session.pendingUpstream--;
-        if (sync) return this.#tell(session, message, 'OK');
+        return settled();
       },
       (error: unknown) => {
         session.pendingUpstream--;
@@ -104,18 +107,18 @@ export class Dispatcher {
 
   /** For cloud programs that look on; it must not hold up what goes to the system behind. */
   #copy(session: Session, message: Message, bytes: number): void {
-    this.#publish(session, message, bytes).catch(() =>
+    this.#publish(session, message, bytes)?.catch(() =>
       this.#metrics.messagesDropped.inc({ direction: 'upstream', reason: 'copy-not-taken' }),
     );
   }
 
   /** Tells the world what the node said, once it is known that the node is ours. */
-  #publish(session: Session, message: Message, bytes: number): Promise<void> {
+  #publish(session: Session, message: Message, bytes: number): undefined | Promise<void> {
     const { node, id: sessionId, whenPlaced } = session;
     const resource = withNodePrefix(node, message.route.resource);
     const said = message.withRoute({ ...message.route, resource });
     const publish = () => this.#bus.publish({ type: 'message', node, sessionId, message: said, bytes });
-    return whenPlaced?.then(publish) ?? publish();
+    return whenPlaced ? whenPlaced.then(publish) : publish();
   }
 
   /**

@@ -98,7 +98,7 @@ export class Presence {
   }
 
   #publish(event: UpstreamEvent): void {
-    this.#parts.bus.publish(event).catch((error: unknown) => {
+    this.#parts.bus.publish(event)?.catch((error: unknown) => {
       this.#parts.metrics.messagesDropped.inc({ direction: 'upstream', reason: 'event-not-taken' });
       const suppressed = this.#sampler.pass('event-not-taken');
       if (suppressed === undefined) return;

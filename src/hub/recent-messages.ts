@@ -13,12 +13,12 @@ export class RecentMessages {
 
   /**
    * Calls `take`, unless a message of this id was taken or is being taken; then its fate is the answer.
-   * Forgets what was not taken.
+   * Forgets what was not taken. @returns undefined when it is taken
    */
-  once(node: string, id: string, take: () => Promise<void>): Promise<void> {
+  once(node: string, id: string, take: () => undefined | Promise<void>): undefined | Promise<void> {
     const known = this.#of(node);
-    if (known.has(id)) return known.get(id) ?? Promise.resolve();
-    const taken = take().then(
+    if (known.has(id)) return known.get(id);
+    const taken = take()?.then(
       () => {
         if (known.has(id)) known.set(id, undefined);
       },

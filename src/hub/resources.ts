@@ -27,7 +27,10 @@ const CLOUD_ONLY = new Set([
  */
 export function withNodePrefix(node: string, resource = ''): string {
   const prefix = `node/${node}`;
-  return resource === prefix || resource.startsWith(`${prefix}/`) ? resource : `${prefix}/${resource}`;
+  // Most resources do not begin so: nothing to compare.
+  const hasPrefix =
+    resource.startsWith('node/') && (resource === prefix || resource.startsWith(`${prefix}/`));
+  return hasPrefix ? resource : `${prefix}/${resource}`;
 }
 
 /** The resource as the edge sees it. */

@@ -53,8 +53,8 @@ function messageOf(bytes: Uint8Array, { members }: JsonScanner): Message {
   const route = readFields<MessageRoute>(frame, 'route', ranges.route);
   checkHeader(header);
   checkRoute(route);
-  const content = ranges.content ? frame.subarray(ranges.content.from, ranges.content.to) : NULL;
-  return new Message(header, route, new Content(content, frame.length), frame);
+  const body = ranges.content ? new Content(frame, ranges.content.from, ranges.content.to) : NULL;
+  return new Message(header, route, body, frame);
 }
 
 /**
@@ -175,7 +175,7 @@ const MAX_FIELDS_BYTES = 64 * 1024;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 const NEWLINE = 0x0a;
-const NULL = Buffer.from('null');
+const NULL = new Content(Buffer.from('null'));
 
 function isOptionalString(value: unknown, maxLength: number): boolean {
   return value === undefined || (typeof value === 'string' && value.length <= maxLength);

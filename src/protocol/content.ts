@@ -9,15 +9,35 @@ import { scanInTurns } from './scan-in-turns.ts';
  * were. It is parsed when somebody asks for the value, once.
  */
 export class Content {
-  readonly bytes: Buffer;
-  /** Bytes of memory this keeps from being freed, at least its own. */
-  readonly heldBytes: number;
+  readonly #within: Buffer;
+  readonly #from: number;
+  readonly #to: number;
+  #bytes: Buffer | undefined;
   #parsed: { readonly value: unknown } | undefined;
 
-  /** @param bytes valid JSON: checked by a {@link JsonScanner}, or written by `JSON.stringify` */
-  constructor(bytes: Buffer, heldBytes: number = bytes.length) {
-    this.bytes = bytes;
-    this.heldBytes = heldBytes;
+  /**
+   * @param within holds valid JSON, from the first of the two places to the second: checked by a
+   * {@link JsonScanner}, or written by `JSON.stringify`
+   */
+  constructor(within: Buffer, from = 0, to = within.length) {
+    this.#within = within;
+    this.#from = from;
+    this.#to = to;
+  }
+
+  get bytes(): Buffer {
+    this.#bytes ??= this.#within.subarray(this.#from, this.#to);
+    return this.#bytes;
+  }
+
+  /** Bytes of memory this keeps from being freed, at least its own. */
+  get heldBytes(): number {
+    return this.#within.length;
+  }
+
+  /** A value that stands in this one, between two places of its bytes. */
+  part({ from, to }: { readonly from: number; readonly to: number }): Content {
+    return new Content(this.#within, this.#from + from, this.#from + to);
   }
 
   /** The JSON of a value of this program. @throws MESSAGE_INVALID for what JSON cannot express */
@@ -105,7 +125,7 @@ export function readMembers(bytes: Uint8Array, limits?: JsonLimits): Record<stri
   for (const { keyFrom, keyTo, from, to } of scanner.members) {
     const key: string = JSON.parse(own.toString('utf8', keyFrom, keyTo));
     if (key in members) throw new SallyportError('MESSAGE_INVALID', { problem: 'a field is there twice' });
-    members[key] = new Content(own.subarray(from, to), own.length);
+    members[key] = new Content(own, from, to);
   }
   return members;
 }
@@ -114,10 +134,10 @@ export function readMembers(bytes: Uint8Array, limits?: JsonLimits): Record<stri
  * The elements of one JSON array of at most 1,000, none of them parsed.
  * @throws MESSAGE_INVALID, CONTENT_TOO_DEEP, CONTENT_TOO_MANY_VALUES
  */
-export function readElements({ bytes, heldBytes }: Content): Content[] {
-  const scanner = JsonScanner.ofArray(bytes);
+export function readElements(list: Content): Content[] {
+  const scanner = JsonScanner.ofArray(list.bytes);
   scanner.scan();
-  return scanner.members.map(({ from, to }) => new Content(bytes.subarray(from, to), heldBytes));
+  return scanner.members.map((range) => list.part(range));
 }
 
 /** At once for the largest message: it takes Node about 4 ms. @throws MESSAGE_INVALID */

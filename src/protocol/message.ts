@@ -34,7 +34,7 @@ export class Message {
 
   /** Bytes of memory the message holds, about: content, and what stands for header, route and objects. */
   get heldBytes(): number {
-    return this.body.heldBytes + OWN_BYTES;
+    return Math.max(this.body.heldBytes, this.frame?.length ?? 0) + OWN_BYTES;
   }
 
   withRoute(route: MessageRoute): Message {

@@ -17,6 +17,8 @@ const PLAIN_EVENT_BYTES = 128;
 export class EventBuffer {
   readonly #options: () => EventBufferOptions;
   #ring: (UpstreamEvent | undefined)[];
+  /** What each place weighs: an event of long ago is in no cache any more when it goes. */
+  #weights: number[];
   #capacity: number;
   /** Id of the first event of all, of the oldest that is kept, and of the next one. */
   readonly #origin: number;
@@ -31,7 +33,8 @@ export class EventBuffer {
     this.#nextId = firstId;
     this.#options = options;
     this.#capacity = options().events;
-    this.#ring = emptyRing(this.#capacity);
+    this.#ring = emptyRing(this.#capacity, undefined);
+    this.#weights = emptyRing(this.#capacity, 0);
   }
 
   /** @returns the id of the event */
@@ -39,9 +42,8 @@ export class EventBuffer {
     const { events, eventBytes } = this.#options();
     if (events !== this.#capacity) this.#resize(events);
     if (this.#nextId - this.#firstId >= this.#capacity) this.#dropOldest();
-    this.#ring[this.#nextId % this.#capacity] = event;
-    this.#bytes += weight(event);
     const id = this.#nextId++;
+    this.#store(id % this.#capacity, event, weight(event));
     while (this.#bytes > eventBytes && this.#firstId < this.#nextId) this.#dropOldest();
     return id;
   }
@@ -66,24 +68,29 @@ export class EventBuffer {
   }
 
   #dropOldest(): void {
-    const place = this.#firstId++ % this.#capacity;
-    this.#bytes -= weight(this.#ring[place]!);
-    this.#ring[place] = undefined;
+    this.#store(this.#firstId++ % this.#capacity, undefined, 0);
+  }
+
+  #store(place: number, event: UpstreamEvent | undefined, bytes: number): void {
+    this.#bytes += bytes - this.#weights[place]!;
+    this.#ring[place] = event;
+    this.#weights[place] = bytes;
   }
 
   #resize(capacity: number): void {
     while (this.#nextId - this.#firstId > capacity) this.#dropOldest();
-    const ring = emptyRing(capacity);
-    for (let id = this.#firstId; id < this.#nextId; id++)
-      ring[id % capacity] = this.#ring[id % this.#capacity];
-    this.#ring = ring;
+    const { kept } = this.after('');
+    this.#ring = emptyRing(capacity, undefined);
+    this.#weights = emptyRing(capacity, 0);
     this.#capacity = capacity;
+    this.#bytes = 0;
+    for (const { id, event } of kept) this.#store(Number(id) % capacity, event, weight(event));
   }
 }
 
 /** Dense from the start, so that stores go to a plain array whichever place comes first. */
-function emptyRing(capacity: number): (UpstreamEvent | undefined)[] {
-  return Array.from({ length: capacity }, () => undefined);
+function emptyRing<T>(capacity: number, nothing: T): T[] {
+  return Array.from({ length: capacity }, () => nothing);
 }
 
 function weight(event: UpstreamEvent): number {

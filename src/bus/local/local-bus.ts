@@ -29,7 +29,6 @@ const SWEEP_MS = 1_000;
  * nodes (I10).
  */
 const TURN = 32;
-const TAKEN = Promise.resolve();
 const NOTHING_BEFORE = { lost: 0, kept: [] } as const;
 
 export type LocalBusOptions = Config['hub']['queue'];
@@ -101,10 +100,10 @@ export class LocalBus implements MessageBus {
     return this.#stopped ? 'the bus is stopped' : undefined;
   }
 
-  publish(event: UpstreamEvent): Promise<void> {
+  publish(event: UpstreamEvent): undefined | Promise<void> {
     if (this.#stopped) return Promise.reject(this.#unavailable());
     this.#followers.tell(this.#events.push(event), event);
-    return TAKEN;
+    return undefined;
   }
 
   subscribe(

@@ -25,6 +25,15 @@ test('publishes what an edge says under its own prefix', async () => {
   expect(edge.sent).toEqual([]);
 });
 
+test('a message that the bus has taken at once holds nothing up: there is no promise to wait for', async () => {
+  await using gate = await startTestHub();
+  const edge = gate.connect('edge-1');
+  edge.says(POD, 'the node is known to be ours from here on');
+  await settle();
+  expect(edge.says(POD, 1).taken).toBeUndefined();
+  expect(gate.events.at(-1)!.event).toMatchObject({ message: { content: 1 } });
+});
+
 test('keepalives stay in the hub, control operations are answered at once with ack', async () => {
   await using gate = await startTestHub();
   const edge = gate.connect('edge-1');
