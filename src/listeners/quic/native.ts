@@ -37,7 +37,7 @@ const SOCKET_TURNS = 10;
 /**
  * Where a client sends from, told before its handshake can be done: that takes more turns of the event loop.
  * The library's public interface does not tell it, so this looks inside, too (0.9.0). Should a later version
- * not have it, `onBound` is not called.
+ * not have it, `onBound` is not called. Never rejects.
  */
 export async function tellPort(
   session: ReturnType<typeof connectQuic>,
@@ -46,9 +46,13 @@ export async function tellPort(
   const inside = session as unknown as { _eventLoop?: { worker?: { localAddress?(): { port: number } } } };
   for (let turn = 0; onBound && turn < SOCKET_TURNS; turn++) {
     await nextTurn();
-    const port = inside._eventLoop?.worker?.localAddress?.().port;
-    // The system answers a local address from the same one.
-    if (port) return onBound({ host, port });
+    try {
+      const port = inside._eventLoop?.worker?.localAddress?.().port;
+      // The system answers a local address from the same one.
+      if (port) return onBound({ host, port });
+    } catch {
+      return;
+    }
   }
 }
 
