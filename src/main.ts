@@ -9,3 +9,5 @@ const [{ runProgram }, { processTerminal }] = await Promise.all([
 ]);
 
 process.exitCode = await runProgram(processTerminal(), process.argv.slice(2));
+// What a library left open must not keep the process alive; whoever leaves nothing open ends at once.
+setTimeout(() => process.exit(), 1_000).unref();

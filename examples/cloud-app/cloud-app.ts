@@ -1,10 +1,12 @@
 /**
  * A small cloud program: prints what edges say and when they come and go, and sends one message to a node and
- * says what became of it. Two ways to the same hub, by choice:
+ * says what became of it. It needs Node 24, and two ways lead to the same hub. Over HTTP, at any replica:
  *
- * node examples/cloud-app/cloud-app.ts --secrets ./certs-dev --send edge-1 --content '{"target":23}'
- * HTTP, at any replica node examples/cloud-app/cloud-app.ts --nats nats://127.0.0.1:4222 --send edge-1
- * --content '{"target":23}'   NATS, with `bus.kind: nats`
+ *     npx node examples/cloud-app/cloud-app.ts --secrets ./certs-dev --send edge-1 --content 23
+ *
+ * Over NATS, with `bus.kind: nats`:
+ *
+ *     npx node examples/cloud-app/cloud-app.ts --nats nats://127.0.0.1:4222 --send edge-1 --content 23
  *
  * Without `--send` it only listens; with `--once` it ends when the fate of its message is known. The NATS
  * half uses a plain client and the subjects of docs/protocol.md, and nothing of Sallyport: the same can be

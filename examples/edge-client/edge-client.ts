@@ -1,20 +1,21 @@
 /**
  * A small edge program: joins the hub once, stays connected, reports a temperature, obeys what the cloud sets
- * and answers what it asks.
+ * and answers what it asks. It needs Node 24:
  *
- * node examples/edge-client/edge-client.ts --hub localhost --node edge-1 --token "$(npm run -s sallyport --
- * token create --node edge-1)"
+ *     token=$(npm run -s sallyport -- token create --node edge-1)
+ *     npx node examples/edge-client/edge-client.ts --hub localhost --node edge-1 --token "$token"
  *
  * Started again it needs no token: key and certificate are in `./edge-1`. Then, from the cloud's side:
  *
- * npm run -s sallyport -- send edge-1 --resource default/thermostat/living-room --operation update --content
- * '{"target":22}' --ack npm run -s sallyport -- watch --node edge-1
+ *     npm run -s sallyport -- watch --node edge-1
+ *     npm run -s sallyport -- send edge-1 --resource default/thermostat/living-room --operation update \
+ *       --content '{"target":22}' --ack
  *
  * Stop the gateway and start it again: the readings of the meantime arrive, in order.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-// In a program of your own: from 'sallyport/sdk'.
+// In a program of your own: from '@sallyport/sdk'.
 import { EdgeClient, type EdgeClientOptions, isSallyportError, type Message } from '../../src/sdk/index.ts';
 
 const THERMOSTAT = 'default/thermostat/living-room';

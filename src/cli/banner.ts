@@ -30,14 +30,6 @@ export function banner(
     ...listeners.map(({ name, address, detail }) => line(name, `${address}  ${dim(detail)}`.trimEnd())),
     ...(info.quicOff === undefined ? [] : [line('quic', dim(info.quicOff.replace(/^quic is /, '')))]),
     line('CA sha256', ready.caSha256),
-    ...(ready.admin
-      ? [
-          line(
-            'Status page',
-            `https://${browserAddress(ready.admin)}/  ${dim('needs the admin certificate in the browser: docs/operations.md')}`,
-          ),
-        ]
-      : []),
     line('Secrets', ready.store),
     '',
     dim('In a second terminal:'),
@@ -45,13 +37,10 @@ export function banner(
     `  ${cyan(`${run} nodes list${same}`)}`,
     `  ${cyan(`${run} send edge-1 --resource app/hello --operation update --content '{"hello":"edge"}' --ack${same}`)}`,
     `  ${cyan(`${run} certs rotate hub${same}`)}   ${dim('and nothing drops')}`,
+    `  ${cyan(`${run} dashboard${same}`)}   ${dim('the same in a browser')}`,
     '',
   ].join('\n');
 }
-
-/** The hub certificate names localhost; an address that means all is none to open. */
-const browserAddress = (address: string) =>
-  address.replace(/^(0\.0\.0\.0|127\.0\.0\.1|\[::1?\])(?=:)/, 'localhost');
 
 /**
  * The options with which another command means this very gateway: the file, and what differs from what that

@@ -7,8 +7,10 @@ import { isNodeName } from '../protocol/node-name.ts';
 import { AdminClient } from './admin/admin-client.ts';
 import { bearerCredentials } from './admin/bearer-credentials.ts';
 import { DEFAULT_FILE } from './global-options.ts';
+import { parseHostPort } from './host-port.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
 import type { Terminal } from './terminal.ts';
+import { UsageError } from './usage-error.ts';
 
 /** Options every command has; commander gives them through `optsWithGlobals()`. */
 export interface GlobalOptions {
@@ -77,9 +79,13 @@ function givenToken({ env }: Terminal, { bearerToken, bearerTokenFile }: GlobalO
   return text;
 }
 
-/** `host:port` of the admin listener. */
+/** `host:port` of the admin listener. @throws UsageError */
 export function adminAddressOf(terminal: Terminal, options: GlobalOptions, { admin }: Config): string {
-  return options.admin ?? terminal.env.SALLYPORT_ADMIN ?? `${reachable(admin.host)}:${admin.port}`;
+  const given = options.admin ?? terminal.env.SALLYPORT_ADMIN;
+  if (given === undefined) return `${reachable(admin.host)}:${admin.port}`;
+  const address = parseHostPort(given);
+  if (address) return `${address.host}:${address.port ?? admin.port}`;
+  throw new UsageError(`the admin address ${given} is no HOST:PORT; IPv6 addresses need brackets`);
 }
 
 /** An address to connect to for an address that was bound. */

@@ -78,7 +78,10 @@ export async function runProgram(terminal: Terminal, argv: readonly string[]): P
   }
 }
 
-/** Tells a person what went wrong and what to do; never a stack unless it is our own fault. */
+/**
+ * Tells a person what went wrong and what to do; never a stack unless it is our own fault, which a
+ * full disk or a missing right is not.
+ */
 function report(terminal: Terminal, error: unknown): number {
   const { red, dim } = terminal.paint('stderr');
   if (error instanceof UsageError) {
@@ -87,12 +90,17 @@ function report(terminal: Terminal, error: unknown): number {
   }
   if (error instanceof SallyportError || error instanceof AdminError) {
     terminal.printError(`${red('error')}: ${error.message} ${dim(`[${error.code}]`)}`);
-    for (let cause = error.cause; cause instanceof Error; cause = cause.cause)
-      terminal.printError(dim(`  because: ${cause.message}`));
+    let said = error.message;
+    for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+      if (!said.includes(cause.message)) terminal.printError(dim(`  because: ${cause.message}`));
+      said = cause.message;
+    }
     if (error.fix) terminal.printError(`  ${error.fix}`);
     return isSallyportError(error, ...OF_THE_CONFIGURATION) ? EXIT.usage : EXIT.failure;
   }
-  terminal.printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  const isOfSystem = error instanceof Error && 'syscall' in error;
+  if (isOfSystem) terminal.printError(`${red('error')}: ${error.message}`);
+  else terminal.printError(error instanceof Error ? (error.stack ?? error.message) : String(error));
   return EXIT.failure;
 }
 

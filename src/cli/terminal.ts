@@ -18,8 +18,6 @@ export interface TerminalParts {
   readonly env: NodeJS.ProcessEnv;
   /** Aborted when the user asks for the end. Called only by commands that run until then. */
   interrupted(): AbortSignal;
-  /** Called when nothing is left to do: what a library left open must not keep the process alive. */
-  leave(): void;
 }
 
 /** Where one command line runs. No command touches `process`, so that tests call commands as functions. */
@@ -60,16 +58,12 @@ export class Terminal {
   interrupted(): AbortSignal {
     return this.#parts.interrupted();
   }
-
-  leave(): void {
-    this.#parts.leave();
-  }
 }
 
 /** The terminal of this process. */
 export function processTerminal(): Terminal {
   const { stdin, stdout, stderr, env } = process;
-  return new Terminal({ stdin, stdout, stderr, env, interrupted: onSignals, leave });
+  return new Terminal({ stdin, stdout, stderr, env, interrupted: onSignals });
 }
 
 /** Aborts at the first SIGINT or SIGTERM; a second one ends the process at once. */
@@ -81,8 +75,4 @@ function onSignals(): AbortSignal {
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   return asked.signal;
-}
-
-function leave(): void {
-  setTimeout(() => process.exit(), 1_000).unref();
 }

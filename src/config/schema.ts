@@ -43,6 +43,13 @@ const hostAndPort = z
   .string()
   .regex(/^(?:\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, 'write host:port, an IPv6 address in brackets');
 
+const natsServer = z
+  .string()
+  .regex(
+    /^(?:(?:nats|tls):\/\/)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/[\]@"']+)(?::\d{1,5})?\/?$/,
+    'write nats://host:port or tls://host:port, several with commas between; credentials have settings of their own',
+  );
+
 const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
   enabled: z
     .boolean()
@@ -386,7 +393,7 @@ export const configSchema = z.strictObject({
       }),
       nats: z
         .strictObject({
-          servers: z.array(text).min(1).default(['nats://127.0.0.1:4222']).register(docs, {
+          servers: z.array(natsServer).min(1).default(['nats://127.0.0.1:4222']).register(docs, {
             description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
           }),
           prefix: z

@@ -428,7 +428,7 @@ export const ERRORS = {
   LISTEN_FAILED: {
     status: 500,
     message: 'cannot listen on {address} for {listener}: {problem}',
-    fix: 'free the port, or choose another one: {listener}.port of the configuration, --port of `sallyport dashboard`',
+    fix: 'stop what has the port, perhaps another gateway, or choose another: {setting}; the host has to be an address of this machine',
   },
   SELF_TEST_FAILED: {
     status: 500,
@@ -495,12 +495,17 @@ export const ERRORS = {
   ADMIN_UNREACHABLE: {
     status: 503,
     message: 'no gateway answers at {address}: {problem}',
-    fix: 'start it with `sallyport serve`, or name it with --admin HOST:PORT',
+    fix: 'start it with `sallyport serve`, or name it with --admin HOST:PORT; if its certificate is not believed, name its CA with --ca',
   },
   ADMIN_CREDENTIALS_MISSING: {
     status: 400,
     message: 'no admin certificate was found at {path}',
     fix: 'run where the Secret folder is, or pass --cert, --key and --ca',
+  },
+  ADMIN_CREDENTIALS_UNUSABLE: {
+    status: 400,
+    message: '{path} are no certificate with its key: {problem}',
+    fix: 'pass --cert and --key of one certificate, in PEM; `sallyport certs issue` makes them',
   },
   BEARER_MISSING: {
     status: 400,
@@ -541,6 +546,11 @@ export const ERRORS = {
     status: 400,
     message: 'node {node} has no usable certificate in {directory}: {problem}',
     fix: 'join with a token from `sallyport token create`',
+  },
+  NODE_FOLDER_UNUSABLE: {
+    status: 400,
+    message: 'the folder {directory} cannot be used for key and certificate: {problem}',
+    fix: 'name a folder that this user may write to; a token that was given is not used up',
   },
   ANSWER_TIMEOUT: {
     status: 504,

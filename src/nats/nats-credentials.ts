@@ -28,10 +28,6 @@ export function natsCredentials(
   env: NodeJS.ProcessEnv = process.env,
 ): Pick<NodeConnectionOptions, 'servers' | 'authenticator' | 'tls'> {
   const { servers, tls } = options;
-  for (const server of servers) {
-    if (server.includes('@'))
-      throw new SallyportError('CONFIG_INVALID', { problem: 'bus.nats.servers must not hold credentials' });
-  }
   if ((tls.certFile === undefined) !== (tls.keyFile === undefined))
     throw new SallyportError('CONFIG_INVALID', { problem: 'bus.nats.tls.certFile and keyFile go together' });
   for (const [name, path] of Object.entries(tls)) if (path !== undefined) readText(path, `tls.${name}`);

@@ -8,6 +8,7 @@ import {
   readlink,
   rename,
   rm,
+  rmdir,
   stat,
   symlink,
   writeFile,
@@ -70,12 +71,33 @@ export class CredentialStore {
     return credentials;
   }
 
-  /** Replaces what is stored, all or nothing; on return it is on the disk. */
+  /**
+   * Makes the folder, and writes into it. Called before a token is used up, which works once.
+   * @returns takes back what was made, where nothing was saved
+   * @throws NODE_FOLDER_UNUSABLE
+   */
+  async prepare(): Promise<() => Promise<void>> {
+    try {
+      const made = await mkdir(this.directory, { recursive: true, mode: 0o700 });
+      // The folder may have been there before, made by a careless hand.
+      await chmod(this.directory, 0o700);
+      const ignored = join(this.directory, '.gitignore');
+      await writeFile(ignored, '*\n');
+      return async () => {
+        if (made === undefined) return;
+        await rm(ignored, { force: true });
+        // Not empty: somebody else uses it by now.
+        await rmdir(this.directory).catch(() => {});
+      };
+    } catch (cause) {
+      const details = { directory: this.directory, problem: describeError(cause) };
+      throw new SallyportError('NODE_FOLDER_UNUSABLE', details, cause);
+    }
+  }
+
+  /** Replaces what is stored, all or nothing; on return it is on the disk. @throws NODE_FOLDER_UNUSABLE */
   async save(credentials: EdgeCredentials): Promise<void> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
-    // The folder may have been there before, made by a careless hand.
-    await chmod(this.directory, 0o700);
-    await writeFile(join(this.directory, '.gitignore'), '*\n');
+    await this.prepare();
     const name = `generation-${randomBytes(8).toString('hex')}`;
     const folder = join(this.directory, name);
     await mkdir(folder, { mode: 0o700 });

@@ -78,7 +78,7 @@ export class EdgeClient {
    * A client for the node whose certificate is in the folder; with none there, or one that is of no use, it
    * joins with the token first. It waits, until the signal ends it, for a hub that cannot be reached or asks
    * it to come back later, and while the node is quarantined.
-   * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words
+   * @throws TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED with the hub's own words, NODE_FOLDER_UNUSABLE
    */
   static join(
     options: EdgeClientOptions & JoinOptions,

@@ -13,6 +13,7 @@ import type { EdgeCredentials } from './transports/transport.ts';
 const AGAIN = { minMs: 1_000, maxMs: 60_000 };
 /** CAs a node believes at once: two of a rollover, and one of another that followed at once. */
 const MAX_CAS = 3;
+const NOT_FOR_JOINING = 'give the port of the HTTPS listener, which is 10002 by default';
 
 export interface EnrolOptions {
   /** `host:port` of the hub's HTTPS listener. */
@@ -139,6 +140,9 @@ async function downloadCa(
   options: EnrolOptions & JoinPatience & { clock: Clock },
 ): Promise<string> {
   const answer = await askPatiently({ ...request(options), path: '/ca.crt', trust: 'unverified' }, options);
+  // Only a listener for connections asks for a certificate here.
+  if (answer.word === 'no-certificate')
+    throw joinRefused(`${options.address} is not the address for joining`, { remedy: NOT_FOR_JOINING });
   if (answer.status !== 200) throw refused(answer);
   const sha256 = createHash('sha256').update(answer.body).digest();
   if (!timingSafeEqual(sha256, expected)) throw new SallyportError('CA_MISMATCH', { hub: options.address });

@@ -22,7 +22,7 @@ export interface LoadOrJoinOptions extends EnrolOptions, JoinPatience {
  * What the folder holds, as long as it is usable and of the fleet that the token names: a program may be
  * started with the same token every time, though a token works once. Else joins with the token and stores
  * what it got.
- * @throws NOT_JOINED when there is neither; TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED
+ * @throws NOT_JOINED when there is neither; NODE_FOLDER_UNUSABLE; TOKEN_INVALID, CA_MISMATCH, JOIN_REFUSED
  */
 export async function loadOrJoin(
   { store, clock, logger }: JoinComponents,
@@ -41,7 +41,11 @@ export async function loadOrJoin(
   });
   if (stored && isOfFleet(stored, caSha256) && clock.now() < validityOf(stored).notAfter) return stored;
 
-  const joined = await joinFleet(node, token, { ...options, clock });
+  const takeBack = await store.prepare();
+  const joined = await joinFleet(node, token, { ...options, clock }).catch(async (error: unknown) => {
+    await takeBack();
+    throw error;
+  });
   await store.save(joined);
   logger.info({ node, hub: options.address }, 'joined');
   return joined;

@@ -32,6 +32,8 @@ const runWith = (options: RunOptions, ...args: readonly string[]) =>
     ],
     options,
   );
+const at = (admin: string) =>
+  sallyport(['nodes', 'list', '--admin', admin, '--set', `secretStore.path=${folder}`]);
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sallyport-cli-'));
   gateway = await startGatewayProcess(folder, settings());
@@ -183,7 +185,6 @@ describe('the command line', () => {
       stderr: new PassThrough().resume(),
       env: { ...process.env, NO_COLOR: '1' },
       interrupted: () => stop.signal,
-      leave: () => {},
     });
     const words = ['dashboard', '--admin', gateway.ready.admin, '--set', `secretStore.path=${folder}`];
     const running = runProgram(terminal, words);
@@ -215,11 +216,16 @@ describe('the command line', () => {
       ['nodes', 'list', '-o', 'xml'],
       ['send', 'edge-1', '--resource', 'a/b', '--operation', 'update', '--content', 'hello'],
       ['config', 'view', '--set', 'https.prot=1'],
+      ['send', 'Not_A_Name', '--resource', 'a/b', '--operation', 'update'],
     ]) {
       const { code, stderr, stdout } = await run(...args);
       expect([args.join(' '), code]).toEqual([args.join(' '), 2]);
       expect(stderr + stdout).not.toBe('');
       expect(stderr).not.toContain('    at ');
+    }
+    for (const address of ['localhost:99999', 'https://localhost', 'a b']) {
+      const { code, stderr } = await at(address);
+      expect([code, stderr]).toEqual([2, expect.stringContaining(`${address} is no HOST:PORT`)]);
     }
   });
 
@@ -227,14 +233,7 @@ describe('the command line', () => {
     const missing = await run('nodes', 'show', 'nobody');
     expect(missing.code).toBe(1);
     expect(missing.stderr).toContain('node nobody has no session');
-    const down = await sallyport([
-      'nodes',
-      'list',
-      '--admin',
-      '127.0.0.1:1',
-      '--set',
-      `secretStore.path=${folder}`,
-    ]);
+    const down = await at('127.0.0.1:1');
     expect([down.code, down.stderr]).toEqual([
       1,
       expect.stringContaining('no gateway answers at 127.0.0.1:1'),
@@ -244,7 +243,42 @@ describe('the command line', () => {
       1,
       expect.stringContaining('no admin certificate was found'),
     ]);
-    expect(missing.stderr + down.stderr + noCredentials.stderr).not.toContain('    at ');
+    // The port of another listener is what people confuse most.
+    const https = await at(gateway.ready.https);
+    expect([https.code, https.stderr]).toEqual([
+      1,
+      expect.stringContaining('what answers there is not the admin API'),
+    ]);
+    const joining = [
+      'edge',
+      'run',
+      '--node',
+      'a',
+      '--token',
+      (await run('token', 'create', '--fleet')).stdout,
+    ];
+    const websocket = await run(
+      ...joining,
+      '--directory',
+      join(folder, 'a'),
+      '--hub',
+      gateway.ready.websocket,
+    );
+    expect([websocket.code, websocket.stderr]).toEqual([1, expect.stringContaining('is 10002 by default')]);
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    const noFolder = await run(...joining, '--directory', join(file, 'a'));
+    expect([noFolder.code, noFolder.stderr]).toEqual([1, expect.stringContaining('NODE_FOLDER_UNUSABLE')]);
+    const [cert, key] = [join(folder, 'ca.crt'), join(folder, 'admin.key')];
+    const noPair = await run('nodes', 'list', '--cert', cert, '--key', key);
+    expect([noPair.code, noPair.stderr]).toEqual([1, expect.stringContaining('ADMIN_CREDENTIALS_UNUSABLE')]);
+    const noHub = await run('health', '--set', 'https.port=1');
+    expect([noHub.code, noHub.stderr]).toEqual([1, expect.stringContaining('no gateway answers')]);
+    const said = [missing, down, noCredentials, https, websocket, noFolder, noPair, noHub].map(
+      ({ stderr }) => stderr,
+    );
+    expect(said.join('')).not.toContain('    at ');
+    expect(down.stderr.match(/ECONNREFUSED/g)).toHaveLength(1);
   });
 
   test('config view --show-origin names where each value comes from, and an invalid file stops the start with 2', async () => {

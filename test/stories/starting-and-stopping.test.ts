@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
-import { startGatewayProcess } from '../support/fleets/process.ts';
+import { sallyportProcess, startGatewayProcess } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { freePort } from '../support/free-port.ts';
 
@@ -137,4 +137,17 @@ test('E2: SIGTERM stops every timer: the process ends with 0 within 5 s', async 
   gateway.child.kill('SIGTERM');
   const [code] = await once(gateway.child, 'exit');
   expect([code, Date.now() - start < 5_000]).toEqual([0, true]);
+});
+
+test('E2: a start that fails ends the process, also where the library of QUIC was loaded', async () => {
+  await using gateway = await startGatewayProcess(join(base, 'store'));
+  const taken = gateway.ready.https.split(':').at(-1);
+  const settings = { 'https.port': taken, 'quic.enabled': 'auto', 'secretStore.path': join(base, 'other') };
+  const start = Date.now();
+  const { code, stderr } = await sallyportProcess([
+    'serve',
+    ...Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]),
+  ]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining('LISTEN_FAILED')]);
+  expect(Date.now() - start).toBeLessThan(15_000);
 });

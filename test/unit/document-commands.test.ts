@@ -32,7 +32,6 @@ beforeAll(async () => {
       stderr: nowhere(),
       env: {},
       interrupted: () => new AbortController().signal,
-      leave: () => {},
     }),
   );
   onlyParse(program);

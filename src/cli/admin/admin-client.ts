@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { exactJson } from '../../protocol/content.ts';
 import { AdminError } from './admin-error.ts';
@@ -48,7 +48,7 @@ export class AdminClient {
   readonly #address: string;
   readonly #identify: () => Promise<Identification>;
 
-  /** @throws ADMIN_CREDENTIALS_MISSING when a file is not there */
+  /** @throws ADMIN_CREDENTIALS_MISSING when a file is not there, ADMIN_CREDENTIALS_UNUSABLE */
   constructor(target: AdminFilesTarget | AdminBearerTarget) {
     this.#address = target.address;
     if ('credentials' in target) {
@@ -67,6 +67,12 @@ export class AdminClient {
       key: readCredential(target.key),
       ca: readCredential(target.ca),
     };
+    try {
+      createSecureContext(tls);
+    } catch (cause) {
+      const path = `${target.cert} and ${target.key}`;
+      throw new SallyportError('ADMIN_CREDENTIALS_UNUSABLE', { path, problem: describeError(cause) }, cause);
+    }
     this.#identify = async () => ({ tls, headers: {} });
   }
 
@@ -121,7 +127,7 @@ export class AdminClient {
       signal,
       headers: { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
     });
-    if (response.statusCode !== 200) throw await toError(response);
+    if (response.statusCode !== 200) throw await this.#toError(response);
     response.setEncoding('utf8');
     let buffer = '';
     for await (const chunk of response) {
@@ -141,7 +147,7 @@ export class AdminClient {
       signal: AbortSignal.timeout(timeoutMs),
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
     });
-    if ((response.statusCode ?? 500) >= 400) throw await toError(response);
+    if ((response.statusCode ?? 500) >= 400) throw await this.#toError(response);
     const text = await readAll(response);
     return text === '' ? undefined : JSON.parse(text);
   }
@@ -193,6 +199,24 @@ export class AdminClient {
       call.end(options.body);
     });
   }
+
+  async #toError(response: IncomingMessage): Promise<Error> {
+    const [status, text] = [response.statusCode ?? 500, (await readAll(response)).trim()];
+    const error = errorOf(text);
+    if (error) return new AdminError(status, error);
+    const problem = `what answers there is not the admin API, which has port 10010 by default (${status}: ${text.slice(0, 200)})`;
+    return new SallyportError('ADMIN_UNREACHABLE', { address: this.#address, problem });
+  }
+}
+
+/** Undefined for an answer that the admin API does not give. */
+function errorOf(text: string): { code: string; message?: string; fix?: string } | undefined {
+  try {
+    const { error } = JSON.parse(text);
+    return typeof error?.code === 'string' ? error : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function checkOneOf(names: readonly string[]): typeof checkServerIdentity {
@@ -200,15 +224,6 @@ function checkOneOf(names: readonly string[]): typeof checkServerIdentity {
     const isNamed = [host, ...names].some((name) => checkServerIdentity(name, certificate) === undefined);
     return isNamed ? undefined : checkServerIdentity(host, certificate);
   };
-}
-
-async function toError(response: IncomingMessage): Promise<AdminError> {
-  const text = await readAll(response);
-  try {
-    return new AdminError(response.statusCode ?? 500, (JSON.parse(text) as { error: object }).error);
-  } catch {
-    return new AdminError(response.statusCode ?? 500, { message: text.trim() });
-  }
 }
 
 async function readAll(response: IncomingMessage): Promise<string> {

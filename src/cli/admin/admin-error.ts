@@ -5,10 +5,10 @@ export class AdminError extends Error {
   readonly code: string;
   readonly fix: string | undefined;
 
-  constructor(status: number, body: { code?: string; message?: string; fix?: string }) {
+  constructor(status: number, body: { code: string; message?: string; fix?: string }) {
     super(body.message ?? `the gateway answered with status ${status}`);
     this.status = status;
-    this.code = body.code ?? 'INTERNAL';
+    this.code = body.code;
     this.fix = body.fix;
   }
 }

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import type { SallyportError } from '../../core/errors.ts';
@@ -8,6 +7,7 @@ import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
 import { type GlobalOptions, loadForCommand, nodeArgument } from '../context.ts';
+import { type HostPort, parseHostPort } from '../host-port.ts';
 import { readLines } from '../lines.ts';
 import type { Terminal } from '../terminal.ts';
 import { terminalLog } from '../terminal-log.ts';
@@ -67,7 +67,7 @@ Examples:
 async function runEdge(terminal: Terminal, options: EdgeOptions, globals: GlobalOptions): Promise<void> {
   const { config } = loadForCommand(terminal, globals);
   const { bold, dim, green, yellow, red } = terminal.paint('stdout');
-  const { host, httpsPort = config.https.port } = readHub(options.hub);
+  const { host, port: httpsPort = config.https.port } = readHub(options.hub);
   const address = (name: TransportName) => `${host}:${config[name].port}`;
   const clientOptions: EdgeClientOptions = {
     node: options.node,
@@ -153,14 +153,12 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
 }
 
 /** @throws UsageError when it is neither a name, an address, nor one of them with a port */
-function readHub(text: string): { readonly host: string; readonly httpsPort?: number } {
-  if (isIPv6(text)) return { host: `[${text}]` };
-  const [, host, port] = /^(\[[\da-f:.]+\]|[^:/[\]\s]+)(?::(\d{1,5}))?$/i.exec(text) ?? [];
-  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65_535)
-    throw new UsageError(
-      `--hub ${text} is neither HOST nor HOST:PORT; IPv6 addresses with a port need brackets`,
-    );
-  return { host, ...(port === undefined ? {} : { httpsPort: Number(port) }) };
+function readHub(text: string): HostPort {
+  const hub = parseHostPort(text);
+  if (hub) return hub;
+  throw new UsageError(
+    `--hub ${text} is neither HOST nor HOST:PORT; IPv6 addresses with a port need brackets`,
+  );
 }
 
 function draftOf(line: string): { resource: string; operation: string; content: unknown } {

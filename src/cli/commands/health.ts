@@ -1,11 +1,12 @@
 import { request } from 'node:https';
 import { Command } from 'commander';
+import { describeError, SallyportError } from '../../core/errors.ts';
 import { type GlobalOptions, loadForCommand, reachable } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 
 export function healthCommand(terminal: Terminal): Command {
   return new Command('health')
-    .description('ask the running gateway whether it is ready; for container health checks')
+    .description('ask the HTTPS port of the running gateway whether it is ready; for container health checks')
     .option('--live', 'ask whether it is alive instead')
     .option('--verbose', 'print every check')
     .action(async (options: { live?: boolean; verbose?: boolean }, self: Command) => {
@@ -31,7 +32,15 @@ export function healthCommand(terminal: Terminal): Command {
           },
         );
         call.on('timeout', () => call.destroy(new Error('no answer within 5 s')));
-        call.on('error', reject);
+        call.on('error', (cause) =>
+          reject(
+            new SallyportError(
+              'ADMIN_UNREACHABLE',
+              { address: `${target.host}:${target.port}`, problem: describeError(cause) },
+              cause,
+            ),
+          ),
+        );
         call.end();
       });
       terminal.print(text);

@@ -1,6 +1,12 @@
 import { Command } from 'commander';
 import { Content } from '../../protocol/content.ts';
-import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
+import {
+  connectAdmin,
+  durationArgument,
+  type GlobalOptions,
+  nodeArgument,
+  outputOption,
+} from '../context.ts';
 import { formatValue } from '../output.ts';
 import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
@@ -20,7 +26,7 @@ interface SendOptions {
 export function sendCommand(terminal: Terminal): Command {
   return new Command('send')
     .description('send a message to a node')
-    .argument('<node>', 'the node')
+    .argument('<node>', 'the node', nodeArgument)
     .requiredOption('--resource <resource>', 'for example default/configmap/demo')
     .option('--operation <operation>', 'for example insert, update, delete, query; of an answer: response')
     .option('--answer <id>', 'answer the message of the node with this id; watch -o json shows ids')

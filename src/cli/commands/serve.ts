@@ -35,6 +35,5 @@ export function serveCommand(terminal: Terminal): Command {
       if (!stop.aborted) await once(stop, 'abort');
       config.unwatch();
       await gateway.stop();
-      terminal.leave();
     });
 }

@@ -44,7 +44,7 @@ export async function startDashboard(
   });
   server.listen(port, HOST);
   await once(server, 'listening').catch((cause) => {
-    throw listenFailed('the dashboard', { host: HOST, port }, cause);
+    throw listenFailed('the dashboard', { host: HOST, port }, cause, '--port');
   });
   return {
     url: `http://${HOST}:${(server.address() as AddressInfo).port}/#token=${token}`,

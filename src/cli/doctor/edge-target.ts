@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '../../core/errors.ts';
+import { parseHostPort } from '../host-port.ts';
 
 /** What the doctor on the edge is told, and what it may find beside. */
 export interface EdgeTarget {
@@ -41,12 +42,12 @@ export async function readEdgeTarget(
   pair: { readonly cert?: string; readonly key?: string },
   environmentToken: string | undefined,
 ): Promise<EdgeTarget | string> {
-  const [, name, bracketed, port] =
-    /^(?:([^[\]:]+)|\[([^\]]+)\])(?::(\d+))?$/.exec(options.fromEdge ?? '') ?? [];
-  const host = name ?? bracketed;
-  const ports = [port ?? String(HTTPS_PORT), options.websocketPort ?? '10000', options.quicPort ?? '10001'];
-  const [httpsPort, websocketPort, quicPort] = ports.map(Number) as [number, number, number];
-  if (host === undefined) return '--from-edge needs HOST or HOST:PORT; an IPv6 address stands in [ ]';
+  const target = parseHostPort(options.fromEdge ?? '');
+  if (!target) return '--from-edge needs HOST or HOST:PORT; an IPv6 address with a port stands in [ ]';
+  const host = target.host.replace(/[[\]]/g, '');
+  const { port: httpsPort = HTTPS_PORT } = target;
+  const ports = [options.websocketPort ?? '10000', options.quicPort ?? '10001'];
+  const [websocketPort, quicPort] = ports.map(Number) as [number, number];
   if (ports.some((one) => !/^\d{1,5}$/.test(one) || Number(one) < 1 || Number(one) > 65_535))
     return 'a port is a number from 1 to 65535';
   let token: string | undefined;

@@ -19,7 +19,9 @@ export function loadConfig(config: KubeConfig, context: string | undefined): Kub
   } catch (error) {
     // What the reader of YAML says is not passed on: it quotes the file, and that holds credentials.
     const code = (error as NodeJS.ErrnoException).code;
-    throw invalid(`the kubeconfig cannot be read (${typeof code === 'string' ? code : 'it is not valid'})`);
+    throw invalid(
+      `the kubeconfig ${kubeconfigFiles().join(', ')} cannot be read (${typeof code === 'string' ? code : 'it is not valid'})`,
+    );
   }
   const fallback = config.getCurrentCluster();
   if (
@@ -40,16 +42,17 @@ export function loadConfig(config: KubeConfig, context: string | undefined): Kub
   return config;
 }
 
+/** The files that the library reads. */
+const kubeconfigFiles = () =>
+  (process.env.KUBECONFIG || join(homedir(), '.kube', 'config')).split(delimiter).filter(Boolean);
+
 /**
  * The library reads `token-file` where kubeconfigs have `tokenFile`. Kubernetes' own clients read the file
  * again and again, and it wins over `token` (client-go, `AuthInfo.TokenFile`).
  */
 function followTokenFiles(config: KubeConfig): void {
-  const files = (process.env.KUBECONFIG || join(homedir(), '.kube', 'config'))
-    .split(delimiter)
-    .filter(Boolean);
   const paths = new Map<string, string>();
-  for (const file of files)
+  for (const file of kubeconfigFiles())
     for (const [name, path] of tokenFilesIn(file)) if (!paths.has(name)) paths.set(name, path);
   config.users = config.users.map((user) => {
     const tokenFile = paths.get(user.name);

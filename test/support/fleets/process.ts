@@ -34,7 +34,6 @@ export async function sallyport(args: readonly string[], options: RunOptions = {
     stderr: stderr.stream,
     env: { ...process.env, NO_COLOR: '1', ...options.env },
     interrupted: () => options.interrupted ?? new AbortController().signal,
-    leave: () => {},
   });
   const code = await runProgram(terminal, args);
   return { code, stdout: stdout.text(), stderr: stderr.text() };

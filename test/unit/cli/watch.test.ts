@@ -76,7 +76,7 @@ test('watch ends when it is refused, at once or later', async () => {
   const refuse: Answer = (_, response) =>
     response
       .writeHead(401, { 'content-type': 'application/json' })
-      .end('{"error":{"message":"who are you"}}');
+      .end('{"error":{"code":"NOT_AUTHENTICATED","message":"who are you"}}');
   await using atOnce = await watch([refuse]);
   await using later = await watch([(_, response) => void stream(response).end(': following\n\n'), refuse]);
   for (const { finished } of [atOnce, later])

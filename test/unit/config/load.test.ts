@@ -56,6 +56,21 @@ describe('configuration', () => {
     expect(() => loadConfig({ env: { SALLYPORT_HTTPS_PORT: 'x' } })).toThrow(
       'SALLYPORT_HTTPS_PORT: https.port',
     );
+    for (const [path, text, problem] of [
+      ['https.port', 'x', 'it is no number'],
+      ['https.port', '1.5', 'it is no whole number'],
+      ['https.port', '70000', 'it has to be at most 65535'],
+      ['certificates.graceDays', '-1', 'it has to be at least 0'],
+      ['certificates.hubDays', '0', 'it has to be more than 0'],
+      ['https.enabled', 'on', 'it is neither true nor false'],
+      ['bus.nats.servers', '["nats://a:4222"]', 'write nats://host:port'],
+      ['bus.nats.servers', 'nats://user:secret@a:4222', 'credentials have settings of their own'],
+      ['bus.nats.servers', 'http://a', 'write nats://host:port'],
+    ] as const)
+      expect(() => loadConfig({ flags: { [path]: text } })).toThrow(problem);
+    expect(loadConfig({ flags: { 'bus.nats.servers': 'nats://a:4222,tls://[::1]:4222, b' } })).toMatchObject({
+      config: { bus: { nats: { servers: ['nats://a:4222', 'tls://[::1]:4222', 'b'] } } },
+    });
     expect(() => loadConfig({ flags: { 'htps.port': '1' } })).toThrow('did you mean https.port?');
   });
 

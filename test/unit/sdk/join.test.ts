@@ -337,6 +337,17 @@ test('B7: a pair that is damaged, half there or of another node is reported, and
   expect(await readFile(file('ca.pem'), 'utf8')).toBe(edge.hub.ca.pem);
 });
 
+test('a folder that cannot be written to is told before the token is used up', async () => {
+  await using edge = await EdgeFixture.start();
+  const file = join(edge.directory, 'file');
+  await writeFile(file, '');
+  await expect(edge.join({ directory: join(file, 'store') })).rejects.toMatchObject({
+    code: 'NODE_FOLDER_UNUSABLE',
+    message: expect.stringContaining('ENOTDIR'),
+  });
+  await edge.join();
+});
+
 test('open without a certificate says where one was looked for', async () => {
   await using edge = await EdgeFixture.start();
   await expect(EdgeClient.open(edge.options)).rejects.toMatchObject({

@@ -44,7 +44,7 @@ export async function patientOf({ settings = {}, harm, answers, unreachable }: I
     if (!answers) throw Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
     return {
       get: async <T>(path: string): Promise<T> => {
-        if (!(path in answers)) throw new AdminError(404, {});
+        if (!(path in answers)) throw new AdminError(404, { code: 'NOT_FOUND' });
         return answers[path] as T;
       },
       text: async () => ({ status: 200, text: 'readyz check passed\n' }),

@@ -108,7 +108,10 @@ describe('finding the cluster', () => {
     const error = await connect({ config: 'users: [{token: "hunter2hunter2' }).catch(
       (reason: unknown) => reason,
     );
-    expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
+    expect(error).toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(`the kubeconfig ${process.env.KUBECONFIG} cannot be read`),
+    });
     expect(`${(error as Error).stack}${JSON.stringify(error)}`).not.toContain('hunter');
   });
 
