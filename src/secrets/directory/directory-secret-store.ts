@@ -17,11 +17,12 @@ import {
   prepareFolder,
   readWhole,
   replaceWhole,
+  SUFFIX,
   versionOf,
 } from './secret-files.ts';
 
 export interface DirectorySecretStoreOptions {
-  /** The folder; created at the first write, 0700. */
+  /** The folder; created at the first write, 0700; one without Secrets becomes 0700 then. */
   readonly path: string;
   /** Period of the full re-read that backs up the watch, milliseconds. */
   readonly resyncMs: number;
@@ -31,7 +32,6 @@ type Verb = 'get' | 'create' | 'replace' | 'watch';
 const isWrite = (verb: Verb) => verb === 'create' || verb === 'replace';
 /** What waiting does not mend: another owner, or a read-only file system. */
 const NO_PLACE_TO_WRITE = new Set(['EACCES', 'EPERM', 'EROFS']);
-const SUFFIX = '.yaml';
 
 /**
  * Secrets as Kubernetes manifests in a local folder, one file each, that people may read, edit and `kubectl

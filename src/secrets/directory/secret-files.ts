@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder, writeNew } from '../../core/durable-files.ts';
 
@@ -8,6 +8,8 @@ import { syncFolder, writeNew } from '../../core/durable-files.ts';
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 /** A temporary file this old was left by a process that was killed, milliseconds. */
 const ORPHAN_MS = 10 * 60_000;
+/** Of the file of a Secret, behind its name. */
+export const SUFFIX = '.yaml';
 const TEMPORARY = /^\.tmp-[0-9]+-[0-9a-f]{16}$/;
 
 export interface FileContent {
@@ -102,10 +104,17 @@ export async function folderProblem(folder: string): Promise<string | undefined>
   return (found.mode & 0o002) === 0 ? undefined : 'every user of this machine may write into it';
 }
 
-/** Creates the folder for its owner alone, and removes what killed processes left in it. */
+/**
+ * Makes the folder its owner's alone before the first Secret is in it: one that git made is open to
+ * everybody. Later its mode is the owner's business. Removes what killed processes left in it.
+ */
 export async function prepareFolder(folder: string, now: number): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  for (const name of await readdir(folder)) {
+  const names = await readdir(folder);
+  // It may be somebody else's folder; `doctor` warns then.
+  if (!names.some((name) => name.endsWith(SUFFIX)))
+    await chmod(folder, (await stat(folder)).mode & 0o700).catch(() => {});
+  for (const name of names) {
     if (!TEMPORARY.test(name)) continue;
     const found = await stat(join(folder, name)).catch(() => undefined);
     if (found && now - found.mtimeMs > ORPHAN_MS) await unlink(join(folder, name)).catch(() => {});

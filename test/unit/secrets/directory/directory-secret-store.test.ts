@@ -131,6 +131,17 @@ describe('the files', () => {
     expect((await stat(join(path, '.lock'))).mode & 0o777).toBe(0o600);
   });
 
+  test('a folder that git made is closed to others before the first Secret is in it, and is the owner’s later', async () => {
+    await mkdir(path, { recursive: true });
+    await chmod(path, 0o755);
+    await writeFile(join(path, 'README.md'), 'from the repository');
+    await store.create({ name: 'casecret', data: { value: bytes('1') } });
+    expect((await stat(path)).mode & 0o777).toBe(0o700);
+    await chmod(path, 0o750);
+    await store.create({ name: 'other', data: { value: bytes('1') } });
+    expect((await stat(path)).mode & 0o777).toBe(0o750);
+  });
+
   test('reading does not make the folder', async () => {
     expect(await store.get('casecret')).toBeUndefined();
     await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
