@@ -9,6 +9,7 @@ import type { Clock } from '../core/clock.ts';
 import { type ErrorCode, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { OWN_PROBE } from '../core/own-probe.ts';
 import type { AdminRole, AdminVerdict } from '../identity/admin-gate.ts';
 import type { RejectionReason } from '../protocol/rejection-reasons.ts';
 
@@ -72,7 +73,8 @@ export interface AdminAccessComponents {
 
 /**
  * Lets nobody but administrators past, for every path but the probes, known or unknown, and viewers only to
- * what they may have. Refusals are counted, and logged once a minute.
+ * what they may have. Refusals are counted, and logged once a minute; those of the gateway's own probes are
+ * not.
  */
 export function requireAdmin(
   app: FastifyInstance,
@@ -84,6 +86,7 @@ export function requireAdmin(
     const access = await judge(request, { authenticate, reviewer });
     const remoteAddress = server.remoteAddress(request.raw.socket as TLSSocket);
     if (!access.ok) {
+      if (remoteAddress === OWN_PROBE) throw access.error;
       const { who = 'unknown', reason, detail } = access;
       metrics.handshakeFailures.inc({ transport: 'admin', reason });
       rejections.record({ listener: 'admin', reason, remoteAddress, detail });

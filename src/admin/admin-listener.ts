@@ -90,7 +90,7 @@ export class AdminListener implements Listener {
   }
 
   knock(request: KnockRequest): Promise<number> {
-    return askHttps(request, { path: '/api/v1/nodes' });
+    return this.#server.probe(request, (own) => askHttps(own, { path: '/api/v1/nodes' }));
   }
 
   servedFingerprint(): string {

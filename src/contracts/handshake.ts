@@ -1,9 +1,15 @@
 import type { X509Certificate } from 'node:crypto';
 
-/** A handshake with a listener, made as an edge would make it. */
-export interface HandshakeRequest {
+/** A connection to a listener that somebody makes to see what becomes of it. */
+export interface Probe {
   readonly host: string;
   readonly port: number;
+  /** Told where the connection comes from, before anything is sent over it. */
+  readonly onBound?: (from: { readonly host: string; readonly port: number }) => void;
+}
+
+/** A handshake with a listener, made as an edge would make it. */
+export interface HandshakeRequest extends Probe {
   /** DNS name or IP address that the certificate must hold. */
   readonly name: string;
   /** PEM of the one CA that is trusted. */
@@ -27,7 +33,7 @@ export interface HandshakeResult {
 }
 
 /** A stranger's try to get in. */
-export interface KnockRequest extends Pick<HandshakeRequest, 'host' | 'port' | 'client' | 'timeoutMs'> {
+export interface KnockRequest extends Probe, Pick<HandshakeRequest, 'client' | 'timeoutMs'> {
   /** Node name it gives. */
   readonly node: string;
   /** A certificate request of that node, DER. */

@@ -1,7 +1,7 @@
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import type { CertificateBundle } from './certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from './handshake.ts';
+import type { HandshakeRequest, HandshakeResult, Probe } from './handshake.ts';
 import type { BundleTrial, ListenAddress } from './listener.ts';
 
 /**
@@ -20,6 +20,8 @@ export interface TlsServer {
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
   /** See `Listener`. */
   handshake(request: HandshakeRequest): Promise<HandshakeResult>;
+  /** Connects to this server unseen: nothing of that connection is counted, logged or remembered. */
+  probe<P extends Probe, T>(probe: P, make: (probe: P) => Promise<T>): Promise<T>;
   servedFingerprint(): string;
   address(): ListenAddress;
   /**

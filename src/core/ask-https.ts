@@ -6,6 +6,8 @@ export interface HttpsServer {
   /** PEM. */
   readonly client?: { readonly certificate: string; readonly key: string };
   readonly timeoutMs: number;
+  /** Told where the connection comes from, before anything is sent over it. */
+  readonly onBound?: (from: { readonly host: string; readonly port: number }) => void;
 }
 
 export interface HttpsRequest {
@@ -21,7 +23,7 @@ export interface HttpsRequest {
  * @throws Error when there is no answer
  */
 export function askHttps(
-  { host, port, client, timeoutMs }: HttpsServer,
+  { host, port, client, timeoutMs, onBound }: HttpsServer,
   { body, ...options }: HttpsRequest,
 ): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -40,6 +42,9 @@ export function askHttps(
         resolve(response.statusCode ?? 0);
       },
     );
+    call.once('socket', (socket) => {
+      socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
+    });
     call.on('upgrade', (_response, socket) => {
       socket.destroy();
       resolve(101);

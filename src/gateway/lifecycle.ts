@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AdminCertificateKeeper } from '../certs/ca/admin-certificate-keeper.ts';
 import { CaExpiryWatch } from '../certs/ca/ca-expiry-watch.ts';
 import { CrlKeeper } from '../certs/revocation/crl-keeper.ts';
@@ -11,9 +10,6 @@ import type { GatewayWorld } from './gateway-world.ts';
 import { HealthFile } from './health-file.ts';
 import type { Messaging } from './messaging.ts';
 import { followSessions, followSettings, followTrust } from './reactions.ts';
-
-/** Real time: it is the event loop and the threads of the QUIC library that are waited for. */
-const SELF_TEST_ECHO_MS = 100;
 
 /** Step 5: everything that runs, in the order it starts; it stops in reverse. */
 export function composeLifecycle(world: GatewayWorld, parts: GatewayParts): Lifecycle {
@@ -89,17 +85,11 @@ function listening(
 
 /** Nobody is told that the gateway is ready before it has connected to itself. */
 function proof(world: GatewayWorld, { listeners }: Certificates, { recovery }: Doors): Component {
-  const { clock, log, metrics } = world;
+  const { clock, log } = world;
   return {
     name: 'self-test',
     start: async () => {
       await selfTest({ clock, log }, listeners.listeners);
-      // What it was refused is nobody's fault.
-      // A listener may tell of the last refusal a little after the client has seen it.
-      await sleep(SELF_TEST_ECHO_MS);
-      recovery.rejections.clear();
-      metrics.handshakeFailures.reset();
-      metrics.enrolmentRefused.reset();
       await recovery.served.start();
     },
     stop: async () => {},

@@ -11,7 +11,7 @@ export interface Recovery {
   /** A component of its own, which starts after the listeners. */
   readonly served: ServedCheck;
   /** The watch over the latest swap sees every one on its way. */
-  readonly rejections: Pick<RejectionLog, 'record' | 'list' | 'clear'>;
+  readonly rejections: Pick<RejectionLog, 'record' | 'list'>;
   /** Follows the swaps while it runs. */
   readonly component: Component;
 }
@@ -54,7 +54,6 @@ export function composeRecovery(world: GatewayWorld, certificates: Certificates)
     served,
     rejections: {
       list: () => rejections.list(),
-      clear: () => rejections.clear(),
       record: (report) => {
         rejections.record(report);
         swapWatch.rejected(report);

@@ -3,11 +3,13 @@ import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { OWN_PROBE } from '../core/own-probe.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import { AddressLimit, plainAddress } from './address-limit.ts';
 import { awaitClientHello } from './client-hello.ts';
 import type { DescriptorShare } from './descriptor-budget.ts';
 import { HandshakePlaces } from './handshake-places.ts';
+import type { OwnProbes } from './own-probes.ts';
 import { awaitProxyHeader, CidrList } from './proxy-protocol.ts';
 
 /** The part of `limits` in the configuration that servers over TCP obey. */
@@ -28,6 +30,7 @@ type Phase = 'proxy' | 'silent' | 'handshake' | 'open' | 'session';
 
 export interface AcceptedSocket {
   readonly raw: Socket;
+  /** Of the peer; `OWN_PROBE` once it is known that the gateway itself is the peer. */
   address: string;
   /** The address that counts against the cap per address; a trusted balancer's own does not. */
   counted: string | undefined;
@@ -51,6 +54,8 @@ export interface AcceptedSocketsOptions {
   readonly metrics: Metrics;
   /** File descriptors that the sockets may use; without it any number. */
   readonly descriptors?: DescriptorShare | undefined;
+  /** Those of this server to itself. */
+  readonly probes: Pick<OwnProbes, 'has'>;
   /** Asked again whenever a value is used. `proxyProtocolFrom` is read once. */
   limits(): TlsServerLimits;
 }
@@ -201,6 +206,7 @@ export class AcceptedSockets {
   #listen(socket: AcceptedSocket): void {
     socket.phase = 'silent';
     awaitClientHello(socket.raw, (hello) => {
+      this.#recognise(socket);
       socket.hello = hello;
       socket.phase = 'handshake';
       this.#places.ask(socket);
@@ -234,6 +240,7 @@ export class AcceptedSockets {
   #awaitProxyHeader(socket: AcceptedSocket): void {
     const { raw } = socket;
     awaitProxyHeader(raw, (header) => {
+      this.#recognise(socket);
       if (header.kind === 'invalid') {
         this.#events.noProxyHeader(socket);
         raw.destroy();
@@ -249,6 +256,11 @@ export class AcceptedSockets {
       }
       this.#listen(socket);
     });
+  }
+
+  /** With its first bytes: the gateway's own end of a connection is told of before it sends any. */
+  #recognise(socket: AcceptedSocket): void {
+    if (this.#options.probes.has(socket.raw)) socket.address = OWN_PROBE;
   }
 
   #leaveHandshake(socket: AcceptedSocket): void {

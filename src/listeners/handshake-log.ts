@@ -2,6 +2,7 @@ import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { OWN_PROBE } from '../core/own-probe.ts';
 import { readNodeSubject } from '../identity/subject.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
 import { fixOf, type HandshakeReason } from '../protocol/rejection-reasons.ts';
@@ -25,7 +26,7 @@ export interface HandshakePeer {
 
 /**
  * Counts handshakes that fail and logs them with what an operator needs, once a minute for each address and
- * reason (B3, L2).
+ * reason (B3, L2). The gateway's own probes are left out.
  */
 export class HandshakeLog {
   readonly #components: HandshakeLogComponents;
@@ -45,6 +46,7 @@ export class HandshakeLog {
   }
 
   failed(error: Error, peer: HandshakePeer | undefined): void {
+    if (peer?.address === OWN_PROBE) return;
     const { reason, fix } = explainHandshakeError(error);
     // Balancers and kubelets probe by connecting and closing: nothing above debug (requirement H2).
     if (reason === 'disconnected') {
@@ -63,7 +65,7 @@ export class HandshakeLog {
    */
   left(peer: HandshakePeer, subject: string): void {
     const claim = readNodeSubject(subject);
-    if (claim.kind !== 'node') return;
+    if (claim.kind !== 'node' || peer.address === OWN_PROBE) return;
     this.#components.rejections?.record({
       listener: this.#transport,
       reason: 'disconnected',
@@ -74,6 +76,7 @@ export class HandshakeLog {
   }
 
   late(peer: HandshakePeer): void {
+    if (peer.address === OWN_PROBE) return;
     this.#count('timeout', peer, 'the handshake was not done in time');
     this.#components.log.debug(
       { remoteAddress: peer.address, reason: 'timeout' },
@@ -82,6 +85,7 @@ export class HandshakeLog {
   }
 
   noProxyHeader(peer: HandshakePeer): void {
+    if (peer.address === OWN_PROBE) return;
     const fix = fixOf('proxy-protocol')!;
     this.#count('proxy-protocol', peer, fix);
     this.#warn(peer, 'proxy-protocol', fix);

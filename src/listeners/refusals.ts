@@ -2,6 +2,7 @@ import type { RejectionReport, RejectionSink } from '../contracts/rejections.ts'
 import type { Clock } from '../core/clock.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { OWN_PROBE } from '../core/own-probe.ts';
 import type { Refusal } from '../identity/node-identity.ts';
 import type { CloseReason } from '../protocol/close-reasons.ts';
 import type { ListenerName } from '../protocol/listener-names.ts';
@@ -16,7 +17,7 @@ export interface RefusalReporterComponents {
 
 /**
  * Counts every refused peer and logs it at most once a minute for each node (or address, when no trusted CA
- * names a node) and reason (requirements F3, I14, L2).
+ * names a node) and reason (requirements F3, I14, L2). The gateway's own probes are left out.
  */
 export class RefusalReporter {
   readonly #components: RefusalReporterComponents;
@@ -32,6 +33,7 @@ export class RefusalReporter {
   }
 
   report(refusal: Refusal, remoteAddress: string): void {
+    if (remoteAddress === OWN_PROBE) return;
     const { log, metrics, rejections } = this.#components;
     const { reason, detail, claimedNode } = refusal;
     rejections?.record(rejectionOf(refusal, { listener: this.#transport, remoteAddress }));
@@ -55,6 +57,7 @@ export class RefusalReporter {
 
   /** What a stranger sent could not be read: counted and remembered, but not worth a line. */
   reportUnread(what: { reason: 'timeout' | 'protocol'; detail: string }, remoteAddress: string): void {
+    if (remoteAddress === OWN_PROBE) return;
     const { metrics, rejections } = this.#components;
     metrics.handshakeFailures.inc({ transport: this.#transport, reason: what.reason });
     rejections?.record({ ...what, listener: this.#transport, remoteAddress });

@@ -84,12 +84,6 @@ export class RejectionLog implements RejectionSink, LocalRejections {
       .sort((a, b) => b.lastAt - a.lastAt)
       .map(describe);
   }
-
-  /** Forgets everything: what the self-test caused is nobody's fault. */
-  clear(): void {
-    this.#nodes.clear();
-    this.#strangers.clear();
-  }
 }
 
 function bounded(report: RejectionReport): RejectionReport {

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { createSecureContext, type TLSSocket, type Server as TlsOnlyServer, type TlsOptions } from 'node:tls';
 import type { CertificateBundle, CertificateSource } from '../contracts/certificate-source.ts';
-import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
+import type { HandshakeRequest, HandshakeResult, Probe } from '../contracts/handshake.ts';
 import type { BundleTrial, ListenAddress } from '../contracts/listener.ts';
 import type { RejectionSink } from '../contracts/rejections.ts';
 import type { Clock, Timer } from '../core/clock.ts';
@@ -20,6 +20,7 @@ import {
 import { plainAddress } from './address-limit.ts';
 import type { DescriptorShare } from './descriptor-budget.ts';
 import { HandshakeLog } from './handshake-log.ts';
+import { OwnProbes } from './own-probes.ts';
 import { forgetPeer, peerCertificates } from './peer-certificates.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 import { tlsHandshake, tryTlsBundle } from './tls-trial.ts';
@@ -69,6 +70,7 @@ export class TlsServer {
   readonly #alpn: string | undefined;
   readonly #sockets: AcceptedSockets;
   readonly #handshakeLog: HandshakeLog;
+  readonly #probes = new OwnProbes();
   #served: CertificateBundle;
   #sweep: Timer | undefined;
   #stopping = false;
@@ -101,7 +103,7 @@ export class TlsServer {
     // Node's own handlers of `connection`, which start the handshake.
     const begin = this.server.listeners('connection') as ((socket: Socket) => void)[];
     this.#sockets = new AcceptedSockets(
-      { ...components, name, limits: () => this.#options().limits },
+      { ...components, name, limits: () => this.#options().limits, probes: this.#probes },
       {
         handshake: (socket) => {
           for (const listener of begin) listener.call(this.server, socket);
@@ -156,7 +158,12 @@ export class TlsServer {
   }
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
-    return tlsHandshake(request, this.#alpn);
+    return this.probe(request, (own) => tlsHandshake(own, this.#alpn));
+  }
+
+  /** Connects to this server unseen: nothing of that connection is counted, logged or remembered. */
+  probe<P extends Probe, T>(probe: P, make: (probe: P) => Promise<T>): Promise<T> {
+    return this.#probes.during(probe, make);
   }
 
   servedFingerprint(): string {
@@ -172,8 +179,8 @@ export class TlsServer {
   }
 
   /**
-   * The peer's address, as a trusted balancer told it where there is one. For logs and limits, never for
-   * identity (H7).
+   * The peer's address, as a trusted balancer told it where there is one; `OWN_PROBE` for the gateway itself.
+   * For logs and limits, never for identity (H7).
    */
   remoteAddress(socket: Socket): string {
     const connection = this.#sockets.of(socket);

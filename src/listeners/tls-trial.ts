@@ -46,7 +46,7 @@ const ABOUT_DATES = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
  * @throws Error with what such an edge would say
  */
 export function tlsHandshake(request: HandshakeRequest, alpn?: string): Promise<HandshakeResult> {
-  const { host, port, name, ca, client, timeoutMs, awaitReply = false } = request;
+  const { host, port, name, ca, client, timeoutMs, awaitReply = false, onBound } = request;
   return new Promise((resolve, reject) => {
     const socket = connect({
       host,
@@ -64,6 +64,7 @@ export function tlsHandshake(request: HandshakeRequest, alpn?: string): Promise<
       socket.destroy();
       reject(error);
     };
+    socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
     socket.on('error', fail);
     socket.on('close', () => fail(new Error('the connection was closed')));
     socket.once('secureConnect', () => {

@@ -35,9 +35,7 @@ export async function selfTest(
 ): Promise<void> {
   const { log } = components;
   const names = listeners.map(({ name }) => name);
-  for (const { listener, probe, outcome } of await quietly(log, () =>
-    knockEverywhere(components, listeners),
-  )) {
+  for (const { listener, probe, outcome } of await knockEverywhere(components, listeners)) {
     if (outcome === 'let in') throw new SallyportError('SELF_TEST_FAILED', { listener, probe });
     if (outcome === 'inconclusive') log.warn({ listener, probe }, 'the self-test could not reach a listener');
   }
@@ -67,20 +65,6 @@ async function knockEverywhere(
     }
   }
   return findings;
-}
-
-/**
- * What listeners say of refusals that are meant to be is for those who debug, not for who starts a gateway
- * for the first time.
- */
-async function quietly<T>(log: Logger, task: () => Promise<T>): Promise<T> {
-  const { level } = log;
-  if (level === 'info' || level === 'warn') log.level = 'error';
-  try {
-    return await task();
-  } finally {
-    log.level = level;
-  }
 }
 
 async function knock(log: Logger, listener: Listener, stranger: Stranger): Promise<Outcome> {

@@ -70,7 +70,7 @@ async function refusalOn(
 }
 
 describe('one word for a refusal, wherever it is read', () => {
-  test('before anybody knocked nothing is remembered: what the self-test of the gateway caused is forgotten', async () => {
+  test('before anybody knocked nothing is remembered: the self-test of the gateway is nobody who was refused', async () => {
     expect(await rejections()).toEqual([]);
   });
 

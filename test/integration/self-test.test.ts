@@ -40,11 +40,11 @@ test('L5: what the gateway and the doctor check leaves no rejection, no failed h
   const traces = async () => ({
     rejected: (await hub.admin.get<RejectionListing>('/api/v1/rejections')).items,
     counted: (await hub.admin.text('/metrics')).text.match(
-      /^sallyport_(handshake_failures|enrolment_refused)_total\S* [1-9].*$/gm,
+      /^sallyport_((handshake_failures|enrolment_refused)_total|http_requests_total\{.*edge.crt)\S* [1-9].*$/gm,
     ),
-    warned: records().filter(({ level }) => level !== 'info'),
+    told: records().filter(({ level, msg }) => level !== 'info' || /refused/.test(String(msg))),
   });
-  const none = { rejected: [], counted: null, warned: [] };
+  const none = { rejected: [], counted: null, told: [] };
   expect(await traces()).toEqual(none);
   // Every listener is tried before the swap, and looked at after it.
   await hub.admin.post('/api/v1/certificates/hub/rotate');

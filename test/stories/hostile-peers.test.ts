@@ -180,13 +180,10 @@ describe('limits', () => {
   test('I14: a node with a stale CA that keeps trying is one log line, and a counter', async () => {
     const { log, records } = captureLog();
     await using hub = await startTestGateway({ log });
-    // The gateway's own self-test was refused too.
-    const before = await metric(hub, 'handshake_failures_total', { transport: 'websocket' });
     const pair = await mintEdge(await mintCa(), 'edge-stale');
     const stale = { ca: '', cert: pair.pem, key: pair.key };
     for (let n = 0; n < 20; n++) {
-      // Another address than the self-test's, whose line would count.
-      const socket = await rawTls(websocket(hub), { ...stale, localAddress: '127.0.0.3' });
+      const socket = await rawTls(websocket(hub), stale);
       socket.write(upgradeRequest('edge-stale'));
       await new Promise((resolve) => {
         socket.resume();
@@ -199,7 +196,7 @@ describe('limits', () => {
     );
     expect(lines).toHaveLength(1);
     const reasons = await metric(hub, 'handshake_failures_total', { transport: 'websocket' });
-    expect(reasons - before).toBe(20);
+    expect(reasons).toBe(20);
   });
 });
 

@@ -10,6 +10,7 @@ import type { Clock } from '../../core/clock.ts';
 import { isSallyportError, SallyportError } from '../../core/errors.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { OWN_PROBE } from '../../core/own-probe.ts';
 import type { NodeIdentity } from '../../identity/node-identity.ts';
 import { rejectionReason } from '../../identity/rejection-reason.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
@@ -245,11 +246,12 @@ export class EdgeCertificateIssuer implements CertificateIssuer {
   }
 
   /**
-   * Counts and logs, a line a minute for each address and reason (I14); what is unexpected becomes INTERNAL,
-   * with its cause in the log.
+   * Counts and logs, a line a minute for each address and reason (I14), but not the gateway's own probes;
+   * what is unexpected becomes INTERNAL, with its cause in the log.
    */
   #refused(cause: unknown, { nodeName, remoteAddress, peer }: IssueRequest): SallyportError {
     const error = isSallyportError(cause) ? cause : new SallyportError('INTERNAL', {}, cause);
+    if (remoteAddress === OWN_PROBE) return error;
     const { log, metrics, audit } = this.#components;
     const reason = rejectionReason(error, peer);
     metrics.enrolmentRefused.inc({ reason });

@@ -10,6 +10,7 @@ import type { HealthRegistry } from '../../core/health.ts';
 import { toSallyportError } from '../../core/http-errors.ts';
 import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { OWN_PROBE } from '../../core/own-probe.ts';
 import { rejectionFacts, rejectionReason } from '../../identity/rejection-reason.ts';
 import type { CloseReason } from '../../protocol/close-reasons.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
@@ -71,7 +72,9 @@ export class HttpsListener implements Listener {
   }
 
   knock({ node, csr, ...request }: KnockRequest): Promise<number> {
-    return askHttps(request, { method: 'POST', path: '/edge.crt', headers: { NodeName: node }, body: csr });
+    return this.#server.probe(request, (own) =>
+      askHttps(own, { method: 'POST', path: '/edge.crt', headers: { NodeName: node }, body: csr }),
+    );
   }
 
   servedFingerprint(): string {
@@ -119,6 +122,7 @@ function createApp(components: HttpsComponents, options: () => HttpsOptions): Fa
     const error = toSallyportError(cause);
     const peer = peerOf(request);
     const { verdict, address } = peer;
+    if (address === OWN_PROBE) return sendError(request, reply, error, verdict);
     if (error.code === 'PEER_REFUSED' && verdict?.ok === false) refusals.report(verdict, address);
     else {
       observer.failed(request, error, rejectionReason(error, verdict));

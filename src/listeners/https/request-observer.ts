@@ -4,6 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { SallyportError } from '../../core/errors.ts';
 import { type Logger, LogSampler } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import { OWN_PROBE } from '../../core/own-probe.ts';
 import type { RejectionReason } from '../../protocol/rejection-reasons.ts';
 import { sourceOf } from './rate-limiter.ts';
 
@@ -20,8 +21,9 @@ export interface RequestObserverComponents {
 }
 
 /**
- * Counts and logs requests. Neither headers, nor query, nor body are logged, since they hold tokens
- * (requirement A10); refusals give at most one line a minute for each source and code (I14).
+ * Counts and logs requests, but not the gateway's own probes. Neither headers, nor query, nor body are
+ * logged, since they hold tokens (requirement A10); refusals give at most one line a minute for each source
+ * and code (I14).
  */
 export function observeRequests(
   app: FastifyInstance,
@@ -36,6 +38,7 @@ export function observeRequests(
   const sampler = new LogSampler({ clock });
   app.addHook('onResponse', async (request, reply) => {
     const fields = describe(request);
+    if (fields.remoteAddress === OWN_PROBE) return;
     metrics.httpRequests.inc({ route: fields.route, status: String(reply.statusCode) });
     log.debug({ ...fields, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request answered');
   });

@@ -6,6 +6,7 @@ import type { Logger } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { plainAddress } from '../address-limit.ts';
 import type { DescriptorShare } from '../descriptor-budget.ts';
+import { OwnProbes } from '../own-probes.ts';
 import { ConnectionIds } from './connection-ids.ts';
 import { Flow, flowKey, literal, type SteeredSession, type SteeringTargets } from './flow.ts';
 import { type AdmissionLimits, FlowAdmission } from './flow-admission.ts';
@@ -62,6 +63,8 @@ export class FlowSteering {
   readonly #admission = new FlowAdmission();
   readonly #unproven = new UnprovenFlows();
   readonly #refusals: FlowRefusals;
+  /** Those of this listener to itself. */
+  readonly probes = new OwnProbes();
   #targets: SteeringTargets | undefined;
   #socket: Socket | undefined;
   #sweeper: Timer | undefined;
@@ -137,13 +140,13 @@ export class FlowSteering {
 
   /**
    * The handshake of the peer that a server sees on this loopback port failed.
-   * @returns address of the client, for the log
+   * @returns address of the client, for the log; `OWN_PROBE` for the gateway itself
    */
   fail(localPort: number): string | undefined {
     const flow = this.#byLocalPort.get(localPort);
     if (!flow) return undefined;
     this.#closeUnused(flow);
-    return plainAddress(flow.address);
+    return flow.remoteAddress;
   }
 
   /** Forgets every flow to servers that are closed. */
@@ -250,6 +253,12 @@ export class FlowSteering {
     const limit = this.#admission.admit(flow, this.#options());
     if (limit === undefined) {
       flow.prove();
+      // Its own end was told of before: this is not its first datagram any more.
+      flow.isOwn = this.probes.has({
+        remoteAddress: flow.address,
+        remotePort: flow.port,
+        localPort: this.address()?.port,
+      });
       this.#enter(flow, 'handshaking');
       return true;
     }

@@ -1,4 +1,6 @@
 import { createSocket, type Socket } from 'node:dgram';
+import { OWN_PROBE } from '../../core/own-probe.ts';
+import { plainAddress } from '../address-limit.ts';
 
 /** A QUIC server on a loopback port. */
 export interface SteeringTarget {
@@ -62,6 +64,8 @@ export class Flow {
   readonly sessions = new Set<SteeredSession>();
   /** Port of the loopback socket, by which a session finds its flow; 0 until bound. */
   localPort = 0;
+  /** It carries a probe by which this listener tries itself. */
+  isOwn = false;
   readonly #socket: Socket;
   #pending: Buffer[] | undefined = [];
   #proven = false;
@@ -96,6 +100,11 @@ export class Flow {
 
   get key(): string {
     return flowKey(this.address, this.port);
+  }
+
+  /** Address of the client, for logs and limits of others; `OWN_PROBE` for the gateway itself. */
+  get remoteAddress(): string {
+    return this.isOwn ? OWN_PROBE : plainAddress(this.address);
   }
 
   enter(state: FlowState, now: number): void {
@@ -155,6 +164,7 @@ export class Flow {
   /** The client's address changed. The new one has to prove itself. */
   move(address: string, port: number): void {
     this.#candidate = undefined;
+    this.isOwn = false;
     const isReturn = this.#former?.address === address && this.#former.port === port;
     this.#former = isReturn ? undefined : { address: this.address, port: this.port };
     this.address = address;

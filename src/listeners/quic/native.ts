@@ -1,4 +1,6 @@
-import type { createQuicServer } from '@currentspace/http3';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { connectQuic, createQuicServer } from '@currentspace/http3';
+import type { Probe } from '../../contracts/handshake.ts';
 import { importQuicLibrary, type QuicLibrary } from '../../protocol/quic-library.ts';
 
 export type { QuicLibrary };
@@ -27,6 +29,31 @@ export interface HandshakeObserver {
    * error code.
    */
   onHandshakeFailed(port: number, code: number): void;
+}
+
+/** Turns of the event loop in which a client may get its socket; it takes one (0.9.0). */
+const SOCKET_TURNS = 10;
+
+/**
+ * Where a client sends from, told before its handshake can be done: that takes more turns of the event loop.
+ * The library's public interface does not tell it, so this looks inside, too (0.9.0). Should a later version
+ * not have it, `onBound` is not called. Never rejects.
+ */
+export async function tellPort(
+  session: ReturnType<typeof connectQuic>,
+  { host, onBound }: Pick<Probe, 'host' | 'onBound'>,
+): Promise<void> {
+  const inside = session as unknown as { _eventLoop?: { worker?: { localAddress?(): { port: number } } } };
+  for (let turn = 0; onBound && turn < SOCKET_TURNS; turn++) {
+    await nextTurn();
+    try {
+      const port = inside._eventLoop?.worker?.localAddress?.().port;
+      // The system answers a local address from the same one.
+      if (port) return onBound({ host, port });
+    } catch {
+      return;
+    }
+  }
 }
 
 /** The library's numbers of its events. */

@@ -1,13 +1,14 @@
 import type { KnockRequest } from '../../contracts/handshake.ts';
 import { encodeHello, QUIC_ALPN, readQuicClose } from '../../protocol/quic-control.ts';
-import { loadQuicLibrary } from './native.ts';
+import { loadQuicLibrary, tellPort } from './native.ts';
 
 /**
  * Says hello as an edge would and waits for an answer.
  * @returns 200 when the hub answers the hello, 401 when it refuses the client
  * @throws Error when there is no answer, or the session ends for another reason
  */
-export async function knockQuic({ host, port, client, node, timeoutMs }: KnockRequest): Promise<number> {
+export async function knockQuic(request: KnockRequest): Promise<number> {
+  const { host, port, client, node, timeoutMs } = request;
   const library = await loadQuicLibrary();
   const session = library.connectQuic(
     { address: host, port, servername: 'localhost' },
@@ -19,6 +20,7 @@ export async function knockQuic({ host, port, client, node, timeoutMs }: KnockRe
       connectTimeoutMs: timeoutMs,
     },
   );
+  void tellPort(session, request);
   let timer: NodeJS.Timeout | undefined;
   const answer = new Promise<number>((resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);

@@ -6,7 +6,6 @@ import type { Timer } from '../../core/clock.ts';
 import { listenFailed } from '../../core/listen-failed.ts';
 import { type CloseReason, closeReason } from '../../protocol/close-reasons.ts';
 import { refusalOfAlert } from '../../protocol/rejection-reasons.ts';
-import { plainAddress } from '../address-limit.ts';
 import type { EdgeListenerComponents } from '../edge-listener-components.ts';
 import type { FramedOpening } from '../framed/framed-opening.ts';
 import { RefusalReporter } from '../refusals.ts';
@@ -91,11 +90,11 @@ export class QuicListener implements Listener {
   }
 
   handshake(request: HandshakeRequest): Promise<HandshakeResult> {
-    return quicHandshake(request);
+    return this.#steering.probes.during(request, quicHandshake);
   }
 
   knock(request: KnockRequest): Promise<number> {
-    return knockQuic(request);
+    return this.#steering.probes.during(request, knockQuic);
   }
 
   servedFingerprint(): string {
@@ -200,7 +199,7 @@ export class QuicListener implements Listener {
       session.close(closeReason('TryAgainLater').code, 'connect to the public port');
       return;
     }
-    const remoteAddress = plainAddress(flow.address);
+    const { remoteAddress } = flow;
     metrics.connections.inc({ transport: 'quic' });
     const opening = beginQuicOpening(
       {

@@ -94,16 +94,18 @@ export class TunnelListener implements Listener {
 
   /** Asks for a tunnel as EdgeCore would. */
   knock({ node, ...request }: KnockRequest): Promise<number> {
-    return askHttps(request, {
-      path: PATH,
-      headers: {
-        connection: 'Upgrade',
-        upgrade: 'websocket',
-        'sec-websocket-version': '13',
-        'sec-websocket-key': Buffer.alloc(16).toString('base64'),
-        [NAME_HEADER]: node,
-      },
-    });
+    return this.#tls.probe(request, (own) =>
+      askHttps(own, {
+        path: PATH,
+        headers: {
+          connection: 'Upgrade',
+          upgrade: 'websocket',
+          'sec-websocket-version': '13',
+          'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+          [NAME_HEADER]: node,
+        },
+      }),
+    );
   }
 
   servedFingerprint(): string {

@@ -111,7 +111,7 @@ export class WebSocketListener implements Listener {
   }
 
   knock(request: KnockRequest): Promise<number> {
-    return knockWebSocket(request);
+    return this.#tls.probe(request, knockWebSocket);
   }
 
   servedFingerprint(): string {

@@ -7,11 +7,14 @@ import { WEBTRANSPORT_PATH } from '../../protocol/webtransport.ts';
  * @returns the status
  * @throws Error when there is no answer
  */
-export function knockWebTransport({ host, port, client, node, timeoutMs }: KnockRequest): Promise<number> {
+export function knockWebTransport(request: KnockRequest): Promise<number> {
+  const { host, port, client, node, timeoutMs, onBound } = request;
   const connection = connect(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, {
     rejectUnauthorized: false,
     ...(client ? { cert: client.certificate, key: client.key } : {}),
   });
+  const { socket } = connection;
+  socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
   return new Promise<number>((resolve, reject) => {
     connection.on('error', reject);
     connection.once('close', () => reject(new Error('the connection was closed')));

@@ -108,7 +108,7 @@ export class WebTransportListener implements Listener {
   }
 
   knock(request: KnockRequest): Promise<number> {
-    return knockWebTransport(request);
+    return this.#http2.tls.probe(request, knockWebTransport);
   }
 
   servedFingerprint(): string {

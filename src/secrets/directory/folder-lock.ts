@@ -33,13 +33,15 @@ export interface Lease {
  * lock file that is deleted when stale has a race between two that find it stale; so claims are only ever
  * *appended* (O_APPEND puts them in one order) and the first claim that is neither released nor of a dead
  * process holds the lock. A live holder that does nothing for `leaseMs` is passed over; it finds that out in
- * `assertHeld` after half of that time.
+ * `assertHeld` after half of that time. A full disk keeps a claim from being released: the next one does it.
  */
 export class FolderLock {
   readonly #clock: Clock;
   readonly #path: string;
   readonly #waitMs: number;
   readonly #leaseMs: number;
+  /** Claims of ours that the file still holds: there was no room on the disk to release them. */
+  #unreleased: readonly string[] = [];
   #tail: Promise<unknown> = Promise.resolve();
 
   /** @param options.path the lock file; its folder has to exist when the lock is taken */
@@ -78,7 +80,8 @@ export class FolderLock {
     for (;;) {
       const file = await open(this.#path, 'a+', 0o600);
       try {
-        await append(file, JSON.stringify(self));
+        await append(file, [...this.#unreleased, JSON.stringify(self)].join('\n'));
+        this.#unreleased = [];
         const acquired = await this.#acquire(file, { self, until, signal });
         if (!acquired) continue;
         const since = this.#clock.monotonic();
@@ -93,7 +96,9 @@ export class FolderLock {
           if (isHeld() && (await file.stat()).size > COMPACT_BYTES) await unlink(this.#path).catch(() => {});
         }
       } finally {
-        await append(file, self.id).catch(() => {});
+        await append(file, self.id).catch(() => {
+          this.#unreleased = [...this.#unreleased, self.id];
+        });
         await file.close();
       }
     }

@@ -15,10 +15,7 @@ export function rawTcp(port: number, localAddress = '127.0.0.1'): Promise<Socket
   });
 }
 
-export function rawTls(
-  port: number,
-  credentials?: EdgeCoreCredentials & { readonly localAddress?: string },
-): Promise<TLSSocket> {
+export function rawTls(port: number, credentials?: EdgeCoreCredentials): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = tlsConnect(
       { host: '127.0.0.1', port, servername: 'localhost', rejectUnauthorized: false, ...credentials },

@@ -7,6 +7,7 @@ import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import type { TlsServerLimits } from '../../../src/listeners/accepted-sockets.ts';
 import type { DescriptorShare } from '../../../src/listeners/descriptor-budget.ts';
 import { peerCertificates } from '../../../src/listeners/peer-certificates.ts';
+import { RejectionLog } from '../../../src/listeners/rejection-log.ts';
 import { TlsServer, type TlsServerOptions } from '../../../src/listeners/tls-server.ts';
 import type { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
@@ -53,10 +54,11 @@ export async function start(
   const { tls = { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS }, clock = systemClock } = options;
   const log = capturedLog();
   const metrics = createMetrics({ process: false });
+  const rejections = new RejectionLog({ clock });
   const source = new FixedSource(bundleOf({ ca, server: hub }));
   const live = { ...LIMITS, ...limits };
   const server = new TlsServer(
-    { source, clock, log, metrics, descriptors: options.descriptors },
+    { source, clock, log, metrics, rejections, descriptors: options.descriptors },
     () => ({ name: 'https', host: '127.0.0.1', port: 0, tls, limits: live }),
     options.onRequest ??
       ((request, response) => {
@@ -66,7 +68,7 @@ export async function start(
   );
   await server.start();
   running.push(server);
-  return { server, port: server.address().port, log, metrics, source, live };
+  return { server, port: server.address().port, log, metrics, rejections, source, live };
 }
 
 export const get = async (socket: TLSSocket) => {

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { expect, test } from 'vitest';
+import type { Probe } from '../../../../src/contracts/handshake.ts';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { OWN_PROBE } from '../../../../src/core/own-probe.ts';
 import type { Flow } from '../../../../src/listeners/quic/flow.ts';
 import { FlowSteering } from '../../../../src/listeners/quic/flow-steering.ts';
 import { UnprovenFlows } from '../../../../src/listeners/quic/unproven-flows.ts';
@@ -86,7 +88,7 @@ async function steered(clients: readonly Socket[]) {
     await steering.close();
     await server[Symbol.asyncDispose]();
   };
-  return { server, seen, answers, send, say, open, [Symbol.asyncDispose]: dispose };
+  return { server, steering, port, seen, answers, send, say, open, [Symbol.asyncDispose]: dispose };
 }
 
 test('Q2: a client that changed its connection ID, as quic-go does after the handshake, is found when its address changes', async () => {
@@ -169,4 +171,23 @@ test('an address that was here before has half of the places, however much comes
   flows.delete(next);
   expect(flows.next()).toBe(known[1]);
   expect(flows.size).toBe(2);
+});
+
+test("L5: the listener's own probe is known for one however late its end is told, and only while it stays where it was", async () => {
+  await using home = await bound();
+  await using away = await bound();
+  await using hub = await steered([home, away]);
+  const { steering, port } = hub;
+  const ofClient = (client: Socket) => hub.seen.findLast(({ datagram }) => datagram.includes(idOf(client)))!;
+  const idOf = (client: Socket) => (client === home ? CLIENT_ID : CHANGED_ID);
+  const probe: Probe = { host: '127.0.0.1', port };
+  await steering.probes.during(probe, async ({ onBound }) => {
+    onBound!({ host: '127.0.0.1', port: home.address().port });
+    await hub.open(home, long(0, Buffer.alloc(8, 1), CLIENT_ID));
+  });
+  expect(steering.fail(ofClient(home).port)).toBe(OWN_PROBE);
+  await hub.say(home, short(SERVER_ID));
+  await hub.say(away, short(SERVER_ID));
+  await hub.say(away, short(SERVER_ID));
+  expect(steering.fail(ofClient(home).port)).toBe('127.0.0.1');
 });

@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { FolderLock } from '../../../../src/secrets/directory/folder-lock.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
@@ -166,6 +166,23 @@ test('a holder that was slow finds out before its decisive step', async () => {
     lease.assertHeld();
   });
   await expect(slow).rejects.toMatchObject({ code: 'SECRET_STORE_UNAVAILABLE' });
+});
+
+test('a disk that was full when the lock was to be released holds up nobody once there is room', async () => {
+  // Whoever had to wait for a lease would wait for ever: the clock stands still.
+  const lock = new FolderLock({ clock: new ManualClock() }, { path });
+  await using file = await open(path, 'a');
+  const write = vi.spyOn(Object.getPrototypeOf(file), 'write');
+  const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  try {
+    await lock.hold(async () => void write.mockRejectedValue(full));
+    await expect(lock.hold(async () => {})).rejects.toBe(full);
+  } finally {
+    write.mockRestore();
+  }
+  expect(await lock.hold(async () => 'mine')).toBe('mine');
+  const others = new FolderLock({ clock: new ManualClock() }, { path });
+  expect(await others.hold(async () => 'theirs')).toBe('theirs');
 });
 
 test('the lock file stays small, and torn lines in it are passed over', async () => {
