@@ -13,7 +13,7 @@ import { brotliCompressSync } from 'node:zlib';
 import { headers } from '@nats-io/transport-node';
 import { readBody } from '../../src/admin/request-body.ts';
 import { decodeBackup } from '../../src/backup/backup-content.ts';
-import { decodeEvent, decodeItem, decodeOutcome } from '../../src/bus/nats/nats-messages.ts';
+import { decodeEvent, decodeItem, decodeOutcome, decodeSent } from '../../src/bus/nats/nats-messages.ts';
 import { decodeToken, Subjects } from '../../src/bus/nats/subjects.ts';
 import { readClientTrust } from '../../src/certs/bundle/certificate-bundle.ts';
 import { readHubCertificate } from '../../src/certs/bundle/hub-certificate.ts';
@@ -26,6 +26,7 @@ import { parseAdvertisedNames } from '../../src/certs/x509/advertised-names.ts';
 import { parseCertificates } from '../../src/certs/x509/certificate-chain.ts';
 import { readPem } from '../../src/certs/x509/pem.ts';
 import { parsePrivateKey } from '../../src/certs/x509/private-key.ts';
+import { parseHostPort } from '../../src/cli/host-port.ts';
 import { parseDuration } from '../../src/cli/output.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Secret } from '../../src/contracts/secret-store.ts';
@@ -330,6 +331,14 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       ...{ names: ['parseDuration'], samples: ['90s', '1.5h'], maxBytes: 8 * KB },
       decode: (input) => parseDuration(text(input)),
     },
+    'a host and its port': {
+      ...{
+        names: ['parseHostPort'],
+        samples: ['hub.example:10000', '[::1]:1', '127.0.0.1'],
+        maxBytes: 8 * KB,
+      },
+      decode: (input) => parseHostPort(text(input)),
+    },
     'the query of a probe': {
       ...{
         names: ['parseHealthQuery'],
@@ -444,13 +453,14 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
       decode: (input) => decodeItem('edge-1', { data: input, headers: headers() }, () => true),
     },
     'an event in NATS': {
-      names: ['decodeEvent', 'decodeToken'],
+      names: ['decodeEvent', 'decodeSent', 'decodeToken'],
       samples: [json, stored({ event_type: 'connected', session: 's', at: 1, transport: 'quic' })],
       maxBytes: 256 * KB,
       decode: (input) => [
         ...[subjects.presence('edge-1'), subjects.up('edge-1', message.route)].map((subject) =>
           decodeEvent(subjects, { subject, data: input }),
         ),
+        decodeSent(subjects, { subject: subjects.sent('edge-1'), data: input }),
         decodeToken(line(input)),
       ],
     },
