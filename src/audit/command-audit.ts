@@ -1,15 +1,11 @@
-import { closeSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AuditTrail } from '../contracts/audit-trail.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { FolderLock } from '../core/folder-lock.ts';
 import type { FileAuditComponents } from './file-audit-trail.ts';
 import { type AuditOptions, openAuditTrail } from './open-audit-trail.ts';
-
-/** Between two looks at a chain that another command writes, milliseconds. */
-const LOOK_MS = 20;
-/** A command writes for milliseconds; what is held so long was left by one that was killed, milliseconds. */
-const LEFT_BEHIND_MS = 10_000;
 
 /**
  * Gives `task` the audit of the commands that change something without a gateway. They have a chain of their
@@ -22,51 +18,20 @@ export async function withCommandAudit<T>(
   options: Omit<AuditOptions, 'replica'>,
   task: (audit: AuditTrail) => Promise<T>,
 ): Promise<T> {
+  const { path: folder } = options;
   const replica = `command-line@${hostname()}`;
   const open = () => task(openAuditTrail(components, () => ({ ...options, replica })));
-  if (options.path === undefined) return open();
-  const lock = join(options.path, `.${encodeURIComponent(replica)}.lock`);
-  await take(lock, { ...components, folder: options.path });
+  if (folder === undefined) return open();
+  let hasBegun = false;
   try {
-    return await open();
-  } finally {
-    unlinkSync(lock);
-  }
-}
-
-async function take(
-  lock: string,
-  { clock, folder }: Pick<FileAuditComponents, 'clock'> & { readonly folder: string },
-): Promise<void> {
-  for (;;) {
-    try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      closeSync(openSync(lock, 'wx', 0o600));
-      return;
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
-        const problem = describeError(cause);
-        throw new SallyportError('AUDIT_FOLDER_UNUSABLE', { folder, problem }, cause);
-      }
-    }
-    if (isLeftBehind(lock)) removeIfThere(lock);
-    else await clock.sleep(LOOK_MS);
-  }
-}
-
-/** By the clock of the file system, which also dates the lock. */
-function isLeftBehind(lock: string): boolean {
-  try {
-    return Date.now() - statSync(lock).mtimeMs > LEFT_BEHIND_MS;
-  } catch {
-    return false;
-  }
-}
-
-function removeIfThere(lock: string): void {
-  try {
-    unlinkSync(lock);
-  } catch {
-    // Whoever held it, or waits as well, was faster.
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, `.${encodeURIComponent(replica)}.lock`);
+    return await new FolderLock(components, { path }).hold(() => {
+      hasBegun = true;
+      return open();
+    });
+  } catch (cause) {
+    if (hasBegun) throw cause;
+    throw new SallyportError('AUDIT_FOLDER_UNUSABLE', { folder, problem: describeError(cause) }, cause);
   }
 }

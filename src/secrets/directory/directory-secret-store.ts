@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { Secret, SecretSnapshot, SecretStore } from '../../contracts/secret-store.ts';
 import { describeError, isSallyportError, SallyportError } from '../../core/errors.ts';
+import { FolderLock } from '../../core/folder-lock.ts';
 import type { Unsubscribe } from '../../core/property.ts';
 import {
   assertSecretName,
@@ -10,7 +11,6 @@ import {
 } from '../secret-manifest.ts';
 import { type StoreComponents, StoreHealth } from '../store-health.ts';
 import { DirectoryWatch } from './directory-watch.ts';
-import { FolderLock } from './folder-lock.ts';
 import {
   createWhole,
   folderProblem,

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { systemClock } from '../../../src/core/clock.ts';
 import { isSallyportError } from '../../../src/core/errors.ts';
+import { FolderLock } from '../../../src/core/folder-lock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { SharedRecord } from '../../../src/core/shared-record.ts';
 import { DirectorySecretStore } from '../../../src/secrets/directory/directory-secret-store.ts';
-import { FolderLock } from '../../../src/secrets/directory/folder-lock.ts';
 
 /**
  * A process of its own that uses a folder of Secrets, for tests of what happens between processes. It says

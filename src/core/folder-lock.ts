@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, readFile, readlink, stat, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import type { Clock } from '../../core/clock.ts';
-import { SallyportError } from '../../core/errors.ts';
+import type { Clock } from './clock.ts';
 
 /** A lock file with more than this is removed by its holder, bytes. */
 const COMPACT_BYTES = 16 * 1024;
@@ -22,8 +21,7 @@ interface Claim {
 
 export interface Lease {
   /**
-   * To be called right before the decisive step. @throws SECRET_STORE_UNAVAILABLE when others may have
-   * stopped waiting for us
+   * To be called right before the decisive step. @throws Error when others may have stopped waiting for us
    */
   assertHeld(): void;
 }
@@ -55,10 +53,7 @@ export class FolderLock {
     this.#waitMs = options.waitMs ?? this.#leaseMs + 5_000;
   }
 
-  /**
-   * Runs `task` while nobody else holds the lock. @throws SECRET_STORE_UNAVAILABLE when it cannot be had in
-   * `waitMs`
-   */
+  /** Runs `task` while nobody else holds the lock. @throws Error when it cannot be had in `waitMs` */
   hold<T>(task: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const turn = this.#tail.then(async () => {
       // Timers of a Clock let the process end: a command that only waits for this lock would vanish without a
@@ -87,7 +82,7 @@ export class FolderLock {
         const since = this.#clock.monotonic();
         const isHeld = () => this.#clock.monotonic() - since <= this.#leaseMs / 2;
         const assertHeld = () => {
-          if (!isHeld()) throw this.#unavailable('the lock on the folder was held for too long');
+          if (!isHeld()) throw new Error('the lock on the folder was held for too long');
         };
         try {
           return await task({ assertHeld });
@@ -123,14 +118,9 @@ export class FolderLock {
       const now = this.#clock.monotonic();
       if (before?.id !== holder.id) before = { id: holder.id, since: now };
       if (now - before.since > this.#leaseMs) passedOver.add(holder.id);
-      else if (now > until)
-        throw this.#unavailable(`the lock on the folder is held by process ${holder.pid}`);
+      else if (now > until) throw new Error(`the lock on the folder is held by process ${holder.pid}`);
       else await this.#clock.sleep(POLL_MS * (1 + 2 * Math.random()), signal);
     }
-  }
-
-  #unavailable(problem: string): SallyportError {
-    return new SallyportError('SECRET_STORE_UNAVAILABLE', { problem, file: this.#path });
   }
 }
 
