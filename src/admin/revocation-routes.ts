@@ -1,4 +1,5 @@
-import type { RevocationAdmin, RevocationTarget } from '../contracts/revocations.ts';
+import type { NodeHistory } from '../contracts/node-history.ts';
+import type { RevocationAdmin, RevocationReceipt, RevocationTarget } from '../contracts/revocations.ts';
 import { SallyportError } from '../core/errors.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
 import {
@@ -12,6 +13,7 @@ import {
 
 export interface RevocationRouteComponents {
   readonly revocations: RevocationAdmin;
+  readonly history: Pick<NodeHistory, 'get'>;
 }
 
 const receiptAnswer = {
@@ -19,7 +21,10 @@ const receiptAnswer = {
 } as const;
 
 /** Who is shut out, and the proof of it. */
-export function revocationRoutes({ revocations }: RevocationRouteComponents): ApiRoute[] {
+export function revocationRoutes({ revocations, history }: RevocationRouteComponents): ApiRoute[] {
+  /** A name that nobody has may be a slip; it is shut out all the same, in case it comes. */
+  const told = (receipt: RevocationReceipt, node: string | undefined) =>
+    node === undefined || history.get(node) ? receipt : { ...receipt, unknownNode: true };
   return [
     apiRoute({
       method: 'GET',
@@ -73,7 +78,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
           by: caller.name,
           ...(note === undefined ? {} : { note }),
         });
-        return { status: 200, body: receipt };
+        return { status: 200, body: told(receipt, body.node) };
       },
     }),
     apiRoute({
@@ -92,7 +97,7 @@ export function revocationRoutes({ revocations }: RevocationRouteComponents): Ap
           by: caller.name,
           ...(note === undefined ? {} : { note }),
         });
-        return { status: 200, body: receipt };
+        return { status: 200, body: told(receipt, node) };
       },
     }),
     apiRoute({

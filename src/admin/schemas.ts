@@ -349,6 +349,10 @@ export const revocation = z.object({
 export const revocationList = z.object({ version: count, items: z.array(revocation) });
 export const revocationReceipt = z.object({
   revocation: revocation.optional(),
+  unknownNode: z.boolean().optional().meta({
+    description:
+      'True when no node of this name has ever had a certificate or a session: perhaps the name is wrong. The decision is in force all the same',
+  }),
   version: count.meta({ description: 'Version of the list that holds the decision' }),
   complete: z.boolean().meta({ description: 'Every replica that is alive has it in force' }),
   replicas: z.array(

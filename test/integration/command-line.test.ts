@@ -128,6 +128,7 @@ describe('the command line', () => {
     const revoked = await run('revoke', 'edge-7', '--reason', 'keyCompromise', '--note', 'left in a train');
     expect(revoked.code, revoked.stderr).toBe(0);
     expect(revoked.stderr).toContain('node edge-7 is revoked');
+    expect(revoked.stderr).toContain('no node of this name has ever been here');
     expect(revoked.stdout).toMatch(
       /^ID +KIND +TARGET +REASON +AGE +BY +NOTE\nr1 +node +edge-7 +keyCompromise/,
     );

@@ -137,8 +137,9 @@ async function decide(
 ): Promise<void> {
   const globals = self.optsWithGlobals<GlobalOptions>();
   const admin = connectAdmin(terminal, globals);
-  const first = await admin.post<RevocationReceipt>(path, body);
+  const first = await admin.post<RevocationReceipt & { readonly unknownNode?: boolean }>(path, body);
   terminal.printError(done);
+  if (first.unknownNode) terminal.printError('no node of this name has ever been here; is the name right?');
   const receipt = await awaitReplicas(admin, first);
   printReceipt(terminal, receipt, globals.output ?? 'table');
   if (receipt.complete) return;

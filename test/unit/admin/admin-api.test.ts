@@ -315,3 +315,21 @@ test('a caller that goes away while its message waits ends the wait, and is no f
   expect((await hub.post('/api/v1/nodes/edge-1/messages', body)).status).toBe(500);
   expect(lines().at(-1)).toMatchObject({ level: 'error' });
 });
+
+test('a name that no node has ever had is shut out, and whoever wrote it is told', async () => {
+  await using hub = await startAdmin();
+  const day = (number: number) => new Date(Date.UTC(2026, 0, number)).toISOString();
+  hub.history.certificateIssued({
+    ...{ node: 'edge-1', how: 'token', serial: '0A', issuerSha256: 'ab'.repeat(32) },
+    ...{ notBefore: day(1), notAfter: day(90) },
+  });
+  for (const [path, more] of [
+    ['/api/v1/revocations/quarantine', {}],
+    ['/api/v1/revocations', { reason: 'keyCompromise' }],
+  ] as const) {
+    const known = await hub.post(path, { node: 'edge-1', ...more });
+    expect([known.status, known.json]).toEqual([200, expect.not.objectContaining({ unknownNode: true })]);
+    const unknown = await hub.post(path, { node: 'edge-l', ...more });
+    expect([unknown.status, unknown.json]).toMatchObject([200, { unknownNode: true, complete: true }]);
+  }
+});
