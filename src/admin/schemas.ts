@@ -136,6 +136,10 @@ export const outcome = z.object({
   reason: z.string().optional(),
 });
 
+/** A whole number as it stands in a query: digits, and nothing else that JavaScript takes for a number. */
+const inQuery = (schema: z.ZodType<number, number>) =>
+  z.preprocess((text) => (/^\d{1,15}$/.test(String(text)) ? Number(text) : text), schema);
+
 const oneOrMany = <T extends z.ZodType>(one: T) =>
   z.union([one.transform((value) => [value]), z.array(one).max(8)]);
 export const eventTypes = z.enum(['message', 'connected', 'disconnected']);
@@ -438,7 +442,7 @@ export const nodeForecastList = z.object({
 export const rejectionQuery = z.strictObject({
   node: nodeName.optional(),
   reason: label.optional().meta({ description: 'Word of docs/errors.md, section rejection reasons' }),
-  limit: z.coerce.number().int().min(1).max(100_000).default(11_000).meta({
+  limit: inQuery(z.number().int().min(1).max(100_000)).default(11_000).meta({
     description: 'How many at most; by default as many as one replica remembers',
   }),
 });
@@ -476,7 +480,7 @@ const rolloverSide = z.enum(['current', 'old', 'new', 'other']);
 const rolloverStep = z.enum(['prepare', 'activate', 'retire', 'revoke', 'abort']);
 export const rolloverParams = z.strictObject({ step: rolloverStep });
 export const rolloverQuery = z.strictObject({
-  limit: z.coerce.number().int().min(0).max(100_000).default(100).meta({
+  limit: inQuery(z.number().int().min(0).max(100_000)).default(100).meta({
     description: 'How many nodes at most; those that depend on the other CA come first',
   }),
 });

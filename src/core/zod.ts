@@ -11,7 +11,6 @@ export type { core, input, output, ZodType } from 'zod';
 export {
   array,
   boolean,
-  coerce,
   discriminatedUnion,
   enum,
   globalRegistry,
@@ -20,6 +19,7 @@ export {
   looseObject,
   number,
   object,
+  preprocess,
   record,
   registry,
   strictObject,

@@ -123,7 +123,7 @@ test('L9: a follower is told how many events the stream has let go before it cam
   const follow = (afterId: string) =>
     rig.bus.subscribe({}, ({ event }) => heard.push(event.type === 'message' && event.message.content), {
       afterId,
-      onMissed: (count) => heard.push({ missed: count }),
+      onMissed: ({ count }) => heard.push({ missed: count }),
     });
   const last = (await Promise.all(numbered(250).map((n) => rig.bus.publish(upstream('edge-1', n))))).length;
   const late = follow('20');

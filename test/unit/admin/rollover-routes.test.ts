@@ -7,7 +7,8 @@ const API = '/api/v1/ca/rollover';
 test('C4: the state of the rollover, and a step in the name of the administrator who asks for it', async () => {
   await using admin = await startAdmin();
   expect(await admin.get(`${API}?limit=5`)).toMatchObject({ status: 200, json: { phase: 'idle' } });
-  expect((await admin.get(`${API}?limit=-1`)).status).toBe(400);
+  for (const limit of ['-1', '', '%205', '0x10', '1e1', '1.5', '5&limit=6', '100001'])
+    expect([limit, (await admin.get(`${API}?limit=${limit}`)).status]).toEqual([limit, 400]);
   expect(await admin.post(`${API}/prepare`, {})).toMatchObject({ status: 200, json: { phase: 'idle' } });
   await admin.post(`${API}/revoke`, { force: true });
   expect(admin.rollover.requests).toEqual([
