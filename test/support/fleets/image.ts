@@ -35,7 +35,7 @@ export class ImageFolders implements Disposable {
       .slice(1, -1)
       .map((flag) => {
         const [name, path] = flag.split('=');
-        if (path === undefined || path.startsWith('/proc/')) return flag;
+        if (!path?.startsWith('/') || path.startsWith('/proc/')) return flag;
         return `${name}=${path === '/app' ? resolve('.') : this.path(path)}`;
       });
   }
