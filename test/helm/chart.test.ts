@@ -248,6 +248,7 @@ describe('what changes while it runs', () => {
     if (type === 'integer') return Number(value) + 1;
     if (type === 'number') return Number(value) === 0 ? 1 : Number(value) * 0.9;
     if (path.startsWith('upstream.') && type === 'array') return ['cloudcore.example.com:10000'];
+    if (path === 'bus.nats.servers') return ['nats://other.example.com:4222'];
     if (type === 'array') return path === 'advertise.addresses' ? ['new.example.com'] : ['192.0.2.0/24'];
     if (type === 'object') return { aa: 'edge-1' };
     return 'another';
