@@ -84,12 +84,14 @@ export class EventBuffer {
 
   #resize(capacity: number): void {
     while (this.#nextId - this.#firstId > capacity) this.#dropOldest();
-    const { kept } = this.after('');
-    this.#ring = emptyRing(capacity, undefined);
-    this.#weights = emptyRing(capacity, 0);
+    const moved = <T>(from: readonly T[], nothing: T) => {
+      const ring = emptyRing(capacity, nothing);
+      for (let id = this.#firstId; id < this.#nextId; id++) ring[id % capacity] = from[id % this.#capacity]!;
+      return ring;
+    };
+    this.#ring = moved(this.#ring, undefined);
+    this.#weights = moved(this.#weights, 0);
     this.#capacity = capacity;
-    this.#bytes = 0;
-    for (const { id, event } of kept) this.#store(Number(id) % capacity, event, weight(event));
   }
 }
 
