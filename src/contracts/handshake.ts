@@ -1,11 +1,11 @@
 import type { X509Certificate } from 'node:crypto';
+import type { OnBound } from '../core/own-probe.ts';
 
 /** A connection to a listener that somebody makes to see what becomes of it. */
 export interface Probe {
   readonly host: string;
   readonly port: number;
-  /** Told where the connection comes from, before anything is sent over it. */
-  readonly onBound?: (from: { readonly host: string; readonly port: number }) => void;
+  readonly onBound?: OnBound;
 }
 
 /** A handshake with a listener, made as an edge would make it. */

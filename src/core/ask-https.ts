@@ -1,4 +1,5 @@
 import { request } from 'node:https';
+import { type OnBound, tellBound } from './own-probe.ts';
 
 export interface HttpsServer {
   readonly host: string;
@@ -6,8 +7,7 @@ export interface HttpsServer {
   /** PEM. */
   readonly client?: { readonly certificate: string; readonly key: string };
   readonly timeoutMs: number;
-  /** Told where the connection comes from, before anything is sent over it. */
-  readonly onBound?: (from: { readonly host: string; readonly port: number }) => void;
+  readonly onBound?: OnBound;
 }
 
 export interface HttpsRequest {
@@ -42,9 +42,7 @@ export function askHttps(
         resolve(response.statusCode ?? 0);
       },
     );
-    call.once('socket', (socket) => {
-      socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
-    });
+    call.once('socket', (socket) => tellBound(socket, onBound));
     call.on('upgrade', (_response, socket) => {
       socket.destroy();
       resolve(101);

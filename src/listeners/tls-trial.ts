@@ -4,6 +4,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { CertificateBundle } from '../contracts/certificate-source.ts';
 import type { HandshakeRequest, HandshakeResult } from '../contracts/handshake.ts';
 import type { BundleTrial } from '../contracts/listener.ts';
+import { tellBound } from '../core/own-probe.ts';
 import { CLIENT_AUTH, type TlsPolicy, tlsOptions } from './tls-options.ts';
 import { trialReply } from './trial-reply.ts';
 
@@ -64,7 +65,7 @@ export function tlsHandshake(request: HandshakeRequest, alpn?: string): Promise<
       socket.destroy();
       reject(error);
     };
-    socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
+    tellBound(socket, onBound);
     socket.on('error', fail);
     socket.on('close', () => fail(new Error('the connection was closed')));
     socket.once('secureConnect', () => {

@@ -6,6 +6,7 @@ import { DEFAULT_TLS_GROUPS } from '../../src/core/tls-groups.ts';
 import { WebSocketListener } from '../../src/listeners/websocket/websocket-listener.ts';
 import { DEFAULT_JSON_LIMITS } from '../../src/protocol/json-scan.ts';
 import { RecordingAcceptor } from '../fakes/recording-acceptor.ts';
+import { GENEROUS_TLS_LIMITS } from '../support/edges/tls-limits.ts';
 import { edgeSocket } from '../support/edges/websocket-client.ts';
 import { listenerContract } from './listener.contract.ts';
 
@@ -28,13 +29,9 @@ listenerContract({
         port: 0,
         tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
         limits: {
+          ...GENEROUS_TLS_LIMITS,
           connections: maxConnections,
-          connectionsPerIp: 1_000,
-          handshakes: 100,
-          handshakeTimeoutMs: 10_000,
-          requestTimeoutMs: 10_000,
           writeTimeoutMs: 30_000,
-          proxyProtocolFrom: [],
         },
         ...DEFAULT_JSON_LIMITS,
         maxMessageBytes: 1 << 20,

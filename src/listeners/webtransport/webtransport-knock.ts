@@ -1,5 +1,6 @@
 import { connect } from 'node:http2';
 import type { KnockRequest } from '../../contracts/handshake.ts';
+import { tellBound } from '../../core/own-probe.ts';
 import { WEBTRANSPORT_PATH } from '../../protocol/webtransport.ts';
 
 /**
@@ -13,8 +14,7 @@ export function knockWebTransport(request: KnockRequest): Promise<number> {
     rejectUnauthorized: false,
     ...(client ? { cert: client.certificate, key: client.key } : {}),
   });
-  const { socket } = connection;
-  socket.once('connect', () => onBound?.({ host: socket.localAddress!, port: socket.localPort! }));
+  tellBound(connection.socket, onBound);
   return new Promise<number>((resolve, reject) => {
     connection.on('error', reject);
     connection.once('close', () => reject(new Error('the connection was closed')));

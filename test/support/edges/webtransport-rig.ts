@@ -31,19 +31,15 @@ import { WebTransportTransport } from '../../../src/sdk/transports/webtransport-
 import { type FixedSource, freshSource } from '../pki/fixed-source.ts';
 import { mintEdge, type Pair } from '../pki/pki.ts';
 import { RecordingAcceptor, TestEdge } from './quic-rig.ts';
+import { GENEROUS_TLS_LIMITS } from './tls-limits.ts';
 
 export const WEBTRANSPORT_TEST_OPTIONS: WebTransportListenerOptions = {
   host: '127.0.0.1',
   port: 0,
   tls: { minVersion: 'TLSv1.2', groups: DEFAULT_TLS_GROUPS },
   limits: {
-    connections: 1_000,
-    connectionsPerIp: 1_000,
-    handshakes: 100,
-    handshakeTimeoutMs: 10_000,
-    requestTimeoutMs: 10_000,
+    ...GENEROUS_TLS_LIMITS,
     writeTimeoutMs: 30_000,
-    proxyProtocolFrom: [],
     drainMs: 50,
   },
   epoch: 'test',

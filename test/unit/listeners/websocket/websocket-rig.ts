@@ -14,6 +14,7 @@ import { createMessage } from '../../../../src/protocol/message.ts';
 import type { ManualClock } from '../../../fakes/manual-clock.ts';
 import { RecordingAcceptor } from '../../../fakes/recording-acceptor.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
+import { GENEROUS_TLS_LIMITS } from '../../../support/edges/tls-limits.ts';
 import { type EdgeSocketOptions, edgeSocket } from '../../../support/edges/websocket-client.ts';
 import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
@@ -66,13 +67,8 @@ export async function start({ options = {}, limits = {}, clock, allowLegacy = fa
       maxPendingUpstream: 4,
       ...options,
       limits: {
-        connections: 1_000,
-        connectionsPerIp: 1_000,
-        handshakes: 100,
-        handshakeTimeoutMs: 10_000,
-        requestTimeoutMs: 10_000,
+        ...GENEROUS_TLS_LIMITS,
         writeTimeoutMs: 30_000,
-        proxyProtocolFrom: [],
         ...limits,
       },
     }),
