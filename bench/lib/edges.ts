@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { WebSocket } from 'ws';
 import { signCertificate } from '../../src/certs/x509/certificate-signer.ts';
@@ -27,9 +27,12 @@ export function mintEdges(ca: Pick<Pair, 'certificate' | 'privateKey'>, count: n
   return Array.from({ length: count }, (_, index) => {
     const node = `bench-${index}`;
     const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const certificate = signCertificate(
+    const { der } = signCertificate(
       {
-        subject: [{ O: ['system:nodes'] }, { CN: [`system:node:${node}`] }],
+        subject: [
+          ['O', 'system:nodes'],
+          ['CN', `system:node:${node}`],
+        ],
         publicKey: publicKey.export({ type: 'spki', format: 'der' }),
         notBefore: new Date(Date.now() - DAY_MS),
         notAfter: new Date(Date.now() + 30 * DAY_MS),
@@ -39,7 +42,7 @@ export function mintEdges(ca: Pick<Pair, 'certificate' | 'privateKey'>, count: n
     );
     return {
       node,
-      cert: certificate.toString(),
+      cert: new X509Certificate(der).toString(),
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
   });

@@ -17,8 +17,8 @@ export interface CloudCore {
   failures: number;
   /** Not tried before this moment of the monotonic clock. */
   closedUntil: number;
-  /** SHA-256 of the CA that its certificate last verified against: the one it has loaded. */
-  caSha256: string | undefined;
+  /** The certificate it showed last, and the CA that signed it: the one it has loaded. */
+  verified: { readonly leaf: Buffer; readonly caSha256: string } | undefined;
 }
 
 export interface CloudCoreAddresses {
@@ -75,7 +75,7 @@ export class CloudCores {
     const { address, tunnelAddress, httpsAddress } = places;
     const known = this.#known.get(address);
     if (known && known.tunnelAddress === tunnelAddress && known.httpsAddress === httpsAddress) return known;
-    const fresh = { ...places, failures: 0, closedUntil: 0, caSha256: undefined };
+    const fresh = { ...places, failures: 0, closedUntil: 0, verified: undefined };
     this.#known.set(address, fresh);
     return fresh;
   }

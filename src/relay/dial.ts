@@ -54,7 +54,9 @@ export async function dialed<T>(
 ): Promise<T> {
   const { cloudcore } = request;
   const authorities = parts.authorities();
-  const authority = authorities.find(({ certificate }) => certificate.sha256 === cloudcore.caSha256);
+  const authority = authorities.find(
+    ({ certificate }) => certificate.sha256 === cloudcore.verified?.caSha256,
+  );
   const first = authority ?? authorities[0];
   if (!first)
     throw new SallyportError('UPSTREAM_UNAVAILABLE', { address: cloudcore.address, problem: 'no CA' });
@@ -98,12 +100,9 @@ export async function connectAs(
   // Node takes it out of the peer's chain: a second look finds none.
   const leaf = stream.getPeerX509Certificate();
   const problemWith = (by: UpstreamAuthority) =>
-    problemOf(leaf, { host, authority: by, now: parts.clock.now() });
+    problemOf(leaf, { cloudcore, host, authority: by, now: parts.clock.now() });
   const problem = problemWith(authority);
-  if (problem === undefined) {
-    cloudcore.caSha256 = authority.certificate.sha256;
-    return stream;
-  }
+  if (problem === undefined) return stream;
   const other = mayChange
     ? parts.authorities().find((one) => one !== authority && problemWith(one) === undefined)
     : undefined;
@@ -115,17 +114,26 @@ export async function connectAs(
 /** Why the certificate of a CloudCore is not good; undefined when it is. */
 function problemOf(
   leaf: X509Certificate | undefined,
-  { host, authority, now }: { host: string; authority: UpstreamAuthority; now: number },
+  request: { cloudcore: CloudCore; host: string; authority: UpstreamAuthority; now: number },
 ): string | undefined {
   if (!leaf) return 'it showed no certificate';
-  const ca = new X509Certificate(authority.certificate.der);
-  if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey))
-    return 'its certificate is not from the CA of upstream.caSecret';
+  const { cloudcore, host, authority, now } = request;
+  const { der, sha256: caSha256 } = authority.certificate;
+  const { verified } = cloudcore;
+  // Each node meets the same certificate, and its signature does not change.
+  const isKnown = verified?.caSha256 === caSha256 && leaf.raw.equals(verified.leaf);
+  if (!isKnown) {
+    const ca = new X509Certificate(der);
+    if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey))
+      return 'its certificate is not from the CA of upstream.caSecret';
+  }
   if (leaf.ca) return 'its certificate is that of a CA';
   if (now < leaf.validFromDate.getTime()) return 'its certificate is not valid yet';
   if (now >= leaf.validToDate.getTime()) return 'its certificate has expired';
   const named = isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host);
-  return named === undefined ? `its certificate does not name ${host}` : undefined;
+  if (named === undefined) return `its certificate does not name ${host}`;
+  if (!isKnown) cloudcore.verified = { leaf: leaf.raw, caSha256 };
+  return undefined;
 }
 
 async function upgrade(stream: TLSSocket, request: DialRequest): Promise<Dialled> {

@@ -4,7 +4,7 @@ import { SlowOwnership } from '../fakes/slow-ownership.ts';
 import { frameText, recordedFrame } from '../support/cloudcore/frames.ts';
 import { startRelayRig } from '../support/cloudcore/relay-rig.ts';
 import { eventually } from '../support/eventually.ts';
-import { mintCa, mintServer } from '../support/pki/pki.ts';
+import { mintServer } from '../support/pki/pki.ts';
 import { advanceUntil } from '../support/while-advancing.ts';
 
 const NODE = 'e-rel';
@@ -176,7 +176,7 @@ describe('the relay', () => {
 
   test('U2: nothing is sent to a CloudCore whose certificate is not from the CA, and the edge stays', async () => {
     await using it = await startRelayRig();
-    const stranger = it.newCloudCore(await mintServer(await mintCa()));
+    const stranger = it.newCloudCore(await it.certificateOfStranger());
     await stranger.start();
     it.use([stranger.address]);
     const edge = await it.edge(NODE);
@@ -188,6 +188,20 @@ describe('the relay', () => {
     it.use([it.cloudcore.address]);
     await advanceUntil(it.clock, () => it.cloudcore.nodes.includes(NODE));
     await stranger.kill();
+  });
+
+  test('U2: a stranger in the place of a CloudCore that was verified before is refused', async () => {
+    await using it = await startRelayRig();
+    const edge = await it.edge(NODE);
+    await eventually('it is connected', () => it.hub.get(NODE)?.upstream?.state === 'open');
+    it.cloudcore.serve(await it.certificateOfStranger());
+    it.cloudcore.drop(NODE);
+    await eventually('it was refused', async () => {
+      await it.clock.advance(250);
+      return (await it.metric('upstream_connects_total', { result: 'upstream-untrusted' })) > 0;
+    });
+    expect(it.cloudcore.connects).toHaveLength(1);
+    expect(edge.counts.closes).toBe(0);
   });
 
   test('U2: ten minutes without CloudCore end no session; the books stay within their bounds, /readyz fails', async () => {

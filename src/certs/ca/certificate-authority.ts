@@ -1,16 +1,23 @@
 import 'reflect-metadata';
-import { createPublicKey, generateKeyPairSync, type KeyObject, type X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Secret } from '../../contracts/secret-store.ts';
 import { allowsKeyUsage, KEY_CERT_SIGN } from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
+import { DerReader, oid } from '../../core/der.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { ADMIN_ORGANIZATIONS } from '../../identity/admin-gate.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdvertisedNames } from '../x509/advertised-names.ts';
 import { parseCertificates } from '../x509/certificate-chain.ts';
-import { keyIdentifierOf, sha256Hex, signCertificate } from '../x509/certificate-signer.ts';
+import {
+  type DistinguishedName,
+  keyIdentifierOf,
+  type SignedCertificate,
+  sha256Hex,
+  signCertificate,
+} from '../x509/certificate-signer.ts';
 import { type CrlContent, maySignCrl, signCrl } from '../x509/crl.ts';
 import { keyToDer, parsePrivateKey } from '../x509/private-key.ts';
 import type { IssueAdminOptions } from './admin-certificate.ts';
@@ -23,6 +30,9 @@ const USAGE_OIDS = {
   clientAuth: x509.ExtendedKeyUsage.clientAuth,
 } as const;
 
+/** OID of RFC 8017 appendix C. */
+const RSA_ENCRYPTION = oid('1.2.840.113549.1.1.1');
+
 export type KeyUsage = keyof typeof USAGE_OIDS;
 
 export interface IssueEdgeOptions {
@@ -34,12 +44,8 @@ export interface IssueEdgeOptions {
   readonly backdateMs: number;
 }
 
-export interface IssuedLeaf {
-  readonly der: Uint8Array;
-  readonly serial: string;
+export interface IssuedLeaf extends SignedCertificate {
   readonly issuerSha256: string;
-  readonly notBefore: Date;
-  readonly notAfter: Date;
 }
 
 export interface IssueServerOptions {
@@ -91,9 +97,9 @@ export class CertificateAuthority {
   ): Promise<CertificateAuthority> {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
-    const certificate = signCertificate(
+    const { der } = signCertificate(
       {
-        subject: new x509.Name(subject).toJSON(),
+        subject: new x509.Name(subject),
         publicKey: publicKey.export({ type: 'spki', format: 'der' }),
         notBefore: new Date(clock.now() - CA_BACKDATE_MS),
         notAfter: new Date(clock.now() + days * DAY_MS),
@@ -106,8 +112,8 @@ export class CertificateAuthority {
     );
     return new CertificateAuthority({
       clock,
-      certificates: [certificate],
-      rawCertificate: certificate.raw,
+      certificates: [new X509Certificate(der)],
+      rawCertificate: der,
       key: privateKey,
       rawKey: keyToDer(privateKey),
       secretName: 'not stored yet',
@@ -148,8 +154,11 @@ export class CertificateAuthority {
    */
   async issueServer(options: IssueServerOptions): Promise<{ certDer: Uint8Array; keySec1Der: Uint8Array }> {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const certificate = await this.#issueLeaf(options, {
-      subject: [{ O: ['Sallyport'] }, { CN: ['sallyport-hub'] }],
+    const { der } = await this.#issueLeaf(options, {
+      subject: [
+        ['O', 'Sallyport'],
+        ['CN', 'sallyport-hub'],
+      ],
       publicKey: publicKey.export({ type: 'spki', format: 'der' }),
       usages: ['serverAuth'],
       more: [
@@ -159,7 +168,7 @@ export class CertificateAuthority {
         ]),
       ],
     });
-    return { certDer: certificate.raw, keySec1Der: keyToDer(privateKey) };
+    return { certDer: der, keySec1Der: keyToDer(privateKey) };
   }
 
   /**
@@ -168,30 +177,29 @@ export class CertificateAuthority {
    */
   async issueEdge(options: IssueEdgeOptions): Promise<IssuedLeaf> {
     if (!isNodeName(options.nodeName)) throw new SallyportError('NODE_NAME_INVALID');
-    const certificate = await this.#issueLeaf(options, {
-      subject: [{ O: ['system:nodes'] }, { CN: [`system:node:${options.nodeName}`] }],
+    const leaf = await this.#issueLeaf(options, {
+      subject: [
+        ['O', 'system:nodes'],
+        ['CN', `system:node:${options.nodeName}`],
+      ],
       publicKey: options.publicKey,
       usages: options.usages,
       more: [],
     });
-    return {
-      der: certificate.raw,
-      serial: certificate.serialNumber,
-      issuerSha256: this.certificate.sha256,
-      notBefore: certificate.validFromDate,
-      notAfter: certificate.validToDate,
-    };
+    return { ...leaf, issuerSha256: this.certificate.sha256 };
   }
 
   /** A client certificate of an administrator (`identity/admin-gate.ts` reads it). @throws CA_INVALID */
   async issueAdmin(options: IssueAdminOptions): Promise<{ der: Uint8Array; serial: string; notAfter: Date }> {
-    const certificate = await this.#issueLeaf(options, {
-      subject: [{ O: [ADMIN_ORGANIZATIONS[options.role]] }, { CN: [options.name] }],
+    return this.#issueLeaf(options, {
+      subject: [
+        ['O', ADMIN_ORGANIZATIONS[options.role]],
+        ['CN', options.name],
+      ],
       publicKey: options.publicKey,
       usages: ['clientAuth'],
       more: [],
     });
-    return { der: certificate.raw, serial: certificate.serialNumber, notAfter: certificate.validToDate };
   }
 
   /** Whether the certificate of the CA allows it to sign CRLs; KubeEdge's does not. */
@@ -224,7 +232,7 @@ export class CertificateAuthority {
     const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
     const bounds = [this.x509, other.x509];
     const subject = new x509.X509Certificate(other.x509.raw);
-    return signCertificate(
+    const { der } = signCertificate(
       {
         // What the other CA has issued names it so, byte for byte, and by this key identifier.
         subject: subject.subjectName,
@@ -239,26 +247,25 @@ export class CertificateAuthority {
       },
       { key: this.#key, certificate: this.x509 },
     );
+    return new X509Certificate(der);
   }
 
   async #issueLeaf(
     { days, backdateMs }: { days: number; backdateMs: number },
     leaf: {
-      subject: x509.JsonName;
+      subject: DistinguishedName;
       publicKey: Uint8Array;
       usages: readonly KeyUsage[];
       more: x509.Extension[];
     },
-  ): Promise<X509Certificate> {
+  ): Promise<SignedCertificate> {
     const now = this.#clock.now();
     if (now >= this.certificate.notAfter.getTime())
       throw new SallyportError('CA_INVALID', {
         secret: this.secretName,
         problem: `it expired at ${this.certificate.notAfter.toISOString()}`,
       });
-    const isRsa =
-      createPublicKey({ key: Buffer.from(leaf.publicKey), format: 'der', type: 'spki' }).asymmetricKeyType ===
-      'rsa';
+    const isRsa = keyAlgorithm(leaf.publicKey).equals(RSA_ENCRYPTION);
     return signCertificate(
       {
         subject: leaf.subject,
@@ -270,6 +277,11 @@ export class CertificateAuthority {
       { key: this.#key, certificate: this.x509 },
     );
   }
+}
+
+/** The OID of an SPKI, DER. */
+function keyAlgorithm(spki: Uint8Array): Buffer {
+  return new DerReader(spki).enter().enter().whole();
 }
 
 const knownLeafExtensions = new Map<string, readonly x509.Extension[]>();

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { createHash, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
+import { createHash, type KeyObject, randomBytes, sign, type X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { contextTag, DerReader, der, integer, nothing, octets, oid, sequence, TAG } from '../../core/der.ts';
 import {
@@ -10,11 +10,8 @@ import {
 
 /** What a certificate shall say. Dates are cut to whole seconds, which is all X.509 holds. */
 export interface CertificateContent {
-  /**
-   * RDNs in their order, such as `[{ O: ['system:nodes'] }, { CN: ['system:node:edge-1'] }]`, or a name that
-   * is kept byte for byte.
-   */
-  readonly subject: x509.JsonName | x509.Name;
+  /** RDNs in their order, of one attribute each, or a name that is kept byte for byte. */
+  readonly subject: DistinguishedName | x509.Name;
   /** SPKI, DER. */
   readonly publicKey: Uint8Array;
   readonly notBefore: Date;
@@ -25,6 +22,18 @@ export interface CertificateContent {
   readonly keyId?: Uint8Array;
 }
 
+/** Such as `[['O', 'system:nodes'], ['CN', 'system:node:edge-1']]`. */
+export type DistinguishedName = readonly (readonly [attribute: keyof typeof ATTRIBUTES, value: string])[];
+
+export interface SignedCertificate {
+  readonly der: Buffer;
+  /** Hexadecimal, in capitals, as Node writes it. */
+  readonly serial: string;
+  /** Both in whole seconds. */
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+}
+
 export interface Signer {
   readonly key: KeyObject;
   /** The signer's certificate; undefined for a certificate that signs itself. */
@@ -32,35 +41,41 @@ export interface Signer {
 }
 
 /** OIDs of RFC 5280 section 4.2.1.1, RFC 5758 section 3.2 and RFC 4055 section 5. */
-const AUTHORITY_KEY_IDENTIFIER = '2.5.29.35';
+const AUTHORITY_KEY_IDENTIFIER = oid('2.5.29.35');
 const ECDSA_WITH_SHA256 = sequence(oid('1.2.840.10045.4.3.2'));
 const ECDSA_WITH_SHA384 = sequence(oid('1.2.840.10045.4.3.3'));
 const RSA_WITH_SHA256 = sequence(oid('1.2.840.113549.1.1.11'), nothing());
 const VERSION_3 = der(contextTag(0), integer(2));
 const EXTENSIONS = contextTag(3);
+/** X.520; the alphabet is that of X.680 section 41.4. */
+const ATTRIBUTES = { O: oid('2.5.4.10'), CN: oid('2.5.4.3') } as const;
+const PRINTABLE = /^[A-Za-z0-9 '()+,\-./:=?]*$/;
 /** The last year of UTCTime (RFC 5280 section 4.1.2.5). */
 const LAST_UTC_TIME_YEAR = 2049;
+
+/** What is the same in all that one certificate signs. */
+const issuers = new WeakMap<X509Certificate, { readonly name: Buffer; readonly keyId: Buffer }>();
 
 /**
  * Signs a certificate (RFC 5280 section 4.1): random positive 16-byte serial (section 4.1.2.2, unpredictable
  * as the CA/Browser baseline asks), subject and authority key identifiers, the issuer's name in the issuer's
  * own bytes (Go compares names byte for byte). It is put together here: the library's generator, which reads
- * again what it wrote, takes 20 times as long, and a fleet that comes back waits for it.
+ * again what it wrote, takes 60 times as long, and a fleet that comes back waits for it.
  * @param signer EC P-256 or P-384, or RSA
  */
-export function signCertificate(content: CertificateContent, signer: Signer): X509Certificate {
-  const subject = Buffer.from(
-    (content.subject instanceof x509.Name ? content.subject : new x509.Name(content.subject)).toArrayBuffer(),
-  );
+export function signCertificate(content: CertificateContent, signer: Signer): SignedCertificate {
+  const subject = encodeName(content.subject);
   const keyId = content.keyId ?? computeKeyIdentifier(content.publicKey);
-  const issuerKeyId = signer.certificate ? keyIdentifierOf(signer.certificate) : keyId;
+  const issuer = signer.certificate ? issuerOf(signer.certificate) : { name: subject, keyId };
   const { hash, identifier } = signatureOf(signer.key);
+  const serial = randomSerial();
+  const [notBefore, notAfter] = [wholeSeconds(content.notBefore), wholeSeconds(content.notAfter)];
   const tbs = sequence(
     VERSION_3,
-    der(TAG.integer, randomSerial()),
+    der(TAG.integer, serial),
     identifier,
-    signer.certificate ? subjectOf(signer.certificate) : subject,
-    sequence(time(content.notBefore), time(content.notAfter)),
+    issuer.name,
+    sequence(time(notBefore), time(notAfter)),
     subject,
     content.publicKey,
     der(
@@ -68,15 +83,37 @@ export function signCertificate(content: CertificateContent, signer: Signer): X5
       sequence(
         ...content.extensions.map(({ rawData }) => Buffer.from(rawData)),
         keyIdentifierExtension(keyId),
-        sequence(
-          oid(AUTHORITY_KEY_IDENTIFIER),
-          octets(sequence(der(contextTag(0, 'primitive'), issuerKeyId))),
-        ),
+        sequence(AUTHORITY_KEY_IDENTIFIER, octets(sequence(der(contextTag(0, 'primitive'), issuer.keyId)))),
       ),
     ),
   );
   const signature = sign(hash.replace('-', ''), tbs, signer.key);
-  return new X509Certificate(sequence(tbs, identifier, der(TAG.bitString, Buffer.of(0), signature)));
+  return {
+    der: sequence(tbs, identifier, der(TAG.bitString, Buffer.of(0), signature)),
+    serial: serial.toString('hex').toUpperCase(),
+    notBefore,
+    notAfter,
+  };
+}
+
+function issuerOf(certificate: X509Certificate) {
+  let issuer = issuers.get(certificate);
+  if (!issuer) {
+    issuer = { name: subjectOf(certificate), keyId: keyIdentifierOf(certificate) };
+    issuers.set(certificate, issuer);
+  }
+  return issuer;
+}
+
+/** RDNSequence of RFC 5280 section 4.1.2.4; PrintableString where its alphabet allows, else UTF8String. */
+function encodeName(name: CertificateContent['subject']): Buffer {
+  if (name instanceof x509.Name) return Buffer.from(name.toArrayBuffer());
+  return sequence(
+    ...name.map(([attribute, value]) => {
+      const tag = PRINTABLE.test(value) ? TAG.printableString : TAG.utf8String;
+      return der(TAG.set, sequence(ATTRIBUTES[attribute], der(tag, Buffer.from(value))));
+    }),
+  );
 }
 
 export function sha256Hex(...parts: readonly (Uint8Array | string)[]): string {
@@ -120,6 +157,10 @@ function randomSerial(): Buffer {
   const serial = randomBytes(16);
   serial[0] = (serial[0]! & 0x3f) | 0x40;
   return serial;
+}
+
+function wholeSeconds(date: Date): Date {
+  return new Date(Math.floor(date.getTime() / 1000) * 1000);
 }
 
 /** UTCTime or GeneralizedTime, whichever RFC 5280 section 4.1.2.5 asks for. */

@@ -139,6 +139,8 @@ export async function startRelayRig({
     cloudcores,
     cloudcore: cloudcores[0]!,
     newCloudCore,
+    /** As good as that of a CloudCore, but for the CA it is from. */
+    certificateOfStranger: async () => mintServer(await mintCa(dates), dates),
     /** Gateways; edges come to one after the other. Without NATS they know nothing of each other. */
     fronts,
     startFront,

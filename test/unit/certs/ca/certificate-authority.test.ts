@@ -210,9 +210,9 @@ async function selfSigned(
   privateKey: ReturnType<typeof generateKeyPairSync>['privateKey'],
   publicKey: ReturnType<typeof generateKeyPairSync>['publicKey'],
 ): Promise<Uint8Array> {
-  const certificate = signCertificate(
+  const { der } = signCertificate(
     {
-      subject: [{ CN: ['foreign'] }],
+      subject: [['CN', 'foreign']],
       publicKey: publicKey.export({ type: 'spki', format: 'der' }),
       notBefore: new Date(clock.now() - HOUR_MS),
       notAfter: new Date(clock.now() + 3650 * DAY_MS),
@@ -220,5 +220,5 @@ async function selfSigned(
     },
     { key: privateKey, certificate: undefined },
   );
-  return certificate.raw;
+  return der;
 }

@@ -1,8 +1,13 @@
 import 'reflect-metadata';
-import { generateKeyPairSync, type KeyObject, type X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { describe, expect, test } from 'vitest';
-import { signatureOf, signCertificate } from '../../../../src/certs/x509/certificate-signer.ts';
+import {
+  type CertificateContent,
+  type Signer,
+  signatureOf,
+  signCertificate,
+} from '../../../../src/certs/x509/certificate-signer.ts';
 import { readKeyIdentifier } from '../../../../src/core/key-identifier.ts';
 
 const KEYS = {
@@ -11,27 +16,33 @@ const KEYS = {
   'RSA 2048': () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
 };
 const spkiOf = (key: KeyObject) => key.export({ type: 'spki', format: 'der' });
+const signed = (content: CertificateContent, signer: Signer) =>
+  new X509Certificate(signCertificate(content, signer).der);
 const extensions = () => [new x509.BasicConstraintsExtension(true, undefined, true)];
 
 describe.each(Object.entries(KEYS))('a certificate signed with %s', (_name, makeKeys) => {
   const keys = makeKeys();
   const content = {
-    subject: [{ O: ['Zoë & Söhne'] }, { CN: ['KubeEdge'] }],
+    subject: [
+      ['O', 'Zoë & Söhne'],
+      ['CN', 'KubeEdge'],
+    ] as const,
     publicKey: spkiOf(keys.publicKey),
     notBefore: new Date('2026-01-02T03:04:05.678Z'),
     notAfter: new Date('2062-12-31T23:59:59.999Z'),
     extensions: extensions(),
   };
-  const root = signCertificate(content, { key: keys.privateKey, certificate: undefined });
+  const root = signed(content, { key: keys.privateKey, certificate: undefined });
 
   test('says what the library’s generator says, byte for byte, but for its serial number', async () => {
     const { algorithm, hash } = signatureOf(keys.privateKey);
     const ours = new x509.X509Certificate(root.raw);
     const publicKey = new x509.PublicKey(content.publicKey);
+    const name = new x509.Name(content.subject.map(([attribute, value]) => ({ [attribute]: [value] })));
     const theirs = await x509.X509CertificateGenerator.create({
       serialNumber: ours.serialNumber,
-      subject: new x509.Name(content.subject),
-      issuer: new x509.Name(content.subject),
+      subject: name,
+      issuer: name,
       notBefore: new Date('2026-01-02T03:04:05Z'),
       notAfter: new Date('2062-12-31T23:59:59Z'),
       publicKey,
@@ -51,8 +62,8 @@ describe.each(Object.entries(KEYS))('a certificate signed with %s', (_name, make
   test('verifies, and so does what it signs in turn, which names it', () => {
     expect(root.verify(keys.publicKey)).toBe(true);
     const leafKeys = KEYS['EC P-256']();
-    const leaf = signCertificate(
-      { ...content, subject: [{ CN: ['leaf'] }], publicKey: spkiOf(leafKeys.publicKey), extensions: [] },
+    const leaf = signed(
+      { ...content, subject: [['CN', 'leaf']], publicKey: spkiOf(leafKeys.publicKey), extensions: [] },
       { key: keys.privateKey, certificate: root },
     );
     expect(leaf.verify(root.publicKey)).toBe(true);
@@ -62,12 +73,28 @@ describe.each(Object.entries(KEYS))('a certificate signed with %s', (_name, make
   });
 });
 
+test('tells the serial number and the dates as they stand in the certificate', () => {
+  const { privateKey, publicKey } = KEYS['EC P-256']();
+  const content = {
+    subject: [['CN', 'leaf']] as const,
+    publicKey: spkiOf(publicKey),
+    notBefore: new Date('2026-01-02T03:04:05.678Z'),
+    notAfter: new Date('2027-01-02T03:04:05.999Z'),
+    extensions: [],
+  };
+  const told = signCertificate(content, { key: privateKey, certificate: undefined });
+  const read = new X509Certificate(told.der);
+  expect(told.serial).toBe(read.serialNumber);
+  expect(told.notBefore).toEqual(read.validFromDate);
+  expect(told.notAfter).toEqual(read.validToDate);
+});
+
 test('names the issuer as the issuer names itself, and writes dates from 2050 on as GeneralizedTime', () => {
   const { privateKey, publicKey } = KEYS['EC P-256']();
   const certificate = (name: string, end: string, issuer?: X509Certificate) =>
-    signCertificate(
+    signed(
       {
-        subject: [{ CN: [name] }],
+        subject: [['CN', name]],
         publicKey: spkiOf(publicKey),
         notBefore: new Date(0),
         notAfter: new Date(end),
