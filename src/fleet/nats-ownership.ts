@@ -15,6 +15,7 @@ import type { Component } from '../core/lifecycle.ts';
 import type { Logger } from '../core/log.ts';
 import type { Unsubscribe } from '../core/property.ts';
 import { isConflict, openBucket } from '../nats/nats-bucket.ts';
+import type { NatsConnection } from '../nats/nats-connection.ts';
 import { KnownOwners } from './known-owners.ts';
 import { NatsClaim } from './nats-claim.ts';
 import type { NatsReplicas } from './nats-replicas.ts';
@@ -63,7 +64,7 @@ export class NatsOwnership implements NodeOwnership, Component {
   readonly #options: () => NatsOwnershipOptions;
   readonly #slots = new Map<string, Slot>();
   readonly #known = new KnownOwners({ ask: (node) => this.#askOwner(node) });
-  readonly #turnstile = new Turnstile(CONCURRENT);
+  readonly #turnstile: Turnstile;
   readonly #offs: Unsubscribe[] = [];
   #kv: KV | undefined;
   #watch: QueuedIterator<KvWatchEntry> | undefined;
@@ -76,13 +77,14 @@ export class NatsOwnership implements NodeOwnership, Component {
   #idle: (() => void) | undefined;
 
   constructor(
-    { replicas, clock, log }: { replicas: NatsReplicas; clock: Clock; log: Logger },
+    parts: { connection: NatsConnection; replicas: NatsReplicas; clock: Clock; log: Logger },
     options: () => NatsOwnershipOptions,
   ) {
-    this.#replicas = replicas;
-    this.#clock = clock;
-    this.#log = log;
+    this.#replicas = parts.replicas;
+    this.#clock = parts.clock;
+    this.#log = parts.log;
     this.#options = options;
+    this.#turnstile = new Turnstile(CONCURRENT, (begin) => parts.connection.atTurnEnd(begin));
   }
 
   get self(): ReplicaInfo {

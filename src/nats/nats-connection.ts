@@ -50,6 +50,7 @@ export class NatsConnection implements Component {
   #problem: string | undefined = 'it has not been reached yet';
   #attempt = 0;
   #run: Promise<void> | undefined;
+  #toSend: (() => void)[] = [];
 
   /** @throws BUS_CREDENTIALS_UNREADABLE, CONFIG_INVALID */
   constructor(
@@ -109,6 +110,23 @@ export class NatsConnection implements Component {
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     });
+  }
+
+  /**
+   * Sends at the end of this turn of the event loop, in order. The client writes to its socket at the end of
+   * every run of microtasks, which is once a message where each comes over a connection of its own; what is
+   * sent here goes in one write a turn.
+   * @param send must not throw
+   */
+  atTurnEnd(send: () => void): void {
+    if (this.#toSend.push(send) === 1) setImmediate(() => this.flush());
+  }
+
+  /** Sends now what waits for the end of the turn. */
+  flush(): void {
+    const toSend = this.#toSend;
+    this.#toSend = [];
+    for (const send of toSend) send();
   }
 
   /** Called after each connect and reconnect; not for a connection that is up already. */

@@ -34,7 +34,6 @@ import { StreamKeeper } from './stream-keeper.ts';
 import { type PubAck, StreamPublisher } from './stream-publisher.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Subjects } from './subjects.ts';
-import { TurnBatch } from './turn-batch.ts';
 import { type WaitingOutcome, WaitingOutcomes } from './waiting-outcomes.ts';
 
 export type NatsBusOptions = Config['bus']['nats'];
@@ -77,9 +76,6 @@ export class NatsBus implements MessageBus {
   readonly #feeds = new Set<EventFeed>();
   readonly #view: DownstreamView;
   readonly #off: Unsubscribe[] = [];
-  readonly #toTell = new TurnBatch<{ readonly to: string; readonly what: object }>((told) =>
-    this.#sendOutcome(told),
-  );
   /** Tells this process from others, and from its earlier life. */
   readonly #instance = crypto.randomUUID().slice(0, 13);
   #live: EventFeed | undefined;
@@ -146,7 +142,7 @@ export class NatsBus implements MessageBus {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#holdings.stop();
-    this.#toTell.flush();
+    this.#parts.connection.flush();
     await this.#publisher.stop(signal);
     if (this.#parts.connection.problem() === undefined) await this.#remover.stop(signal);
     this.#deleter.stop();
@@ -380,10 +376,11 @@ export class NatsBus implements MessageBus {
       return;
     }
     if (!this.#subjects.mayReceiveOutcomes(outcomeTo)) return;
-    this.#toTell.add({ to: outcomeTo, what: { node, msg_id: messageId, outcome } });
+    const what = { node, msg_id: messageId, outcome };
+    this.#parts.connection.atTurnEnd(() => this.#sendOutcome(outcomeTo, what));
   }
 
-  #sendOutcome({ to, what }: { readonly to: string; readonly what: object }): void {
+  #sendOutcome(to: string, what: object): void {
     try {
       this.#parts.connection.current().publish(to, exactJson(what));
     } catch {

@@ -10,7 +10,6 @@ import { describeError, SallyportError } from '../../core/errors.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { Unsubscribe } from '../../core/property.ts';
 import type { NatsConnection } from '../../nats/nats-connection.ts';
-import { TurnBatch } from './turn-batch.ts';
 
 export interface StreamPublisherOptions {
   readonly limits: Pick<Config['bus']['nats']['limits'], 'inFlightMessages' | 'inFlightBytes'>;
@@ -71,7 +70,6 @@ export class StreamPublisher {
   /** By the last token of the reply subject, in the order of publication. */
   readonly #pending = new Map<string, Pending>();
   readonly #off: Unsubscribe[] = [];
-  readonly #unsent = new TurnBatch<string>((token) => this.#sendFirst(token));
   #nextToken = 0;
   #bytes = 0;
   #timer: Timer | undefined;
@@ -133,7 +131,7 @@ export class StreamPublisher {
       this.#pending.set(token, entry);
       this.#bytes += payload.length;
       this.#timer ??= this.#clock.setInterval(() => this.#tick(), TICK_MS);
-      this.#unsent.add(token);
+      this.#connection.atTurnEnd(() => this.#sendFirst(token));
     });
   }
 

@@ -30,7 +30,10 @@ export async function startFleetMember({ url, log = silentLogger, ...more }: Fle
     // Far apart, so that a machine that is busy does not count a living replica out.
     { ...options, heartbeatMs: 200, leaseMs: 2_000, deadMs: 3_000, replica, ...more },
   );
-  const ownership = new NatsOwnership({ ...shared, replicas }, () => ({ ...options, flapWindowMs: 60_000 }));
+  const ownership = new NatsOwnership({ ...shared, connection, replicas }, () => ({
+    ...options,
+    flapWindowMs: 60_000,
+  }));
   const calls = new NatsCalls(
     { ...shared, connection },
     { prefix: options.prefix, run: replicas.self.run, timeoutMs: 2_000 },

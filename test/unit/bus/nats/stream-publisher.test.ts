@@ -24,6 +24,7 @@ function make({ inFlightMessages = 10, inFlightBytes = 10_000 } = {}) {
   const connection = {
     problem: () => problem,
     current: () => nats,
+    atTurnEnd: (send: () => void) => void setImmediate(send),
     onUp: (listener: (typeof up)[number]) => {
       up.push(listener);
       listener(nats, true);
