@@ -43,8 +43,6 @@ export interface AcceptedSocket {
   hello: Buffer | undefined;
   /** Over it, once its handshake is done. */
   secure: TLSSocket | undefined;
-  /** It asked for something, or tried to. */
-  spoke: boolean;
 }
 
 export interface AcceptedSocketsOptions {
@@ -143,7 +141,6 @@ export class AcceptedSockets {
       requests: 0,
       hello: undefined,
       secure: undefined,
-      spoke: false,
     };
     (raw as Tracked)[ACCEPTED] = socket;
     this.#all.add(socket);

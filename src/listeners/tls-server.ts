@@ -183,11 +183,7 @@ export class TlsServer {
    * For logs and limits, never for identity (H7).
    */
   remoteAddress(socket: Socket): string {
-    const connection = this.#sockets.of(socket);
-    // Whoever handles a request, an upgrade or an error asks this; listeners of our own would change what
-    // Node does without any.
-    if (connection) connection.spoke = true;
-    return connection?.address ?? plainAddress(socket.remoteAddress);
+    return this.#sockets.of(socket)?.address ?? plainAddress(socket.remoteAddress);
   }
 
   /** When the socket was accepted, milliseconds on the monotonic clock. */
@@ -240,7 +236,6 @@ export class TlsServer {
   #countRequest(request: IncomingMessage, response: ServerResponse): void {
     const connection = this.#sockets.of(request.socket);
     if (!connection) return;
-    connection.spoke = true;
     connection.requests++;
     response.once('close', () => {
       connection.requests--;
@@ -260,8 +255,10 @@ export class TlsServer {
   }
 
   #closed(socket: AcceptedSocket): void {
-    const { phase, secure, spoke } = socket;
-    if (phase !== 'open' || !secure || spoke || this.#alpn !== undefined || this.#stopping) return;
+    const { phase, secure } = socket;
+    if (phase !== 'open' || !secure || this.#alpn !== undefined || this.#stopping) return;
+    // Of a TLS socket these are the bytes inside TLS: what it said, without its handshake.
+    if (secure.bytesRead > 0) return;
     const { leaf } = peerCertificates(secure);
     if (leaf) this.#handshakeLog.left(socket, leaf.subject);
   }

@@ -204,6 +204,24 @@ async function opensslRefusing(port: number, trusted: Pair): Promise<number | nu
   return code;
 }
 
+test.each([
+  { what: 'nothing', said: '', remembered: ['edge-1'] },
+  { what: 'a request', said: 'GET / HTTP/1.1\r\nHost: x\r\n\r\n', remembered: [] },
+  { what: 'half of a request', said: 'GET / HTTP/1.1\r\nHo', remembered: [] },
+  { what: 'what is no request', said: '\0\r\n\r\n', remembered: [] },
+])(
+  'L2: a node that leaves after its handshake is remembered, unless it said something: $what',
+  async ({ said, remembered }) => {
+    const { server, port, rejections } = await start();
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const socket = await tlsClient({ ...clientOptions(port, ca, edge), maxVersion });
+      socket.resume().end(said);
+      await eventually('the node has left', () => server.size === 0);
+    }
+    expect(rejections.list().map(({ claimedNode }) => claimedNode)).toEqual(remembered);
+  },
+);
+
 test('H2: probes that connect and close log nothing above debug and count as no failure', async () => {
   const { server, port, log, metrics } = await start();
   for (let n = 0; n < 5; n++) {
