@@ -33,11 +33,9 @@ export class RefusalReporter {
   }
 
   report(refusal: Refusal, remoteAddress: string): void {
-    if (remoteAddress === OWN_PROBE) return;
-    const { log, metrics, rejections } = this.#components;
+    if (!this.#count(refusal, remoteAddress)) return;
+    const { log } = this.#components;
     const { reason, detail, claimedNode } = refusal;
-    rejections?.record(rejectionOf(refusal, { listener: this.#transport, remoteAddress }));
-    metrics.handshakeFailures.inc({ transport: this.#transport, reason });
     // A connection without any certificate is a probe or a browser, not a fault of the fleet (requirement
     // H2).
     if (reason === 'no-certificate') {
@@ -57,21 +55,19 @@ export class RefusalReporter {
 
   /** What a stranger sent could not be read: counted and remembered, but not worth a line. */
   reportUnread(what: { reason: 'timeout' | 'protocol'; detail: string }, remoteAddress: string): void {
-    if (remoteAddress === OWN_PROBE) return;
-    const { metrics, rejections } = this.#components;
-    metrics.handshakeFailures.inc({ transport: this.#transport, reason: what.reason });
-    rejections?.record({ ...what, listener: this.#transport, remoteAddress });
+    this.#count(what, remoteAddress);
   }
 
   /** Another protocol, of a client that tries for ever: one line a day says how to end it. */
   reportForeign(reason: 'kubeedge-quic', remoteAddress: string): void {
-    const { log, metrics, rejections } = this.#components;
     const { meaning: detail, fix } = HANDSHAKE_REASONS[reason];
-    metrics.handshakeFailures.inc({ transport: this.#transport, reason });
-    rejections?.record({ reason, detail, listener: this.#transport, remoteAddress });
+    if (!this.#count({ reason, detail }, remoteAddress)) return;
     const suppressed = this.#daily.pass(`${remoteAddress} ${reason}`);
     if (suppressed === undefined) return;
-    log.warn({ remoteAddress, reason, fix, suppressed }, 'a client speaks a protocol that the hub does not');
+    this.#components.log.warn(
+      { remoteAddress, reason, fix, suppressed },
+      'a client speaks a protocol that the hub does not',
+    );
   }
 
   /** A node with a good certificate that the hub does not take now. */
@@ -85,7 +81,20 @@ export class RefusalReporter {
     if (close.name === 'Draining') return;
     rejections?.record({ listener: this.#transport, reason: close.name, remoteAddress, node, detail });
   }
+
+  /** @returns false for a probe of the gateway itself, which leaves no trace (L5) */
+  #count(refused: Refused, remoteAddress: string): boolean {
+    if (remoteAddress === OWN_PROBE) return false;
+    const { metrics, rejections } = this.#components;
+    const { reason, detail, facts } = refused;
+    const listener = this.#transport;
+    metrics.handshakeFailures.inc({ transport: listener, reason });
+    rejections?.record({ listener, remoteAddress, reason, detail, facts, ...nameOf(refused) });
+    return true;
+  }
 }
+
+type Refused = Omit<Refusal, 'ok' | 'reason'> & Pick<RejectionReport, 'reason'>;
 
 /** What came was none of ours: the frame, the path, the header. */
 export function protocolRefusal(detail: string): Refusal {
@@ -93,15 +102,7 @@ export function protocolRefusal(detail: string): Refusal {
 }
 
 /** Who it is about: a name nobody vouches for never stands where a node's name does. */
-function nameOf({ claimedNode, nodeVerified }: Refusal): { node?: string; claimedNode?: string } {
+function nameOf({ claimedNode, nodeVerified }: Refused): { node?: string; claimedNode?: string } {
   if (claimedNode === undefined) return {};
   return nodeVerified ? { node: claimedNode } : { claimedNode };
-}
-
-export function rejectionOf(
-  refusal: Refusal,
-  where: Pick<RejectionReport, 'listener' | 'remoteAddress'>,
-): RejectionReport {
-  const { reason, detail, facts } = refusal;
-  return { ...where, reason, detail, facts, ...nameOf(refusal) };
 }
