@@ -83,7 +83,10 @@ export function nodeOwnershipContract(start: () => Promise<OwnershipFixture>): v
     expect(first.holder.told).toEqual(['held']);
     expect(second.claim.epoch).toBeGreaterThan(first.claim.epoch!);
     first.claim.release();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const later = claimNode(ownership, 'edge-2', { sessionId: 's3' });
+    await later.held();
+    later.claim.release();
+    await eventually('a later release was heard', async () => !(await ownership.owner('edge-2')));
     expect(await ownership.owner('edge-1')).toMatchObject({ sessionId: 's2', epoch: second.claim.epoch });
   });
 

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
+import { mintNode } from '../support/fleets/gateway-views.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 
 test('H3: at a stop every session is told why, with hints when to return that are spread, and the stop ends in time', async () => {
@@ -32,11 +34,9 @@ test('H3: at a stop every session is told why, with hints when to return that ar
 
 test('H3: an acknowledgement that is under way is awaited', async () => {
   await using hub = await startTestGateway({ settings: { 'limits.drainMs': '0' } });
-  const { credentials } = await joinAsEdgeCore(hub.port('https'), {
-    node: 'edge-1',
-    token: await hub.nodeToken('edge-1'),
-  });
-  const edge = await EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', credentials);
+  const open = async (node: string) =>
+    EdgeCoreSocket.open(hub.port('websocket'), node, await mintNode(hub, node));
+  const [edge, idle] = [await open('edge-1'), await open('edge-2')];
   const arrived = new Promise<void>((resolve) => edge.socket.once('message', () => resolve()));
   const sending = hub.admin.post<{ kind: string }>('/api/v1/nodes/edge-1/messages', {
     resource: 'app/x',
@@ -45,8 +45,11 @@ test('H3: an acknowledgement that is under way is awaited', async () => {
     wait: 'ack',
   });
   await arrived;
+  const idleEnds = once(idle.socket, 'close');
   const stopping = hub.stop();
-  setTimeout(() => edge.acknowledge(edge.received[0]!), 200);
+  // Nothing is under way with this one: it goes at once.
+  await idleEnds;
+  edge.acknowledge(edge.received[0]!);
   expect((await sending).kind).toBe('acknowledged');
   await stopping;
 });

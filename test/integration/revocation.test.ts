@@ -10,6 +10,7 @@ import type { Revocation, RevocationReceipt } from '../../src/contracts/revocati
 import type { TransportName } from '../../src/protocol/listener-names.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeEvents } from '../../src/sdk/edge-events.ts';
+import { LeapingClock } from '../fakes/leaping-clock.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
@@ -181,19 +182,20 @@ test('G7: what is revoked at one replica is closed at the other within 10 s, and
 }, 40_000);
 
 test('G7: a revoked node that may join again does so with a token, and its old certificate stays out', async () => {
-  await using hub = await startTestGateway({ settings: { 'certificates.backdateMs': '0' } });
+  const clock = new LeapingClock();
+  await using hub = await startTestGateway({ clock, settings: { 'certificates.backdateMs': '0' } });
   const stolen = await connected(hub, 'edge-1', 'websocket');
   // Never seen with a session: only its begin tells that it is an old one.
   const spare = await joinAsEdgeCore(hub.port('https'), {
     node: 'edge-3',
     token: await hub.nodeToken('edge-3'),
   });
-  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  clock.leap(2_100);
   await revoke(hub, { node: 'edge-1', reason: 'keyCompromise' });
   await revoke(hub, { node: 'edge-3', reason: 'keyCompromise' });
   await eventually('it is out', () => stolen.ends.length > 0);
   await stolen.client.close();
-  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  clock.leap(2_100);
 
   await lift(hub, { node: 'edge-1', rejoin: true });
   await lift(hub, { node: 'edge-3', rejoin: true });

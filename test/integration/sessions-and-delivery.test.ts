@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { LeapingClock } from '../fakes/leaping-clock.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { EdgeCoreSocket } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
@@ -21,7 +22,8 @@ const closed = async ({ socket }: EdgeCoreSocket): Promise<[number, string]> => 
 describe('sessions', () => {
   test('G4: two devices with one certificate are detected, reported and held off, and one of them works', async () => {
     const { log, records } = captureLog();
-    await using hub = await startTestGateway({ log, settings: { 'hub.flapThreshold': '2' } });
+    const clock = new LeapingClock();
+    await using hub = await startTestGateway({ log, clock, settings: { 'hub.flapThreshold': '2' } });
     const credentials = await mintNode(hub, 'edge-1');
     const connect = () => EdgeCoreSocket.open(hub.port('websocket'), 'edge-1', credentials);
     let present = await connect();
@@ -31,7 +33,7 @@ describe('sessions', () => {
       try {
         present = await connect();
         // Bursts of one device count once, so the two take turns at their own pace.
-        await new Promise((resolve) => setTimeout(resolve, 1_050));
+        clock.leap(1_050);
       } catch (error) {
         refusal = error as Error;
       }

@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { Kvm } from '@nats-io/kv';
+import { type KV, Kvm } from '@nats-io/kv';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { claimNode, nodeOwnershipContract } from '../contract/node-ownership.contract.ts';
 import { TcpRelay } from '../support/edges/tcp-relay.ts';
@@ -194,14 +194,20 @@ test('NATS that lost everything gets every claim again', async () => {
 test('one write a connect, one a disconnect, and none while nothing happens', async () => {
   await using one = await fleet('r1');
   const { ownership, connection } = one.members[0]!;
-  const kv = await new Kvm(connection.current()).open(`${one.prefix}-nodes`);
-  const writes = async () => (await kv.status()).streamInfo.state.last_seq;
+  const kvm = new Kvm(connection.current());
+  const [nodes, replicas] = await Promise.all([
+    kvm.open(`${one.prefix}-nodes`),
+    kvm.open(`${one.prefix}-replicas`),
+  ]);
+  const writesTo = async (kv: KV) => (await kv.status()).streamInfo.state.last_seq;
+  const writes = () => writesTo(nodes);
   const claims = Array.from({ length: 500 }, (_, index) =>
     claimNode(ownership, `edge-${index}`, { sessionId: `s${index}` }),
   );
   await Promise.all(claims.map(({ held }) => held()));
   expect(await writes()).toBe(500);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const beats = await writesTo(replicas);
+  await eventually('five signs of life', async () => (await writesTo(replicas)) >= beats + 5);
   expect(await writes()).toBe(500);
   for (const { claim } of claims) claim.release();
   await eventually('all are given up', async () => (await writes()) === 1_000);

@@ -165,7 +165,10 @@ describe('a mistake in a Secret', () => {
     );
     expect((await goGet(hub.port('https'), '/ca.crt')).body.equals(before)).toBe(true);
     rmSync(join(hub.folder, 'casecret.yaml'));
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await eventually('the loss was noticed', async () => {
+      const { problem } = await status(hub);
+      return problem?.includes('vanished') === true;
+    });
     expect(() => readFileSync(join(hub.folder, 'casecret.yaml'))).toThrow('ENOENT');
     expect((await goGet(hub.port('https'), '/ca.crt')).body.equals(before)).toBe(true);
     writeFileSync(join(hub.folder, 'casecret.yaml'), original, { mode: 0o600 });

@@ -23,6 +23,15 @@ export async function eventually(
   }
 }
 
+/** Waits until a figure stays the same over a whole piece of other work in this process. @returns it */
+export async function settled(figure: () => number, work: () => Promise<unknown>): Promise<number> {
+  for (;;) {
+    const before = figure();
+    await work();
+    if (figure() === before) return before;
+  }
+}
+
 /** Repeats an assertion until it does not throw; the error is that of the last time. */
 export const eventuallyHolds = (assertion: () => void | Promise<void>): Promise<void> =>
   vi.waitFor(assertion, { timeout: LIMIT_MS, interval: 10 });

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { FolderLock } from '../../../src/core/folder-lock.ts';
-import { ManualClock } from '../../fakes/manual-clock.ts';
-import { eventuallyHolds } from '../../support/eventually.ts';
+import { ManualClock, settle } from '../../fakes/manual-clock.ts';
+import { eventually, eventuallyHolds } from '../../support/eventually.ts';
 
 const worker = join(import.meta.dirname, '../../support/fleets/secret-store-process.ts');
 const clock = systemClock;
@@ -58,12 +58,14 @@ test('what the task throws comes through, and the lock is free again', async () 
 
 test('a lock whose holder was killed with -9 is taken over at once', async () => {
   const child = await holder();
-  const lock = new FolderLock({ clock }, { path, leaseMs: 60_000 });
+  const waits = { ...systemClock };
+  const looks = vi.spyOn(waits, 'sleep');
+  const lock = new FolderLock({ clock: waits }, { path, leaseMs: 60_000 });
   let taken = false;
   const next = lock.hold(async () => {
     taken = true;
   });
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await eventually('it waits', () => looks.mock.calls.length > 3);
   expect(taken).toBe(false);
   const gone = once(child, 'exit');
   child.kill('SIGKILL');
@@ -83,7 +85,7 @@ test('of many that find the lock of a killed process only one at a time goes on'
     Array.from({ length: 10 }, () =>
       new FolderLock({ clock }, { path }).hold(async () => {
         most = Math.max(most, ++inside);
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await settle();
         inside--;
       }),
     ),
@@ -125,8 +127,10 @@ test('waiting is bounded and says who holds it', async () => {
 test('waiting ends with the signal, and leaves no claim behind', async () => {
   const child = await holder();
   const stop = new AbortController();
-  const waiting = new FolderLock({ clock }, { path }).hold(async () => {}, stop.signal);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  const waits = { ...systemClock };
+  const looks = vi.spyOn(waits, 'sleep');
+  const waiting = new FolderLock({ clock: waits }, { path }).hold(async () => {}, stop.signal);
+  await eventually('it waits', () => looks.mock.calls.length > 3);
   const reason = new Error('enough');
   stop.abort(reason);
   await expect(waiting).rejects.toBe(reason);
@@ -146,8 +150,8 @@ test('a holder on another machine that is silent for the lease is passed over, n
   const settled = next.then(() => 'taken');
   const advance = async (ms: number) => {
     for (let passed = 0; passed < ms; passed += 20) {
+      await eventually('it waits to look again', () => manual.pending > 0);
       await manual.advance(20);
-      await new Promise((resolve) => setTimeout(resolve, 2));
     }
   };
   await advance(800);

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { expect, test } from 'vitest';
 import { DescriptorBudget } from '../../../src/listeners/descriptor-budget.ts';
@@ -135,10 +136,12 @@ test.each([
     '203.0.113.8',
   ],
 ])('H5: a PROXY header %s from a trusted balancer gives the address', async (_, header, address) => {
-  const { port } = await start({ proxyProtocolFrom: ['127.0.0.0/8'] });
+  const { port, server } = await start({ proxyProtocolFrom: ['127.0.0.0/8'] });
+  const accepted = once(server.server, 'connection');
   const raw = await tcpClient(port);
   raw.write(header.subarray(0, 9));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  const [peer] = (await accepted) as [Socket];
+  await eventually('the first half has arrived', () => peer.bytesRead === 9);
   raw.write(header.subarray(9));
   const { port: _port, host: _host, ...options } = clientOptions(port, ca, edge);
   expect(await get(await tlsClient({ ...options, socket: raw }))).toContain(`edge-1 from ${address}`);

@@ -72,9 +72,7 @@ test('I15, D8: broken requests close their own connection at most; the listener 
       const socket = await rawConnection({ to: hub.listener.address(), ca: hub.ca });
       const ended = readToEnd(socket);
       socket.end(pieces.join(''), 'latin1');
-      const giveUp = setTimeout(() => socket.destroy(), 400);
       await ended;
-      clearTimeout(giveUp);
     }),
     { numRuns: 60 },
   );

@@ -45,7 +45,8 @@ test.each(['Revoked', 'NodeMismatch'] satisfies CloseReasonName[])(
   'stays away after %s, and says so to everyone who waits',
   async (name) => {
     await using edge = await EdgeFixture.start();
-    const client = await edge.connect();
+    const clock = new ManualClock(Date.now());
+    const client = await edge.connect({ heartbeatMs: 1e9 }, { clock });
     edge.hub.acknowledge = 'never';
     const failed = expect(client.send({ resource: 'a', operation: 'b' })).rejects.toMatchObject({
       code: 'SHUT_OUT',
@@ -54,7 +55,7 @@ test.each(['Revoked', 'NodeMismatch'] satisfies CloseReasonName[])(
     edge.hub.closeWith(closeReason(name));
     expect(await down).toMatchObject({ reason: { name }, final: { code: 'SHUT_OUT' } });
     await failed;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await clock.advance(3_600_000);
     expect(edge.hub.attempts).toHaveLength(1);
   },
 );

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { eventually, settled } from '../../../support/eventually.ts';
 import { message, start, useWebSocketListeners } from './websocket-rig.ts';
 
 useWebSocketListeners();
@@ -50,8 +50,7 @@ describe('life', () => {
     expect(record.messages).toHaveLength(4);
     for (let n = 6; n < 4_000; n++) socket.send(JSON.stringify(message(n)));
     await eventually('the hub stopped reading', () => socket.bufferedAmount > 0 || record.alive > 50);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const seen = record.alive;
+    const seen = await settled(() => record.alive, join);
     expect(seen).toBeLessThan(2_000);
     expect(record.messages).toHaveLength(4);
     await clock.advance(2_000);
@@ -68,13 +67,12 @@ describe('life', () => {
     const { socket, record } = await join();
     socket.pause();
     const big = message('z'.repeat(500_000));
-    let waiting: Promise<void> | undefined;
-    for (let n = 0; n < 100 && !waiting; n++) {
-      const sent = record.connection.send(big);
-      const fast = await Promise.race([sent.then(() => true), new Promise((r) => setTimeout(r, 100, false))]);
-      if (!fast) waiting = sent;
-    }
-    const outcome = expect(waiting).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+    let sent = 0;
+    const sending = async () => {
+      for (; ; sent++) await record.connection.send(big);
+    };
+    const outcome = expect(sending()).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+    await settled(() => sent, join);
     await clock.advance(29_000);
     expect(record.closes).toHaveLength(0);
     await clock.advance(32_000);

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { SecretSnapshot } from '../../../../src/contracts/secret-store.ts';
 import { type Clock, systemClock } from '../../../../src/core/clock.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
@@ -442,8 +442,9 @@ describe('a watch', () => {
     const { value, errors } = follow(store, 'web');
     await eventuallyHolds(() => expect(api.watches).toBe(1));
     await clock.advance(170_000);
+    const deadlines = vi.spyOn(clock, 'setTimeout');
     api.bookmark();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await eventually('the bookmark has arrived', () => deadlines.mock.calls.length > 0);
     await clock.advance(170_000);
     expect(errors).toEqual([]);
     api.silenceWatches();
@@ -488,13 +489,15 @@ describe('a watch', () => {
   });
 
   test('after close nothing is called any more, and no watch is left open', async () => {
-    const store = await connect({ resyncMs: 50 });
+    const clock = new ManualClock();
+    const store = await connect({ clock, resyncMs: 50 });
     const { errors } = follow(store, 'web', 'other');
     await eventuallyHolds(() => expect(api.watches).toBe(2));
     await store.close();
     await eventuallyHolds(() => expect(api.watches).toBe(0));
     const { length } = api.calls;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(clock.pending).toBe(0);
+    await clock.advance(3_600_000);
     expect(api.calls).toHaveLength(length);
     expect(errors).toEqual([]);
   });
