@@ -21,6 +21,7 @@ export default defineConfig({
   test: {
     // One more than the two cores: much of the time is spent waiting, on timers and on processes.
     maxWorkers: 3,
+    globalSetup: 'test/support/temporary-folder.ts',
     projects: [
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'] } },
       { test: { ...shared, name: 'contract', include: ['test/contract/**/*.test.ts'] } },

@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -12,6 +10,7 @@ import { pageOf, visit } from '../support/browser.ts';
 import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import { barriers } from './accessibility.ts';
 import { contentWidth } from './in-page.js';
 
@@ -22,7 +21,7 @@ let folder: string;
 let client: EdgeClient;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-audit-'));
+  folder = temporaryFolder();
   hub = await startTestGateway({ settings: { 'hub.replica': 'hub-0', 'audit.path': folder } });
   client = await joinEdge('edge-1');
   dashboard = await startDashboard({ client: hub.admin });
@@ -31,7 +30,6 @@ afterAll(async () => {
   await dashboard?.[Symbol.asyncDispose]();
   await client?.close();
   await hub?.[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 const joinEdge = async (node: string) => {

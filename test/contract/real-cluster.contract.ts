@@ -1,22 +1,19 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { KubeSecretStore } from '../../src/secrets/kubernetes/kube-secret-store.ts';
 import { RealCluster } from '../support/kube/real-cluster.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import { CONTRACT_RESYNC_MS, describeSecretStoreContract } from './secret-store.contract.ts';
 
 /** The contract of a secret store, on the cluster of a kubeconfig, in namespaces of its own. */
 export function describeRealCluster(source: () => string): void {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-real-'));
+  const folder = temporaryFolder();
   const before = process.env.KUBECONFIG;
   afterAll(() => {
     if (before === undefined) delete process.env.KUBECONFIG;
     else process.env.KUBECONFIG = before;
-    rmSync(folder, { recursive: true });
   });
 
   describeSecretStoreContract('KubeSecretStore on a real cluster', async () => {

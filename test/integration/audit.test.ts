@@ -1,21 +1,20 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { readAudit, verifyAudit } from '../../src/audit/read-audit.ts';
 import { CLOSE_REASONS } from '../../src/protocol/close-reasons.ts';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { eventually } from '../support/eventually.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let base: string;
 let folder: string;
 beforeAll(() => {
-  base = mkdtempSync(join(tmpdir(), 'sallyport-audit-'));
+  base = temporaryFolder();
   folder = join(base, 'audit');
 });
-afterAll(() => rmSync(base, { recursive: true, force: true }));
 
 const start = (): Promise<TestGateway> =>
   startTestGateway({

@@ -1,6 +1,4 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
@@ -14,6 +12,7 @@ import {
   type TestGatewayOptions,
 } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const DAY_MS = 86_400_000;
 const expired = (days: number) => ({
@@ -23,9 +22,9 @@ const expired = (days: number) => ({
 
 /** A hub whose CA is older than the certificates that have expired since. */
 async function startOldHub(options: TestGatewayOptions = {}): Promise<TestGateway> {
-  const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-old-')), 'secrets');
+  const folder = join(temporaryFolder(), 'secrets');
   writeCaSecret(folder, await mintCa({ notBefore: new Date(Date.now() - 500 * DAY_MS) }));
-  return startTestGateway({ ...options, folder, ownsFolder: true });
+  return startTestGateway({ ...options, folder });
 }
 
 /** A request for a certificate with everything EdgeCore may bring. */

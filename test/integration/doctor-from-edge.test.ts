@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkFromEdge } from '../../src/cli/commands/doctor.ts';
@@ -12,19 +11,17 @@ import { readCa } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { freePort } from '../support/free-port.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let hub: TestGateway;
 let folder: string;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-edge-doctor-'));
+  folder = temporaryFolder();
   hub = await startTestGateway({
     settings: { 'quic.enabled': 'true', 'https.host': '0.0.0.0', 'websocket.host': '0.0.0.0' },
   });
 });
-afterAll(async () => {
-  await hub[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => hub[Symbol.asyncDispose]());
 
 async function ask(
   more: EdgeTargetOptions = {},

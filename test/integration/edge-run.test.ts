@@ -1,21 +1,18 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { MiniHub } from '../support/edges/mini-hub.ts';
 import { type Finished, type RunOptions, sallyport } from '../support/fleets/process.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let folder: string;
 let hub: MiniHub;
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-edge-run-'));
+  folder = temporaryFolder();
   hub = await MiniHub.start();
 });
-afterEach(async () => {
-  await hub[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => hub[Symbol.asyncDispose]());
 
 /** Runs until it ends; `until` says at which line it gets the signal. */
 function edgeRun(

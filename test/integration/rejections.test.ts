@@ -1,5 +1,3 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Rejection } from '../../src/contracts/rejections.ts';
@@ -16,18 +14,18 @@ import { sallyport } from '../support/fleets/process.ts';
 import { writeCaSecret } from '../support/fleets/secret-files.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
 import { mintCa, mintEdge } from '../support/pki/pki.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const DAY_MS = 86_400_000;
 const daysAgo = (days: number) => new Date(Date.now() - days * DAY_MS);
 const { log, records } = captureLog();
 let hub: TestGateway;
 beforeAll(async () => {
-  const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-rejections-')), 'secrets');
+  const folder = join(temporaryFolder(), 'secrets');
   writeCaSecret(folder, await mintCa({ notBefore: daysAgo(500) }));
   hub = await startTestGateway({
     log,
     folder,
-    ownsFolder: true,
     settings: { 'quic.enabled': 'true', 'webtransport.enabled': 'true' },
   });
 });

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { AdminError } from '../../src/cli/admin/admin-error.ts';
@@ -15,6 +14,7 @@ import { captureLog } from '../support/capture-log.ts';
 import { goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const API = '/api/v1/revocations';
 const revoke = (hub: TestGateway, body: object) => hub.admin.post<RevocationReceipt>(API, body);
@@ -134,51 +134,47 @@ test('V5: a quarantined node that joins with a token waits, and joins when it is
 });
 
 test('G7: what is revoked at one replica is closed at the other within 10 s, and the receipt names both', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-revoke-'));
-  try {
-    await using one = await startTestGateway({ folder, settings: { 'hub.replica': 'one' } });
-    await using two = await startTestGateway({ folder, settings: { 'hub.replica': 'two' } });
-    const { client, ends } = await connected(two, 'edge-1', 'websocket');
-    const { sessionId, certificate } = await two.admin.get<NodeInfo>('/api/v1/nodes/edge-1');
-    await eventually(
-      'each replica knows of the other',
-      async () => (await one.admin.get<RevocationReceipt>(`${API}/replicas`)).replicas.length === 2,
-    );
+  const folder = temporaryFolder();
+  await using one = await startTestGateway({ folder, settings: { 'hub.replica': 'one' } });
+  await using two = await startTestGateway({ folder, settings: { 'hub.replica': 'two' } });
+  const { client, ends } = await connected(two, 'edge-1', 'websocket');
+  const { sessionId, certificate } = await two.admin.get<NodeInfo>('/api/v1/nodes/edge-1');
+  await eventually(
+    'each replica knows of the other',
+    async () => (await one.admin.get<RevocationReceipt>(`${API}/replicas`)).replicas.length === 2,
+  );
 
-    const begun = Date.now();
-    const { revocation } = await one.admin.post<RevocationReceipt>(`${API}/quarantine`, { node: 'edge-1' });
-    await eventually('it was closed at the other', () => ends.length > 0);
-    expect(Date.now() - begun).toBeLessThan(10_000);
-    expect(ends[0]).toMatchObject({ reason: { name: 'Quarantined' }, final: undefined });
+  const begun = Date.now();
+  const { revocation } = await one.admin.post<RevocationReceipt>(`${API}/quarantine`, { node: 'edge-1' });
+  await eventually('it was closed at the other', () => ends.length > 0);
+  expect(Date.now() - begun).toBeLessThan(10_000);
+  expect(ends[0]).toMatchObject({ reason: { name: 'Quarantined' }, final: undefined });
 
-    const id = revocation!.id;
-    let receipt!: RevocationReceipt;
-    await eventually('both have told', async () => {
-      receipt = await one.admin.get<RevocationReceipt>(`${API}/${id}`);
-      return receipt.complete && receipt.replicas.some(({ closed }) => closed.length > 0);
-    });
-    expect(receipt.replicas.map(({ replica, alive }) => [replica, alive])).toEqual([
-      ['one', true],
-      ['two', true],
-    ]);
-    expect(receipt.replicas[0]!.closed).toEqual([]);
-    expect(receipt.replicas[1]!.closed).toEqual([
-      { revocation: id, node: 'edge-1', sessionId, transport: 'websocket', at: expect.any(String) },
-    ]);
-    // What the other replica knew of its certificate stands in the one list.
-    await eventually('the serial is in the list', async () => {
-      const { items } = await one.admin.get<{ items: Revocation[] }>(API);
-      return items[0]?.certificates?.[0]?.serial === certificate.serial.replace(/^0+/, '');
-    });
-    await client.close();
-    await two.stop();
-    await eventually(
-      'nobody waits for a replica that was stopped',
-      async () => (await one.admin.get<RevocationReceipt>(`${API}/replicas`)).replicas.length === 1,
-    );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const id = revocation!.id;
+  let receipt!: RevocationReceipt;
+  await eventually('both have told', async () => {
+    receipt = await one.admin.get<RevocationReceipt>(`${API}/${id}`);
+    return receipt.complete && receipt.replicas.some(({ closed }) => closed.length > 0);
+  });
+  expect(receipt.replicas.map(({ replica, alive }) => [replica, alive])).toEqual([
+    ['one', true],
+    ['two', true],
+  ]);
+  expect(receipt.replicas[0]!.closed).toEqual([]);
+  expect(receipt.replicas[1]!.closed).toEqual([
+    { revocation: id, node: 'edge-1', sessionId, transport: 'websocket', at: expect.any(String) },
+  ]);
+  // What the other replica knew of its certificate stands in the one list.
+  await eventually('the serial is in the list', async () => {
+    const { items } = await one.admin.get<{ items: Revocation[] }>(API);
+    return items[0]?.certificates?.[0]?.serial === certificate.serial.replace(/^0+/, '');
+  });
+  await client.close();
+  await two.stop();
+  await eventually(
+    'nobody waits for a replica that was stopped',
+    async () => (await one.admin.get<RevocationReceipt>(`${API}/replicas`)).replicas.length === 1,
+  );
 }, 40_000);
 
 test('G7: a revoked node that may join again does so with a token, and its old certificate stays out', async () => {
@@ -210,108 +206,100 @@ test('G7: a revoked node that may join again does so with a token, and its old c
 }, 30_000);
 
 test('G7: a serial is revoked by itself; the CRL names it and openssl verifies it; a restart forgets nothing', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-revoke-'));
-  try {
-    let serial: string;
-    let credentials: Awaited<ReturnType<typeof joinAsEdgeCore>>['credentials'];
-    {
-      await using hub = await startTestGateway({ folder });
-      const empty = await goGet(hub.port('https'), '/ca.crl');
-      expect([empty.status, empty.headers['content-type']]).toEqual([200, 'application/pkix-crl']);
-      const joined = await joinAsEdgeCore(hub.port('https'), {
-        node: 'edge-1',
-        token: await hub.nodeToken('edge-1'),
-      });
-      ({ credentials } = joined);
-      serial = new X509Certificate(joined.answer.body).serialNumber;
-      await revoke(hub, { serial: serial.toLowerCase(), reason: 'superseded' });
-      const crl = await goGet(hub.port('https'), '/ca.crl');
-      const [crlFile, caFile] = [join(folder, 'x.crl'), join(folder, 'x.pem')];
-      writeFileSync(crlFile, crl.body);
-      writeFileSync(caFile, credentials.ca);
-      const text = execFileSync(
-        'openssl',
-        ['crl', '-inform', 'DER', '-in', crlFile, '-CAfile', caFile, '-text', '-noout'],
-        { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
-      );
-      expect(text).toContain(`Serial Number: ${serial}`);
-      expect(text).toContain('Superseded');
-      expect(text).toContain('X509v3 CRL Number');
-      expect(text).toContain('X509v3 Authority Key Identifier');
-      const verified = execFileSync(
-        'sh',
-        ['-c', 'openssl crl -inform DER -in "$0" -CAfile "$1" -noout 2>&1', crlFile, caFile],
-        { encoding: 'utf8' },
-      );
-      expect(verified).toMatch(/verify OK/);
-      const leaf = join(folder, 'leaf.pem');
-      writeFileSync(leaf, credentials.cert);
-      const pem = execFileSync('openssl', ['crl', '-inform', 'DER', '-in', crlFile], { encoding: 'utf8' });
-      writeFileSync(`${crlFile}.pem`, pem);
-      const check = execFileSync(
-        'sh',
-        [
-          '-c',
-          'openssl verify -crl_check -CAfile "$0" -CRLfile "$1" "$2" 2>&1 || true',
-          caFile,
-          `${crlFile}.pem`,
-          leaf,
-        ],
-        { encoding: 'utf8' },
-      );
-      expect(check).toContain('certificate revoked');
-    }
+  const folder = temporaryFolder();
+  let serial: string;
+  let credentials: Awaited<ReturnType<typeof joinAsEdgeCore>>['credentials'];
+  {
     await using hub = await startTestGateway({ folder });
-    const renewal = await renewAsEdgeCore(hub.port('https'), 'edge-1', credentials);
-    expect([renewal.answer.status, renewal.answer.headers['sallyport-reason']]).toEqual([401, 'revoked']);
-    // The node itself is not shut out.
-    const token = await hub.nodeToken('edge-1');
-    expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(200);
-    await lift(hub, { serial });
-    expect((await renewAsEdgeCore(hub.port('https'), 'edge-1', credentials)).answer.status).toBe(200);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+    const empty = await goGet(hub.port('https'), '/ca.crl');
+    expect([empty.status, empty.headers['content-type']]).toEqual([200, 'application/pkix-crl']);
+    const joined = await joinAsEdgeCore(hub.port('https'), {
+      node: 'edge-1',
+      token: await hub.nodeToken('edge-1'),
+    });
+    ({ credentials } = joined);
+    serial = new X509Certificate(joined.answer.body).serialNumber;
+    await revoke(hub, { serial: serial.toLowerCase(), reason: 'superseded' });
+    const crl = await goGet(hub.port('https'), '/ca.crl');
+    const [crlFile, caFile] = [join(folder, 'x.crl'), join(folder, 'x.pem')];
+    writeFileSync(crlFile, crl.body);
+    writeFileSync(caFile, credentials.ca);
+    const text = execFileSync(
+      'openssl',
+      ['crl', '-inform', 'DER', '-in', crlFile, '-CAfile', caFile, '-text', '-noout'],
+      { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    expect(text).toContain(`Serial Number: ${serial}`);
+    expect(text).toContain('Superseded');
+    expect(text).toContain('X509v3 CRL Number');
+    expect(text).toContain('X509v3 Authority Key Identifier');
+    const verified = execFileSync(
+      'sh',
+      ['-c', 'openssl crl -inform DER -in "$0" -CAfile "$1" -noout 2>&1', crlFile, caFile],
+      { encoding: 'utf8' },
+    );
+    expect(verified).toMatch(/verify OK/);
+    const leaf = join(folder, 'leaf.pem');
+    writeFileSync(leaf, credentials.cert);
+    const pem = execFileSync('openssl', ['crl', '-inform', 'DER', '-in', crlFile], { encoding: 'utf8' });
+    writeFileSync(`${crlFile}.pem`, pem);
+    const check = execFileSync(
+      'sh',
+      [
+        '-c',
+        'openssl verify -crl_check -CAfile "$0" -CRLfile "$1" "$2" 2>&1 || true',
+        caFile,
+        `${crlFile}.pem`,
+        leaf,
+      ],
+      { encoding: 'utf8' },
+    );
+    expect(check).toContain('certificate revoked');
   }
+  await using hub = await startTestGateway({ folder });
+  const renewal = await renewAsEdgeCore(hub.port('https'), 'edge-1', credentials);
+  expect([renewal.answer.status, renewal.answer.headers['sallyport-reason']]).toEqual([401, 'revoked']);
+  // The node itself is not shut out.
+  const token = await hub.nodeToken('edge-1');
+  expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(200);
+  await lift(hub, { serial });
+  expect((await renewAsEdgeCore(hub.port('https'), 'edge-1', credentials)).answer.status).toBe(200);
 }, 30_000);
 
 test('G7: a damaged list leaves the last good one in force, is reported, and stops a start', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-revoke-'));
+  const folder = temporaryFolder();
   const { log, lines } = captureLog();
-  try {
-    await using hub = await startTestGateway({ folder, log });
-    const token = await hub.nodeToken('edge-1');
-    await revoke(hub, { node: 'edge-1' });
-    const file = join(folder, 'sallyport-revocations.yaml');
-    const good = readFileSync(file, 'utf8');
-    const damaged = good.replace(/revocations\.json: .*/, 'revocations.json: bm90IGpzb24=');
-    expect(damaged).not.toBe(good);
-    writeFileSync(file, damaged, { mode: 0o600 });
-    await eventually('it is noticed', async () =>
-      (await goGet(hub.port('https'), '/readyz?verbose')).body
-        .toString()
-        .includes('[+]revocations ok (the stored list cannot be used; version 1 stays in force)'),
-    );
-    expect(await metricsOf(hub)).toContain('sallyport_revocation_list_usable 0');
-    expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(403);
-    await expect(revoke(hub, { node: 'edge-2' })).rejects.toMatchObject({
-      code: 'SECRET_MALFORMED',
-    } satisfies Partial<AdminError>);
-    await expect(startTestGateway({ folder })).rejects.toMatchObject({ code: 'SECRET_MALFORMED' });
-    writeFileSync(file, good, { mode: 0o600 });
-    await eventually('it is mended', async () =>
-      (await metricsOf(hub)).includes('sallyport_revocation_list_usable 1'),
-    );
-    rmSync(file);
-    await eventually('the list comes back from memory', () => {
-      try {
-        return readFileSync(file, 'utf8').includes('revocations.json');
-      } catch {
-        return false;
-      }
-    });
-    expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(403);
-    expect(lines()).toContain('the last good one stays in force');
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  await using hub = await startTestGateway({ folder, log });
+  const token = await hub.nodeToken('edge-1');
+  await revoke(hub, { node: 'edge-1' });
+  const file = join(folder, 'sallyport-revocations.yaml');
+  const good = readFileSync(file, 'utf8');
+  const damaged = good.replace(/revocations\.json: .*/, 'revocations.json: bm90IGpzb24=');
+  expect(damaged).not.toBe(good);
+  writeFileSync(file, damaged, { mode: 0o600 });
+  await eventually('it is noticed', async () =>
+    (await goGet(hub.port('https'), '/readyz?verbose')).body
+      .toString()
+      .includes('[+]revocations ok (the stored list cannot be used; version 1 stays in force)'),
+  );
+  expect(await metricsOf(hub)).toContain('sallyport_revocation_list_usable 0');
+  expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(403);
+  await expect(revoke(hub, { node: 'edge-2' })).rejects.toMatchObject({
+    code: 'SECRET_MALFORMED',
+  } satisfies Partial<AdminError>);
+  await expect(startTestGateway({ folder })).rejects.toMatchObject({ code: 'SECRET_MALFORMED' });
+  writeFileSync(file, good, { mode: 0o600 });
+  await eventually('it is mended', async () =>
+    (await metricsOf(hub)).includes('sallyport_revocation_list_usable 1'),
+  );
+  rmSync(file);
+  await eventually('the list comes back from memory', () => {
+    try {
+      return readFileSync(file, 'utf8').includes('revocations.json');
+    } catch {
+      return false;
+    }
+  });
+  expect((await joinAsEdgeCore(hub.port('https'), { node: 'edge-1', token })).answer.status).toBe(403);
+  expect(lines()).toContain('the last good one stays in force');
 }, 40_000);

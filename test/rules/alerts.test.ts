@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { RULE_SOURCES } from '../../tools/alert-rules.ts';
 import { alertRules } from '../support/promql.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /**
  * Needs promtool (Debian: prometheus), and fails without it: a rule that was not tried may as well not exist.
@@ -25,9 +25,8 @@ beforeAll(() => {
   } catch (cause) {
     throw new Error(`cannot run ${PROMTOOL}: apt-get install prometheus, or set PROMTOOL`, { cause });
   }
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-rules-'));
+  folder = temporaryFolder();
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs the tests against rules in which one expression is another. */
 function passesWith(alert: string, expr: string): boolean {

@@ -1,9 +1,8 @@
 import { type KeyObject, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type DetailedPeerCertificate } from 'node:tls';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore, renewAsEdgeCore } from '../support/edges/edgecore.ts';
 import { servedCertificate } from '../support/edges/serving.ts';
 import { eventually } from '../support/eventually.ts';
@@ -13,12 +12,12 @@ import { kubeEdgeToken } from '../support/pki/kubeedge-token.ts';
 import { type CaKind, mintCaOf } from '../support/pki/other-cas.ts';
 import { mintCa, mintEdge, mintServer, type Pair } from '../support/pki/pki.ts';
 import { mintRsaServer } from '../support/pki/rsa.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-adopt-'));
+  folder = temporaryFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const file = (name: string) => readFileSync(join(folder, `${name}.yaml`), 'utf8');
 
 /** A node joins and connects: the CA in use can do all that is asked of it. */

@@ -1,10 +1,10 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { sallyport } from '../support/fleets/process.ts';
 import { startTestGateway, type TestGateway } from '../support/fleets/test-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const PASSPHRASE = 'eleven blue horses';
 let base: string;
@@ -19,7 +19,7 @@ const run = (...args: string[]) =>
     },
   );
 beforeAll(async () => {
-  base = mkdtempSync(join(tmpdir(), 'sallyport-backup-'));
+  base = temporaryFolder();
   hub = await startTestGateway();
   edge = await EdgeClient.join({ ...hub.edgeOptions('edge-1'), token: await hub.nodeToken('edge-1') });
   await edge.connect();
@@ -27,7 +27,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await edge.close();
   await hub[Symbol.asyncDispose]();
-  rmSync(base, { recursive: true, force: true });
 });
 
 describe('backup', () => {

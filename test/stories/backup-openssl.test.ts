@@ -1,16 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { encodeBackup } from '../../src/backup/backup-content.ts';
 import { seal } from '../../src/backup/sealed-container.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { backupOf, caSecret, tokenSecret } from '../support/pki/backups.ts';
 import { mintCa } from '../support/pki/pki.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-openssl-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 const PASSPHRASE = 'Käse "und" 12 $Löcher';
 
 /**

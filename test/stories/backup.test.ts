@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { AdminClient } from '../../src/cli/admin/admin-client.ts';
@@ -9,6 +8,7 @@ import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import type { EdgeClientOptions } from '../../src/sdk/edge-client-options.ts';
 import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, sallyport, startGatewayProcess } from '../support/fleets/process.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const TRANSPORTS = ['websocket', 'quic', 'webtransport'] as const;
 const LISTENERS = ['https', ...TRANSPORTS, 'admin'] as const;
@@ -16,7 +16,7 @@ const BACK_MS = 120_000;
 const PASSPHRASE = 'eleven blue horses';
 
 test('A1 G7: everything is lost and restored: every node is back on every transport without joining, the revoked one is out, a token on its way works', async () => {
-  const base = mkdtempSync(join(tmpdir(), 'sallyport-drill-'));
+  const base = temporaryFolder();
   const [folder, file, passphraseFile] = [
     join(base, 'secrets'),
     join(base, 'fleet.backup'),
@@ -116,6 +116,5 @@ test('A1 G7: everything is lost and restored: every node is back on every transp
   } finally {
     await Promise.all(clients.map((client) => client.close()));
     await Promise.all(gateways.map((gateway) => gateway[Symbol.asyncDispose]()));
-    rmSync(base, { recursive: true, force: true });
   }
 });

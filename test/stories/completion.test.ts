@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { completionsOf, EXPECTED } from '../support/completions.ts';
 import { sallyport } from '../support/fleets/process.ts';
 
@@ -6,7 +6,6 @@ import { sallyport } from '../support/fleets/process.ts';
 describe.each(['zsh', 'fish'] as const)('the completion for %s', async (shell) => {
   const { stdout } = await sallyport(['completion', shell]);
   const complete = completionsOf(shell, stdout);
-  afterAll(() => complete[Symbol.dispose]());
 
   test.each(Object.entries(EXPECTED))('V8: after %j it offers %j', (line, offered) => {
     expect(complete(line)).toEqual(offered);

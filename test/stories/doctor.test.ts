@@ -1,7 +1,6 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -20,6 +19,7 @@ import { freePort } from '../support/free-port.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
 import { mintCa, mintServer } from '../support/pki/pki.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 interface Line {
   readonly check: string;
@@ -222,7 +222,7 @@ describe('a gateway that is down', () => {
   let folder: string;
   let settings: Record<string, string>;
   beforeAll(async () => {
-    folder = join(mkdtempSync(join(tmpdir(), 'sallyport-doctor-')), 'secrets');
+    folder = join(temporaryFolder(), 'secrets');
     const gateway = await startTestGateway({ folder });
     await gateway[Symbol.asyncDispose]();
     const ports = await Promise.all(
@@ -236,7 +236,6 @@ describe('a gateway that is down', () => {
       ...Object.fromEntries(ports.map(([name, port]) => [`${name}.port`, String(port)])),
     };
   });
-  afterAll(() => rmSync(join(folder, '..'), { recursive: true, force: true }));
 
   test('says so and why, and reads the store itself', async () => {
     const { code, all, trouble } = await doctor(settings);
@@ -287,7 +286,7 @@ describe('on Kubernetes', () => {
     // The service account of the gateway itself is known to the cluster, and no administrator.
     api.reviews.users.set('token-1', { username: 'system:serviceaccount:kubeedge:sallyport' });
     const before = process.env.KUBECONFIG;
-    const folder = mkdtempSync(join(tmpdir(), 'sallyport-doctor-kube-'));
+    const folder = temporaryFolder();
     try {
       process.env.KUBECONFIG = join(folder, 'config');
       writeFileSync(process.env.KUBECONFIG, api.kubeconfig());
@@ -311,7 +310,6 @@ describe('on Kubernetes', () => {
     } finally {
       if (before === undefined) delete process.env.KUBECONFIG;
       else process.env.KUBECONFIG = before;
-      rmSync(folder, { recursive: true, force: true });
     }
   });
 
@@ -320,7 +318,7 @@ describe('on Kubernetes', () => {
     const gateway = await startKubeGateway(api);
     await gateway[Symbol.asyncDispose]();
     const before = process.env.KUBECONFIG;
-    const folder = mkdtempSync(join(tmpdir(), 'sallyport-doctor-kube-'));
+    const folder = temporaryFolder();
     try {
       const kubeconfig = join(folder, 'config');
       writeFileSync(kubeconfig, api.kubeconfig());
@@ -373,7 +371,6 @@ describe('on Kubernetes', () => {
     } finally {
       if (before === undefined) delete process.env.KUBECONFIG;
       else process.env.KUBECONFIG = before;
-      rmSync(folder, { recursive: true, force: true });
     }
   });
 });

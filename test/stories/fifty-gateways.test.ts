@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { LiveConfig } from '../../src/config/live-config.ts';
@@ -8,6 +6,7 @@ import { silentLogger } from '../../src/core/log.ts';
 import { startGateway } from '../../src/gateway/start-gateway.ts';
 import { captureLog } from '../support/capture-log.ts';
 import { eventually } from '../support/eventually.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const GATEWAYS = 50;
 /** All kinds of listeners in a few; the others are light. */
@@ -30,7 +29,7 @@ class CountingConfig extends LiveConfig {
 const resources = () => process.getActiveResourcesInfo().sort();
 
 test('fifty gateways that started and stopped in one process leave nothing behind, and say nothing after they have stopped', async () => {
-  const base = mkdtempSync(join(tmpdir(), 'sallyport-fifty-'));
+  const base = temporaryFolder();
   const configs = [true, false].map((whole) => {
     const flags = {
       'secretStore.path': join(base, 'secrets'),
@@ -56,15 +55,11 @@ test('fifty gateways that started and stopped in one process leave nothing behin
     await gateway.stop();
     expect(config.followers).toBe(0);
   };
-  try {
-    // The first one loads libraries, whose threads and timers stay.
-    await run(0);
-    const before = resources();
-    for (let n = 1; n <= GATEWAYS; n++) await run(n);
-    await eventually('only what was there before is left', () => resources().length <= before.length);
-    const last = logs.map(({ records }) => records().at(-1)!.msg);
-    expect(new Set(last)).toEqual(new Set(['gateway has stopped']));
-  } finally {
-    rmSync(base, { recursive: true, force: true });
-  }
+  // The first one loads libraries, whose threads and timers stay.
+  await run(0);
+  const before = resources();
+  for (let n = 1; n <= GATEWAYS; n++) await run(n);
+  await eventually('only what was there before is left', () => resources().length <= before.length);
+  const last = logs.map(({ records }) => records().at(-1)!.msg);
+  expect(new Set(last)).toEqual(new Set(['gateway has stopped']));
 });

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
@@ -9,6 +8,7 @@ import { sallyport } from '../support/fleets/process.ts';
 import { KubeApi, type PolicyRule } from '../support/kube/kube-api.ts';
 import { storedCa } from '../support/kube/kube-fleet.ts';
 import { startKubeGateway } from '../support/kube/kube-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** The Role that docs/operations.md gives a backup job. */
 const [, manifest] = /```yaml\n(apiVersion: rbac[\s\S]*?name: sallyport-backup\n[\s\S]*?)```/.exec(
@@ -18,7 +18,7 @@ const { rules } = parse(manifest!) as { rules: PolicyRule[] };
 const LOST = ['casecret', 'cloudcoresecret', 'tokensecret', 'sallyport-tokens', 'sallyport-revocations'];
 
 test('A1 A6: on a cluster the documented Role is enough for a backup and for a restore of what is lost; a token on its way works', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-kube-backup-'));
+  const folder = temporaryFolder();
   await using api = await KubeApi.start();
   const file = join(folder, 'fleet.backup');
   writeFileSync(join(folder, 'config'), api.kubeconfig());
@@ -63,6 +63,5 @@ test('A1 A6: on a cluster the documented Role is enough for a backup and for a r
     expect([(await join1()).answer.status, (await join1()).answer.status]).toEqual([200, 401]);
   } finally {
     vi.unstubAllEnvs();
-    rmSync(folder, { recursive: true, force: true });
   }
 });

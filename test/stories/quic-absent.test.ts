@@ -1,12 +1,12 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { banner } from '../../src/cli/banner.ts';
 import { processTerminal } from '../../src/cli/terminal.ts';
 import type { GatewayInfo } from '../../src/contracts/gateway-info.ts';
 import { goGet } from '../support/edges/edgecore.ts';
 import { launchGateway, sallyport } from '../support/fleets/process.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** The library is not installed, as after `npm install sallyport` alone. */
 const PRELOAD = `
@@ -23,10 +23,9 @@ const COMMAND = 'npm install @currentspace/http3';
 let base: string;
 let folder: string;
 beforeEach(() => {
-  base = mkdtempSync(join(tmpdir(), 'sallyport-absent-'));
+  base = temporaryFolder();
   folder = join(base, 'secrets');
 });
-afterEach(() => rmSync(base, { recursive: true, force: true }));
 
 test('Q5: true without the library ends the start with the npm command, before anything is written', async () => {
   await using launched = launchGateway(folder, { 'quic.enabled': 'true' }, ABSENT);

@@ -1,14 +1,13 @@
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { EdgeClient } from '../../src/sdk/edge-client.ts';
 import { startGatewayProcess } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 test('Q3: after kill -9 of the gateway an idle edge over QUIC is back at most 15 s after the gateway is', async () => {
-  const base = await mkdtemp(join(tmpdir(), 'sallyport-quic-restart-'));
+  const base = temporaryFolder();
   const folder = join(base, 'secrets');
   // Joins, and finds ports that are free.
   const first = await startTestGateway({ folder, settings: { 'quic.enabled': 'true' } });
@@ -35,5 +34,4 @@ test('Q3: after kill -9 of the gateway an idle edge over QUIC is back at most 15
   await back;
   expect(performance.now() - at).toBeLessThan(3 * 15_000);
   await client.close();
-  await rm(base, { recursive: true });
 });

@@ -1,22 +1,21 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { captureLog } from '../support/capture-log.ts';
 import { EdgeCoreSocket, goGet, joinAsEdgeCore } from '../support/edges/edgecore.ts';
 import { eventually } from '../support/eventually.ts';
 import { sallyportProcess, startGatewayProcess } from '../support/fleets/process.ts';
 import { startTestGateway } from '../support/fleets/test-gateway.ts';
 import { freePort } from '../support/free-port.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let base: string;
 beforeEach(() => {
-  base = mkdtempSync(join(tmpdir(), 'sallyport-start-'));
+  base = temporaryFolder();
 });
-afterEach(() => rmSync(base, { recursive: true, force: true }));
 
 /** Undefined while nobody answers. */
 const probe = (port: number, path: string) => goGet(port, path).catch(() => undefined);

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Shell } from '../../src/cli/completion/completion-script.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 /** What a shell offers after the last word of the line, sorted; `files` where it completes names of files. */
 export type Completions = (line: string) => readonly string[];
@@ -24,20 +24,19 @@ const ASK: Readonly<Record<Shell, string>> = {
 };
 
 /** Saves the script, and asks the shell itself. */
-export function completionsOf(shell: Shell, script: string): Completions & Disposable {
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-completion-'));
+export function completionsOf(shell: Shell, script: string): Completions {
+  const folder = temporaryFolder();
   writeFileSync(join(folder, FILES), script);
   const fixed = {
     bash: ['--norc', '-c', ASK.bash, 'bash'],
     zsh: ['-f', '-c', ASK.zsh, 'zsh'],
     fish: ['-N', '-c', ASK.fish],
   };
-  const ask = (line: string) =>
+  return (line) =>
     execFileSync(shell, [...fixed[shell], join(folder, FILES), line], { encoding: 'utf8' })
       .split('\n')
       .filter(Boolean)
       .sort();
-  return Object.assign(ask, { [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
 }
 
 /** Line → what is offered, in every shell. */

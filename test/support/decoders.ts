@@ -4,8 +4,7 @@
  */
 import 'reflect-metadata';
 import { randomBytes, X509Certificate } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { connect } from 'node:tls';
@@ -72,6 +71,7 @@ import { parseSecretManifest } from '../../src/secrets/secret-manifest.ts';
 import { upgradeRequest } from './edges/raw-edge.ts';
 import { makeCsr } from './pki/csr.ts';
 import { mintCa, mintEdge, mintServer } from './pki/pki.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 export interface Decoder {
   /** Names of the functions in src/ that it calls. */
@@ -114,7 +114,7 @@ export async function allDecoders(): Promise<Readonly<Record<string, Decoder>>> 
   const ownKey = randomBytes(32);
   const { token } = await mintToken({ key: ownKey, caSha256: ca.sha256, epoch: 0, now, ttlMs: 60_000 });
   const subjects = new Subjects('sallyport');
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-decoders-'));
+  const folder = temporaryFolder();
   const sec1 = server.privateKey.export({ type: 'sec1', format: 'der' });
   const secretOf = (key: string, bytes: Uint8Array): Secret =>
     ({ name: 's', data: { [key]: bytes } }) as Secret;

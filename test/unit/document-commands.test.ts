@@ -1,12 +1,12 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { createProgram } from '../../src/cli/program.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { listSettings } from '../../src/config/settings.ts';
 import { namedCommands, sallyportWords, shellBlocks, strayCommands } from '../../tools/document-commands.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 type Program = Awaited<ReturnType<typeof createProgram>>;
 type Check = (documents: ReturnType<typeof readDocuments>) => Promise<readonly string[]> | readonly string[];
@@ -143,9 +143,8 @@ describe('the commands of the documents', () => {
 describe('the checks of the documents', () => {
   let folder: string;
   beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), 'sallyport-documents-'));
+    folder = temporaryFolder();
   });
-  afterAll(() => rmSync(folder, { recursive: true }));
 
   const shell = (...lines: string[]) => ['```sh', ...lines, '```'].join('\n');
   test.each<[keyof typeof CHECKS, string, RegExp]>([

@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -10,6 +9,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { listSettings } from '../../src/config/settings.ts';
 import { nodeProblem } from '../../src/sdk/supported-node.ts';
 import { imageEntrypoint } from '../support/fleets/image.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 interface Service {
   readonly image: string;
@@ -270,7 +270,7 @@ describe("Node's permission model", () => {
   test.skipIf(!existsSync('/usr/bin/systemd-analyze'))(
     'systemd understands every line of the unit, and finds little left to lock',
     () => {
-      const folder = mkdtempSync(join(tmpdir(), 'sallyport-unit-'));
+      const folder = temporaryFolder();
       const file = join(folder, 'sallyport.service');
       const unit = readFileSync('deploy/systemd/sallyport.service', 'utf8');
       // Node may be elsewhere on this machine.
@@ -279,7 +279,6 @@ describe("Node's permission model", () => {
         spawnSync('systemd-analyze', [...words, file], { encoding: 'utf8' });
       const verified = analyze('verify');
       const security = analyze('security', '--offline=true', '--no-pager', '--threshold=20');
-      rmSync(folder, { recursive: true });
       expect([verified.status, verified.stderr]).toEqual([0, '']);
       expect(security.status, security.stdout.split('\n').at(-2)).toBe(0);
     },

@@ -1,18 +1,17 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EdgeCoreCredentials } from '../edges/edgecore.ts';
 import { mintNode } from '../fleets/gateway-views.ts';
 import { writeCaSecret } from '../fleets/secret-files.ts';
 import { startTestGateway } from '../fleets/test-gateway.ts';
 import { mintCa, mintServer } from '../pki/pki.ts';
+import { temporaryFolder } from '../temporary-folder.ts';
 import { FakeApi } from './fake-api.ts';
 import { FakeCloudCore } from './fake-cloudcore.ts';
 import { FakeEdgeCore } from './fake-edgecore.ts';
 
 /** A gateway that adopted the CA of a CloudCore, in front of it. */
 export async function gatewayInFront(settings: Record<string, string> = {}) {
-  const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-relay-')), 'secrets');
+  const folder = join(temporaryFolder(), 'secrets');
   const ca = await mintCa();
   writeCaSecret(folder, ca);
   const api = new FakeApi();
@@ -20,7 +19,6 @@ export async function gatewayInFront(settings: Record<string, string> = {}) {
   const cloudcore = await new FakeCloudCore({ ca, server, api, authorization: true }).start();
   const hub = await startTestGateway({
     folder,
-    ownsFolder: true,
     settings: {
       'upstream.kind': 'cloudcore',
       'upstream.addresses': cloudcore.address,

@@ -1,9 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeListing } from '../../../src/contracts/node-directory.ts';
 import { EdgeCoreSocket, joinAsEdgeCore } from '../edges/edgecore.ts';
 import { eventually } from '../eventually.ts';
+import { temporaryFolder } from '../temporary-folder.ts';
 import { startTestGateway, type TestGateway } from './test-gateway.ts';
 
 export interface GatewayFleetOptions {
@@ -16,7 +15,7 @@ let fleets = 0;
 
 /** Whole gateways in this process, on one folder of Secrets and one NATS. */
 export class GatewayFleet implements AsyncDisposable {
-  readonly folder = join(mkdtempSync(join(tmpdir(), 'sallyport-fleet-')), 'secrets');
+  readonly folder = join(temporaryFolder(), 'secrets');
   readonly prefix = `fleet${process.pid}-${fleets++}`;
   readonly #gateways = new Map<string, TestGateway>();
 
@@ -89,7 +88,6 @@ export class GatewayFleet implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#gateways.values()].map((hub) => hub[Symbol.asyncDispose]()));
-    rmSync(join(this.folder, '..'), { recursive: true, force: true });
   }
 }
 

@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { AdminClient } from '../../../src/cli/admin/admin-client.ts';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
@@ -32,8 +32,6 @@ export interface TestGatewayOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** A folder to share or to start again on; it is then not removed. */
   readonly folder?: string;
-  /** Removes the given folder's parent at the end: the test made it for this gateway. */
-  readonly ownsFolder?: boolean;
   /** Content of the configuration file. */
   readonly yaml?: string;
   readonly log?: Logger;
@@ -105,7 +103,6 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     [Symbol.asyncDispose]: async () => {
       await gateway.stop();
       rmSync(base, { recursive: true, force: true });
-      if (options.ownsFolder) rmSync(dirname(folder), { recursive: true, force: true });
     },
   };
 }

@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { type LoadedConfig, loadConfig } from '../../../src/config/load.ts';
+import { temporaryFolder } from '../temporary-folder.ts';
 
 export interface Probe {
   readonly httpGet: { readonly path: string; readonly port: string; readonly scheme: string };
@@ -119,15 +119,11 @@ export class Manifests {
 
   /** What the gateway in the pod runs with: the mounted file, the image's variables, the pod's. */
   configuration(): LoadedConfig {
-    const folder = mkdtempSync(join(tmpdir(), 'sallyport-config-'));
-    try {
-      const file = join(folder, 'gateway.yaml');
-      writeFileSync(file, this.get('ConfigMap').data!['gateway.yaml']!);
-      const own = Object.fromEntries(this.container.env.map(({ name, value = '' }) => [name, value]));
-      return loadConfig({ file, env: { ...imageEnvironment(), ...own } });
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = temporaryFolder();
+    const file = join(folder, 'gateway.yaml');
+    writeFileSync(file, this.get('ConfigMap').data!['gateway.yaml']!);
+    const own = Object.fromEntries(this.container.env.map(({ name, value = '' }) => [name, value]));
+    return loadConfig({ file, env: { ...imageEnvironment(), ...own } });
   }
 }
 

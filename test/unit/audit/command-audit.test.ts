@@ -1,19 +1,19 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { withCommandAudit } from '../../../src/audit/command-audit.ts';
 import { openAuditTrail } from '../../../src/audit/open-audit-trail.ts';
 import { readAudit, verifyAudit } from '../../../src/audit/read-audit.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let path = '';
 beforeEach(() => {
-  path = mkdtempSync(join(tmpdir(), 'sallyport-audit-'));
+  path = temporaryFolder();
 });
-afterEach(() => rmSync(path, { recursive: true, force: true }));
 
 const clock = new ManualClock();
 const parts = { clock, log: silentLogger, metrics: createMetrics({ process: false }) };

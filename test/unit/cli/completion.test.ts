@@ -1,11 +1,10 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { completionsOf, EXPECTED } from '../../support/completions.ts';
 import { sallyport } from '../../support/fleets/process.ts';
 
 describe('the completion for bash', async () => {
   const { stdout } = await sallyport(['completion', 'bash']);
   const complete = completionsOf('bash', stdout);
-  afterAll(() => complete[Symbol.dispose]());
 
   test.each(Object.entries(EXPECTED))('V8: after %j it offers %j', (line, offered) => {
     expect(complete(line)).toEqual(offered);

@@ -1,26 +1,25 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { FolderLock } from '../../../src/core/folder-lock.ts';
 import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { eventually, eventuallyHolds } from '../../support/eventually.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const worker = join(import.meta.dirname, '../../support/fleets/secret-store-process.ts');
 const clock = systemClock;
 const children: ChildProcess[] = [];
 let folder: string;
 let path: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'sallyport-lock-'));
+beforeEach(() => {
+  folder = temporaryFolder();
   path = join(folder, '.lock');
 });
-afterEach(async () => {
+afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
-  await rm(folder, { recursive: true });
 });
 
 /** A process that holds the lock until it is killed. */

@@ -1,22 +1,21 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { HealthRegistry } from '../../../src/core/health.ts';
 import { silentLogger } from '../../../src/core/log.ts';
 import { HealthFile } from '../../../src/gateway/health-file.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { advanceUntil } from '../../support/while-advancing.ts';
 
 let folder: string;
 let file: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-health-'));
+  folder = temporaryFolder();
   file = join(folder, 'ready');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function parts(log = silentLogger) {
   const health = new HealthRegistry();

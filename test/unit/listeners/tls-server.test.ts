@@ -1,8 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
@@ -18,6 +17,7 @@ import { eventually } from '../../support/eventually.ts';
 import { bundleOf } from '../../support/pki/fixed-source.ts';
 import { mintCa, mintServer, type Pair } from '../../support/pki/pki.ts';
 import { mintRsaServer } from '../../support/pki/rsa.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { ca, edge, get, hub, LIMITS, start, useTlsServers } from './tls-fixture.ts';
 
 useTlsServers();
@@ -192,15 +192,13 @@ test('B3: a client that refuses the hub certificate is logged once a minute with
 });
 
 async function opensslRefusing(port: number, trusted: Pair): Promise<number | null> {
-  const folder = await mkdtemp(join(tmpdir(), 'sallyport-'));
-  const file = join(folder, 'ca.pem');
+  const file = join(temporaryFolder(), 'ca.pem');
   await writeFile(file, trusted.pem);
   const arguments_ = ['s_client', '-connect', `127.0.0.1:${port}`, '-servername', 'hub.example'];
   const child = spawn('openssl', [...arguments_, '-CAfile', file, '-verify_return_error'], {
     stdio: 'ignore',
   });
   const [code] = (await once(child, 'exit')) as [number | null];
-  await rm(folder, { recursive: true });
   return code;
 }
 

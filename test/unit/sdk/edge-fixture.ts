@@ -1,19 +1,18 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EdgeClient } from '../../../src/sdk/edge-client.ts';
 import type { EdgeClientComponents, EdgeClientOptions } from '../../../src/sdk/edge-client-options.ts';
 import type { EdgeEvents } from '../../../src/sdk/edge-events.ts';
 import { MiniHub } from '../../support/edges/mini-hub.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** A hub, a folder and the edges that joined; all gone when the test ends. */
+/** A hub, a folder and the edges that joined; hub and edges are gone when the test ends. */
 export class EdgeFixture {
   readonly hub: MiniHub;
   readonly directory: string;
   readonly #clients: EdgeClient[] = [];
 
   static async start(hub?: MiniHub): Promise<EdgeFixture> {
-    return new EdgeFixture(hub ?? (await MiniHub.start()), await mkdtemp(join(tmpdir(), 'sallyport-sdk-')));
+    return new EdgeFixture(hub ?? (await MiniHub.start()), temporaryFolder());
   }
 
   private constructor(hub: MiniHub, directory: string) {
@@ -51,7 +50,6 @@ export class EdgeFixture {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const client of this.#clients) await client.close();
     await this.hub[Symbol.asyncDispose]();
-    await rm(this.directory, { recursive: true });
   }
 }
 

@@ -1,7 +1,5 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { silentLogger } from '../../../src/core/log.ts';
@@ -18,10 +16,11 @@ import { MiniHub } from '../../support/edges/mini-hub.ts';
 import { startQuic } from '../../support/edges/quic-rig.ts';
 import { eventuallyHolds } from '../../support/eventually.ts';
 import { mintCa, mintEdge, type Pair } from '../../support/pki/pki.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { next } from './edge-fixture.ts';
 
 async function clientOf(ca: Pair, hub: { websocket?: string; quic?: string }, transport?: EdgeTransport) {
-  const directory = await mkdtemp(`${tmpdir()}/sallyport-sdk-`);
+  const directory = temporaryFolder();
   const pair = await mintEdge(ca, 'edge-1');
   const credentials = { node: 'edge-1', ca: ca.pem, certificate: pair.pem, key: pair.key };
   const client = new EdgeClient(
@@ -33,11 +32,7 @@ async function clientOf(ca: Pair, hub: { websocket?: string; quic?: string }, tr
       reconnect: { minMs: 5, maxMs: 20 },
     },
   );
-  const dispose = async () => {
-    await client.close();
-    await rm(directory, { recursive: true });
-  };
-  return { client, [Symbol.asyncDispose]: dispose };
+  return { client, [Symbol.asyncDispose]: () => client.close() };
 }
 
 test('Q5: where QUIC alone is wanted and its library is missing, the client says so with the command, and does not try again', async () => {

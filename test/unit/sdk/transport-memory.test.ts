@@ -1,19 +1,17 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { silentLogger } from '../../../src/core/log.ts';
 import { TransportMemory } from '../../../src/sdk/transport-memory.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let directory: string;
 const remembering = () => new TransportMemory(directory, { logger: silentLogger });
 const file = () => join(directory, 'transports.json');
 
-beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'sallyport-memory-'));
+beforeEach(() => {
+  directory = temporaryFolder();
 });
-
-afterEach(() => rm(directory, { recursive: true, force: true }));
 
 test('what was seen to work is known after a restart, until it is forgotten', async () => {
   await remembering().add('quic://hub:1');

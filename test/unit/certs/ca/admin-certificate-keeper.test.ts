@@ -1,16 +1,16 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { AdminCertificateKeeper } from '../../../../src/certs/ca/admin-certificate-keeper.ts';
 import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 import { FakeAudit } from '../../admin/admin-fixture.ts';
 
 test('P1: the admin certificate is there after the start and renewed while the gateway runs, each with a line in the audit', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'sallyport-admin-'));
+  const directory = temporaryFolder();
   const clock = new ManualClock(Date.now());
   const ca = await CertificateAuthority.create({ clock }, { days: 3650 });
   const audit = new FakeAudit();
@@ -31,5 +31,4 @@ test('P1: the admin certificate is there after the start and renewed while the g
     { action: 'admin-certificate-issued', who: 'gateway', facts: { role: 'operator', serial: serial() } },
   ]);
   expect(clock.pending).toBe(0);
-  rmSync(directory, { recursive: true });
 });

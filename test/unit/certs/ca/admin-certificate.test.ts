@@ -1,24 +1,23 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { adminFiles, ensureAdminCertificate } from '../../../../src/certs/ca/admin-certificate.ts';
 import { CertificateAuthority } from '../../../../src/certs/ca/certificate-authority.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { AdminGate } from '../../../../src/identity/admin-gate.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 import { FakeAudit } from '../../admin/admin-fixture.ts';
 
 const DAY = 86_400_000;
 let directory: string;
 let clock: ManualClock;
 
-beforeEach(async () => {
-  directory = join(await mkdtemp(join(tmpdir(), 'sallyport-')), 'store');
+beforeEach(() => {
+  directory = join(temporaryFolder(), 'store');
   clock = new ManualClock();
 });
-afterEach(() => rm(join(directory, '..'), { recursive: true, force: true }));
 
 const newCa = () => CertificateAuthority.create({ clock }, { days: 3650 });
 
