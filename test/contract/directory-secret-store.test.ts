@@ -1,10 +1,10 @@
-import { mkdtemp, rename, rm, unlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../../src/core/clock.ts';
 import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { DirectorySecretStore } from '../../src/secrets/directory/directory-secret-store.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import {
   CONTRACT_RESYNC_MS,
   describeSecretStoreContract,
@@ -13,8 +13,7 @@ import {
 import { describeSharedRecordContract } from './shared-record.contract.ts';
 
 async function makeHarness(): Promise<SecretStoreHarness> {
-  const parent = await mkdtemp(join(tmpdir(), 'sallyport-secrets-'));
-  const path = join(parent, 'secrets');
+  const path = join(temporaryFolder(), 'secrets');
   const stores: DirectorySecretStore[] = [];
   const open = () => {
     const store = new DirectorySecretStore(
@@ -39,7 +38,6 @@ async function makeHarness(): Promise<SecretStoreHarness> {
     },
     [Symbol.asyncDispose]: async () => {
       for (const store of stores) await store.close();
-      await rm(parent, { recursive: true });
     },
   };
 }

@@ -1,5 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
@@ -7,6 +6,7 @@ import { silentLogger } from '../../src/core/log.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { KubeSecretStore } from '../../src/secrets/kubernetes/kube-secret-store.ts';
 import { KubeApi } from '../support/kube/kube-api.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import {
   CONTRACT_RESYNC_MS,
   describeSecretStoreContract,
@@ -17,12 +17,11 @@ import { describeSharedRecordContract } from './shared-record.contract.ts';
 let folder: string;
 const before = process.env.KUBECONFIG;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'sallyport-kube-'));
+  folder = temporaryFolder();
 });
 afterAll(async () => {
   if (before === undefined) delete process.env.KUBECONFIG;
   else process.env.KUBECONFIG = before;
-  await rm(folder, { recursive: true });
 });
 
 async function makeHarness(): Promise<SecretStoreHarness> {

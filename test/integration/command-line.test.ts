@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir, userInfo } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -19,6 +19,7 @@ import {
   sallyportProcess,
   startGatewayProcess,
 } from '../support/fleets/process.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let folder: string;
 let gateway: GatewayProcess;
@@ -35,12 +36,11 @@ const runWith = (options: RunOptions, ...args: readonly string[]) =>
 const at = (admin: string) =>
   sallyport(['nodes', 'list', '--admin', admin, '--set', `secretStore.path=${folder}`]);
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-cli-'));
+  folder = temporaryFolder();
   gateway = await startGatewayProcess(folder, settings());
 });
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 describe('the command line', () => {
@@ -315,7 +315,7 @@ describe('the command line', () => {
   test('edge run ends with 1 when the hub says never', async () => {
     await using hub = await MiniHub.start();
     const port = hub.address.split(':')[1]!;
-    const directory = mkdtempSync(join(tmpdir(), 'sallyport-edge-'));
+    const directory = temporaryFolder();
     // In a process of its own, which has to end although its standard input stays open.
     const edge = sallyportProcess([
       ...['edge', 'run', '--node', 'edge-1', '--hub', '127.0.0.1', '--token', hub.token],
@@ -325,7 +325,6 @@ describe('the command line', () => {
     await eventually('it is connected', () => hub.sessions.length === 1);
     hub.closeWith(closeReason('Revoked'));
     const { code, stderr } = await edge;
-    rmSync(directory, { recursive: true });
     expect([code, stderr]).toEqual([1, expect.stringContaining('the certificate or node is revoked')]);
     expect(stderr).toContain('not trying again');
   });
@@ -338,10 +337,9 @@ describe('the command line', () => {
   });
 
   test('prepare-certs works on an empty folder and changes nothing the second time', async () => {
-    const own = mkdtempSync(join(tmpdir(), 'sallyport-prepare-'));
+    const own = temporaryFolder();
     const first = await sallyport(['prepare-certs', '--set', `secretStore.path=${own}`]);
     const second = await sallyport(['prepare-certs', '--set', `secretStore.path=${own}`]);
-    rmSync(own, { recursive: true });
     expect([first.code, second.code]).toEqual([0, 0]);
     expect(second.stdout).toBe(first.stdout);
   });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -12,6 +12,8 @@ let ofRun: string;
 /** By Vitest before a run: its temporary files, and those of its processes, are all in one folder. */
 export function setup(): void {
   ofRun = temporaryFolder();
+  // Some tests act as another user for a while.
+  chmodSync(ofRun, 0o711);
   process.env.TMPDIR = ofRun;
 }
 

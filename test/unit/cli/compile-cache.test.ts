@@ -1,15 +1,14 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { ownFolder } from '../../../src/cli/compile-cache.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const uid = process.getuid!();
 let base: string;
 beforeEach(() => {
-  base = mkdtempSync(join(tmpdir(), 'sallyport-cache-'));
+  base = temporaryFolder();
 });
-afterEach(() => rmSync(base, { recursive: true, force: true }));
 
 test('L7: the folder of compiled code is made for its user alone, and used again', () => {
   const folder = join(base, 'a', 'sallyport');

@@ -1,19 +1,19 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { eventually } from '../../support/eventually.ts';
 import { sallyport } from '../../support/fleets/process.ts';
 import { mintCa, mintServer, type Pair } from '../../support/pki/pki.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { mintAdmin } from '../admin/admin-fixture.ts';
 
 let folder: string;
 let server: Pair;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-watch-'));
+  folder = temporaryFolder();
   const ca = await mintCa();
   const admin = await mintAdmin(ca);
   server = await mintServer(ca);
@@ -24,7 +24,6 @@ beforeAll(async () => {
   }))
     writeFileSync(join(folder, name), pem);
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 

@@ -1,9 +1,8 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
@@ -11,6 +10,7 @@ import { AdminClient } from '../../../../src/cli/admin/admin-client.ts';
 import { startDashboard, TOKEN_HEADER } from '../../../../src/cli/dashboard/dashboard-proxy.ts';
 import { SallyportError } from '../../../../src/core/errors.ts';
 import { mintCa, mintServer } from '../../../support/pki/pki.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 
 interface Seen {
   readonly method: string;
@@ -167,7 +167,7 @@ test('a connection that the gateway has just closed costs the page no file, and 
     response.end('{}');
   }).listen(0, '127.0.0.1');
   await once(hub, 'listening');
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-dashboard-'));
+  const folder = temporaryFolder();
   const files = {
     ca: join(folder, 'ca.crt'),
     cert: join(folder, 'admin.crt'),
@@ -180,7 +180,6 @@ test('a connection that the gateway has just closed costs the page no file, and 
     address: `127.0.0.1:${(hub.address() as AddressInfo).port}`,
     ...files,
   });
-  rmSync(folder, { recursive: true });
   await using dashboard = await startDashboard({ client });
   const headers = { [TOKEN_HEADER]: tokenOf(dashboard.url) };
   for (const method of ['GET', 'GET', 'POST', 'GET'])

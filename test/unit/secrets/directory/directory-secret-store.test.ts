@@ -4,7 +4,6 @@ import {
   appendFile,
   chmod,
   mkdir,
-  mkdtemp,
   readdir,
   readFile,
   rename,
@@ -14,7 +13,6 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SecretSnapshot } from '../../../../src/contracts/secret-store.ts';
@@ -27,6 +25,7 @@ import { printSecretManifest } from '../../../../src/secrets/secret-manifest.ts'
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { eventuallyHolds } from '../../../support/eventually.ts';
 import { scaled } from '../../../support/scale.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 
 const worker = join(import.meta.dirname, '../../../support/fleets/secret-store-process.ts');
 const metrics = createMetrics({ process: false });
@@ -36,14 +35,13 @@ let path: string;
 let store: DirectorySecretStore;
 const children: ChildProcess[] = [];
 beforeEach(async () => {
-  parent = await mkdtemp(join(tmpdir(), 'sallyport-secrets-'));
+  parent = temporaryFolder();
   path = join(parent, 'a', 'secrets');
   store = new DirectorySecretStore(components, { path, resyncMs: 60_000 });
 });
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
   await store.close();
-  await rm(parent, { recursive: true });
 });
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));

@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../../src/core/clock.ts';
@@ -9,6 +8,7 @@ import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { capturedLog } from '../../../support/captured-log.ts';
 import { KubeApi } from '../../../support/kube/kube-api.ts';
 import { swallowCalls } from '../../../support/kube/swallowed-calls.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 
 const SECRET = '/api/v1/namespaces/kubeedge/secrets/web';
 const read = { method: 'GET', path: SECRET } as const;
@@ -18,7 +18,7 @@ let folder: string;
 const before = process.env.KUBECONFIG;
 beforeEach(async () => {
   api = await KubeApi.start();
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-kube-'));
+  folder = temporaryFolder();
   process.env.KUBECONFIG = join(folder, 'config');
   writeFileSync(process.env.KUBECONFIG, api.kubeconfig());
   api.put('web', { data: {} });
@@ -27,7 +27,6 @@ afterEach(async () => {
   if (before === undefined) delete process.env.KUBECONFIG;
   else process.env.KUBECONFIG = before;
   await api[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
 });
 
 async function rig(clock = new ManualClock()) {

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -13,6 +12,7 @@ import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { eventually, eventuallyHolds } from '../../../support/eventually.ts';
 import { KubeApi, type KubeFault, type PolicyRule } from '../../../support/kube/kube-api.ts';
 import { mintCa } from '../../../support/pki/pki.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
 
 const components = () => ({
   clock: systemClock,
@@ -29,7 +29,7 @@ let stores: KubeSecretStore[];
 const environment = { ...process.env };
 beforeEach(async () => {
   api = await KubeApi.start();
-  folder = await mkdtemp(join(tmpdir(), 'sallyport-kube-'));
+  folder = temporaryFolder();
   stores = [];
 });
 afterEach(async () => {
@@ -38,7 +38,6 @@ afterEach(async () => {
   for (const name of ['KUBECONFIG', 'HOME']) if (environment[name] === undefined) delete process.env[name];
   for (const store of stores) await store.close();
   await api[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true });
 });
 
 async function connect(
