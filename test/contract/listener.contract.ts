@@ -1,9 +1,10 @@
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import type { Listener } from '../../src/contracts/listener.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { PeerGate } from '../../src/identity/peer-gate.ts';
 import { closeReason } from '../../src/protocol/close-reasons.ts';
 import { bundleOf, FixedSource } from '../support/pki/fixed-source.ts';
+import { ca, edge, hub } from '../support/pki/hub-and-edge.ts';
 import {
   mint,
   mintCa,
@@ -63,16 +64,8 @@ const daysFromNow = (days: number) => new Date(Date.now() + days * DAY);
 /** What every listener promises, whatever its transport. */
 export function listenerContract(adapter: ListenerAdapter): void {
   describe(`${adapter.name} listener`, () => {
-    let ca: Pair;
-    let hub: Pair;
-    let edge: Pair;
     const cleanUp: (() => void | Promise<void>)[] = [];
 
-    beforeAll(async () => {
-      ca = await mintCa();
-      hub = await mintServer(ca);
-      edge = await mintEdge(ca, 'edge-1');
-    });
     afterEach(async () => {
       for (const step of cleanUp.splice(0).reverse()) await step();
     });

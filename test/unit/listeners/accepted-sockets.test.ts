@@ -7,7 +7,8 @@ import { ManualClock, settle } from '../../fakes/manual-clock.ts';
 import { helloAlone } from '../../support/edges/raw-edge.ts';
 import { clientOptions, readAll, tcpClient, tlsClient } from '../../support/edges/tls-client.ts';
 import { eventually } from '../../support/eventually.ts';
-import { ca, edge, get, start, useTlsServers } from './tls-fixture.ts';
+import { ca, edge } from '../../support/pki/hub-and-edge.ts';
+import { get, start, useTlsServers } from './tls-fixture.ts';
 
 useTlsServers();
 

@@ -6,7 +6,8 @@ import { expect, test } from 'vitest';
 import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
 import { keyExchange } from '../../../src/listeners/key-exchange.ts';
 import { clientOptions, tlsClient } from '../../support/edges/tls-client.ts';
-import { ca, edge, get, start, useTlsServers } from './tls-fixture.ts';
+import { ca, edge } from '../../support/pki/hub-and-edge.ts';
+import { get, start, useTlsServers } from './tls-fixture.ts';
 
 useTlsServers();
 

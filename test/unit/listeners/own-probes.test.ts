@@ -8,7 +8,8 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { OwnProbes } from '../../../src/listeners/own-probes.ts';
 import { RefusalReporter } from '../../../src/listeners/refusals.ts';
 import { clientOptions, readAll } from '../../support/edges/tls-client.ts';
-import { ca, start, useTlsServers } from './tls-fixture.ts';
+import { ca } from '../../support/pki/hub-and-edge.ts';
+import { start, useTlsServers } from './tls-fixture.ts';
 
 useTlsServers();
 

@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import type { TLSSocket } from 'node:tls';
-import { afterEach, beforeAll } from 'vitest';
+import { afterEach } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { createMetrics } from '../../../src/core/metrics.ts';
 import { DEFAULT_TLS_GROUPS } from '../../../src/core/tls-groups.ts';
@@ -13,7 +13,7 @@ import type { ManualClock } from '../../fakes/manual-clock.ts';
 import { capturedLog } from '../../support/captured-log.ts';
 import { readAll } from '../../support/edges/tls-client.ts';
 import { bundleOf, FixedSource } from '../../support/pki/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../support/pki/pki.ts';
+import { ca, hub } from '../../support/pki/hub-and-edge.ts';
 
 export const LIMITS: TlsServerLimits = {
   connections: 100,
@@ -23,19 +23,10 @@ export const LIMITS: TlsServerLimits = {
   requestTimeoutMs: 10_000,
   proxyProtocolFrom: [],
 };
-export let ca: Pair;
-export let hub: Pair;
-export let edge: Pair;
 const running: TlsServer[] = [];
 
-/** To be called once in each file: CAs for its tests, and an end for the servers that they start. */
+/** To be called once in each file: an end for the servers that its tests start. */
 export function useTlsServers(): void {
-  beforeAll(async () => {
-    ca = await mintCa();
-    hub = await mintServer(ca);
-    edge = await mintEdge(ca, 'edge-1');
-  });
-
   afterEach(async () => {
     const now = AbortSignal.abort();
     for (const server of running.splice(0)) await server.stop(now);

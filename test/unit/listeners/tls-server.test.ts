@@ -15,10 +15,11 @@ import { capturedLog } from '../../support/captured-log.ts';
 import { clientOptions, readAll, tcpClient, tlsClient } from '../../support/edges/tls-client.ts';
 import { eventually } from '../../support/eventually.ts';
 import { bundleOf } from '../../support/pki/fixed-source.ts';
+import { ca, edge, hub } from '../../support/pki/hub-and-edge.ts';
 import { mintCa, mintServer, type Pair } from '../../support/pki/pki.ts';
 import { mintRsaServer } from '../../support/pki/rsa.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
-import { ca, edge, get, hub, LIMITS, start, useTlsServers } from './tls-fixture.ts';
+import { get, LIMITS, start, useTlsServers } from './tls-fixture.ts';
 
 useTlsServers();
 

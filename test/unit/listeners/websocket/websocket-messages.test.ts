@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { clientOptions, tlsClient } from '../../../support/edges/tls-client.ts';
 import { eventually } from '../../../support/eventually.ts';
+import { ca, edge } from '../../../support/pki/hub-and-edge.ts';
 import { mintEdge } from '../../../support/pki/pki.ts';
-import { ca, closeOf, edge, message, PROJECT, start, useWebSocketListeners } from './websocket-rig.ts';
+import { closeOf, message, PROJECT, start, useWebSocketListeners } from './websocket-rig.ts';
 
 useWebSocketListeners();
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterEach, beforeAll } from 'vitest';
+import { afterEach } from 'vitest';
 import type { WebSocket } from 'ws';
 import { systemClock } from '../../../../src/core/clock.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
@@ -17,21 +17,13 @@ import { capturedLog } from '../../../support/captured-log.ts';
 import { GENEROUS_TLS_LIMITS } from '../../../support/edges/tls-limits.ts';
 import { type EdgeSocketOptions, edgeSocket } from '../../../support/edges/websocket-client.ts';
 import { bundleOf, FixedSource } from '../../../support/pki/fixed-source.ts';
-import { mintCa, mintEdge, mintServer, type Pair } from '../../../support/pki/pki.ts';
+import { ca, edge, hub } from '../../../support/pki/hub-and-edge.ts';
 
 export const PROJECT = 'e632aba927ea4ac2b575ec1603d56f10';
-export let ca: Pair;
-export let hub: Pair;
-export let edge: Pair;
 const cleanUp: (() => unknown)[] = [];
 
-/** To be called once in each file: certificates for its tests, and an end for what they start. */
+/** To be called once in each file: an end for what its tests start. */
 export function useWebSocketListeners(): void {
-  beforeAll(async () => {
-    ca = await mintCa();
-    hub = await mintServer(ca);
-    edge = await mintEdge(ca, 'edge-1');
-  });
   afterEach(async () => {
     for (const step of cleanUp.splice(0).reverse()) await step();
   });

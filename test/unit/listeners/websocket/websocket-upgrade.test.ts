@@ -6,8 +6,9 @@ import { upgradeRequest } from '../../../support/edges/raw-edge.ts';
 import { clientOptions, readAll, tlsClient } from '../../../support/edges/tls-client.ts';
 import type { EdgeSocketOptions } from '../../../support/edges/websocket-client.ts';
 import { eventually } from '../../../support/eventually.ts';
+import { ca, edge, hub } from '../../../support/pki/hub-and-edge.ts';
 import { mintCa, mintEdge } from '../../../support/pki/pki.ts';
-import { ca, edge, hub, message, PROJECT, start, useWebSocketListeners } from './websocket-rig.ts';
+import { message, PROJECT, start, useWebSocketListeners } from './websocket-rig.ts';
 
 useWebSocketListeners();
 
