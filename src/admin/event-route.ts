@@ -4,7 +4,7 @@ import type { AdminRole } from '../identity/admin-gate.ts';
 import { parse } from './api-route.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { DocumentedRoute } from './openapi.ts';
-import { eventQuery, hubEvent } from './schemas.ts';
+import { eventQuery, hubEvent } from './schemas/messages.ts';
 
 export const eventRoute = {
   method: 'GET',

@@ -3,14 +3,9 @@ import type { CertificateAdmin, TokenMinter } from '../contracts/certificate-iss
 import type { GatewayInfo } from '../contracts/gateway-info.ts';
 import type { ServedCertificates } from '../contracts/served-certificates.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import {
-  backup,
-  certificates as certificatesShape,
-  ownInfo,
-  servedCertificates,
-  token,
-  tokenBody,
-} from './schemas.ts';
+import { certificates as certificatesShape, servedCertificates } from './schemas/certificates.ts';
+import { backup, ownInfo } from './schemas/gateway.ts';
+import { token, tokenBody } from './schemas/tokens.ts';
 
 export interface GatewayRouteComponents {
   readonly info: () => GatewayInfo;

@@ -1,7 +1,8 @@
 import type { NodeHistory } from '../contracts/node-history.ts';
 import { SallyportError } from '../core/errors.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import { nodeForecastList, nodeParams, nodeRecordList } from './schemas.ts';
+import { nodeForecastList, nodeRecordList } from './schemas/nodes.ts';
+import { nodeParams } from './schemas/shared.ts';
 
 export interface HistoryRouteComponents {
   readonly history: NodeHistory;

@@ -7,16 +7,9 @@ import { closeReason } from '../protocol/close-reasons.ts';
 import { createMessage, type Message } from '../protocol/message.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
 import { failureBody } from './json-errors.ts';
-import {
-  batchAnswer,
-  batchBody,
-  nodeInfo,
-  nodeList,
-  nodeParams,
-  outcome,
-  queued,
-  sendBody,
-} from './schemas.ts';
+import { batchAnswer, batchBody, outcome, queued, sendBody } from './schemas/messages.ts';
+import { nodeInfo, nodeList } from './schemas/nodes.ts';
+import { nodeParams } from './schemas/shared.ts';
 
 export interface NodeRouteComponents {
   readonly nodes: NodeDirectory;

@@ -1,6 +1,13 @@
 import * as z from '../core/zod.ts';
 import type { ApiRoute } from './api-route.ts';
-import * as schemas from './schemas.ts';
+import * as certificates from './schemas/certificates.ts';
+import * as gateway from './schemas/gateway.ts';
+import * as messages from './schemas/messages.ts';
+import * as nodes from './schemas/nodes.ts';
+import * as revocations from './schemas/revocations.ts';
+import * as rollover from './schemas/rollover.ts';
+import * as shared from './schemas/shared.ts';
+import * as tokens from './schemas/tokens.ts';
 
 /** What the document tells of a route that is served by hand (event stream, metrics, probes). */
 export type DocumentedRoute = Omit<ApiRoute, 'handle'> & {
@@ -16,10 +23,10 @@ type Direction = 'input' | 'output';
 
 /**
  * The OpenAPI 3.1 document of the admin API, made of the very routes and schemas that serve it. A schema is
- * named as it is exported by `schemas.ts`.
+ * named as a file of `schemas/` exports it.
  */
 export function openApiDocument(routes: readonly DocumentedRoute[], version: string): object {
-  const used: Record<Direction, Set<z.ZodType>> = { input: new Set(), output: new Set([schemas.failure]) };
+  const used: Record<Direction, Set<z.ZodType>> = { input: new Set(), output: new Set([shared.failure]) };
   const refer = (direction: Direction, schema: z.ZodType): object => {
     used[direction].add(schema);
     return { $ref: refOf(nameOf(schema)) };
@@ -69,7 +76,7 @@ function operation(
   }
   responses.default = {
     description: 'what went wrong and what to do',
-    content: { 'application/json': { schema: refer('output', schemas.failure) } },
+    content: { 'application/json': { schema: refer('output', shared.failure) } },
   };
   const parameters = [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')];
   const requestBody = route.body && {
@@ -115,11 +122,13 @@ function namedSchemas(io: Direction, used: ReadonlySet<z.ZodType>): Record<strin
 const refOf = (name: string) => `#/components/schemas/${name}`;
 
 const names = new Map<unknown, string>(
-  Object.entries(schemas).map(([name, schema]) => [schema, name[0]!.toUpperCase() + name.slice(1)]),
+  [certificates, gateway, messages, nodes, revocations, rollover, shared, tokens]
+    .flatMap((file) => Object.entries<unknown>(file))
+    .map(([name, schema]) => [schema, name[0]!.toUpperCase() + name.slice(1)]),
 );
 
 function nameOf(schema: z.ZodType): string {
   const name = names.get(schema);
-  if (name === undefined) throw new TypeError('a schema of the admin API is not exported by schemas.ts');
+  if (name === undefined) throw new TypeError('openapi.ts knows no file of schemas/ that exports the schema');
   return name;
 }

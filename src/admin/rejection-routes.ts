@@ -1,6 +1,6 @@
 import type { RejectionDirectory } from '../contracts/rejections.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import { rejectionList, rejectionQuery } from './schemas.ts';
+import { rejectionList, rejectionQuery } from './schemas/nodes.ts';
 
 export interface RejectionRouteComponents {
   /** Of the whole fleet; `rejections` of other parts is where this replica reports its own. */

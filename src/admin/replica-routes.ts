@@ -1,6 +1,6 @@
 import type { Replicas } from '../contracts/replicas.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import { replicaList } from './schemas.ts';
+import { replicaList } from './schemas/gateway.ts';
 
 export interface ReplicaRouteComponents {
   readonly replicas: Replicas;

@@ -9,7 +9,7 @@ import {
   revocationParams,
   revocationReceipt,
   revokeBody,
-} from './schemas.ts';
+} from './schemas/revocations.ts';
 
 export interface RevocationRouteComponents {
   readonly revocations: RevocationAdmin;

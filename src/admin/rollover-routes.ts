@@ -1,6 +1,6 @@
 import type { CaRolloverAdmin } from '../contracts/ca-rollover.ts';
 import { type ApiRoute, apiRoute } from './api-route.ts';
-import { rolloverBody, rolloverParams, rolloverQuery, rolloverStatus } from './schemas.ts';
+import { rolloverBody, rolloverParams, rolloverQuery, rolloverStatus } from './schemas/rollover.ts';
 
 export interface RolloverRouteComponents {
   readonly rollover: CaRolloverAdmin;

@@ -1,6 +1,6 @@
 import { request } from 'node:https';
 import { describe, expect, test } from 'vitest';
-import * as schemas from '../../../src/admin/schemas.ts';
+import { batchAnswer } from '../../../src/admin/schemas/messages.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { capturedLog } from '../../support/captured-log.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -146,7 +146,7 @@ describe('messages', () => {
       headers: { 'content-type': 'application/json' },
     });
     expect(answer.status).toBe(200);
-    schemas.batchAnswer.parse(answer.json);
+    batchAnswer.parse(answer.json);
     expect(answer.json).toMatchObject({
       items: [
         { node: 'edge-1', kind: 'queued', msgId: expect.any(String) },

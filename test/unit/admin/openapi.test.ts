@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest';
-import * as schemas from '../../../src/admin/schemas.ts';
+import { certificates } from '../../../src/admin/schemas/certificates.ts';
+import { ownInfo } from '../../../src/admin/schemas/gateway.ts';
+import { outcome, queued } from '../../../src/admin/schemas/messages.ts';
+import { nodeInfo, nodeList } from '../../../src/admin/schemas/nodes.ts';
+import { failure } from '../../../src/admin/schemas/shared.ts';
+import { token } from '../../../src/admin/schemas/tokens.ts';
 import { startAdmin } from './admin-fixture.ts';
 
 interface Document {
@@ -98,14 +103,14 @@ test('what is answered has the documented shape', async () => {
   await using hub = await startAdmin();
   const strictly = (shape: { parse(value: unknown): unknown }, value: unknown) =>
     expect(shape.parse(value)).toEqual(value);
-  strictly(schemas.ownInfo, (await hub.get('/api/v1/info')).json);
-  strictly(schemas.nodeList, (await hub.get('/api/v1/nodes')).json);
-  strictly(schemas.nodeInfo, (await hub.get('/api/v1/nodes/edge-1')).json);
-  strictly(schemas.certificates, (await hub.get('/api/v1/certificates')).json);
-  strictly(schemas.token, (await hub.post('/api/v1/tokens', { fleet: true })).json);
-  strictly(schemas.failure, (await hub.get('/api/v1/nodes/edge-9')).json);
+  strictly(ownInfo, (await hub.get('/api/v1/info')).json);
+  strictly(nodeList, (await hub.get('/api/v1/nodes')).json);
+  strictly(nodeInfo, (await hub.get('/api/v1/nodes/edge-1')).json);
+  strictly(certificates, (await hub.get('/api/v1/certificates')).json);
+  strictly(token, (await hub.post('/api/v1/tokens', { fleet: true })).json);
+  strictly(failure, (await hub.get('/api/v1/nodes/edge-9')).json);
   const body = { resource: 'a/b', operation: 'update', content: 1 };
-  strictly(schemas.queued, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
+  strictly(queued, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
   hub.nodes.result = () => ({ kind: 'dropped', reason: 'queue' });
-  strictly(schemas.outcome, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
+  strictly(outcome, (await hub.post('/api/v1/nodes/edge-1/messages', body)).json);
 });
