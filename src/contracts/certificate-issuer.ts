@@ -92,8 +92,10 @@ export interface CertificateInfo {
   readonly notBefore: string;
   readonly notAfter: string;
   readonly names: readonly string[];
-  /** True when Sallyport renews it; false when somebody else owns the Secret. */
+  /** Sallyport renews it by itself; of a CA only a rollover makes a new one. */
   readonly managed: boolean;
+  /** Somebody else has its key, or owns its Secret. */
+  readonly external: boolean;
 }
 
 /** Who got which certificate, and by what right (requirement D12). It holds nothing secret. */

@@ -12,6 +12,7 @@ export const certificateInfo = z.object({
   notAfter: time,
   names: z.array(z.string()),
   managed: z.boolean(),
+  external: z.boolean(),
 });
 export const certificates = z.object({
   certificates: z.array(certificateInfo),

@@ -37,19 +37,23 @@ export function describeBundle(
     rollover.has(sha256) ? secrets.rolloverSecret : other;
   const others = bundle.clientCAs.filter(({ sha256 }) => sha256 !== bundle.ca.sha256);
   return [
-    describe(ca(bundle.ca), { kind: 'ca', secret: secretOf(bundle.ca, secrets.caSecret), managed: false }),
+    describe(ca(bundle.ca), {
+      kind: 'ca',
+      secret: secretOf(bundle.ca, secrets.caSecret),
+      managed: false,
+      external: false,
+    }),
     describe(new X509Certificate(bundle.server.cert), {
       kind: 'hub',
       secret: secrets.hubSecret,
       managed: hubManaged,
+      external: !hubManaged,
     }),
-    ...others.map((one) =>
-      describe(ca(one), {
-        kind: 'client-ca',
-        secret: secretOf(one, one.sha256 === own ? secrets.caSecret : secrets.trustSecret),
-        managed: false,
-      }),
-    ),
+    ...others.map((one) => {
+      const secret = secretOf(one, one.sha256 === own ? secrets.caSecret : secrets.trustSecret);
+      const external = secret === secrets.trustSecret;
+      return describe(ca(one), { kind: 'client-ca', secret, managed: false, external });
+    }),
   ];
 }
 
@@ -65,7 +69,7 @@ export function publishValidity(metrics: Metrics, certificates: readonly Certifi
 
 function describe(
   certificate: X509Certificate,
-  what: Pick<CertificateInfo, 'kind' | 'secret' | 'managed'>,
+  what: Pick<CertificateInfo, 'kind' | 'secret' | 'managed' | 'external'>,
 ): CertificateInfo {
   return {
     ...what,

@@ -119,6 +119,7 @@ export class FleetToken {
       notAfter: new Date(token.expiresAt).toISOString(),
       names: [],
       managed: true,
+      external: false,
     };
   }
 

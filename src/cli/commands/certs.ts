@@ -43,7 +43,7 @@ export function certsCommand(terminal: Terminal): Command {
             ['EXPIRES', (row) => row.notAfter],
             ['RESIDUAL TIME', (row) => residual(row, now)],
             ['AUTHORITY', (row) => authorityOf(row)],
-            ['EXTERNALLY MANAGED', (row) => (isExternal(row) ? 'yes' : 'no')],
+            ['EXTERNALLY MANAGED', ({ external }) => (external ? 'yes' : 'no')],
             ['SUBJECT', (row) => row.subject],
             ['SHA256', (row) => row.sha256.slice(0, 16)],
           ],
@@ -246,9 +246,4 @@ function residual({ notAfter }: Pick<CertificateInfo, 'notAfter'>, now: number):
 /** The CA that vouches for it; `<itself>` for a root. */
 function authorityOf({ subject, issuer, kind }: CertificateInfo): string {
   return kind !== 'hub' && subject === issuer ? '<itself>' : issuer;
-}
-
-/** Nobody here has its key, or may write its Secret. */
-function isExternal({ kind, managed }: CertificateInfo): boolean {
-  return kind !== 'ca' && !managed;
 }

@@ -501,7 +501,13 @@ test('L1: status and metrics tell what is in use, and forget what is not', async
   const { current, manager, metrics } = await start();
   const [ca, hub] = manager.status().certificates;
   expect(ca).toMatchObject({ kind: 'ca', secret: 'casecret', subject: 'CN=KubeEdge', managed: false });
-  expect(hub).toMatchObject({ kind: 'hub', names: addresses, managed: true, issuer: 'CN=KubeEdge' });
+  expect(hub).toMatchObject({
+    kind: 'hub',
+    names: addresses,
+    managed: true,
+    external: false,
+    issuer: 'CN=KubeEdge',
+  });
   expect(manager.status().wantedFingerprint).toBe(current.current().fingerprint);
   expect(await metrics.expose()).toContain(
     `certificate_not_after_timestamp_seconds{kind="hub",subject="O=Sallyport, CN=sallyport-hub",serial="${hub!.serial}"} ${Date.parse(hub!.notAfter) / 1000}`,

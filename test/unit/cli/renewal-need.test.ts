@@ -19,6 +19,7 @@ const info = (
   notAfter: new Date(now + to * DAY_MS).toISOString(),
   names: [],
   managed,
+  external: false,
 });
 const why = (one: CertificateInfo, withinMs?: number) =>
   needsRenewal([one], { now, renewFraction: 2 / 3, ...(withinMs === undefined ? {} : { withinMs }) })[0]?.why;
