@@ -1,17 +1,18 @@
 import { readFileSync } from 'node:fs';
 import type { Document, LineCounter } from 'yaml';
 import { describeError, SallyportError } from '../core/errors.ts';
+import { lazily } from '../core/lazily.ts';
 import { yaml } from '../core/yaml.ts';
-import type * as z from '../core/zod.ts';
-import { type Config, configSchema } from './schema.ts';
-import { listSettings, type Setting } from './settings.ts';
+import * as z from '../core/zod.ts';
+import { type Config, type SectionName, sections } from './schema.ts';
+import { environmentName, listSettings, SECTION_NAMES, type Setting, settingsOf } from './settings.ts';
 
-/** Where a value comes from: `default`, `gateway.yaml:12`, `SALLYPORT_LOG_LEVEL` or `--set`. */
+/** Where a value comes from: `gateway.yaml:12`, `SALLYPORT_LOG_LEVEL` or `--set log.level`. */
 export type Origin = string;
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** Setting path → origin. */
+  /** Setting path → origin; a setting that has its default is not among them. */
   readonly origins: ReadonlyMap<string, Origin>;
   /** Things worth telling that are no error. */
   readonly warnings: readonly string[];
@@ -30,10 +31,11 @@ export interface ConfigSources {
  * @throws CONFIG_UNREADABLE, CONFIG_INVALID with every problem, its origin, and the nearest known key
  */
 export function loadConfig({ file, env = {}, flags = {} }: ConfigSources = {}): LoadedConfig {
-  const settings = listSettings();
-  const origins = new Map<string, Origin>(settings.map(({ path }) => [path, 'default']));
+  const origins = new Map<string, Origin>();
   const source = file === undefined ? undefined : readSource(file);
   const values = (source?.values ?? {}) as Record<string, unknown>;
+  const given = SECTION_NAMES.filter((name) => isGiven(name, values, env, flags));
+  const settings = given.flatMap(settingsOf);
 
   for (const { path } of settings) {
     const line = source?.lineOf(path.split('.'));
@@ -49,19 +51,37 @@ export function loadConfig({ file, env = {}, flags = {} }: ConfigSources = {}): 
       throw invalid(
         `--set ${path}: no such setting${suggest(
           path,
-          settings.map((known) => known.path),
+          listSettings().map((known) => known.path),
         )}`,
       );
     put(values, origins, setting, text, `--set ${path}`);
   }
 
-  // Zod would compile a parser for each object first, which pays only where many values are parsed.
-  const parsed = configSchema.safeParse(values, { jitless: true });
+  const schema = z.strictObject(Object.fromEntries(given.map((name) => [name, sections[name]])));
+  const parsed = schema.safeParse(values, WITHOUT_COMPILING);
   if (!parsed.success)
     throw invalid(
       parsed.error.issues.flatMap((issue) => describeIssue(issue, file, source, origins)).join('; '),
     );
-  return { config: deepFreeze(parsed.data), origins, warnings: unknownEnvironment(env, settings) };
+  const sectionOf = (name: SectionName) =>
+    deepFreeze(given.includes(name) ? parsed.data[name] : sections[name].parse(undefined, WITHOUT_COMPILING));
+  const config = lazily(
+    Object.fromEntries(SECTION_NAMES.map((name) => [name, () => sectionOf(name)])) as never,
+  ) as Config;
+  return { config: Object.freeze(config), origins, warnings: unknownEnvironment(env, settings) };
+}
+
+/** Zod would compile a parser for each object first, which pays only where many values are parsed. */
+const WITHOUT_COMPILING = { jitless: true } as const;
+
+/** Whether anybody set something of this section, rightly or not. The others are not even built. */
+function isGiven(name: SectionName, values: object, env: NodeJS.ProcessEnv, flags: object): boolean {
+  const variable = environmentName([name]);
+  return (
+    Object.hasOwn(values, name) ||
+    Object.keys(env).some((key) => `${key}_`.startsWith(`${variable}_`)) ||
+    Object.keys(flags).some((path) => path.split('.')[0] === name)
+  );
 }
 
 interface Source {
@@ -163,13 +183,9 @@ function describeIssue(
   }
   const path = issue.path.join('.');
   const fromFile = source?.lineOf(issue.path);
-  const origin = origins.get(path) ?? [...origins].find(([known]) => path.startsWith(known))?.[1];
-  const place =
-    origin && origin !== 'default'
-      ? origin
-      : fromFile === undefined
-        ? (file ?? 'configuration')
-        : `${file}:${fromFile}`;
+  // What is wrong may be an entry of a setting, or a whole section.
+  const origin = origins.get(path) ?? [...origins].find(([known]) => path.startsWith(`${known}.`))?.[1];
+  const place = origin ?? (fromFile === undefined ? (file ?? 'configuration') : `${file}:${fromFile}`);
   return [
     `${place}: ${path || 'the document'}: ${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}`,
   ];
@@ -227,7 +243,13 @@ function unknownEnvironment(env: NodeJS.ProcessEnv, settings: readonly Setting[]
         !OTHER_VARIABLES.has(name) &&
         !SERVICE_LINK.test(name),
     )
-    .map((name) => `environment variable ${name} is no setting${suggest(name, [...known])}`);
+    .map(
+      (name) =>
+        `environment variable ${name} is no setting${suggest(
+          name,
+          listSettings().map((setting) => setting.env),
+        )}`,
+    );
 }
 
 function deepFreeze<T>(value: T): T {

@@ -1,3 +1,4 @@
+import { lazily } from '../core/lazily.ts';
 import { DEFAULT_TLS_GROUPS, problemOfGroups } from '../core/tls-groups.ts';
 import * as z from '../core/zod.ts';
 
@@ -59,18 +60,27 @@ const endpointFields = (port: number, protocol: string, enabled: boolean) => ({
   port: anyPort.default(port).register(docs, { description: `Port for ${protocol}; 0 takes a free one` }),
 });
 
+/** Where nobody sets anything, each field takes its default. */
+const section = <S extends z.core.$ZodLooseShape>(fields: S) => z.strictObject(fields).prefault({} as never);
+
 const endpoint = (port: number, protocol: string, enabled = true) =>
-  z.strictObject(endpointFields(port, protocol, enabled)).prefault({});
+  section(endpointFields(port, protocol, enabled));
 
-export const configSchema = z.strictObject({
-  apiVersion: z
-    .literal('sallyport/v1')
-    .default('sallyport/v1')
-    .register(docs, { description: 'Version of this format' }),
-  kind: z.literal('Gateway').default('Gateway').register(docs, { description: 'Kind of this document' }),
+/**
+ * The parts of a configuration. Each is built at its first use: a command line that looks for its Secrets needs
+ * 6 of 170 settings, and to build all of them would cost it more CPU than what it then does.
+ */
+export const sections = lazily({
+  apiVersion: () =>
+    z
+      .literal('sallyport/v1')
+      .default('sallyport/v1')
+      .register(docs, { description: 'Version of this format' }),
+  kind: () =>
+    z.literal('Gateway').default('Gateway').register(docs, { description: 'Kind of this document' }),
 
-  advertise: z
-    .strictObject({
+  advertise: () =>
+    section({
       addresses: z
         .array(z.string())
         .default(['localhost', '127.0.0.1', '::1'])
@@ -78,11 +88,10 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Names and IP addresses that edges use; they become the SANs of the hub certificate',
         }),
-    })
-    .prefault({}),
+    }),
 
-  secretStore: z
-    .strictObject({
+  secretStore: () =>
+    section({
       kind: z
         .enum(['directory', 'kubernetes'])
         .default('directory')
@@ -99,13 +108,12 @@ export const configSchema = z.strictObject({
         live: false,
       }),
       requestTimeoutMs: duration(10_000, 'Longest wait for one call to the store', { live: false }),
-    })
-    .prefault({}),
+    }),
 
-  https: endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
-  websocket: endpoint(10_000, 'WebSocket'),
-  quic: z
-    .strictObject({
+  https: () => endpoint(10_002, 'HTTPS: enrolment, renewal, health'),
+  websocket: () => endpoint(10_000, 'WebSocket'),
+  quic: () =>
+    section({
       ...endpointFields(10_001, 'QUIC', false),
       enabled: z
         .union([z.boolean(), z.literal('auto')], 'it is true, false or auto')
@@ -118,10 +126,9 @@ export const configSchema = z.strictObject({
         'Connections that one server of the QUIC library holds, roughly; with more of them a message costs more CPU',
         8,
       ),
-    })
-    .prefault({}),
-  webtransport: z
-    .strictObject({
+    }),
+  webtransport: () =>
+    section({
       ...endpointFields(10_005, 'WebTransport', false),
       // The credit of a session is a 32-bit setting, and is not renewed; what may be under way stays in
       // reserve.
@@ -134,11 +141,10 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Bytes in either direction after which an edge is asked for a new session',
         }),
-    })
-    .prefault({}),
-  tunnel: endpoint(10_004, "CloudCore's tunnel of kubectl logs and exec", false),
-  admin: z
-    .strictObject({
+    }),
+  tunnel: () => endpoint(10_004, "CloudCore's tunnel of kubectl logs and exec", false),
+  admin: () =>
+    section({
       enabled: z
         .boolean()
         .default(true)
@@ -150,11 +156,10 @@ export const configSchema = z.strictObject({
         .max(65_535)
         .default(10_010)
         .register(docs, { description: 'Port of the admin API; 0 takes a free one' }),
-    })
-    .prefault({}),
+    }),
 
-  tls: z
-    .strictObject({
+  tls: () =>
+    section({
       minVersion: z
         .enum(['TLSv1.2', 'TLSv1.3'])
         .default('TLSv1.2')
@@ -174,11 +179,10 @@ export const configSchema = z.strictObject({
           description:
             'Groups for the key exchange of TLS, the preferred first; the default is post-quantum where the client can',
         }),
-    })
-    .prefault({}),
+    }),
 
-  identity: z
-    .strictObject({
+  identity: () =>
+    section({
       allowLegacy: z
         .boolean()
         .default(false)
@@ -194,11 +198,10 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Serial (hexadecimal) of a certificate that names no node → the node it belongs to',
         }),
-    })
-    .prefault({}),
+    }),
 
-  certificates: z
-    .strictObject({
+  certificates: () =>
+    section({
       caSecret: text.default('casecret').register(docs, { description: 'Secret of the CA' }),
       hubSecret: text
         .default('cloudcoresecret')
@@ -284,11 +287,10 @@ export const configSchema = z.strictObject({
           description: 'Let edge nodes ask for serverAuth besides clientAuth (ExtKeyUsages header)',
         }),
       checkMs: duration(60_000, 'Period of the validity check', { min: 50, live: false }),
-    })
-    .prefault({}),
+    }),
 
-  tokens: z
-    .strictObject({
+  tokens: () =>
+    section({
       fleetSecret: text
         .default('tokensecret')
         .register(docs, { description: "Secret of the fleet token; the default is KubeEdge's name" }),
@@ -318,11 +320,10 @@ export const configSchema = z.strictObject({
           ...live,
           description: 'Let a token join replace a node that is connected now (replaced hardware)',
         }),
-    })
-    .prefault({}),
+    }),
 
-  hub: z
-    .strictObject({
+  hub: () =>
+    section({
       replica: text
         .optional()
         .register(docs, { description: 'Name of this replica; default: the host name' }),
@@ -344,33 +345,29 @@ export const configSchema = z.strictObject({
         64,
         'Upstream messages of a connection that may wait for the bus; beyond that the connection is not read',
       ),
-      rate: z
-        .strictObject({
-          messages: count(1_000, 'Messages a second that one node may send; beyond that it is read slowly'),
-          bytes: count(
-            4 * 1024 * 1024,
-            'Bytes of messages a second that one node may send; beyond that it is read slowly',
-            1_024,
-          ),
-          burstMs: duration(10_000, 'Time whose messages and bytes a node may save up and send at once', {
-            min: 0,
-          }),
-        })
-        .prefault({}),
-      queue: z
-        .strictObject({
-          messagesPerNode: count(1_000, 'Downstream messages waiting for one node'),
-          bytesPerNode: count(32 * 1024 * 1024, 'Downstream bytes waiting for one node'),
-          messages: count(100_000, 'Downstream messages waiting in all'),
-          bytes: count(256 * 1024 * 1024, 'Downstream bytes waiting in all'),
-          ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
-          events: count(
-            1_000,
-            'Upstream events kept for followers that return; each one costs memory and garbage collection',
-          ),
-          eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
-        })
-        .prefault({}),
+      rate: section({
+        messages: count(1_000, 'Messages a second that one node may send; beyond that it is read slowly'),
+        bytes: count(
+          4 * 1024 * 1024,
+          'Bytes of messages a second that one node may send; beyond that it is read slowly',
+          1_024,
+        ),
+        burstMs: duration(10_000, 'Time whose messages and bytes a node may save up and send at once', {
+          min: 0,
+        }),
+      }),
+      queue: section({
+        messagesPerNode: count(1_000, 'Downstream messages waiting for one node'),
+        bytesPerNode: count(32 * 1024 * 1024, 'Downstream bytes waiting for one node'),
+        messages: count(100_000, 'Downstream messages waiting in all'),
+        bytes: count(256 * 1024 * 1024, 'Downstream bytes waiting in all'),
+        ttlMs: duration(24 * 3_600_000, 'How long a message waits for its node'),
+        events: count(
+          1_000,
+          'Upstream events kept for followers that return; each one costs memory and garbage collection',
+        ),
+        eventBytes: count(32 * 1024 * 1024, 'Bytes of upstream events kept for followers that return'),
+      }),
       flapWindowMs: duration(600_000, 'Window in which take-overs of a session that is alive are counted'),
       flapThreshold: count(6, 'Take-overs within the window that make a node count as flapping'),
       nodeMetrics: z
@@ -382,135 +379,131 @@ export const configSchema = z.strictObject({
             'Publish for each connected node, from its next connect on, a metric that says when its certificate ends',
         }),
       expiryGraceMs: duration(60_000, 'How long a session may outlive its certificate or CA', { min: 0 }),
-    })
-    .prefault({}),
+    }),
 
-  bus: z
-    .strictObject({
+  bus: () =>
+    section({
       kind: z.enum(['local', 'nats']).default('local').register(docs, {
         description:
           'local: this process alone carries the messages; nats: any number of replicas share them',
       }),
-      nats: z
-        .strictObject({
-          servers: z.array(natsServer).min(1).default(['nats://127.0.0.1:4222']).register(docs, {
-            description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
+      nats: section({
+        servers: z.array(natsServer).min(1).default(['nats://127.0.0.1:4222']).register(docs, {
+          description: 'NATS servers, `nats://host:port` or `tls://host:port`, without credentials',
+        }),
+        prefix: z
+          .string()
+          .regex(/^[A-Za-z0-9_-]{1,32}$/)
+          .default('sallyport')
+          .register(docs, {
+            description: 'First token of every subject, and of the names of streams and buckets',
           }),
-          prefix: z
-            .string()
-            .regex(/^[A-Za-z0-9_-]{1,32}$/)
-            .default('sallyport')
-            .register(docs, {
-              description: 'First token of every subject, and of the names of streams and buckets',
-            }),
-          credsFile: file('Credentials of NATS (JWT and seed), read again at each connect'),
-          tokenFile: file(
-            'File that holds only the token for NATS; or set the environment variable NATS_TOKEN',
-          ),
-          user: text.optional().register(docs, { description: 'User name at NATS' }),
-          passwordFile: file(
-            'File that holds only the password of that user; or set the environment variable NATS_PASSWORD',
-          ),
-          tls: z
-            .strictObject({
-              caFile: file('CAs that the NATS servers are verified against, PEM'),
-              certFile: file('Client certificate for NATS, PEM'),
-              keyFile: file('Key of that certificate, PEM'),
-            })
-            .prefault({}),
-          replicas: z.int().min(1).max(5).default(1).register(docs, {
-            description: 'Copies that JetStream keeps of each stream and bucket; 3 on a cluster of three',
-          }),
-          requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
-          holdMs: duration(10_000, 'How long an upstream message waits for NATS before it is given up', {
-            min: 50,
+        credsFile: file('Credentials of NATS (JWT and seed), read again at each connect'),
+        tokenFile: file(
+          'File that holds only the token for NATS; or set the environment variable NATS_TOKEN',
+        ),
+        user: text.optional().register(docs, { description: 'User name at NATS' }),
+        passwordFile: file(
+          'File that holds only the password of that user; or set the environment variable NATS_PASSWORD',
+        ),
+        tls: section({
+          caFile: file('CAs that the NATS servers are verified against, PEM'),
+          certFile: file('Client certificate for NATS, PEM'),
+          keyFile: file('Key of that certificate, PEM'),
+        }),
+        replicas: z.int().min(1).max(5).default(1).register(docs, {
+          description: 'Copies that JetStream keeps of each stream and bucket; 3 on a cluster of three',
+        }),
+        requestTimeoutMs: duration(5_000, 'Longest wait for one answer of NATS', { min: 50, live: false }),
+        holdMs: duration(10_000, 'How long an upstream message waits for NATS before it is given up', {
+          min: 50,
+          live: false,
+        }),
+        sweepMs: duration(30_000, 'Period of the search for messages that were announced to nobody', {
+          min: 50,
+          live: false,
+        }),
+        limits: section({
+          upstreamMessages: fixed(1_000_000, 'Upstream messages kept for cloud programs'),
+          upstreamBytes: fixed(1024 ** 3, 'Upstream bytes kept for cloud programs'),
+          upstreamAgeMs: duration(24 * 3_600_000, 'How long upstream messages are kept', { live: false }),
+          downstreamMessages: fixed(1_000_000, 'Downstream messages waiting in all'),
+          downstreamBytes: fixed(1024 ** 3, 'Downstream bytes waiting in all'),
+          downstreamAgeMs: duration(24 * 3_600_000, 'How long a message waits for its node', {
             live: false,
           }),
-          sweepMs: duration(30_000, 'Period of the search for messages that were announced to nobody', {
-            min: 50,
+          messagesPerNode: fixed(1_000, 'Downstream messages waiting for one node'),
+          duplicateWindowMs: duration(120_000, 'Window in which a message id is taken once', {
+            min: 100,
             live: false,
           }),
-          limits: z
-            .strictObject({
-              upstreamMessages: fixed(1_000_000, 'Upstream messages kept for cloud programs'),
-              upstreamBytes: fixed(1024 ** 3, 'Upstream bytes kept for cloud programs'),
-              upstreamAgeMs: duration(24 * 3_600_000, 'How long upstream messages are kept', { live: false }),
-              downstreamMessages: fixed(1_000_000, 'Downstream messages waiting in all'),
-              downstreamBytes: fixed(1024 ** 3, 'Downstream bytes waiting in all'),
-              downstreamAgeMs: duration(24 * 3_600_000, 'How long a message waits for its node', {
-                live: false,
-              }),
-              messagesPerNode: fixed(1_000, 'Downstream messages waiting for one node'),
-              duplicateWindowMs: duration(120_000, 'Window in which a message id is taken once', {
-                min: 100,
-                live: false,
-              }),
-              inFlightMessages: fixed(10_000, 'Messages of this replica that NATS has not confirmed yet'),
-              inFlightBytes: fixed(
-                64 * 1024 ** 2,
-                'Bytes of messages of this replica that NATS has not confirmed yet',
-              ),
-              outcomes: fixed(100_000, 'Senders of this replica that wait to hear what became of a message'),
-            })
-            .prefault({}),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
-
-  upstream: z
-    .strictObject({
-      kind: z.enum(['none', 'cloudcore']).default('none').register(docs, {
-        description: 'cloudcore: each node is connected to a CloudCore behind the gateway, as that node',
+          inFlightMessages: fixed(10_000, 'Messages of this replica that NATS has not confirmed yet'),
+          inFlightBytes: fixed(
+            64 * 1024 ** 2,
+            'Bytes of messages of this replica that NATS has not confirmed yet',
+          ),
+          outcomes: fixed(100_000, 'Senders of this replica that wait to hear what became of a message'),
+        }),
       }),
-      addresses: z
-        .array(hostAndPort)
-        .default([])
-        .register(docs, { ...live, description: 'Hubs of the CloudCores, `host:port`, usually port 10000' }),
-      tunnelAddresses: z
-        .array(hostAndPort)
-        .default([])
-        .register(docs, {
-          ...live,
-          description:
-            'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
-        }),
-      httpsAddresses: z
-        .array(hostAndPort)
-        .default([])
-        .register(docs, {
-          ...live,
-          description:
-            'HTTPS servers of the same CloudCores in the same order, `host:port`, usually port 10002; for what nodes report about upgrades',
-        }),
-      caSecret: text.optional().register(docs, {
-        description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
-      }),
-      holdMs: duration(300_000, 'How long nodes may be without CloudCore before /readyz fails'),
-      copy: z
-        .boolean()
-        .default(false)
-        .register(docs, {
-          ...live,
-          description: 'Copy what nodes say to CloudCore to the bus, for cloud programs',
-        }),
-    })
-    .refine(({ kind, addresses }) => kind === 'none' || addresses.length > 0, {
-      path: ['addresses'],
-      message: 'upstream.kind is cloudcore, so at least one host:port is needed',
-    })
-    .refine(({ addresses, tunnelAddresses }) => [0, addresses.length].includes(tunnelAddresses.length), {
-      path: ['tunnelAddresses'],
-      message: 'name one tunnel for each of upstream.addresses, or none',
-    })
-    .refine(({ addresses, httpsAddresses }) => [0, addresses.length].includes(httpsAddresses.length), {
-      path: ['httpsAddresses'],
-      message: 'name one HTTPS server for each of upstream.addresses, or none',
-    })
-    .prefault({}),
+    }),
 
-  limits: z
-    .strictObject({
+  upstream: () =>
+    z
+      .strictObject({
+        kind: z.enum(['none', 'cloudcore']).default('none').register(docs, {
+          description: 'cloudcore: each node is connected to a CloudCore behind the gateway, as that node',
+        }),
+        addresses: z
+          .array(hostAndPort)
+          .default([])
+          .register(docs, {
+            ...live,
+            description: 'Hubs of the CloudCores, `host:port`, usually port 10000',
+          }),
+        tunnelAddresses: z
+          .array(hostAndPort)
+          .default([])
+          .register(docs, {
+            ...live,
+            description:
+              'Tunnels of the same CloudCores in the same order, `host:port`, usually port 10004; for kubectl logs and exec',
+          }),
+        httpsAddresses: z
+          .array(hostAndPort)
+          .default([])
+          .register(docs, {
+            ...live,
+            description:
+              'HTTPS servers of the same CloudCores in the same order, `host:port`, usually port 10002; for what nodes report about upgrades',
+          }),
+        caSecret: text.optional().register(docs, {
+          description: 'Secret of the CA that the CloudCores have loaded; default: certificates.caSecret',
+        }),
+        holdMs: duration(300_000, 'How long nodes may be without CloudCore before /readyz fails'),
+        copy: z
+          .boolean()
+          .default(false)
+          .register(docs, {
+            ...live,
+            description: 'Copy what nodes say to CloudCore to the bus, for cloud programs',
+          }),
+      })
+      .refine(({ kind, addresses }) => kind === 'none' || addresses.length > 0, {
+        path: ['addresses'],
+        message: 'upstream.kind is cloudcore, so at least one host:port is needed',
+      })
+      .refine(({ addresses, tunnelAddresses }) => [0, addresses.length].includes(tunnelAddresses.length), {
+        path: ['tunnelAddresses'],
+        message: 'name one tunnel for each of upstream.addresses, or none',
+      })
+      .refine(({ addresses, httpsAddresses }) => [0, addresses.length].includes(httpsAddresses.length), {
+        path: ['httpsAddresses'],
+        message: 'name one HTTPS server for each of upstream.addresses, or none',
+      })
+      .prefault({}),
+
+  limits: () =>
+    section({
       connections: count(25_000, 'Open sockets a listener'),
       connectionsPerIp: count(
         20_000,
@@ -529,11 +522,10 @@ export const configSchema = z.strictObject({
         .register(docs, { description: 'CIDRs of balancers whose PROXY protocol header is believed' }),
       drainMs: duration(5_000, 'Window over which sessions are closed at shutdown', { min: 0 }),
       stopTimeoutMs: duration(15_000, 'Deadline for the whole shutdown'),
-    })
-    .prefault({}),
+    }),
 
-  audit: z
-    .strictObject({
+  audit: () =>
+    section({
       path: text.optional().register(docs, {
         description: 'Folder for the files of the audit, on a local disk; without it none is kept',
       }),
@@ -547,19 +539,17 @@ export const configSchema = z.strictObject({
         'Files of the audit kept of one replica; the oldest one goes when one more is begun',
         2,
       ),
-    })
-    .prefault({}),
+    }),
 
-  health: z
-    .strictObject({
+  health: () =>
+    section({
       file: file(
         'File that is written every 5 s while the gateway is ready, for the health check of a container',
       ),
-    })
-    .prefault({}),
+    }),
 
-  log: z
-    .strictObject({
+  log: () =>
+    section({
       level: z
         .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
         .default('info')
@@ -568,10 +558,12 @@ export const configSchema = z.strictObject({
         .enum(['auto', 'json', 'pretty'])
         .default('auto')
         .register(docs, { description: 'auto: pretty on a terminal, else JSON' }),
-    })
-    .prefault({}),
+    }),
 });
 
+export const configSchema = z.strictObject(sections);
+
+export type SectionName = keyof typeof sections;
 export type Config = z.output<typeof configSchema>;
 /** What a file, environment or test may leave out. */
 export type ConfigInput = z.input<typeof configSchema>;

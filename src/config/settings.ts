@@ -1,5 +1,5 @@
 import * as z from '../core/zod.ts';
-import { configSchema } from './schema.ts';
+import { configSchema, type SectionName, sections } from './schema.ts';
 
 /** One leaf of the configuration, as documentation, environment and flags see it. */
 export interface Setting {
@@ -35,18 +35,21 @@ export function configJsonSchema(): Record<string, unknown> {
   return z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' }) as Record<string, unknown>;
 }
 
-let known: readonly Setting[] | undefined;
+/** In the order of the schema. */
+export const SECTION_NAMES = Object.keys(sections) as readonly SectionName[];
+
+export const settingsOf = (section: SectionName): readonly Setting[] =>
+  settingsIn(sections[section] as unknown as SchemaNode, [section]);
 
 /** Every setting, in the order of the schema. */
 export function listSettings(): readonly Setting[] {
-  known ??= settingsIn(configSchema as unknown as SchemaNode);
-  return known;
+  return SECTION_NAMES.flatMap(settingsOf);
 }
 
 /** Not out of the JSON Schema, whose making would cost every command line a sixth of its CPU. */
 function settingsIn(
   node: SchemaNode,
-  path: readonly string[] = [],
+  path: readonly string[],
   around: Partial<Setting> = {},
 ): readonly Setting[] {
   const { type, innerType, defaultValue, shape } = node.def;
@@ -88,6 +91,7 @@ function typeOf({ def: { type, format, options } }: SchemaNode): Setting['type']
   }
 }
 
-function environmentName(path: readonly string[]): string {
+/** Of a setting, or what those of a section begin with. */
+export function environmentName(path: readonly string[]): string {
   return ['SALLYPORT', ...path.map((key) => key.replace(/([a-z])([A-Z])/g, '$1_$2').toUpperCase())].join('_');
 }

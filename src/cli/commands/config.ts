@@ -23,7 +23,7 @@ export function configCommand(terminal: Terminal): Command {
       const rows = listSettings().map(({ path }) => ({
         path,
         value: valueAt(config, path.split('.')),
-        origin: origins.get(path),
+        origin: origins.get(path) ?? 'default',
       }));
       terminal.print(
         formatTable(rows, [

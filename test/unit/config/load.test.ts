@@ -1,11 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { configJsonSchema, listSettings } from '../../../src/config/settings.ts';
+import { configSchema, type SectionName } from '../../../src/config/schema.ts';
+import { configJsonSchema, listSettings, settingsOf } from '../../../src/config/settings.ts';
 import { silentLogger } from '../../../src/core/log.ts';
+import { globalRegistry } from '../../../src/core/zod.ts';
 import { eventually } from '../../support/eventually.ts';
 
 let folder: string;
@@ -25,7 +27,45 @@ describe('configuration', () => {
     const { config, origins } = loadConfig();
     expect(config.https.port).toBe(10_002);
     expect(Object.isFrozen(config.hub.queue)).toBe(true);
-    expect(new Set(origins.values())).toEqual(new Set(['default']));
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(structuredClone(config)).toEqual(configSchema.parse({}));
+    expect(origins.size).toBe(0);
+  });
+
+  test('L7: only what somebody sets or reads is built: what is wrong elsewhere nobody can have set', async () => {
+    const built = vi.spyOn(globalRegistry, 'add');
+    vi.resetModules();
+    const { loadConfig } = await import('../../../src/config/load.ts');
+    const describedOf = (...names: SectionName[]) =>
+      names.flatMap(settingsOf).map(({ description }) => description);
+    const toldOf = () => built.mock.calls.map(([, meta]) => meta.description);
+
+    const { config } = loadConfig({
+      flags: { 'secretStore.path': 'x' },
+      env: { SALLYPORT_LOG_LEVEL: 'warn' },
+    });
+    expect(toldOf()).toEqual(describedOf('secretStore', 'log'));
+    expect([config.secretStore.path, config.log.level]).toEqual(['x', 'warn']);
+    expect(toldOf()).toEqual(describedOf('secretStore', 'log'));
+    expect(config.admin.port).toBe(10_010);
+    expect(toldOf()).toEqual(describedOf('secretStore', 'log', 'admin'));
+  });
+
+  test('what is wrong is told of every section at once, in the order of the schema, then what is unknown', () => {
+    const file = write('upstrem: 1\nlog:\n  level: loud\nhttps: 5\nhub:\n  window: 0\n  windw: 1\n');
+    const refused = () => loadConfig({ file, env: { SALLYPORT_AUDIT_FILES: 'x' } });
+    expect(refused).toThrow(
+      [
+        `${file}:4: https: it is no object`,
+        `${file}:6: hub.window: it has to be at least 1`,
+        `${file}:7: unknown key hub.windw; did you mean window?`,
+        'SALLYPORT_AUDIT_FILES: audit.files: it is no number',
+        `${file}:3: log.level: invalid option: expected one of "trace"|"debug"|"info"|"warn"|"error"|"silent"`,
+        `${file}:1: unknown key upstrem; did you mean upstream?`,
+      ].join('; '),
+    );
+    for (const text of ['[]', '5', 'text', '""'])
+      expect(() => loadConfig({ file: write(text) })).toThrow('the document: it is no object');
   });
 
   test('flags win over environment, environment over file, file over defaults, and each value knows its origin', () => {
