@@ -50,7 +50,7 @@ const libraryHomes: Record<string, RegExp> = {
   jose: /^certs\//,
   zod: /^core\/zod/,
   '@nats-io': /^(nats|bus\/nats|fleet)\//,
-  commander: /^cli\//,
+  commander: /^cli\/commander/,
   preact: /^admin\/ui\//,
   htm: /^admin\/ui\//,
 };

@@ -1,11 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { InvalidArgumentError, Option } from 'commander';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SallyportError } from '../core/errors.ts';
 import { isNodeName } from '../protocol/node-name.ts';
 import { AdminClient } from './admin/admin-client.ts';
-import { bearerCredentials } from './admin/bearer-credentials.ts';
+import { InvalidArgumentError, Option } from './commander.ts';
 import { DEFAULT_FILE } from './global-options.ts';
 import { parseHostPort } from './host-port.ts';
 import { OUTPUT_FORMATS, type OutputFormat, parseDuration } from './output.ts';
@@ -49,7 +48,10 @@ export function connectAdmin(terminal: Terminal, options: GlobalOptions): AdminC
   if (bearerToken !== undefined || (config.secretStore.kind === 'kubernetes' && !hasCertificate))
     return new AdminClient({
       address,
-      credentials: () => bearerCredentials(config, { ...options, ...(bearerToken ? { bearerToken } : {}) }),
+      credentials: async () => {
+        const { bearerCredentials } = await import('./admin/bearer-credentials.ts');
+        return bearerCredentials(config, { ...options, ...(bearerToken ? { bearerToken } : {}) });
+      },
       hubNames: config.advertise.addresses.filter(Boolean),
     });
   return new AdminClient({

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from './commander.ts';
 
 /** The file that is read when none is named, so that every command in a folder means the same gateway. */
 export const DEFAULT_FILE = 'sallyport.yaml';

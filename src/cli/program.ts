@@ -1,7 +1,7 @@
-import { Command, CommanderError } from 'commander';
 import { isSallyportError, SallyportError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { AdminError } from './admin/admin-error.ts';
+import { Command, CommanderError } from './commander.ts';
 import { addGlobalOptions } from './global-options.ts';
 import { processTerminal, type Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';

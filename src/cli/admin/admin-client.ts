@@ -3,7 +3,6 @@ import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
 import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls';
 import { describeError, SallyportError } from '../../core/errors.ts';
-import { exactJson } from '../../protocol/content.ts';
 import { AdminError } from './admin-error.ts';
 
 export interface AdminFilesTarget {
@@ -142,8 +141,10 @@ export class AdminClient {
   }
 
   async #json(method: string, path: string, body?: unknown, timeoutMs = 30_000): Promise<unknown> {
+    // Most command lines only ask.
+    const exactJson = body === undefined ? undefined : (await import('../../protocol/content.ts')).exactJson;
     const response = await this.request(method, path, {
-      body: body === undefined ? undefined : exactJson(body),
+      body: exactJson?.(body),
       signal: AbortSignal.timeout(timeoutMs),
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
     });

@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
 import type { Finding } from '../adopt/adoption-report.ts';
+import { Command } from '../commander.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,6 +1,6 @@
-import { Command, InvalidArgumentError } from 'commander';
 import { type AuditLine, readAudit, verifyAudit } from '../../audit/read-audit.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
+import { Command, InvalidArgumentError } from '../commander.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import { formatList, formatValue, type ListView, type OutputFormat, parseDuration } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

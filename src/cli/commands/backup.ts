@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import type { CreateOptions } from '../backup/backup-create.ts';
 import type { RestoreOptions } from '../backup/backup-restore.ts';
+import { Command } from '../commander.ts';
 import { type GlobalOptions, loadForCommand, outputOption } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 

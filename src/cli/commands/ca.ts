@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import type { CaRolloverStatus, RolloverNode, RolloverStep } from '../../contracts/ca-rollover.ts';
 import { AdminError } from '../admin/admin-error.ts';
+import { Command } from '../commander.ts';
 import { connectAdmin, durationArgument, type GlobalOptions, outputOption } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

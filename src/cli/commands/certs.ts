@@ -1,9 +1,9 @@
-import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { CertificateInfo } from '../../contracts/certificate-issuer.ts';
 import type { ServedCertificate } from '../../contracts/served-certificates.ts';
 import { describeError } from '../../core/errors.ts';
 import type { AdminRole } from '../../identity/admin-gate.ts';
 import type { CertificatesAnswer } from '../certificates-answer.ts';
+import { Argument, Command, InvalidArgumentError } from '../commander.ts';
 import {
   connectAdmin,
   durationArgument,

@@ -1,4 +1,4 @@
-import { Argument, Command } from 'commander';
+import { Argument, Command } from '../commander.ts';
 import { completionScript, SHELLS, type Shell } from '../completion/completion-script.ts';
 import type { Terminal } from '../terminal.ts';
 

@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import { valueAt } from '../../config/live-config.ts';
 import { configJsonSchema, listSettings } from '../../config/settings.ts';
+import { Command } from '../commander.ts';
 import { type GlobalOptions, loadForCommand } from '../context.ts';
 import { formatTable, formatValue } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

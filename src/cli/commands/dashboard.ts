@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { Command, InvalidArgumentError } from 'commander';
 import type { OwnInfo } from '../../contracts/gateway-info.ts';
+import { Command, InvalidArgumentError } from '../commander.ts';
 import { connectAdmin, type GlobalOptions } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 

@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
 import { createLogger } from '../../core/pino-log.ts';
+import { Command } from '../commander.ts';
 import {
   adminAddressOf,
   connectAdmin,

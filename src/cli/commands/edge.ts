@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command, Option } from 'commander';
 import type { SallyportError } from '../../core/errors.ts';
 import { orAborted } from '../../core/or-aborted.ts';
 import { printable } from '../../core/printable.ts';
 import { TRANSPORTS, type TransportName } from '../../protocol/listener-names.ts';
 import type { EdgeClientOptions } from '../../sdk/edge-client-options.ts';
+import { Command, Option } from '../commander.ts';
 import { type GlobalOptions, loadForCommand, nodeArgument } from '../context.ts';
 import { type HostPort, parseHostPort } from '../host-port.ts';
 import { readLines } from '../lines.ts';

@@ -1,6 +1,6 @@
 import { request } from 'node:https';
-import { Command } from 'commander';
 import { describeError, SallyportError } from '../../core/errors.ts';
+import { Command } from '../commander.ts';
 import { type GlobalOptions, loadForCommand, reachable } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 

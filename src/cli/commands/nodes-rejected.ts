@@ -1,5 +1,5 @@
-import { Command } from 'commander';
 import type { FleetRejection, RejectionListing } from '../../contracts/rejections.ts';
+import { Command } from '../commander.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { age, formatList, type ListView } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

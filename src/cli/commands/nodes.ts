@@ -1,7 +1,7 @@
-import { Command } from 'commander';
 import { describeForgotten } from '../../certs/rollover/describe-forgotten.ts';
 import type { NodeInfo, NodeListing } from '../../contracts/node-directory.ts';
 import type { ForgottenNodes, NodeForecast } from '../../contracts/node-history.ts';
+import { Command } from '../commander.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { age, formatList, formatValue, type ListView, shortDuration, until } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,5 +1,5 @@
-import { Command } from 'commander';
 import { systemClock } from '../../core/clock.ts';
+import { Command } from '../commander.ts';
 import { durationArgument, type GlobalOptions, loadForCommand } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 import { terminalLog } from '../terminal-log.ts';

@@ -1,6 +1,6 @@
-import { Command } from 'commander';
 import type { GatewayInfo } from '../../contracts/gateway-info.ts';
 import type { ReplicaListing } from '../../contracts/replicas.ts';
+import { Command } from '../commander.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import { formatList, type ListView, shortDuration } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

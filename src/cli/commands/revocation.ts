@@ -1,7 +1,7 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Revocation, RevocationReceipt } from '../../contracts/revocations.ts';
 import { REVOCATION_REASONS } from '../../identity/revocation-reasons.ts';
 import type { AdminClient } from '../admin/admin-client.ts';
+import { Command, InvalidArgumentError, Option } from '../commander.ts';
 import { connectAdmin, type GlobalOptions, nodeArgument, outputOption } from '../context.ts';
 import { age, formatList, formatTable, formatValue, type ListView } from '../output.ts';
 import type { Terminal } from '../terminal.ts';

@@ -1,5 +1,5 @@
-import { Command } from 'commander';
 import { Content } from '../../protocol/content.ts';
+import { Command } from '../commander.ts';
 import {
   connectAdmin,
   durationArgument,

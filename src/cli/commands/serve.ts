@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { Command } from 'commander';
 import { LiveConfig } from '../../config/live-config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { banner } from '../banner.ts';
+import { Command } from '../commander.ts';
 import { configSources, type GlobalOptions } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 import { terminalLog } from '../terminal-log.ts';

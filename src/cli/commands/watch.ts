@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
-import { Command, Option } from 'commander';
 import type { HubEvent, Missed } from '../../contracts/message-bus.ts';
 import { printable } from '../../core/printable.ts';
+import { Command, Option } from '../commander.ts';
 import { connectAdmin, type GlobalOptions, outputOption } from '../context.ts';
 import type { Terminal } from '../terminal.ts';
 
