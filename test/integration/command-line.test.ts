@@ -191,6 +191,14 @@ describe('the command line', () => {
     expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining('body.id')]);
   });
 
+  test('send: an operation that no EdgeCore knows is refused before anything is sent', async () => {
+    const { code, stderr } = await run('send', 'away-1', '--resource', 'app/x', '--operation', 'updtae');
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringContaining("argument 'updtae' is invalid. Allowed choices are insert, update, "),
+    ]);
+  });
+
   test('P3: dashboard prints an address that reads with its token alone, until it is stopped', async () => {
     const stop = new AbortController();
     const stdout = new PassThrough({ encoding: 'utf8' });

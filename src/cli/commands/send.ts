@@ -1,5 +1,6 @@
 import { Content } from '../../protocol/content.ts';
-import { Command } from '../commander.ts';
+import { OPERATIONS } from '../../protocol/operations.ts';
+import { Command, Option } from '../commander.ts';
 import {
   connectAdmin,
   durationArgument,
@@ -28,7 +29,11 @@ export function sendCommand(terminal: Terminal): Command {
     .description('send a message to a node')
     .argument('<node>', 'the node', nodeArgument)
     .requiredOption('--resource <resource>', 'for example default/configmap/demo')
-    .option('--operation <operation>', 'for example insert, update, delete, query; of an answer: response')
+    .addOption(
+      new Option('--operation <operation>', 'what it asks for; of an answer: response or error').choices(
+        OPERATIONS,
+      ),
+    )
     .option('--answer <id>', 'answer the message of the node with this id; watch -o json shows ids')
     .option('--content <json>', 'any JSON', 'null')
     .option('--group <group>', 'message group')
