@@ -67,8 +67,8 @@ const endpoint = (port: number, protocol: string, enabled = true) =>
   section(endpointFields(port, protocol, enabled));
 
 /**
- * The parts of a configuration. Each is built at its first use: a command line that looks for its Secrets needs
- * 6 of 170 settings, and to build all of them would cost it more CPU than what it then does.
+ * The parts of a configuration. Each is built at its first use: a command line that looks for its Secrets
+ * needs 6 of 170 settings, and to build all of them would cost it more CPU than what it then does.
  */
 export const sections = lazily({
   apiVersion: () =>

@@ -1,6 +1,6 @@
 /**
- * What `route.operation` says in KubeEdge (`beehive/pkg/core/model/message.go`), with `get` of its device twin.
- * The wire takes any word, so programs may have their own.
+ * What `route.operation` says in KubeEdge (`beehive/pkg/core/model/message.go`), with `get` of its device
+ * twin. The wire takes any word, so programs may have their own.
  */
 export const OPERATIONS = [
   'insert',

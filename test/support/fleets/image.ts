@@ -15,10 +15,9 @@ export class ImageFolders implements Disposable {
   readonly #app = mkdtempSync(join(mkdirp('.tmp'), 'image-'));
 
   constructor() {
-    const dist = join(this.#app, 'dist');
-    execFileSync('node_modules/.bin/tsc', ['-p', 'tsconfig.build.json', '--outDir', dist]);
-    cpSync('src/admin/ui', join(dist, 'admin/ui'), { recursive: true });
-    cpSync('package.json', join(this.#app, 'package.json'));
+    for (const name of ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'src'])
+      cpSync(name, join(this.#app, name), { recursive: true });
+    execFileSync('npm', ['run', '-s', 'build'], { cwd: this.#app });
     for (const flag of imageEntrypoint())
       if (flag.startsWith('--allow-fs') && !flag.includes('/proc/') && !flag.endsWith('=/app'))
         mkdirSync(this.path(flag.split('=')[1]!), { recursive: true, mode: 0o700 });

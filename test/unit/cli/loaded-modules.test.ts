@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { settingsOf } from '../../../src/config/settings.ts';
 
 /** Prints every file that is loaded, a line each, at the end. */
 const TELL = `
@@ -37,4 +38,30 @@ test('L7: a command loads itself and what it uses: no YAML, log or X.509 to list
     'src/cli/commands/nodes.ts',
     'src/cli/commands/nodes-rejected.ts',
   ]);
+  // Nor what makes a body, and what reads a kubeconfig.
+  const needless = /protocol\/content|bearer|kube|log\.ts|metrics|\/(certs\/x509|gateway)\//;
+  expect(own.filter((file) => needless.test(file))).toEqual([]);
+});
+
+/** Prints the descriptions of the settings that are built, before and after a section is read. */
+const BUILT = `
+import { globalRegistry } from './src/core/zod.ts';
+const built = [];
+const add = globalRegistry.add;
+globalRegistry.add = (schema, meta) => (built.push(meta.description), add.call(globalRegistry, schema, meta));
+const { loadConfig } = await import('./src/config/load.ts');
+const { config } = loadConfig({ flags: { 'secretStore.path': 'x' }, env: { SALLYPORT_LOG_LEVEL: 'warn' } });
+const loaded = [...built];
+console.log(JSON.stringify({ loaded, port: config.admin.port, read: built.slice(loaded.length) }));
+`;
+
+test('L7: only settings of sections that somebody sets or reads are built', async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', BUILT]);
+  const descriptions = (...names: Parameters<typeof settingsOf>[0][]) =>
+    names.flatMap(settingsOf).map(({ description }) => description);
+  expect(JSON.parse(stdout)).toEqual({
+    loaded: descriptions('secretStore', 'log'),
+    port: 10_010,
+    read: descriptions('admin'),
+  });
 });

@@ -1,13 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LiveConfig } from '../../../src/config/live-config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { configSchema, type SectionName } from '../../../src/config/schema.ts';
-import { configJsonSchema, listSettings, settingsOf } from '../../../src/config/settings.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import { configJsonSchema, listSettings } from '../../../src/config/settings.ts';
 import { silentLogger } from '../../../src/core/log.ts';
-import { globalRegistry } from '../../../src/core/zod.ts';
 import { eventually } from '../../support/eventually.ts';
 
 let folder: string;
@@ -30,25 +29,6 @@ describe('configuration', () => {
     expect(Object.isFrozen(config)).toBe(true);
     expect(structuredClone(config)).toEqual(configSchema.parse({}));
     expect(origins.size).toBe(0);
-  });
-
-  test('L7: only what somebody sets or reads is built: what is wrong elsewhere nobody can have set', async () => {
-    const built = vi.spyOn(globalRegistry, 'add');
-    vi.resetModules();
-    const { loadConfig } = await import('../../../src/config/load.ts');
-    const describedOf = (...names: SectionName[]) =>
-      names.flatMap(settingsOf).map(({ description }) => description);
-    const toldOf = () => built.mock.calls.map(([, meta]) => meta.description);
-
-    const { config } = loadConfig({
-      flags: { 'secretStore.path': 'x' },
-      env: { SALLYPORT_LOG_LEVEL: 'warn' },
-    });
-    expect(toldOf()).toEqual(describedOf('secretStore', 'log'));
-    expect([config.secretStore.path, config.log.level]).toEqual(['x', 'warn']);
-    expect(toldOf()).toEqual(describedOf('secretStore', 'log'));
-    expect(config.admin.port).toBe(10_010);
-    expect(toldOf()).toEqual(describedOf('secretStore', 'log', 'admin'));
   });
 
   test('what is wrong is told of every section at once, in the order of the schema, then what is unknown', () => {
