@@ -19,5 +19,5 @@ export function setup(): void {
 
 export function teardown(): void {
   // Processes that tests have killed may still be ending.
-  rmSync(ofRun, { recursive: true, force: true, maxRetries: 5 });
+  rmSync(ofRun, { recursive: true, force: true, maxRetries: 10 });
 }
