@@ -38,8 +38,6 @@ export interface ManagerOptions {
   readonly certificates: CertificateOptions & { readonly checkMs: number };
   /** `advertise.addresses` */
   readonly addresses: readonly string[];
-  /** Changes that come together are looked at together; 20 ms by default. */
-  readonly debounceMs?: number;
   /**
    * How long a hub Secret may be missing or unusable before it is issued anew: certificate and key may arrive
    * as two updates (B7), and a replacement by hand is a delete and a create. By default 10 s, but no longer
@@ -87,7 +85,6 @@ export class CertificateManager implements CertificateAdmin, Component {
     this.#secrets = new FollowedSecrets(components, snapshot, {
       names: [caSecret, hubSecret, trustSecret, rolloverSecret],
       hubSecret,
-      debounceMs: options.debounceMs ?? 20,
       onUnreadable: (unreadable) => this.#reporter.unreadable(unreadable),
       onChange: () => this.#evaluate(),
     });

@@ -25,9 +25,9 @@ export interface SecretStore {
   replace(secret: Secret & { readonly version: string }, signal?: AbortSignal): Promise<Secret>;
   /**
    * Calls `onSnapshot` with all the named Secrets after every change and at every periodic full read, until
-   * it is unsubscribed. A Secret that exists and cannot be read keeps its last readable state in the
-   * snapshot; `unreadable` names it and says what is wrong. The store gives its troubles to `onError` and
-   * recovers by itself. A watch never ends by itself.
+   * it is unsubscribed. Changes that come together are told together. A Secret that exists and cannot be read
+   * keeps its last readable state in the snapshot; `unreadable` names it and says what is wrong. The store
+   * gives its troubles to `onError` and recovers by itself. A watch never ends by itself.
    */
   watch(
     names: readonly string[],

@@ -8,8 +8,8 @@ export type Fault = (call: StoreCall, name: string) => void | Promise<void>;
 
 /**
  * Secrets in memory with real compare-and-set. `connect()` gives further stores on the same Secrets, as
- * replicas have; each has its own faults. Watches tell of changes at once; `watchDead` silences them,
- * `resync()` is the periodic full read.
+ * replicas have; each has its own faults. Watches tell what was changed in one go together; `watchDead`
+ * silences them, `resync()` is the periodic full read.
  */
 export class MemorySecretStore implements SecretStore {
   readonly location = 'memory';
@@ -60,12 +60,17 @@ export class MemorySecretStore implements SecretStore {
     onSnapshot: (snapshot: SecretSnapshot) => void,
     _onError: (error: unknown) => void,
   ): Unsubscribe {
+    let isDue = false;
     const tell = (changed?: string) => {
-      if (changed !== undefined && !names.includes(changed)) return;
-      onSnapshot(new Map(names.map((name) => [name, this.peek(name)])));
+      if (isDue || (changed !== undefined && !names.includes(changed))) return;
+      isDue = true;
+      queueMicrotask(() => {
+        isDue = false;
+        if (this.#watches.has(tell)) onSnapshot(new Map(names.map((name) => [name, this.peek(name)])));
+      });
     };
     this.#watches.add(tell);
-    queueMicrotask(() => this.#watches.has(tell) && tell());
+    tell();
     return () => this.#watches.delete(tell);
   }
 

@@ -1,5 +1,4 @@
 import type { Secret, SecretSnapshot } from '../../contracts/secret-store.ts';
-import type { Timer } from '../../core/clock.ts';
 import { LogSampler } from '../../core/log.ts';
 import type { Unsubscribe } from '../../core/property.ts';
 import type { CertificateComponents } from './certificate-components.ts';
@@ -7,8 +6,6 @@ import type { CertificateComponents } from './certificate-components.ts';
 export interface FollowedSecretsOptions {
   readonly names: readonly string[];
   readonly hubSecret: string;
-  /** Changes that come together are looked at together; milliseconds. */
-  readonly debounceMs: number;
   /** Secrets that exist and cannot be read, with what is wrong; told at once. */
   readonly onUnreadable: (unreadable: ReadonlyMap<string, string>) => void;
   readonly onChange: () => void;
@@ -22,7 +19,6 @@ export class FollowedSecrets {
   #snapshot: SecretSnapshot;
   /** Our last write: a snapshot read before it must not bring the old certificate back. */
   #written: { secret: Secret; replaced: string | undefined } | undefined;
-  #debounce: Timer | undefined;
   #unwatch: Unsubscribe = () => {};
 
   constructor(
@@ -55,7 +51,6 @@ export class FollowedSecrets {
 
   stop(): void {
     this.#unwatch();
-    this.#debounce?.cancel();
   }
 
   /** A Secret that was just read or written. */
@@ -77,10 +72,7 @@ export class FollowedSecrets {
   #seen(snapshot: SecretSnapshot, unreadable: ReadonlyMap<string, string> = new Map()): void {
     this.#options.onUnreadable(unreadable);
     this.#snapshot = this.#withOwnWrite(snapshot);
-    this.#debounce ??= this.#components.clock.setTimeout(() => {
-      this.#debounce = undefined;
-      this.#options.onChange();
-    }, this.#options.debounceMs);
+    this.#options.onChange();
   }
 
   #withOwnWrite(snapshot: SecretSnapshot): SecretSnapshot {

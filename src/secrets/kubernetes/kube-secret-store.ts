@@ -1,4 +1,5 @@
 import type { Secret, SecretSnapshot, SecretStore } from '../../contracts/secret-store.ts';
+import type { Timer } from '../../core/clock.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Unsubscribe } from '../../core/property.ts';
 import { assertSecretName } from '../secret-manifest.ts';
@@ -16,6 +17,10 @@ const WATCH_SECONDS = { min: 300, max: 590 };
  * milliseconds.
  */
 const IDLE_TIMEOUT_MS = 180_000;
+/**
+ * Each Secret has a watch of its own. What several of them tell within this time is one change, milliseconds.
+ */
+const GATHER_MS = 20;
 
 export interface KubeSecretStoreOptions extends KubeClientOptions {
   /** Period of the full re-read that backs up the watch, milliseconds. */
@@ -128,10 +133,16 @@ export class KubeSecretStore implements SecretStore {
       this.#health.failed(translated);
       tell(() => onError(translated));
     };
+    let gathering: Timer | undefined;
     const emit = () => {
+      gathering = undefined;
+      tell(() => onSnapshot(new Map(names.map((name) => [name, known.get(name)]))));
+    };
+    const gather = () => {
       // A Secret that was never read is not known to be absent, so there is no snapshot yet.
-      if (names.every((name) => known.has(name)))
-        tell(() => onSnapshot(new Map(names.map((name) => [name, known.get(name)]))));
+      if (!active || !names.every((name) => known.has(name))) return;
+      if (names.length === 1) emit();
+      else gathering ??= this.#components.clock.setTimeout(emit, GATHER_MS);
     };
     const reflectors = [...new Set(names)].map((name) => {
       const reflector = new KubeReflector(
@@ -143,7 +154,7 @@ export class KubeSecretStore implements SecretStore {
               const isChange = !known.has(name) || known.get(name)?.version !== next?.version;
               known.set(name, next);
               this.#health.succeeded();
-              if (isChange) emit();
+              if (isChange) gather();
             } catch (error) {
               failed(error, name, 'watch');
             }
@@ -168,7 +179,7 @@ export class KubeSecretStore implements SecretStore {
       );
       if (!active || results.includes(false)) return;
       this.#health.synced();
-      emit();
+      gather();
     };
     let resyncing: Promise<void> | undefined;
     const timer = this.#components.clock.setInterval(() => {
@@ -180,6 +191,7 @@ export class KubeSecretStore implements SecretStore {
       close: async () => {
         active = false;
         timer.cancel();
+        gathering?.cancel();
         this.#watching.delete(watching);
         await Promise.all([...reflectors.map(({ reflector }) => reflector.stop()), resyncing]);
       },

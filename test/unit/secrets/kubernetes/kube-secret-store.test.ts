@@ -7,6 +7,7 @@ import type { SecretSnapshot } from '../../../../src/contracts/secret-store.ts';
 import { type Clock, systemClock } from '../../../../src/core/clock.ts';
 import { silentLogger } from '../../../../src/core/log.ts';
 import { createMetrics } from '../../../../src/core/metrics.ts';
+import { KubeClient } from '../../../../src/secrets/kubernetes/kube-client.ts';
 import { KubeSecretStore } from '../../../../src/secrets/kubernetes/kube-secret-store.ts';
 import { ManualClock } from '../../../fakes/manual-clock.ts';
 import { eventually, eventuallyHolds } from '../../../support/eventually.ts';
@@ -77,6 +78,22 @@ function follow(store: KubeSecretStore, ...names: string[]) {
   );
   const value = (name: string) => Buffer.from(snapshots.at(-1)?.get(name)?.data.a ?? []).toString();
   return { snapshots, errors, stop, value };
+}
+
+/** Counts the events of watches that the store has dealt with. */
+async function countingClient(clock: Clock) {
+  process.env.KUBECONFIG = join(folder, 'config');
+  await writeFile(process.env.KUBECONFIG, api.kubeconfig());
+  const client = await KubeClient.load({ ...components(), clock }, { requestTimeoutMs: 1_000 });
+  const lines = client.lines.bind(client);
+  let count = 0;
+  client.lines = async function* (request) {
+    for await (const event of lines(request)) {
+      yield event;
+      count++;
+    }
+  };
+  return { client, received: () => count };
 }
 
 describe('finding the cluster', () => {
@@ -467,6 +484,29 @@ describe('a watch', () => {
     for (const snapshot of snapshots) expect(snapshot.get('web')!.data.a).toEqual(bytes('1'));
     api.put('web', { data: { a: base64('2') } });
     await eventuallyHolds(() => expect(value('web')).toBe('2'));
+  });
+
+  test('Secrets that change one after the other are told together, a moment after the first', async () => {
+    const clock = new ManualClock();
+    const { client, received } = await countingClient(clock);
+    const store = new KubeSecretStore({ ...components(), clock, client }, { resyncMs: 3_600_000 });
+    stores.push(store);
+    const { snapshots } = follow(store, 'web', 'other');
+    await eventuallyHolds(() => clock.advance(20).then(() => expect(snapshots).toHaveLength(1)));
+    await eventuallyHolds(() => expect(api.watches).toBe(2));
+    api.put('web', { data: { a: base64('2') } });
+    await eventuallyHolds(() => expect(received()).toBe(1));
+    await clock.advance(19);
+    api.put('other', { data: { a: base64('2') } });
+    await eventuallyHolds(() => expect(received()).toBe(2));
+    expect(snapshots).toHaveLength(1);
+    await clock.advance(1);
+    expect(snapshots).toHaveLength(2);
+    for (const secret of snapshots[1]!.values()) expect(secret?.data.a).toEqual(bytes('2'));
+    api.put('web', { data: { a: base64('3') } });
+    await eventuallyHolds(() => expect(received()).toBe(3));
+    await store.close();
+    expect(clock.pending).toBe(0);
   });
 
   test('an idle watch costs one read a period and no connection', async () => {
