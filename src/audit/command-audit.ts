@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AuditTrail } from '../contracts/audit-trail.ts';
+import { makeFolder } from '../core/durable-files.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { FolderLock } from '../core/folder-lock.ts';
 import type { FileAuditComponents } from './file-audit-trail.ts';
@@ -24,7 +24,7 @@ export async function withCommandAudit<T>(
   if (folder === undefined) return open();
   let hasBegun = false;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     const path = join(folder, `.${encodeURIComponent(replica)}.lock`);
     return await new FolderLock(components, { path }).hold(() => {
       hasBegun = true;

@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, mkdirSync, openSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
 import type { AuditEntry, AuditTrail } from '../contracts/audit-trail.ts';
 import type { Clock } from '../core/clock.ts';
+import { makeFolder } from '../core/durable-files.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, LogSampler } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -53,7 +54,7 @@ export class FileAuditTrail implements AuditTrail {
     this.#replica = options().replica;
     this.#sampler = new LogSampler({ clock: components.clock });
     try {
-      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      makeFolder(this.#folder);
       const { end, torn } = findEnd(this.#folder, this.#replica);
       this.#end = end;
       this.#append({

@@ -14,7 +14,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { syncFolder, writeNew } from '../core/durable-files.ts';
+import { makeFolder, syncFolder, writeNew } from '../core/durable-files.ts';
 import { describeError, SallyportError } from '../core/errors.ts';
 import { type Logger, silentLogger } from '../core/log.ts';
 import { checkPair } from './credentials.ts';
@@ -78,13 +78,13 @@ export class CredentialStore {
    */
   async prepare(): Promise<() => Promise<void>> {
     try {
-      const made = await mkdir(this.directory, { recursive: true, mode: 0o700 });
+      const made = makeFolder(this.directory);
       // The folder may have been there before, made by a careless hand.
       await chmod(this.directory, 0o700);
       const ignored = join(this.directory, '.gitignore');
       await writeFile(ignored, '*\n');
       return async () => {
-        if (made === undefined) return;
+        if (!made) return;
         await rm(ignored, { force: true });
         // Not empty: somebody else uses it by now.
         await rmdir(this.directory).catch(() => {});

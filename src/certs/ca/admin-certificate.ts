@@ -6,11 +6,12 @@ import {
   randomUUID,
   X509Certificate,
 } from 'node:crypto';
-import { chmod, link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditEntry, AuditTrail } from '../../contracts/audit-trail.ts';
 import type { CaCertificate } from '../../contracts/certificate-source.ts';
 import type { Clock } from '../../core/clock.ts';
+import { makeFolder } from '../../core/durable-files.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Logger } from '../../core/log.ts';
 import { ADMIN_ORGANIZATIONS, type AdminRole } from '../../identity/admin-gate.ts';
@@ -80,7 +81,7 @@ export async function ensureAdminCertificate(
   { directory, name, role, days, backdateMs = 3_600_000, deed = BY_ITSELF }: AdminCertificateOptions,
 ): Promise<AdminFiles> {
   const files = adminFiles(directory, name);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolder(directory);
   const key = await loadOrCreateKey(files.key);
   const ca = authority.certificate;
   if ((await readText(files.ca)) !== ca.pem) await replace(files.ca, ca.pem);

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { chmod, link, lstat, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFolder, writeNew } from '../../core/durable-files.ts';
+import { makeFolder, syncFolder, writeNew } from '../../core/durable-files.ts';
 
 /** Largest manifest that is read: 1 MiB of values in base64 with room for the rest, bytes. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
@@ -109,7 +109,7 @@ export async function folderProblem(folder: string): Promise<string | undefined>
  * everybody. Later its mode is the owner's business. Removes what killed processes left in it.
  */
 export async function prepareFolder(folder: string, now: number): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const names = await readdir(folder);
   // It may be somebody else's folder; `doctor` warns then.
   if (!names.some((name) => name.endsWith(SUFFIX)))
