@@ -49,10 +49,10 @@ const fileOf = (name: string) => join(path, `${name}.yaml`);
 const manifest = (name: string, value: string) =>
   printSecretManifest({ name, data: { value: bytes(value) } });
 
-function follow(...names: string[]) {
+function follow(names: readonly string[], from = store) {
   const snapshots: SecretSnapshot[] = [];
   const errors: unknown[] = [];
-  store.watch(
+  from.watch(
     names,
     (snapshot) => snapshots.push(snapshot),
     (error) => errors.push(error),
@@ -285,7 +285,7 @@ describe('a watch', () => {
   test('B7: keeps the last good value of a secret while its file is half written, then takes the new one', async () => {
     await store.create({ name: 'web', data: { value: bytes('good') } });
     await store.create({ name: 'other', data: { value: bytes('1') } });
-    const { snapshots, errors, value } = follow('web', 'other');
+    const { snapshots, errors, value } = follow(['web', 'other']);
     await eventuallyHolds(() => expect(value('web')).toBe('good'));
     await writeFile(fileOf('web'), manifest('web', 'a longer and better value').slice(0, -6));
     await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
@@ -301,7 +301,7 @@ describe('a watch', () => {
   test('A3: gives no snapshot while a secret exists that was never readable', async () => {
     await mkdir(path, { recursive: true });
     await writeFile(fileOf('web'), 'half');
-    const { snapshots, errors, value } = follow('web', 'other');
+    const { snapshots, errors, value } = follow(['web', 'other']);
     await eventuallyHolds(() => expect(errors.length).toBeGreaterThan(0));
     expect(snapshots).toEqual([]);
     await writeFile(fileOf('web'), manifest('web', 'whole'));
@@ -310,7 +310,7 @@ describe('a watch', () => {
 
   test('sees edits in place, replacement by rename, and removal', async () => {
     await store.create({ name: 'web', data: { value: bytes('1') } });
-    const { snapshots, value } = follow('web');
+    const { snapshots, value } = follow(['web']);
     await eventuallyHolds(() => expect(value('web')).toBe('1'));
     await writeFile(fileOf('web'), manifest('web', '2'));
     await eventuallyHolds(() => expect(value('web')).toBe('2'));
@@ -323,7 +323,7 @@ describe('a watch', () => {
 
   test('goes on when the folder is removed and made again, and when another takes its place', async () => {
     await store.create({ name: 'web', data: { value: bytes('1') } });
-    const { snapshots, value } = follow('web');
+    const { snapshots, value } = follow(['web']);
     await eventuallyHolds(() => expect(value('web')).toBe('1'));
     await rm(path, { recursive: true });
     await eventuallyHolds(() => expect(snapshots.at(-1)!.get('web')).toBeUndefined());
@@ -340,7 +340,7 @@ describe('a watch', () => {
 
   test('collapses a burst of writes', async () => {
     await store.create({ name: 'web', data: { value: bytes('0') } });
-    const { snapshots, value } = follow('web');
+    const { snapshots, value } = follow(['web']);
     await eventuallyHolds(() => expect(value('web')).toBe('0'));
     const before = snapshots.length;
     for (let n = 1; n <= 100; n++) {
@@ -349,6 +349,24 @@ describe('a watch', () => {
     }
     await eventuallyHolds(() => expect(value('web')).toBe('100'));
     expect(snapshots.length - before).toBeLessThan(20);
+  });
+
+  test('B7: files written one after the other are told together, and one that is half written not at all', async () => {
+    const clock = new ManualClock();
+    const timed = new DirectorySecretStore({ ...components, clock }, { path, resyncMs: 3_600_000 });
+    await timed.create({ name: 'web', data: { value: bytes('1') } });
+    const { snapshots, errors } = follow(['web', 'other'], timed);
+    await eventuallyHolds(() => expect(snapshots).toHaveLength(1));
+    const idle = clock.pending;
+    await writeFile(fileOf('web'), 'half');
+    await eventuallyHolds(() => expect(clock.pending).toBe(idle + 1));
+    await clock.advance(19);
+    await writeFile(fileOf('web'), manifest('web', '2'));
+    await writeFile(fileOf('other'), manifest('other', '2'));
+    await eventuallyHolds(() => clock.advance(20).then(() => expect(snapshots).toHaveLength(2)));
+    for (const secret of snapshots[1]!.values()) expect(secret?.data.value).toEqual(bytes('2'));
+    expect(errors).toEqual([]);
+    await timed.close();
   });
 
   test('B6: the periodic read goes by the clock, tells when it was, and leaves no timer behind', async () => {
