@@ -16,7 +16,8 @@ export interface GenerationOptions {
   readonly idleTimeoutMs: number;
   readonly connections: number;
   readonly connectionsPerServer: number;
-  readonly preflightTimeoutMs: number;
+  /** As of a {@link NativeServer}; of the first server only. */
+  readonly preflightTimeoutMs?: number;
 }
 
 interface Wherewith {
@@ -39,8 +40,7 @@ const GROW_AGAIN_MS = 1_000;
 /**
  * The servers of one bundle: the library cannot change the certificate of a server. There are as many as the
  * flows need, because what a message costs grows with the connections of its server
- * (docs/decisions/quic-hot-swap.md). Made only by {@link QuicGeneration.start}, so every generation that
- * exists has served a handshake.
+ * (docs/decisions/quic-hot-swap.md). Made only by {@link QuicGeneration.start}.
  */
 export class QuicGeneration implements SteeringTargets {
   readonly fingerprint: string;
@@ -59,8 +59,8 @@ export class QuicGeneration implements SteeringTargets {
   }
 
   /**
-   * Builds a whole server and proves with a handshake that it serves. Rejects, with nothing left behind, when
-   * it does not.
+   * Builds a whole server and, where that is asked for, proves with a handshake that it serves. Rejects, with
+   * nothing left behind, when it does not.
    */
   static async start(
     bundle: CertificateBundle,

@@ -78,10 +78,13 @@ export class QuicListener implements Listener {
 
   /** A generation that no flow is ever sent to. */
   async tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
-    const generation = await this.#build(next, {
-      onSession: (session) => session.close(0, trialReply(session.getPeerCertificate()?.raw)),
+    const hooks = {
+      onSession: (session: QuicServerSession) =>
+        session.close(0, trialReply(session.getPeerCertificate()?.raw)),
       onHandshakeFailed: () => {},
-    });
+    };
+    // `visit` is the trial; another one before it would cost as much again.
+    const generation = await this.#build(next, hooks, { isTried: false });
     try {
       await visit({ host: '127.0.0.1', port: generation.ports[0]! });
     } finally {
@@ -179,6 +182,7 @@ export class QuicListener implements Listener {
   #build(
     bundle: CertificateBundle,
     hooks: Pick<GenerationComponents, 'onSession' | 'onHandshakeFailed'>,
+    { isTried } = { isTried: true },
   ): Promise<QuicGeneration> {
     const { clock, log, descriptors } = this.#components;
     return QuicGeneration.start(
@@ -187,7 +191,7 @@ export class QuicListener implements Listener {
       () => ({
         ...this.#options(),
         idleTimeoutMs: this.#options().keepaliveTimeoutMs + IDLE_SLACK_MS,
-        preflightTimeoutMs: this.#options().handshakeTimeoutMs,
+        ...(isTried ? { preflightTimeoutMs: this.#options().handshakeTimeoutMs } : {}),
       }),
     );
   }
