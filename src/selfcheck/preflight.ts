@@ -7,7 +7,7 @@ import { describeError, SallyportError } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import { prepareCa } from '../identity/chain.ts';
 import { PeerGate } from '../identity/peer-gate.ts';
-import { edgeName, edgeTrust, nearAddress, type ProbeClients } from './probe-clients.ts';
+import { edgeName, edgeTrust, nearAddress, type ProbeClient, type ProbeClients } from './probe-clients.ts';
 
 export interface PreflightComponents {
   readonly clock: Clock;
@@ -24,6 +24,12 @@ export interface PreflightOptions {
 }
 
 const ATTEMPTS = 3;
+
+interface ProbeNode {
+  readonly client: ProbeClient;
+  /** Of its certificate, lower-case hexadecimal. */
+  readonly sha256: string;
+}
 
 /**
  * Tries a bundle before anybody gets it: every enabled listener serves it off to the side, and an edge's
@@ -48,9 +54,11 @@ export class Preflight {
     const startedAt = clock.monotonic();
     const unusable = bundle.clientCAs.find((ca) => prepareCa(ca) === undefined);
     if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
+    const nodes: ProbeNode[] = [];
+    for (const authority of authorities) nodes.push(await this.#nodeOf(authority, bundle));
     // At once: one after the other, a loop that is busy would hold each of them up anew.
     const problems = await Promise.all(
-      listeners().map((listener) => this.#problemOf(listener, bundle, authorities)),
+      listeners().map((listener) => this.#problemOf(listener, bundle, nodes)),
     );
     const problem = problems.find((problem) => problem !== undefined);
     if (problem !== undefined) throw refused(problem);
@@ -60,13 +68,27 @@ export class Preflight {
     );
   }
 
+  /** A node of the CA, which the gate would let in. @throws BUNDLE_INVALID */
+  async #nodeOf(authority: CertificateAuthority, bundle: CertificateBundle): Promise<ProbeNode> {
+    const { clients, clock } = this.#components;
+    const client = await clients.of(authority);
+    const leaf = new X509Certificate(client.certificate);
+    const gate = new PeerGate({ clock, trust: () => bundle.clientCAs }, () => ({
+      allowLegacy: false,
+      legacyNodes: {},
+    }));
+    const verdict = gate.check(leaf);
+    if (!verdict.ok) throw refused(`a node of the CA would be refused: ${verdict.detail}`);
+    return { client, sha256: sha256(leaf) };
+  }
+
   async #problemOf(
     listener: Listener,
     bundle: CertificateBundle,
-    authorities: readonly CertificateAuthority[],
+    nodes: readonly ProbeNode[],
   ): Promise<string | undefined> {
-    for (const authority of authorities) {
-      const problem = await this.#problem(listener, bundle, authority);
+    for (const node of nodes) {
+      const problem = await this.#problem(listener, bundle, node);
       if (problem !== undefined) return `${listener.name}: ${problem}`;
     }
     return undefined;
@@ -79,12 +101,12 @@ export class Preflight {
   async #problem(
     listener: Listener,
     bundle: CertificateBundle,
-    authority: CertificateAuthority,
+    node: ProbeNode,
   ): Promise<string | undefined> {
     let problem: string | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       try {
-        await this.#try(listener, bundle, authority);
+        await this.#try(listener, bundle, node);
         return undefined;
       } catch (error) {
         problem = describeError(error);
@@ -93,17 +115,8 @@ export class Preflight {
     return problem;
   }
 
-  async #try(listener: Listener, bundle: CertificateBundle, authority: CertificateAuthority): Promise<void> {
-    const { clients, clock } = this.#components;
+  async #try(listener: Listener, bundle: CertificateBundle, node: ProbeNode): Promise<void> {
     const { addresses, timeoutMs } = this.#options();
-    const client = await clients.of(authority);
-    const leaf = new X509Certificate(client.certificate);
-    const gate = new PeerGate({ clock, trust: () => bundle.clientCAs }, () => ({
-      allowLegacy: false,
-      legacyNodes: {},
-    }));
-    const verdict = gate.check(leaf);
-    if (!verdict.ok) throw new Error(`a node of the CA would be refused: ${verdict.detail}`);
     await listener.tryBundle(bundle, async (trial) => {
       const problems: string[] = [];
       for (const ca of edgeTrust(bundle)) {
@@ -113,14 +126,14 @@ export class Preflight {
             ...nearAddress(trial),
             name,
             ca,
-            client,
+            client: node.client,
             timeoutMs,
             awaitReply: true,
           })
           .then(
             ({ served, problem, reply }) => {
               if (served && sha256(served) !== bundle.server.sha256) return 'another certificate is served';
-              if (reply !== sha256(leaf)) return 'the client certificate was not asked for';
+              if (reply !== node.sha256) return 'the client certificate was not asked for';
               return problem;
             },
             (error) => describeError(error),

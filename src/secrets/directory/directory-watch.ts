@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { Clock, Timer } from '../../core/clock.ts';
 
 /** Changes this close together are read once, milliseconds. */
-const QUIET_MS = 20;
+const QUIET_MS = 10;
 /** An endless burst is read at least this often, milliseconds. */
 const BURST_MS = 300;
 /** How often a folder that is away is looked for, milliseconds. */

@@ -360,10 +360,10 @@ describe('a watch', () => {
     const idle = clock.pending;
     await writeFile(fileOf('web'), 'half');
     await eventuallyHolds(() => expect(clock.pending).toBe(idle + 1));
-    await clock.advance(19);
+    await clock.advance(9);
     await writeFile(fileOf('web'), manifest('web', '2'));
     await writeFile(fileOf('other'), manifest('other', '2'));
-    await eventuallyHolds(() => clock.advance(20).then(() => expect(snapshots).toHaveLength(2)));
+    await eventuallyHolds(() => clock.advance(10).then(() => expect(snapshots).toHaveLength(2)));
     for (const secret of snapshots[1]!.values()) expect(secret?.data.value).toEqual(bytes('2'));
     expect(errors).toEqual([]);
     await timed.close();
