@@ -25,8 +25,8 @@ interface Place {
   readonly ca: Pair;
   /** WebSocket, one for each replica. */
   readonly ports: readonly number[];
-  /** Resolves when the Secret is stored. */
-  put(hub: Pair): Promise<void>;
+  /** @returns what writes the Secret; it resolves when that is stored */
+  prepare(hub: Pair): () => Promise<unknown>;
 }
 
 /**
@@ -57,12 +57,13 @@ export async function benchSwap(): Promise<void> {
   }
 }
 
-async function swapOnce({ ca, ports, put }: Place): Promise<number> {
+async function swapOnce({ ca, ports, prepare }: Place): Promise<number> {
   const next = await mintServer(ca, { notAfter: new Date(Date.now() + 60 * 86_400_000) });
+  const write = prepare(next);
   // What the last one left to do is no part of this one.
   await sleep(QUIET_MS);
   const start = performance.now();
-  const stored = put(next);
+  const stored = write();
   await Promise.all(
     ports.map(async (port) => {
       while ((await servedCertificate(port)).serialNumber !== next.certificate.serialNumber) {
@@ -84,7 +85,7 @@ async function folder(stack: AsyncDisposableStack): Promise<Place> {
     aimMs: 100,
     ca: gateway.ca,
     ports: [gateway.ports.websocket],
-    put: async (hub) => {
+    prepare: (hub) => {
       const manifest = stringify({
         apiVersion: 'v1',
         kind: 'Secret',
@@ -93,8 +94,10 @@ async function folder(stack: AsyncDisposableStack): Promise<Place> {
         data: hubData(hub),
       });
       const temporary = join(gateway.folder, '.bench-new');
-      writeFileSync(temporary, manifest, { mode: 0o600 });
-      renameSync(temporary, join(gateway.folder, 'cloudcoresecret.yaml'));
+      return async () => {
+        writeFileSync(temporary, manifest, { mode: 0o600 });
+        renameSync(temporary, join(gateway.folder, 'cloudcoresecret.yaml'));
+      };
     },
   };
 }
@@ -107,7 +110,7 @@ async function fakeApi(stack: AsyncDisposableStack): Promise<Place> {
     aimMs: 250,
     ca: storedCa(fleet.api),
     ports: replicas.map(({ ready }) => portOf(ready.websocket)),
-    put: async (hub) => putHub(fleet.api, hub),
+    prepare: (hub) => async () => putHub(fleet.api, hub),
   };
 }
 
@@ -140,7 +143,9 @@ async function realApi(stack: AsyncDisposableStack): Promise<Place | undefined> 
     aimMs: 250,
     ca: storedPair(cadata!, cakeydata!),
     ports,
-    put: (hub) =>
-      cluster.patch('/api/v1/namespaces/kubeedge/secrets/cloudcoresecret', { data: hubData(hub) }),
+    prepare: (hub) => {
+      const data = hubData(hub);
+      return () => cluster.patch('/api/v1/namespaces/kubeedge/secrets/cloudcoresecret', { data });
+    },
   };
 }

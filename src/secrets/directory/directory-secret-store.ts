@@ -122,7 +122,9 @@ export class DirectorySecretStore implements SecretStore {
       read: async (periodic) => {
         // All at once: one after the other, each step of each file would wait anew for a busy machine.
         const read = await Promise.allSettled(
-          names.map((name) => this.#run('watch', { name }, async () => (await this.#read(name))?.secret)),
+          names.map((name) =>
+            this.#run('watch', { name }, async () => (await this.#read(name, last.get(name)))?.secret),
+          ),
         );
         const next = new Map<string, Secret | undefined>();
         const unreadable = new Map<string, string>();
@@ -175,7 +177,8 @@ export class DirectorySecretStore implements SecretStore {
     return join(this.location, name + SUFFIX);
   }
 
-  async #read(name: string): Promise<Manifest | undefined> {
+  /** @param known is not read again while its file says the same */
+  async #read(name: string, known?: Secret): Promise<Pick<Manifest, 'secret'> | undefined> {
     const content = await readWhole(this.#file(name));
     if (content === undefined) return undefined;
     if ((content.mode & 0o077) !== 0 && !this.#readableByOthers.has(name)) {
@@ -185,7 +188,7 @@ export class DirectorySecretStore implements SecretStore {
         'the file of a secret can be read by other users; set its mode to 0600',
       );
     }
-    return this.#parse(name, content.bytes);
+    return known?.version === content.version ? { secret: known } : this.#parse(name, content.bytes);
   }
 
   #parse(name: string, bytes: Uint8Array): Manifest {
