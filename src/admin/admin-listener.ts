@@ -81,6 +81,10 @@ export class AdminListener implements Listener {
     this.#streams.recheck();
   }
 
+  get servesAs(): string {
+    return this.#server.servesAs;
+  }
+
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#server.tryBundle(next, visit);
   }

@@ -26,6 +26,8 @@ export interface Listener {
    * nothing.
    */
   applyBundle(next: CertificateBundle): void | Promise<void>;
+  /** Listeners with the same word serve any bundle alike: a trial of one is a trial of all. */
+  readonly servesAs: string;
   /**
    * Serves `next` off to the side, as this listener would. It uses a loopback port of its own while `visit`
    * lasts. Real connections notice nothing.

@@ -16,6 +16,8 @@ export interface TlsServer {
   start(): Promise<void>;
   /** When `next` cannot be served, it throws and changes nothing. */
   applyBundle(next: CertificateBundle): void;
+  /** See `Listener`. */
+  readonly servesAs: string;
   /** Serves `next` off to the side while `visit` lasts. */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void>;
   /** See `Listener`. */

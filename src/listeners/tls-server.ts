@@ -151,6 +151,11 @@ export class TlsServer {
     this.#served = next;
   }
 
+  /** All that `tlsOptions` is made of besides the bundle. */
+  get servesAs(): string {
+    return `TLS ${JSON.stringify([this.#options().tls, this.#alpn])}`;
+  }
+
   /** Serves `next` off to the side, with the options the real server would have. */
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     const policy = this.#options().tls;

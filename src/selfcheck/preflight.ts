@@ -32,8 +32,8 @@ interface ProbeNode {
 }
 
 /**
- * Tries a bundle before anybody gets it: every enabled listener serves it off to the side, and an edge's
- * handshake is made with it, with a client certificate of the own CA.
+ * Tries a bundle before anybody gets it: the enabled listeners serve it off to the side, one for all that
+ * serve alike, and an edge's handshake is made with it, with a client certificate of the own CA.
  */
 export class Preflight {
   readonly #components: PreflightComponents;
@@ -56,9 +56,10 @@ export class Preflight {
     if (unusable) throw refused(`the trusted CA ${unusable.subject} cannot be used`);
     const nodes: ProbeNode[] = [];
     for (const authority of authorities) nodes.push(await this.#nodeOf(authority, bundle));
+    const alike = Map.groupBy(listeners(), ({ servesAs }) => servesAs);
     // At once: one after the other, a loop that is busy would hold each of them up anew.
     const problems = await Promise.all(
-      listeners().map((listener) => this.#problemOf(listener, bundle, nodes)),
+      [...alike.values()].map((some) => this.#problemOf(some, bundle, nodes)),
     );
     const problem = problems.find((problem) => problem !== undefined);
     if (problem !== undefined) throw refused(problem);
@@ -71,7 +72,9 @@ export class Preflight {
   /** A node of the CA, which the gate would let in. @throws BUNDLE_INVALID */
   async #nodeOf(authority: CertificateAuthority, bundle: CertificateBundle): Promise<ProbeNode> {
     const { clients, clock } = this.#components;
-    const client = await clients.of(authority);
+    const client = await clients.of(authority).catch((error) => {
+      throw refused(describeError(error));
+    });
     const leaf = new X509Certificate(client.certificate);
     const gate = new PeerGate({ clock, trust: () => bundle.clientCAs }, () => ({
       allowLegacy: false,
@@ -82,14 +85,15 @@ export class Preflight {
     return { client, sha256: sha256(leaf) };
   }
 
+  /** @param alike listeners of which one stands for all */
   async #problemOf(
-    listener: Listener,
+    alike: readonly Listener[],
     bundle: CertificateBundle,
     nodes: readonly ProbeNode[],
   ): Promise<string | undefined> {
     for (const node of nodes) {
-      const problem = await this.#problem(listener, bundle, node);
-      if (problem !== undefined) return `${listener.name}: ${problem}`;
+      const problem = await this.#problem(alike[0]!, bundle, node);
+      if (problem !== undefined) return `${alike.map(({ name }) => name).join(', ')}: ${problem}`;
     }
     return undefined;
   }

@@ -60,7 +60,7 @@ test('B6: a hub certificate that looks valid and that no client would verify is 
   // Dates, names, key, chain and usage are right; an extension nobody knows is marked critical.
   writeHub(hub.folder, await mintServer(ca, { extensions: [unknownCriticalExtension()] }));
   await eventually('it is refused', async () =>
-    /was tried before the swap, and failed: https: a client does not verify it/.test(
+    /was tried before the swap, and failed: https, websocket, admin: a client does not verify it/.test(
       (await status(hub)).problem ?? '',
     ),
   );

@@ -63,6 +63,10 @@ export class HttpsListener implements Listener {
     this.#server.applyBundle(next);
   }
 
+  get servesAs(): string {
+    return this.#server.servesAs;
+  }
+
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#server.tryBundle(next, visit);
   }

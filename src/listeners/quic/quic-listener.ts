@@ -76,6 +76,10 @@ export class QuicListener implements Listener {
     return applied;
   }
 
+  get servesAs(): string {
+    return this.name;
+  }
+
   /** A generation that no flow is ever sent to. */
   async tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     const hooks = {

@@ -84,6 +84,10 @@ export class TunnelListener implements Listener {
     this.#tls.applyBundle(next);
   }
 
+  get servesAs(): string {
+    return this.#tls.servesAs;
+  }
+
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#tls.tryBundle(next, visit);
   }

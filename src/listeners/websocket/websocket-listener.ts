@@ -102,6 +102,10 @@ export class WebSocketListener implements Listener {
     this.#tls.applyBundle(next);
   }
 
+  get servesAs(): string {
+    return this.#tls.servesAs;
+  }
+
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#tls.tryBundle(next, visit);
   }

@@ -99,6 +99,10 @@ export class WebTransportListener implements Listener {
     await this.#http3?.replace(next);
   }
 
+  get servesAs(): string {
+    return this.#http2.tls.servesAs;
+  }
+
   tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     return this.#http2.tls.tryBundle(next, visit);
   }

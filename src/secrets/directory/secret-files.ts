@@ -46,11 +46,9 @@ export async function readWhole(path: string): Promise<FileContent | undefined> 
     });
     const buffer = Buffer.alloc(size + 1);
     let length = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-      length += bytesRead;
-      if (bytesRead === 0 || length === buffer.length) break;
-    }
+    // What is added to it meanwhile is a change of its own.
+    for (let bytesRead = -1; bytesRead !== 0 && length < size; length += bytesRead)
+      ({ bytesRead } = await file.read(buffer, length, buffer.length - length, length));
     const bytes = buffer.subarray(0, length);
     return { bytes, version: versionOf(bytes), mode };
   } finally {
