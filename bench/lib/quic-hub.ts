@@ -132,6 +132,7 @@ async function serve(mode: Mode): Promise<void> {
           };
           const startedAt = systemClock.monotonic();
           beginQuicOpening(own, options, { remoteAddress: session.remoteAddress, startedAt });
+          return true;
         },
       },
       () => ({ ...options, idleTimeoutMs: QUIET_MS, preflightTimeoutMs: 5_000 }),

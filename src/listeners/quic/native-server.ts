@@ -11,7 +11,8 @@ import { trustOrder } from './trust-order.ts';
 export interface NativeServerComponents {
   readonly library: QuicLibrary;
   readonly log: Logger;
-  onSession(session: QuicServerSession): void;
+  /** @returns false for one that is sent away: nobody is on the server for its sake */
+  onSession(session: QuicServerSession): boolean;
   onHandshakeFailed(port: number, code: number): void;
 }
 
@@ -96,7 +97,7 @@ export class NativeServer implements SteeringTarget {
       made.sessions.add(session);
       session.on('error', (err) => components.log.debug({ err }, 'a QUIC session reported an error'));
       session.on('close', () => made.sessions.delete(session));
-      components.onSession(session);
+      if (!components.onSession(session)) made.sessions.delete(session);
     });
     return made;
   }

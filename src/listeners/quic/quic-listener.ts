@@ -83,8 +83,10 @@ export class QuicListener implements Listener {
   /** A generation that no flow is ever sent to. */
   async tryBundle(next: CertificateBundle, visit: (trial: BundleTrial) => Promise<void>): Promise<void> {
     const hooks = {
-      onSession: (session: QuicServerSession) =>
-        session.close(0, trialReply(session.getPeerCertificate()?.raw)),
+      onSession: (session: QuicServerSession) => {
+        session.close(0, trialReply(session.getPeerCertificate()?.raw));
+        return false;
+      },
       onHandshakeFailed: () => {},
     };
     // `visit` is the trial; another one before it would cost as much again.
@@ -200,12 +202,12 @@ export class QuicListener implements Listener {
     );
   }
 
-  #onSession(session: QuicServerSession): void {
+  #onSession(session: QuicServerSession): boolean {
     const { clock, metrics } = this.#components;
     const flow = session.remoteAddress === '127.0.0.1' ? this.#steering.claim(session) : undefined;
     if (!flow) {
       session.close(closeReason('TryAgainLater').code, 'connect to the public port');
-      return;
+      return false;
     }
     const { remoteAddress } = flow;
     metrics.connections.inc({ transport: 'quic' });
@@ -228,6 +230,7 @@ export class QuicListener implements Listener {
       { remoteAddress, startedAt: flow.startedAt },
     );
     this.#openings.set(session, opening);
+    return true;
   }
 
   #onHandshakeFailed(port: number, code: number): void {

@@ -113,7 +113,7 @@ test.each([
   const library = await losing(trials, silent.address().port);
   const generation = QuicGeneration.start(
     source.current(),
-    { library, log: silentLogger, clock: systemClock, onSession() {}, onHandshakeFailed() {} },
+    { library, log: silentLogger, clock: systemClock, onSession: () => true, onHandshakeFailed() {} },
     () => ({ ...GENEROUS, idleTimeoutMs: 30_000, preflightTimeoutMs: GENEROUS.handshakeTimeoutMs }),
   );
   try {
