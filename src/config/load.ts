@@ -235,21 +235,15 @@ const SERVICE_LINK = /^SALLYPORT(_\w+)?_(SERVICE_(HOST|PORT\w*)|PORT|PORT_\d+_\w
 
 function unknownEnvironment(env: NodeJS.ProcessEnv, settings: readonly Setting[]): string[] {
   const known = new Set(settings.map((setting) => setting.env));
-  return Object.keys(env)
-    .filter(
-      (name) =>
-        name.startsWith('SALLYPORT_') &&
-        !known.has(name) &&
-        !OTHER_VARIABLES.has(name) &&
-        !SERVICE_LINK.test(name),
-    )
-    .map(
-      (name) =>
-        `environment variable ${name} is no setting${suggest(
-          name,
-          listSettings().map((setting) => setting.env),
-        )}`,
-    );
+  const unknown = Object.keys(env).filter(
+    (name) =>
+      name.startsWith('SALLYPORT_') &&
+      !known.has(name) &&
+      !OTHER_VARIABLES.has(name) &&
+      !SERVICE_LINK.test(name),
+  );
+  const all = unknown.length === 0 ? [] : listSettings().map((setting) => setting.env);
+  return unknown.map((name) => `environment variable ${name} is no setting${suggest(name, all)}`);
 }
 
 function deepFreeze<T>(value: T): T {

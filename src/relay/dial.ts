@@ -100,9 +100,12 @@ export async function connectAs(
   // Node takes it out of the peer's chain: a second look finds none.
   const leaf = stream.getPeerX509Certificate();
   const problemWith = (by: UpstreamAuthority) =>
-    problemOf(leaf, { cloudcore, host, authority: by, now: parts.clock.now() });
+    problemOf(leaf, { verified: cloudcore.verified, host, authority: by, now: parts.clock.now() });
   const problem = problemWith(authority);
-  if (problem === undefined) return stream;
+  if (problem === undefined) {
+    cloudcore.verified = { leaf: leaf!.raw, caSha256: authority.certificate.sha256 };
+    return stream;
+  }
   const other = mayChange
     ? parts.authorities().find((one) => one !== authority && problemWith(one) === undefined)
     : undefined;
@@ -114,15 +117,13 @@ export async function connectAs(
 /** Why the certificate of a CloudCore is not good; undefined when it is. */
 function problemOf(
   leaf: X509Certificate | undefined,
-  request: { cloudcore: CloudCore; host: string; authority: UpstreamAuthority; now: number },
+  request: Pick<CloudCore, 'verified'> & { host: string; authority: UpstreamAuthority; now: number },
 ): string | undefined {
   if (!leaf) return 'it showed no certificate';
-  const { cloudcore, host, authority, now } = request;
-  const { der, sha256: caSha256 } = authority.certificate;
-  const { verified } = cloudcore;
+  const { verified, host, authority, now } = request;
+  const { der, sha256 } = authority.certificate;
   // Each node meets the same certificate, and its signature does not change.
-  const isKnown = verified?.caSha256 === caSha256 && leaf.raw.equals(verified.leaf);
-  if (!isKnown) {
+  if (verified?.caSha256 !== sha256 || !leaf.raw.equals(verified.leaf)) {
     const ca = new X509Certificate(der);
     if (!leaf.checkIssued(ca) || !leaf.verify(ca.publicKey))
       return 'its certificate is not from the CA of upstream.caSecret';
@@ -131,9 +132,7 @@ function problemOf(
   if (now < leaf.validFromDate.getTime()) return 'its certificate is not valid yet';
   if (now >= leaf.validToDate.getTime()) return 'its certificate has expired';
   const named = isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host);
-  if (named === undefined) return `its certificate does not name ${host}`;
-  if (!isKnown) cloudcore.verified = { leaf: leaf.raw, caSha256 };
-  return undefined;
+  return named === undefined ? `its certificate does not name ${host}` : undefined;
 }
 
 async function upgrade(stream: TLSSocket, request: DialRequest): Promise<Dialled> {

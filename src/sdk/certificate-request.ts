@@ -1,5 +1,6 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { contextTag, der, integer, oid, sequence, TAG } from '../core/der.ts';
+import { encodeDistinguishedName } from '../core/distinguished-name.ts';
 
 export interface CertificateRequest {
   /** PKCS#8 PEM. */
@@ -8,8 +9,6 @@ export interface CertificateRequest {
   readonly csr: Uint8Array;
 }
 
-const ORGANIZATION = '2.5.4.10';
-const COMMON_NAME = '2.5.4.3';
 /** RFC 5758 section 3.2; the parameters are absent. */
 const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
 
@@ -21,7 +20,10 @@ export function createCertificateRequest(node: string): CertificateRequest {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const info = sequence(
     integer(0),
-    sequence(attribute(ORGANIZATION, 'system:nodes'), attribute(COMMON_NAME, `system:node:${node}`)),
+    encodeDistinguishedName([
+      ['O', 'system:nodes'],
+      ['CN', `system:node:${node}`],
+    ]),
     publicKey.export({ format: 'der', type: 'spki' }),
     der(contextTag(0)),
   );
@@ -30,9 +32,4 @@ export function createCertificateRequest(node: string): CertificateRequest {
     key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     csr: sequence(info, sequence(oid(ECDSA_WITH_SHA256)), signature),
   };
-}
-
-/** One RelativeDistinguishedName. */
-function attribute(type: string, value: string): Buffer {
-  return der(TAG.set, sequence(oid(type), der(TAG.utf8String, Buffer.from(value))));
 }

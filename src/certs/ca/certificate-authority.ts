@@ -6,13 +6,13 @@ import type { Secret } from '../../contracts/secret-store.ts';
 import { allowsKeyUsage, KEY_CERT_SIGN } from '../../core/certificate-extensions.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { DerReader, oid } from '../../core/der.ts';
+import type { DistinguishedName } from '../../core/distinguished-name.ts';
 import { describeError, SallyportError } from '../../core/errors.ts';
 import { ADMIN_ORGANIZATIONS } from '../../identity/admin-gate.ts';
 import { isNodeName } from '../../protocol/node-name.ts';
 import type { AdvertisedNames } from '../x509/advertised-names.ts';
 import { parseCertificates } from '../x509/certificate-chain.ts';
 import {
-  type DistinguishedName,
   keyIdentifierOf,
   type SignedCertificate,
   sha256Hex,

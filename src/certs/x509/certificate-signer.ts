@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { createHash, type KeyObject, randomBytes, sign, type X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { contextTag, DerReader, der, integer, nothing, octets, oid, sequence, TAG } from '../../core/der.ts';
+import { type DistinguishedName, encodeDistinguishedName } from '../../core/distinguished-name.ts';
 import {
   computeKeyIdentifier,
   keyIdentifierExtension,
@@ -10,7 +11,7 @@ import {
 
 /** What a certificate shall say. Dates are cut to whole seconds, which is all X.509 holds. */
 export interface CertificateContent {
-  /** RDNs in their order, of one attribute each, or a name that is kept byte for byte. */
+  /** A `Name` is kept byte for byte. */
   readonly subject: DistinguishedName | x509.Name;
   /** SPKI, DER. */
   readonly publicKey: Uint8Array;
@@ -21,9 +22,6 @@ export interface CertificateContent {
   /** Subject key identifier of a key that has one already; computed by default. */
   readonly keyId?: Uint8Array;
 }
-
-/** Such as `[['O', 'system:nodes'], ['CN', 'system:node:edge-1']]`. */
-export type DistinguishedName = readonly (readonly [attribute: keyof typeof ATTRIBUTES, value: string])[];
 
 export interface SignedCertificate {
   readonly der: Buffer;
@@ -47,9 +45,6 @@ const ECDSA_WITH_SHA384 = sequence(oid('1.2.840.10045.4.3.3'));
 const RSA_WITH_SHA256 = sequence(oid('1.2.840.113549.1.1.11'), nothing());
 const VERSION_3 = der(contextTag(0), integer(2));
 const EXTENSIONS = contextTag(3);
-/** X.520; the alphabet is that of X.680 section 41.4. */
-const ATTRIBUTES = { O: oid('2.5.4.10'), CN: oid('2.5.4.3') } as const;
-const PRINTABLE = /^[A-Za-z0-9 '()+,\-./:=?]*$/;
 /** The last year of UTCTime (RFC 5280 section 4.1.2.5). */
 const LAST_UTC_TIME_YEAR = 2049;
 
@@ -64,7 +59,10 @@ const issuers = new WeakMap<X509Certificate, { readonly name: Buffer; readonly k
  * @param signer EC P-256 or P-384, or RSA
  */
 export function signCertificate(content: CertificateContent, signer: Signer): SignedCertificate {
-  const subject = encodeName(content.subject);
+  const subject =
+    content.subject instanceof x509.Name
+      ? Buffer.from(content.subject.toArrayBuffer())
+      : encodeDistinguishedName(content.subject);
   const keyId = content.keyId ?? computeKeyIdentifier(content.publicKey);
   const issuer = signer.certificate ? issuerOf(signer.certificate) : { name: subject, keyId };
   const { hash, identifier } = signatureOf(signer.key);
@@ -103,17 +101,6 @@ function issuerOf(certificate: X509Certificate) {
     issuers.set(certificate, issuer);
   }
   return issuer;
-}
-
-/** RDNSequence of RFC 5280 section 4.1.2.4; PrintableString where its alphabet allows, else UTF8String. */
-function encodeName(name: CertificateContent['subject']): Buffer {
-  if (name instanceof x509.Name) return Buffer.from(name.toArrayBuffer());
-  return sequence(
-    ...name.map(([attribute, value]) => {
-      const tag = PRINTABLE.test(value) ? TAG.printableString : TAG.utf8String;
-      return der(TAG.set, sequence(ATTRIBUTES[attribute], der(tag, Buffer.from(value))));
-    }),
-  );
 }
 
 export function sha256Hex(...parts: readonly (Uint8Array | string)[]): string {

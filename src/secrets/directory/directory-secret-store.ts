@@ -177,7 +177,7 @@ export class DirectorySecretStore implements SecretStore {
     return join(this.location, name + SUFFIX);
   }
 
-  /** @param known is not read again while its file says the same */
+  /** @param known is not parsed again while its file says the same */
   async #read(name: string, known?: Secret): Promise<Pick<Manifest, 'secret'> | undefined> {
     const content = await readWhole(this.#file(name));
     if (content === undefined) return undefined;

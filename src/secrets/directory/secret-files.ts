@@ -44,11 +44,14 @@ export async function readWhole(path: string): Promise<FileContent | undefined> 
       if (found.isFile() && found.size <= MAX_FILE_BYTES) return found;
       throw Object.assign(new Error('not a plain file of sensible size'), { code: 'EFTYPE' });
     });
-    const buffer = Buffer.alloc(size + 1);
-    let length = 0;
     // What is added to it meanwhile is a change of its own.
-    for (let bytesRead = -1; bytesRead !== 0 && length < size; length += bytesRead)
-      ({ bytesRead } = await file.read(buffer, length, buffer.length - length, length));
+    const buffer = Buffer.alloc(size);
+    let length = 0;
+    while (length < size) {
+      const { bytesRead } = await file.read(buffer, length, size - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
     const bytes = buffer.subarray(0, length);
     return { bytes, version: versionOf(bytes), mode };
   } finally {
